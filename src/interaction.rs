@@ -1,0 +1,130 @@
+//! The record of one run: what was asked, what was answered, by whom, at what cost, when.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::attribution::Attribution;
+use crate::message::Message;
+use crate::observation::{ConversationKey, ToolCall};
+use crate::time::UnixMillis;
+
+/// One run, settled. It is written once and never changed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Interaction {
+    /// The idempotency key: hex of a hash over upstream, conversation and run, the same on every machine.
+    pub key: String,
+    /// Where it took place.
+    pub conversation: ConversationKey,
+    /// The API's id of the run.
+    pub run: String,
+    /// How it ended.
+    pub status: Status,
+    /// The assistant that answered.
+    pub assistant: Option<String>,
+    /// The model that answered.
+    pub model: Option<String>,
+    /// Session, user and app.
+    #[serde(default)]
+    pub attribution: Attribution,
+    /// What was asked: the messages this run answered, in thread order.
+    pub inputs: Vec<Message>,
+    /// What was answered, in thread order.
+    pub outputs: Vec<Message>,
+    /// The tools that were called, in order.
+    pub tool_calls: Vec<ToolCall>,
+    /// Token counts as the API gave them.
+    pub usage: Option<Box<RawValue>>,
+    /// Why `usage` is missing; set exactly when it is.
+    pub usage_absent: Option<String>,
+    /// The API's `last_error` or `incomplete_details`.
+    pub error: Option<Box<RawValue>>,
+    /// The run's metadata.
+    pub metadata: Option<Box<RawValue>>,
+    /// When.
+    pub times: Times,
+    /// Whether all inputs were seen.
+    pub inputs_complete: bool,
+    /// Whether all outputs were seen.
+    pub outputs_complete: bool,
+    /// Whether the status is our conclusion and not the API's word.
+    pub assumed: bool,
+    /// How outputs were assigned.
+    pub pairing: Pairing,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// By the API's word.
+    Cancelled,
+    /// The client left the stream, and no later word of the run was seen.
+    ClientDisconnected,
+    /// By the API's word.
+    Completed,
+    /// The stream told an error, and no later word of the run was seen.
+    Error,
+    /// By the API's word; or assumed when its time was over.
+    Expired,
+    /// By the API's word.
+    Failed,
+    /// By the API's word.
+    Incomplete,
+    /// The thread was deleted while the run was active.
+    ThreadDeleted,
+    /// No end was seen in time.
+    UnknownFinal,
+}
+
+impl Status {
+    /// The name in records, settings and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancelled => "cancelled",
+            Self::ClientDisconnected => "client_disconnected",
+            Self::Completed => "completed",
+            Self::Error => "error",
+            Self::Expired => "expired",
+            Self::Failed => "failed",
+            Self::Incomplete => "incomplete",
+            Self::ThreadDeleted => "thread_deleted",
+            Self::UnknownFinal => "unknown_final",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How outputs were assigned to the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pairing {
+    /// The server named the run on each message.
+    Exact,
+    /// By place and time, on servers that do not.
+    Heuristic,
+}
+
+/// The API's times in seconds, and the proxy's in milliseconds. Never mix the two clocks in one difference.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Times {
+    /// The API's word.
+    pub created_at: Option<f64>,
+    /// The API's word.
+    pub started_at: Option<f64>,
+    /// The API's word: when it completed, failed or was cancelled.
+    pub ended_at: Option<f64>,
+    /// When the request that created the run arrived; else when the run was first seen.
+    pub request_at: UnixMillis,
+    /// When the first piece of output text passed, if the run was streamed.
+    pub first_token_at: Option<UnixMillis>,
+    /// When the end was seen.
+    pub end_at: UnixMillis,
+}

@@ -1,0 +1,105 @@
+//! A message of a conversation, in one shape for every dialect.
+//!
+//! The shape is the Assistants API's `thread.message` object: what upstream sent is kept word for word, what was born in a
+//! request (and so never had an id) is written in the same shape. Parsing it further is left to whoever needs the parts.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
+
+/// One message: the fields correlation needs, and the object itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Message {
+    /// The API's id; none for messages that were born in a request whose answer does not name them.
+    pub id: Option<String>,
+    /// Who speaks.
+    pub role: Role,
+    /// How far it is.
+    pub status: MessageStatus,
+    /// The API's `created_at` in seconds; a float on some servers.
+    pub created_at: Option<f64>,
+    /// The run that made it, where the server says so.
+    pub run: Option<String>,
+    /// The whole object in `thread.message` shape.
+    pub object: Box<RawValue>,
+}
+
+impl Message {
+    /// The text a person would read: text parts, refusals and placeholders for the rest, joined by line breaks.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let Ok(object) = serde_json::from_str::<Value>(self.object.get()) else { return String::new() };
+        content_text(&object["content"])
+    }
+}
+
+/// Who speaks in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The assistant, or the app in the assistant's name.
+    Assistant,
+    /// A role this program does not know.
+    Other,
+    /// The user.
+    User,
+}
+
+/// How far a message is; ordered, a later one replaces an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageStatus {
+    /// Still being written.
+    InProgress,
+    /// Cut short by the API.
+    Incomplete,
+    /// Whole.
+    Completed,
+}
+
+/// The readable text of a `content` value: a string, or parts of either the request's or the response's shape.
+#[must_use]
+pub fn content_text(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => {
+            parts.iter().map(part_text).filter(|text| !text.is_empty()).collect::<Vec<_>>().join("\n")
+        }
+        _ => String::new(),
+    }
+}
+
+fn part_text(part: &Value) -> String {
+    match part["type"].as_str() {
+        Some("text") => match &part["text"] {
+            Value::String(text) => text.clone(),
+            text => text["value"].as_str().unwrap_or_default().to_owned(),
+        },
+        Some("refusal") => format!("[refusal: {}]", part["refusal"].as_str().unwrap_or_default()),
+        Some("image_file") => {
+            format!("[image_file {}]", part["image_file"]["file_id"].as_str().unwrap_or("?"))
+        }
+        Some("image_url") => format!("[image_url {}]", part["image_url"]["url"].as_str().unwrap_or("?")),
+        Some(other) => format!("[{other}]"),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn reads_text_of_both_the_request_and_the_response_shape() {
+        assert_eq!(content_text(&json!("plain")), "plain");
+        assert_eq!(content_text(&json!([{"type": "text", "text": "asked"}])), "asked");
+        assert_eq!(
+            content_text(&json!([{"type": "text", "text": {"value": "said", "annotations": []}},
+                                 {"type": "image_file", "image_file": {"file_id": "file_1"}}])),
+            "said\n[image_file file_1]"
+        );
+        assert_eq!(content_text(&json!(null)), "");
+        assert_eq!(content_text(&json!([{"type": "refusal", "refusal": "no"}, 7])), "[refusal: no]");
+    }
+}

@@ -1,0 +1,218 @@
+//! Every metric: its name, unit, labels and help, in one place.
+//!
+//! Names end in their unit or in `_total`. Whatever is dropped is counted under a `reason`. Metrics hold no content: labels
+//! are from closed sets, or are names out of the configuration.
+
+use std::fmt;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// The handles; cloning shares them.
+#[derive(Clone)]
+pub struct Metrics {
+    /// Client connections that are open.
+    pub connections: Gauge,
+    /// Exchanges by result.
+    pub exchanges: Family<ResultLabel, Counter>,
+    /// Exchanges that are in progress.
+    pub exchanges_in_progress: Gauge,
+    /// Answers of our own, for want of one from upstream, by kind.
+    pub upstream_errors: Family<KindLabel, Counter>,
+    /// Exchanges a tap was put on.
+    pub captured: Counter,
+    /// Captures lost, whole or in part, by reason.
+    pub dropped: Family<DropLabel, Counter>,
+    /// Bytes of copies that wait for the pipeline.
+    pub capture_bytes: Gauge,
+    /// Hand-overs that wait for the pipeline.
+    pub pipeline_queue: Gauge,
+    /// Odd input the pipeline met, by kind.
+    pub problems: Family<KindLabel, Counter>,
+    /// Observations made.
+    pub observations: Counter,
+    /// Conversations in memory.
+    pub conversations: Gauge,
+    /// Runs that are not settled.
+    pub open_runs: Gauge,
+    /// Interactions by status.
+    pub interactions: Family<StatusLabel, Counter>,
+    /// Seconds from an exchange's last byte until what it told was written.
+    pub written_seconds: Histogram,
+    /// Seconds a commit takes.
+    pub commit_seconds: Histogram,
+    /// Writes the store failed, by kind.
+    pub store_errors: Family<KindLabel, Counter>,
+    /// Delivery attempts by sink and verdict.
+    pub deliveries: Family<DeliveryLabel, Counter>,
+    /// Deliveries that are due or waiting, by sink.
+    pub delivery_queue: Family<SinkLabel, Gauge>,
+    /// Age of the oldest of them in seconds, by sink.
+    pub delivery_queue_age_seconds: Family<SinkLabel, Gauge>,
+    /// Dead letters kept, by sink.
+    pub dead_letters: Family<SinkLabel, Gauge>,
+}
+
+impl Metrics {
+    /// Makes all metrics and registers them.
+    #[must_use]
+    pub fn new() -> (Self, Registry) {
+        let metrics = Self {
+            connections: Gauge::default(),
+            exchanges: Family::default(),
+            exchanges_in_progress: Gauge::default(),
+            upstream_errors: Family::default(),
+            captured: Counter::default(),
+            dropped: Family::default(),
+            capture_bytes: Gauge::default(),
+            pipeline_queue: Gauge::default(),
+            problems: Family::default(),
+            observations: Counter::default(),
+            conversations: Gauge::default(),
+            open_runs: Gauge::default(),
+            interactions: Family::default(),
+            written_seconds: Histogram::new(WRITTEN_BUCKETS),
+            commit_seconds: Histogram::new(COMMIT_BUCKETS),
+            store_errors: Family::default(),
+            deliveries: Family::default(),
+            delivery_queue: Family::default(),
+            delivery_queue_age_seconds: Family::default(),
+            dead_letters: Family::default(),
+        };
+        let registry = metrics.registry();
+        (metrics, registry)
+    }
+
+    fn registry(&self) -> Registry {
+        let mut r = Registry::with_prefix("threadtap");
+        r.register("connections", "Client connections that are open", self.connections.clone());
+        r.register("exchanges", "Requests answered, by result", self.exchanges.clone());
+        let help = "Requests whose answer is not over";
+        r.register("exchanges_in_progress", help, self.exchanges_in_progress.clone());
+        let help = "Answers of threadtap's own because upstream gave none, by kind";
+        r.register("upstream_errors", help, self.upstream_errors.clone());
+        r.register("captured_exchanges", "Exchanges that were tapped", self.captured.clone());
+        let help = "Captures lost, whole or in part, by reason";
+        r.register("capture_dropped", help, self.dropped.clone());
+        let help = "Copied bytes that wait for the pipeline";
+        r.register_with_unit("capture_buffered", help, Unit::Bytes, self.capture_bytes.clone());
+        let help = "Hand-overs that wait for the pipeline";
+        r.register("pipeline_queue_depth", help, self.pipeline_queue.clone());
+        r.register("capture_problems", "Odd input met in captures, by kind", self.problems.clone());
+        r.register("observations", "Observations made", self.observations.clone());
+        r.register("conversations", "Conversations held in memory", self.conversations.clone());
+        r.register("open_runs", "Runs that are not settled", self.open_runs.clone());
+        r.register("interactions", "Interactions recorded, by status", self.interactions.clone());
+        let help = "Time from an exchange's last byte until what it told is written";
+        r.register_with_unit("store_written", help, Unit::Seconds, self.written_seconds.clone());
+        let help = "Time a commit takes";
+        r.register_with_unit("store_commit", help, Unit::Seconds, self.commit_seconds.clone());
+        r.register("store_errors", "Operations the store failed, by kind", self.store_errors.clone());
+        r.register("deliveries", "Delivery attempts, by sink and verdict", self.deliveries.clone());
+        let help = "Deliveries not yet made, by sink";
+        r.register("delivery_queue_depth", help, self.delivery_queue.clone());
+        let help = "Age of the oldest delivery not yet made, by sink";
+        r.register_with_unit(
+            "delivery_queue_age",
+            help,
+            Unit::Seconds,
+            self.delivery_queue_age_seconds.clone(),
+        );
+        r.register("dead_letters", "Payloads given up and kept, by sink", self.dead_letters.clone());
+        r
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// How an exchange came out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ResultLabel {
+    /// `1xx` … `5xx` as upstream answered, or `error` for an answer of our own.
+    pub result: &'static str,
+}
+
+/// Why a capture was lost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DropLabel {
+    /// The reason.
+    pub reason: DropReason,
+}
+
+/// Why a capture, or part of it, was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(non_camel_case_types, reason = "the variants are the label values")]
+pub enum DropReason {
+    /// A body was longer than what is copied.
+    body_too_large,
+    /// The bytes that wait for the pipeline reached their limit.
+    byte_budget,
+    /// The disk refused, or its budget is used up.
+    disk,
+    /// The pipeline panicked; the conversation was set aside.
+    panic,
+    /// The pipeline's queue was full.
+    queue_full,
+}
+
+/// A kind of error or problem, from a closed set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct KindLabel {
+    /// The kind.
+    pub kind: &'static str,
+}
+
+/// A status of an interaction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StatusLabel {
+    /// The status.
+    pub status: &'static str,
+}
+
+/// A sink.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SinkLabel {
+    /// The sink's configured name.
+    pub sink: String,
+}
+
+/// A sink and what became of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DeliveryLabel {
+    /// The sink's configured name.
+    pub sink: String,
+    /// `ack`, `retry`, `misconfigured` or `dead_letter`.
+    pub verdict: &'static str,
+}
+
+/// The design bound is 50 ms at p99.9, so the buckets are fine around it.
+const WRITTEN_BUCKETS: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0];
+const COMMIT_BUCKETS: [f64; 10] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0];
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_has_the_prefix_and_help() {
+        let (metrics, registry) = Metrics::new();
+        metrics.dropped.get_or_create(&DropLabel { reason: DropReason::queue_full }).inc();
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        assert!(text.contains("threadtap_capture_dropped_total{reason=\"queue_full\"} 1"), "{text}");
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            assert!(line.starts_with("threadtap_"), "{line}");
+        }
+        assert_eq!(text.matches("# HELP").count(), text.matches("# TYPE").count());
+    }
+}

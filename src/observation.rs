@@ -1,0 +1,258 @@
+//! One fact an exchange tells about a conversation, free of HTTP and of any one API's wire format.
+//!
+//! Observations are what the journal holds: they are serialised as JSON, so a change here must stay readable to an older
+//! journal (new fields are optional, variants are never renamed).
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::attribution::Attribution;
+use crate::message::Message;
+use crate::time::UnixMillis;
+
+/// Names a conversation: a thread, within the upstream it lives on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ConversationKey {
+    /// The upstream's name.
+    pub upstream: Arc<str>,
+    /// The API's id of the conversation.
+    pub id: Arc<str>,
+}
+
+/// A fact, the conversation it is about, and when it was seen.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Observation {
+    /// The conversation it is about.
+    pub conversation: ConversationKey,
+    /// When it was seen: the proxy's clock.
+    pub at: UnixMillis,
+    /// Whom the exchange that told it belongs to.
+    #[serde(default, skip_serializing_if = "Attribution::is_empty")]
+    pub attribution: Attribution,
+    /// The fact.
+    pub fact: Fact,
+}
+
+/// What was learnt.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fact {
+    /// The conversation was created, with messages the answer does not name.
+    ConversationCreated {
+        /// The messages of the request, in order; without ids.
+        messages: Vec<Message>,
+    },
+    /// The conversation was deleted.
+    ConversationDeleted,
+    /// A message was seen by itself: created, fetched, or in a stream.
+    MessageSeen {
+        /// The message.
+        message: Message,
+        /// How it came to be seen.
+        origin: MessageOrigin,
+    },
+    /// A message was deleted.
+    MessageDeleted {
+        /// Its id.
+        id: String,
+    },
+    /// A page of the conversation's messages was listed.
+    MessagesListed(MessagePage),
+    /// A run was seen in some state.
+    RunSeen {
+        /// The run as it was then.
+        run: Box<Run>,
+        /// How it came to be seen.
+        origin: RunOrigin,
+    },
+    /// A step of a run was seen.
+    StepSeen(Box<Step>),
+    /// The app handed in what its tools returned.
+    ToolOutputsSubmitted {
+        /// The run that waited for them.
+        run: String,
+        /// The outputs, in the request's order.
+        outputs: Vec<ToolOutput>,
+    },
+    /// A stream of a run is over. It does not say that the run is.
+    StreamEnded {
+        /// The run.
+        run: String,
+        /// How the stream ended.
+        ending: StreamEnding,
+        /// When the first piece of output text passed, if any did.
+        first_token_at: Option<UnixMillis>,
+        /// An error the stream told, as the API gave it.
+        error: Option<Box<RawValue>>,
+    },
+}
+
+/// How a single message came to be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageOrigin {
+    /// The answer to its creation: it is new.
+    Created,
+    /// Fetched or modified: it may be old.
+    Fetched,
+    /// Told by the stream of a run.
+    Streamed,
+}
+
+/// How a run came to be seen.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunOrigin {
+    /// The answer to its creation, or the first state its creating stream told.
+    Created {
+        /// Messages the creating request carried; without ids.
+        messages: Vec<Message>,
+        /// When that request arrived.
+        request_at: UnixMillis,
+        /// Whether the answer is a stream.
+        streamed: bool,
+    },
+    /// The answer to handed-in tool outputs.
+    Continued {
+        /// Whether the answer is a stream.
+        streamed: bool,
+    },
+    /// Polled, listed, modified, cancelled, or a later state in a stream.
+    Seen,
+}
+
+/// A run as one body or event showed it. Every field but the id and the status may be missing on some servers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// The API's id.
+    pub id: String,
+    /// The status, in the API's words.
+    pub status: RunStatus,
+    /// The assistant that answers.
+    pub assistant: Option<String>,
+    /// The model that answers.
+    pub model: Option<String>,
+    /// Seconds since the epoch, by the API's clock.
+    pub created_at: Option<f64>,
+    /// Seconds since the epoch, by the API's clock.
+    pub started_at: Option<f64>,
+    /// Seconds since the epoch, by the API's clock: when it completed, failed or was cancelled.
+    pub ended_at: Option<f64>,
+    /// Seconds since the epoch, by the API's clock: when the API gives up waiting.
+    pub expires_at: Option<f64>,
+    /// Token counts as the API gave them; the last non-null wins.
+    pub usage: Option<Box<RawValue>>,
+    /// `last_error` or `incomplete_details`, as the API gave it.
+    pub error: Option<Box<RawValue>>,
+    /// The run's metadata, as the API gave it, unless empty.
+    pub metadata: Option<Box<RawValue>>,
+    /// The tool calls the run waits for.
+    pub tool_calls: Vec<ToolCall>,
+}
+
+/// The states of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// Queued, in progress, cancelling, or a state this program does not know: the run goes on.
+    Active(String),
+    /// Terminal.
+    Cancelled,
+    /// Terminal.
+    Completed,
+    /// Terminal.
+    Expired,
+    /// Terminal.
+    Failed,
+    /// Terminal.
+    Incomplete,
+    /// The run waits for tool outputs.
+    RequiresAction,
+}
+
+impl RunStatus {
+    /// Whether the run is over.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        !matches!(self, Self::Active(_) | Self::RequiresAction)
+    }
+}
+
+/// A page of a conversation's messages.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MessagePage {
+    /// The messages, in the order they were listed.
+    pub messages: Vec<Message>,
+    /// The order that was asked for.
+    pub order: PageOrder,
+    /// The run the client asked to see only.
+    pub run_filter: Option<String>,
+    /// Whether the page begins at the list's beginning: no cursor was given.
+    pub from_start: bool,
+    /// Whether more follow; none where the server does not say.
+    pub has_more: Option<bool>,
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PageOrder {
+    /// Oldest first.
+    Ascending,
+    /// Newest first: the API's default.
+    Descending,
+}
+
+/// A step of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Step {
+    /// The API's id.
+    pub id: String,
+    /// The run it belongs to.
+    pub run: String,
+    /// The message it created, for message creation steps.
+    pub message: Option<String>,
+    /// The tools it called, for tool call steps.
+    pub tool_calls: Vec<ToolCall>,
+}
+
+/// A call of a tool.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The API's id of the call.
+    pub id: String,
+    /// `function`, `code_interpreter`, `file_search`, or whatever else the API names.
+    pub kind: String,
+    /// The function's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The function's arguments (JSON in a string), or the interpreter's input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<String>,
+    /// What came back: a function's output, or the interpreter's outputs or the search's results as JSON text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+}
+
+/// What a tool returned.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ToolOutput {
+    /// The call it answers.
+    pub call: String,
+    /// The output.
+    pub output: String,
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StreamEnding {
+    /// The client went away.
+    ClientGone,
+    /// Upstream finished it, and nothing of it was missed.
+    Complete,
+    /// Upstream broke off, or part of the copy was lost.
+    Truncated,
+}
