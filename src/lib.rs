@@ -6,6 +6,7 @@
 //! [`event`], [`payload`].
 
 pub mod attribution;
+pub mod clock;
 pub mod event;
 pub mod exchange;
 pub mod interaction;
