@@ -4,6 +4,8 @@
 //!
 //! *Vocabulary*, plain data: [`time`], [`exchange`], [`attribution`], [`message`], [`observation`], [`interaction`],
 //! [`event`], [`payload`].
+//!
+//! *Pure*, values in and values out: [`sse`].
 
 pub mod attribution;
 pub mod clock;
@@ -14,4 +16,5 @@ pub mod message;
 pub mod metrics;
 pub mod observation;
 pub mod payload;
+pub mod sse;
 pub mod time;
