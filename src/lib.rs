@@ -5,10 +5,11 @@
 //! *Vocabulary*, plain data: [`time`], [`exchange`], [`attribution`], [`message`], [`observation`], [`interaction`],
 //! [`event`], [`payload`].
 //!
-//! *Pure*, values in and values out: [`sse`].
+//! *Pure*, values in and values out: [`content`], [`sse`].
 
 pub mod attribution;
 pub mod clock;
+pub mod content;
 pub mod event;
 pub mod exchange;
 pub mod interaction;
