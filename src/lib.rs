@@ -5,11 +5,13 @@
 //! *Vocabulary*, plain data: [`time`], [`exchange`], [`attribution`], [`message`], [`observation`], [`interaction`],
 //! [`event`], [`payload`].
 //!
-//! *Pure*, values in and values out: [`content`], [`sse`].
+//! *Pure*, values in and values out: [`sse`], [`content`], [`dialect`], [`correlator`].
 
 pub mod attribution;
 pub mod clock;
 pub mod content;
+pub mod correlator;
+pub mod dialect;
 pub mod event;
 pub mod exchange;
 pub mod interaction;
