@@ -14,4 +14,5 @@ pub mod message;
 pub mod metrics;
 pub mod observation;
 pub mod payload;
+pub mod sink;
 pub mod time;
