@@ -15,4 +15,5 @@ pub mod metrics;
 pub mod observation;
 pub mod payload;
 pub mod sink;
+pub mod store;
 pub mod time;

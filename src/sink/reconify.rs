@@ -216,7 +216,7 @@ struct Answer {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and far below 2^53")]
 fn api_millis(seconds: Option<f64>) -> Option<u64> {
     let millis = (seconds? * 1000.0).round();
-    (millis.is_finite() && millis >= 1.0 && millis < 9e15).then_some(millis as u64)
+    (1.0..9e15).contains(&millis).then_some(millis as u64)
 }
 
 fn first_known(wanted: UnixMillis, other: UnixMillis) -> u64 {
