@@ -20,4 +20,6 @@ pub mod metrics;
 pub mod observation;
 pub mod payload;
 pub mod sse;
+pub mod sink;
+pub mod store;
 pub mod time;
