@@ -6,5 +6,7 @@
 
 pub mod assistants;
 mod client;
+pub mod collector;
+pub mod driver;
 mod listener;
 mod random;

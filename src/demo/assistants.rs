@@ -29,7 +29,7 @@ use bytes::Bytes;
 pub use self::behaviour::Behaviour;
 use self::play::Played;
 pub use self::script::{
-    Cut, CutKind, Framing, LineEnd, Pace, Progress, Script, Split, StreamShape, UsageTiming,
+    Cut, CutKind, Framing, LineEnd, Pace, Progress, Script, Split, UsageTiming, WireShape,
 };
 use self::server::Server;
 pub use self::truth::{RunTruth, TruthCall, TruthMessage, Usage};
@@ -54,9 +54,9 @@ impl Assistants {
         Ok(Self { server, listener })
     }
 
-    /// Gives every later stream another shape.
-    pub fn reshape(&self, stream: StreamShape) {
-        *self.server.stream.lock().expect("no holder panics") = stream;
+    /// Gives every later answer another shape.
+    pub fn reshape(&self, wire: WireShape) {
+        *self.server.wire.lock().expect("no holder panics") = wire;
     }
 
     /// Lets a run do one act; false when it rests. Meant for [`Progress::Manual`].

@@ -87,14 +87,13 @@ impl Client {
     }
 
     /// Polls a run until it rests, as the SDKs do, waiting as long as the server says.
-    pub(super) async fn poll(&self, path: &str, seen: &mut impl FnMut(&Value)) -> io::Result<Value> {
+    pub(super) async fn poll(&self, path: &str) -> io::Result<Value> {
         loop {
             let answered = self.send(Method::GET, path, &Value::Null).await?;
             let after = answered.headers.get("openai-poll-after-ms").and_then(|value| value.to_str().ok());
             let after =
                 after.and_then(|value| value.parse().ok()).map_or(POLL_DEFAULT, Duration::from_millis);
             let run: Value = serde_json::from_slice(&answered.bytes().await?).map_err(io::Error::other)?;
-            seen(&run);
             if !matches!(run["status"].as_str(), Some("queued" | "in_progress" | "cancelling")) {
                 return Ok(run);
             }

@@ -19,10 +19,8 @@ pub struct Script {
     pub usage: UsageTiming,
     /// Whether a thread refuses messages and runs while a run is active, as OpenAI does and clones do not.
     pub lock_active_runs: bool,
-    /// Whether answers are compressed when the client accepts it (gzip, deflate, zstd), streams included.
-    pub compress: bool,
-    /// The bytes of streams.
-    pub stream: StreamShape,
+    /// What answers look like on the wire.
+    pub wire: WireShape,
     /// Whether requests are kept, for [`Assistants::requests`](super::Assistants::requests) and
     /// [`Assistants::raw_input`](super::Assistants::raw_input). Unbounded, so not for long runs.
     pub keep_requests: bool,
@@ -38,8 +36,7 @@ impl Default for Script {
             created_status: 200,
             usage: UsageTiming::Terminal,
             lock_active_runs: true,
-            compress: false,
-            stream: StreamShape::default(),
+            wire: WireShape::default(),
             keep_requests: false,
         }
     }
@@ -80,9 +77,11 @@ pub enum UsageTiming {
     Terminal,
 }
 
-/// What an event stream looks like on the wire.
+/// What answers look like on the wire; all but compression concerns event streams alone.
 #[derive(Clone, Debug)]
-pub struct StreamShape {
+pub struct WireShape {
+    /// Whether answers are compressed when the client accepts it (gzip, deflate, zstd).
+    pub compress: bool,
     /// What ends a line.
     pub line_end: LineEnd,
     /// How an event carries its name.
@@ -97,9 +96,10 @@ pub struct StreamShape {
     pub cut: Option<Cut>,
 }
 
-impl Default for StreamShape {
+impl Default for WireShape {
     fn default() -> Self {
         Self {
+            compress: false,
             line_end: LineEnd::Lf,
             framing: Framing::Named,
             comments: false,

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use super::encoding::Encoder;
 use super::play::Event;
 use super::routes::{Routed, route};
-use super::script::{Progress, Script, StreamShape};
+use super::script::{Progress, Script, WireShape};
 use super::state::State;
 use super::stream::{Wire, play};
 use super::{RecordedRequest, fault::Fault};
@@ -29,7 +29,7 @@ use crate::demo::random::Random;
 /// What all connections share.
 pub(super) struct Server {
     pub(super) script: Script,
-    pub(super) stream: Mutex<StreamShape>,
+    pub(super) wire: Mutex<WireShape>,
     /// Rings when a client has changed what a run is to do.
     pub(super) changed: Notify,
     pub(super) request_count: AtomicU64,
@@ -45,7 +45,7 @@ impl Server {
     pub(super) fn new(script: Script) -> Self {
         let state = State::new(script.seed, script.usage, script.lock_active_runs);
         Self {
-            stream: Mutex::new(script.stream.clone()),
+            wire: Mutex::new(script.wire.clone()),
             script,
             changed: Notify::new(),
             request_count: AtomicU64::new(0),
@@ -90,6 +90,10 @@ impl Server {
         self.changed.notify_waiters();
     }
 
+    fn wire(&self) -> WireShape {
+        self.wire.lock().expect("no holder panics").clone()
+    }
+
     fn players(&self) -> MutexGuard<'_, JoinSet<()>> {
         self.players.lock().expect("no holder panics")
     }
@@ -120,7 +124,7 @@ impl Server {
     }
 
     fn encoder(&self, accept_encoding: &str) -> io::Result<Encoder> {
-        if self.script.compress { Encoder::accepted(accept_encoding) } else { Ok(Encoder::identity()) }
+        if self.wire().compress { Encoder::accepted(accept_encoding) } else { Ok(Encoder::identity()) }
     }
 
     fn json(&self, status: u16, body: &Value, accept_encoding: &str) -> io::Result<Response<Reply>> {
@@ -151,8 +155,7 @@ impl Server {
             head = head.header(CONTENT_ENCODING, name);
         }
         let (sender, chunks) = Chunks::new();
-        let shape = self.stream.lock().expect("no holder panics").clone();
-        let wire = Wire::new(shape, self.split_random(), encoder, sender, link);
+        let wire = Wire::new(self.wire(), self.split_random(), encoder, sender, link);
         self.spawn(run, first, Some(wire));
         head.body(Either::Right(chunks)).map_err(io::Error::other)
     }

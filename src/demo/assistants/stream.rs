@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::encoding::Encoder;
 use super::play::{Event, Played};
-use super::script::{Cut, CutKind, Framing, LineEnd, Pace, Progress, Split, StreamShape};
+use super::script::{Cut, CutKind, Framing, LineEnd, Pace, Progress, Split, WireShape};
 use super::server::Server;
 use crate::demo::listener::Link;
 use crate::demo::random::Random;
@@ -52,7 +52,7 @@ pub(super) async fn play(server: Arc<Server>, run: String, first: Vec<Event>, wi
 
 /// Writes events to one client.
 pub(super) struct Wire {
-    shape: StreamShape,
+    shape: WireShape,
     random: Random,
     encoder: Encoder,
     chunks: mpsc::Sender<io::Result<Bytes>>,
@@ -66,7 +66,7 @@ struct Gone;
 impl Wire {
     /// A stream that nothing was written to.
     pub(super) fn new(
-        shape: StreamShape,
+        shape: WireShape,
         random: Random,
         encoder: Encoder,
         chunks: mpsc::Sender<io::Result<Bytes>>,

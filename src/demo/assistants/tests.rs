@@ -48,7 +48,7 @@ impl World {
     }
 
     async fn poll(&self, run: &str) -> Value {
-        self.client.poll(run, &mut |_| ()).await.unwrap()
+        self.client.poll(run).await.unwrap()
     }
 
     /// The events of a stream, names and data.
@@ -123,12 +123,11 @@ async fn polls_move_a_run_through_its_statuses_and_a_second_run_takes_only_what_
     let thread = world.thread("one").await;
     let created = world.post(&format!("{thread}/runs"), json!({"assistant_id": "asst_echo"})).await;
     let run = format!("{thread}/runs/{}", created["id"].as_str().unwrap());
-    let mut statuses = vec![created["status"].as_str().unwrap().to_owned()];
-    let last = world
-        .client
-        .poll(&run, &mut |run| statuses.push(run["status"].as_str().unwrap().to_owned()))
-        .await
-        .unwrap();
+    let mut statuses = vec![created["status"].clone()];
+    for _ in 0..2 {
+        statuses.push(world.read(&run).await["status"].clone());
+    }
+    let last = world.poll(&run).await;
     assert_eq!(statuses, ["queued", "in_progress", "completed"]);
     assert!(
         last["usage"]["total_tokens"].is_u64()
@@ -394,8 +393,8 @@ async fn raw_stream(script: Script, accept: &str) -> (Vec<u8>, io::Result<()>, u
     }
 }
 
-fn with(stream: StreamShape) -> Script {
-    Script { stream, ..Script::default() }
+fn with(wire: WireShape) -> Script {
+    Script { wire, ..Script::default() }
 }
 
 #[tokio::test]
@@ -403,19 +402,17 @@ async fn a_stream_can_be_split_anywhere_and_framed_in_every_way() {
     let (plain, _, events) = raw_stream(Script::default(), "").await;
     let length = plain.len();
     for split in [Split::Bytes, Split::Random(7)] {
-        let (split_up, _, chunks) =
-            raw_stream(with(StreamShape { split, ..StreamShape::default() }), "").await;
+        let (split_up, _, chunks) = raw_stream(with(WireShape { split, ..WireShape::default() }), "").await;
         // Other draws of the seed, other ids: only their number is the same.
         assert_eq!(split_up.len(), length, "{split:?}");
         assert!(chunks > 10 * events, "{split:?}: {chunks}");
     }
-    let shape =
-        StreamShape { line_end: LineEnd::CrLf, done: false, comments: true, ..StreamShape::default() };
+    let shape = WireShape { line_end: LineEnd::CrLf, done: false, comments: true, ..WireShape::default() };
     let (bytes, _, _) = raw_stream(with(shape), "").await;
     let text = String::from_utf8(bytes).unwrap();
     assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
     assert!(text.contains("\r\n:") && !text.contains("[DONE]") && text.ends_with("\r\n\r\n"));
-    let shape = StreamShape { framing: Framing::Wrapped, line_end: LineEnd::Cr, ..StreamShape::default() };
+    let shape = WireShape { framing: Framing::Wrapped, line_end: LineEnd::Cr, ..WireShape::default() };
     let (bytes, _, _) = raw_stream(with(shape), "").await;
     let text = String::from_utf8(bytes).unwrap();
     assert!(text.starts_with("data: {\"data\":{") && text.contains(",\"event\":\"thread.run.queued\"}\r\r"));
@@ -429,7 +426,7 @@ async fn a_stream_is_compressed_as_the_client_accepts_and_can_be_decoded_at_once
     let (plain, _, _) = raw_stream(Script::default(), "gzip").await;
     assert!(plain.starts_with(b"event: "), "compression must be asked for by the script too");
     for accept in ["gzip, deflate", "deflate;q=1, gzip;q=0", "br, zstd"] {
-        let script = Script { compress: true, ..Script::default() };
+        let script = with(WireShape { compress: true, ..WireShape::default() });
         let (bytes, _, chunks) = raw_stream(script, accept).await;
         let mut text = String::new();
         match bytes[0] {
@@ -449,7 +446,7 @@ async fn a_stream_is_compressed_as_the_client_accepts_and_can_be_decoded_at_once
 async fn a_stream_can_break_off_cleanly_or_not() {
     for how in [CutKind::CleanEnd, CutKind::Close, CutKind::Reset] {
         let cut = Some(Cut { after_bytes: 1000, how });
-        let (bytes, ending, _) = raw_stream(with(StreamShape { cut, ..StreamShape::default() }), "").await;
+        let (bytes, ending, _) = raw_stream(with(WireShape { cut, ..WireShape::default() }), "").await;
         match how {
             CutKind::CleanEnd => assert!(bytes.len() == 1000 && ending.is_ok(), "{ending:?}"),
             CutKind::Close => assert!(bytes.len() == 1000 && ending.is_err()),
