@@ -12,6 +12,7 @@ pub mod clock;
 pub mod content;
 pub mod correlator;
 pub mod dialect;
+pub mod demo;
 pub mod event;
 pub mod exchange;
 pub mod interaction;

@@ -1,0 +1,136 @@
+//! A fake Assistants API (v2), whole and stateful: threads, messages, runs, steps and assistants, streamed and polled.
+//!
+//! It speaks HTTP/1.1 and h2c on a free loopback port, wants no credentials, and keeps everything in memory for as long as
+//! it lives. What a run does is its assistant's [`Behaviour`]; how the server behaves is the [`Script`]; what really
+//! happened is its [`snapshot`](Assistants::snapshot). Times never make a run expire: only its behaviour or the test does.
+
+mod behaviour;
+mod encoding;
+mod fault;
+mod objects;
+mod page;
+mod play;
+mod routes;
+mod runs;
+mod script;
+mod server;
+mod state;
+mod stream;
+mod truth;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+pub use self::behaviour::Behaviour;
+use self::play::Played;
+pub use self::script::{
+    Cut, CutKind, Framing, LineEnd, Pace, Progress, Script, Split, UsageTiming, WireShape,
+};
+use self::server::Server;
+pub use self::truth::{RunTruth, TruthCall, TruthMessage, Usage};
+use super::listener::Listener;
+
+/// A running fake server; dropping it ends every connection and run.
+pub struct Assistants {
+    server: Arc<Server>,
+    listener: Listener,
+}
+
+impl Assistants {
+    /// Starts a server on a free loopback port.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be bound.
+    pub async fn start(script: Script) -> io::Result<Self> {
+        let keep_input = script.keep_requests;
+        let server = Arc::new(Server::new(script));
+        let listener = Listener::start(Arc::clone(&server), keep_input).await?;
+        Ok(Self { server, listener })
+    }
+
+    /// Gives every later answer another shape.
+    pub fn reshape(&self, wire: WireShape) {
+        *self.server.wire.lock().expect("no holder panics") = wire;
+    }
+
+    /// Lets a run do one act; false when it rests. Meant for [`Progress::Manual`].
+    pub fn advance(&self, run: &str) -> bool {
+        matches!(self.server.state().advance(run, self.server.now_secs()), Played::Act { .. })
+    }
+
+    /// Lets a run's time be over: it expires with its next poll or act, unless it is terminal.
+    pub fn expire(&self, run: &str) {
+        self.server.state().expire_run(run);
+        self.server.release(run);
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.listener.addr()
+    }
+
+    /// What an SDK takes for its base URL when it talks to this server directly.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.addr())
+    }
+
+    /// Every run there ever was, oldest first, as it is now: what the records should say.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<RunTruth> {
+        self.server.state().snapshot()
+    }
+
+    /// How many requests have arrived.
+    #[must_use]
+    pub fn request_count(&self) -> u64 {
+        self.server.request_count.load(Ordering::Relaxed)
+    }
+
+    /// The requests so far, oldest first; none unless the script keeps them.
+    #[must_use]
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.server.requests.lock().expect("no holder panics").clone()
+    }
+
+    /// Every byte received so far, one string per connection, oldest first; none unless the script keeps them.
+    #[must_use]
+    pub fn raw_input(&self) -> Vec<Vec<u8>> {
+        self.listener.input()
+    }
+}
+
+impl Drop for Assistants {
+    fn drop(&mut self) {
+        self.server.stop();
+    }
+}
+
+impl fmt::Debug for Assistants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Assistants({})", self.addr())
+    }
+}
+
+/// A request, as the server's HTTP library understood it. Its credentials are among its headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedRequest {
+    /// The method.
+    pub method: String,
+    /// The request target: path and query.
+    pub target: String,
+    /// The headers, names in lower case, in the order they came.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! What a run does: its plan, laid down when it is created.
+
+use std::collections::VecDeque;
+
+use serde_json::{Map, Value};
+
+/// What a run does.
+///
+/// It is named by the run's metadata (`{"behaviour": "fail"}`), else by the assistant's id: `asst_fail` fails. Any other
+/// assistant echoes. The assistant `asst_missing` does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// `cancel`: somebody else cancels the run in the middle of its answer.
+    Cancel,
+    /// `code`: the server's own code interpreter runs, then the answer comes.
+    Code,
+    /// `echo`: answers `You said: ` and the inputs' text, joined by ` / `.
+    Echo,
+    /// `empty`: completes without a message.
+    Empty,
+    /// `error`: the stream tells an error and ends; the run fails only afterwards.
+    Error,
+    /// `expire`: expires in the middle of its answer.
+    Expire,
+    /// `fail`: fails in the middle of its answer.
+    Fail,
+    /// `fail_early`: fails before it did anything.
+    FailEarly,
+    /// `incomplete`: runs out of tokens in the middle of its answer.
+    Incomplete,
+    /// `long`: answers with 400 words.
+    Long,
+    /// `messages`: answers with two messages.
+    Messages,
+    /// `refuse`: answers with a refusal.
+    Refuse,
+    /// `slow`: stays in progress for eight polls (or paces) before it answers.
+    Slow,
+    /// `stall`: begins an answer and goes on only to be cancelled, or expired by the test.
+    Stall,
+    /// `tool`: calls the function `get_weather`, then echoes with its output.
+    Tool,
+    /// `tool_twice`: calls `get_weather`, then `get_time`, then echoes with their outputs.
+    ToolTwice,
+    /// `tools`: calls `get_weather` and `get_time` at once, then echoes with their outputs.
+    Tools,
+}
+
+impl Behaviour {
+    /// Finds what a run with this assistant and this metadata does.
+    pub(super) fn of(assistant: &str, metadata: &Map<String, Value>) -> Self {
+        let named = metadata.get("behaviour").and_then(Value::as_str);
+        let name = named.or_else(|| assistant.strip_prefix("asst_")).unwrap_or_default();
+        NAMES.iter().find(|(known, _)| *known == name).map_or(Self::Echo, |(_, behaviour)| *behaviour)
+    }
+
+    /// The plan of a run that answers `inputs`.
+    pub(super) fn plan(self, inputs: &[&str]) -> VecDeque<Act> {
+        let echo = format!("You said: {}", inputs.join(" / "));
+        let mut plan = VecDeque::from([Act::Start]);
+        match self {
+            Self::Cancel => {
+                open(&mut plan, &echo);
+                plan.extend([Act::Cancelling, Act::Cancel]);
+            }
+            Self::Code => {
+                plan.push_back(Act::Interpret { input: "print(6 * 7)".to_owned(), logs: "42\n".to_owned() });
+                answer(&mut plan, &echo);
+                plan.push_back(Act::Complete);
+            }
+            Self::Echo => {
+                answer(&mut plan, &echo);
+                plan.push_back(Act::Complete);
+            }
+            Self::Empty => plan.push_back(Act::Complete),
+            Self::Error => {
+                open(&mut plan, &echo);
+                plan.extend([Act::TellError, Act::Fail(Failure::SERVER)]);
+            }
+            Self::Expire => {
+                open(&mut plan, &echo);
+                plan.push_back(Act::Expire);
+            }
+            Self::Fail => {
+                open(&mut plan, &echo);
+                plan.push_back(Act::Fail(Failure::SERVER));
+            }
+            Self::FailEarly => plan = VecDeque::from([Act::Fail(Failure::RATE_LIMIT)]),
+            Self::Incomplete => {
+                open(&mut plan, &echo);
+                plan.extend([Act::CutMessage("max_tokens"), Act::Incomplete("max_completion_tokens")]);
+            }
+            Self::Long => {
+                let words: Vec<String> = (1..=LONG_WORDS).map(|n| format!("word{n}")).collect();
+                answer(&mut plan, &words.join(" "));
+                plan.push_back(Act::Complete);
+            }
+            Self::Messages => {
+                answer(&mut plan, "Let me think.");
+                answer(&mut plan, &echo);
+                plan.push_back(Act::Complete);
+            }
+            Self::Refuse => {
+                plan.extend([
+                    Act::OpenMessage,
+                    Act::Refusal("I can't help with that.".to_owned()),
+                    Act::CloseMessage,
+                    Act::Complete,
+                ]);
+            }
+            Self::Slow => {
+                plan.extend(std::iter::repeat_n(Act::Idle, SLOW_IDLES));
+                answer(&mut plan, &echo);
+                plan.push_back(Act::Complete);
+            }
+            Self::Stall => {
+                open(&mut plan, &echo);
+                plan.push_back(Act::Stall);
+            }
+            Self::Tool => plan.extend([Act::CallTools(vec![WEATHER]), Act::RequireAction, Act::Conclude]),
+            Self::ToolTwice => plan.extend([
+                Act::CallTools(vec![WEATHER]),
+                Act::RequireAction,
+                Act::CallTools(vec![TIME]),
+                Act::RequireAction,
+                Act::Conclude,
+            ]),
+            Self::Tools => {
+                plan.extend([Act::CallTools(vec![WEATHER, TIME]), Act::RequireAction, Act::Conclude]);
+            }
+        }
+        plan
+    }
+}
+
+/// One thing a run does next.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Act {
+    /// Calls functions of the app.
+    CallTools(Vec<Function>),
+    /// Ends cancelled.
+    Cancel,
+    /// Says that it is about to be cancelled.
+    Cancelling,
+    /// Finishes the open message and its step.
+    CloseMessage,
+    /// Ends completed.
+    Complete,
+    /// Plans the answer that has the tools' outputs in it.
+    Conclude,
+    /// Ends the open message early, for the reason given, and its step as usual.
+    CutMessage(&'static str),
+    /// Ends expired.
+    Expire,
+    /// Ends failed.
+    Fail(Failure),
+    /// Does nothing for one poll or pace.
+    Idle,
+    /// Ends incomplete, for the reason given.
+    Incomplete(&'static str),
+    /// Runs code of its own.
+    Interpret {
+        /// The code.
+        input: String,
+        /// What it printed.
+        logs: String,
+    },
+    /// Begins a message and its step.
+    OpenMessage,
+    /// Refuses.
+    Refusal(String),
+    /// Waits for the tools' outputs.
+    RequireAction,
+    /// Gets going.
+    Start,
+    /// Waits until somebody changes the plan.
+    Stall,
+    /// Tells the stream an error, which ends the stream and not the run.
+    TellError,
+    /// Says a little more.
+    Text(String),
+}
+
+impl Act {
+    /// Whether a poll stops here, because the client can now see something new.
+    pub(super) fn shows(&self) -> bool {
+        matches!(
+            self,
+            Self::Cancel
+                | Self::Complete
+                | Self::Expire
+                | Self::Fail(_)
+                | Self::Idle
+                | Self::Incomplete(_)
+                | Self::RequireAction
+                | Self::Start
+        )
+    }
+
+    /// Whether it takes the time a model takes to find the next words.
+    pub(super) fn takes_time(&self) -> bool {
+        matches!(self, Self::Idle | Self::OpenMessage | Self::Refusal(_) | Self::Text(_))
+    }
+}
+
+/// A function the assistant calls, with what it is given.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Function {
+    pub(super) name: &'static str,
+    pub(super) arguments: &'static str,
+}
+
+/// Why a run fails.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Failure {
+    pub(super) code: &'static str,
+    pub(super) message: &'static str,
+}
+
+impl Failure {
+    const RATE_LIMIT: Self =
+        Self { code: "rate_limit_exceeded", message: "You exceeded your current quota." };
+    const SERVER: Self = Self { code: "server_error", message: "Sorry, something went wrong." };
+}
+
+/// Plans a whole message.
+pub(super) fn answer(plan: &mut VecDeque<Act>, text: &str) {
+    plan.push_back(Act::OpenMessage);
+    plan.extend(tokens(text).map(Act::Text));
+    plan.push_back(Act::CloseMessage);
+}
+
+/// Plans the first half of a message.
+fn open(plan: &mut VecDeque<Act>, text: &str) {
+    plan.push_back(Act::OpenMessage);
+    let tokens: Vec<String> = tokens(text).collect();
+    let half = tokens.len().div_ceil(2);
+    plan.extend(tokens.into_iter().take(half).map(Act::Text));
+}
+
+/// Cuts a text into words that keep the blank before them, as tokens do.
+fn tokens(text: &str) -> impl Iterator<Item = String> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let mut chars = rest.char_indices();
+        chars.next()?;
+        let end = chars.find(|(_, c)| *c == ' ').map_or(rest.len(), |(at, _)| at);
+        let (token, after) = rest.split_at(end);
+        rest = after;
+        Some(token.to_owned())
+    })
+}
+
+const WEATHER: Function = Function { name: "get_weather", arguments: "{\"city\":\"Paris\"}" };
+const TIME: Function = Function { name: "get_time", arguments: "{\"zone\":\"Europe/Paris\"}" };
+const LONG_WORDS: usize = 400;
+const SLOW_IDLES: usize = 8;
+
+const NAMES: [(&str, Behaviour); 17] = [
+    ("cancel", Behaviour::Cancel),
+    ("code", Behaviour::Code),
+    ("echo", Behaviour::Echo),
+    ("empty", Behaviour::Empty),
+    ("error", Behaviour::Error),
+    ("expire", Behaviour::Expire),
+    ("fail", Behaviour::Fail),
+    ("fail_early", Behaviour::FailEarly),
+    ("incomplete", Behaviour::Incomplete),
+    ("long", Behaviour::Long),
+    ("messages", Behaviour::Messages),
+    ("refuse", Behaviour::Refuse),
+    ("slow", Behaviour::Slow),
+    ("stall", Behaviour::Stall),
+    ("tool", Behaviour::Tool),
+    ("tool_twice", Behaviour::ToolTwice),
+    ("tools", Behaviour::Tools),
+];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn metadata_outranks_the_assistant_and_unknown_assistants_echo() {
+        let none = Map::new();
+        assert_eq!(Behaviour::of("asst_fail", &none), Behaviour::Fail);
+        assert_eq!(Behaviour::of("asst_0123", &none), Behaviour::Echo);
+        let metadata = Map::from_iter([("behaviour".to_owned(), json!("tool"))]);
+        assert_eq!(Behaviour::of("asst_fail", &metadata), Behaviour::Tool);
+    }
+
+    #[test]
+    fn tokens_lose_nothing() {
+        for text in ["", " ", "one", "one two", "  two  blanks ", "é à 😀 ü"] {
+            assert_eq!(tokens(text).collect::<String>(), text);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Refusals, in OpenAI's shape and words.
+
+use serde_json::{Value, json};
+
+/// An answer that is not 2xx.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    pub(super) status: u16,
+    message: String,
+    param: Option<&'static str>,
+    code: Option<&'static str>,
+}
+
+impl Fault {
+    /// The request cannot be served as things are.
+    pub(super) fn refused(message: impl Into<String>) -> Self {
+        Self { status: 400, message: message.into(), param: None, code: None }
+    }
+
+    /// A value of the request is wrong.
+    pub(super) fn invalid(param: &'static str, message: impl Into<String>) -> Self {
+        Self { status: 400, message: message.into(), param: Some(param), code: Some("invalid_value") }
+    }
+
+    /// A value of the request is missing.
+    pub(super) fn missing(param: &'static str) -> Self {
+        let message = format!("Missing required parameter: '{param}'.");
+        Self { status: 400, message, param: Some(param), code: Some("missing_required_parameter") }
+    }
+
+    /// There is no such thing.
+    pub(super) fn unknown(kind: &str, id: &str) -> Self {
+        Self { status: 404, message: format!("No {kind} found with id '{id}'."), param: None, code: None }
+    }
+
+    /// There is no such address.
+    pub(super) fn unknown_url(method: &str, path: &str) -> Self {
+        let message = format!("Unknown request URL: {method} {path}. Please check the URL for typos.");
+        Self { status: 404, message, param: None, code: Some("unknown_url") }
+    }
+
+    /// The body of the answer.
+    pub(super) fn object(&self) -> Value {
+        json!({"error": {
+            "message": self.message, "type": "invalid_request_error", "param": self.param, "code": self.code,
+        }})
+    }
+}

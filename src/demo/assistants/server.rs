@@ -1,0 +1,186 @@
+//! Answers requests: reads them, asks the state, writes what it says.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
+use http::request::Parts;
+use http::response::Builder;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Either, Full};
+use hyper::body::Incoming;
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::encoding::Encoder;
+use super::play::Event;
+use super::routes::{Routed, route};
+use super::script::{Progress, Script, WireShape};
+use super::state::State;
+use super::stream::{Wire, play};
+use super::{RecordedRequest, fault::Fault};
+use crate::clock::Clock;
+use crate::demo::listener::{Answer, Chunks, Link, Reply};
+use crate::demo::random::Random;
+
+/// What all connections share.
+pub(super) struct Server {
+    pub(super) script: Script,
+    pub(super) wire: Mutex<WireShape>,
+    /// Rings when a client has changed what a run is to do.
+    pub(super) changed: Notify,
+    pub(super) request_count: AtomicU64,
+    pub(super) requests: Mutex<Vec<RecordedRequest>>,
+    state: Mutex<State>,
+    /// The runs that play by time, streamed or not.
+    players: Mutex<JoinSet<()>>,
+    clock: Clock,
+}
+
+impl Server {
+    /// A server nobody has talked to.
+    pub(super) fn new(script: Script) -> Self {
+        let state = State::new(script.seed, script.usage, script.lock_active_runs);
+        Self {
+            wire: Mutex::new(script.wire.clone()),
+            script,
+            changed: Notify::new(),
+            request_count: AtomicU64::new(0),
+            requests: Mutex::default(),
+            state: Mutex::new(state),
+            players: Mutex::default(),
+            clock: Clock::start(),
+        }
+    }
+
+    /// The state; held for one request or act, never across an await.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder panics")
+    }
+
+    /// Seconds since the epoch.
+    pub(super) fn now_secs(&self) -> u64 {
+        self.clock.now().0 / 1000
+    }
+
+    /// Randomness of one's own.
+    pub(super) fn split_random(&self) -> Random {
+        self.state().random.split()
+    }
+
+    /// Ends every run that plays by time.
+    pub(super) fn stop(&self) {
+        self.players().abort_all();
+    }
+
+    /// Lets a run go on that is not streamed, as the script says; to be called whenever a client has acted on it.
+    pub(super) fn release(self: &Arc<Self>, run: &str) {
+        match self.script.progress {
+            Progress::Immediate => self.state().finish(run, self.now_secs()),
+            Progress::Manual | Progress::Polls => {}
+            Progress::Time => {
+                if self.state().start_driving(run) {
+                    self.spawn(run, Vec::new(), None);
+                }
+            }
+        }
+        self.changed.notify_waiters();
+    }
+
+    fn wire(&self) -> WireShape {
+        self.wire.lock().expect("no holder panics").clone()
+    }
+
+    fn players(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.players.lock().expect("no holder panics")
+    }
+
+    fn spawn(self: &Arc<Self>, run: &str, first: Vec<Event>, wire: Option<Wire>) {
+        let mut players = self.players();
+        while players.try_join_next().is_some() {}
+        players.spawn(play(Arc::clone(self), run.to_owned(), first, wire));
+    }
+
+    fn record(&self, parts: &Parts, body: &Bytes) {
+        if !self.script.keep_requests {
+            return;
+        }
+        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        self.requests.lock().expect("no holder panics").push(RecordedRequest {
+            method: parts.method.to_string(),
+            target: parts.uri.to_string(),
+            headers,
+            body: body.clone(),
+        });
+    }
+
+    fn head(&self, status: u16) -> Builder {
+        let id = self.state().random.id("req");
+        Response::builder().status(status).header("openai-version", "2020-10-01").header("x-request-id", id)
+    }
+
+    fn encoder(&self, accept_encoding: &str) -> io::Result<Encoder> {
+        if self.wire().compress { Encoder::accepted(accept_encoding) } else { Ok(Encoder::identity()) }
+    }
+
+    fn json(&self, status: u16, body: &Value, accept_encoding: &str) -> io::Result<Response<Reply>> {
+        let mut encoder = self.encoder(accept_encoding)?;
+        let mut head = self.head(status).header(CONTENT_TYPE, "application/json");
+        if let Some(name) = encoder.name() {
+            head = head.header(CONTENT_ENCODING, name);
+        }
+        let waits = matches!(body["status"].as_str(), Some("queued" | "in_progress" | "cancelling"));
+        if let Some(after) = self.script.poll_after.filter(|_| waits && body["object"] == "thread.run") {
+            head = head.header("openai-poll-after-ms", after.as_millis().to_string());
+        }
+        let mut bytes = encoder.write(body.to_string().as_bytes())?;
+        bytes.extend(encoder.finish()?);
+        head.body(Either::Left(Full::from(bytes))).map_err(io::Error::other)
+    }
+
+    fn event_stream(
+        self: &Arc<Self>,
+        run: &str,
+        first: Vec<Event>,
+        accept_encoding: &str,
+        link: Link,
+    ) -> io::Result<Response<Reply>> {
+        let encoder = self.encoder(accept_encoding)?;
+        let mut head = self.head(200).header(CONTENT_TYPE, "text/event-stream; charset=utf-8");
+        if let Some(name) = encoder.name() {
+            head = head.header(CONTENT_ENCODING, name);
+        }
+        let (sender, chunks) = Chunks::new();
+        let wire = Wire::new(self.wire(), self.split_random(), encoder, sender, link);
+        self.spawn(run, first, Some(wire));
+        head.body(Either::Right(chunks)).map_err(io::Error::other)
+    }
+}
+
+impl Answer for Server {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>, link: Link) -> io::Result<Response<Reply>> {
+        self.request_count.fetch_add(1, Ordering::Relaxed);
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        let accept =
+            parts.headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let accept = accept.to_owned();
+        let (method, target) = (parts.method.as_str().to_owned(), parts.uri.clone());
+        self.record(&parts, &body);
+        let parsed = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
+        let routed = match parsed {
+            Ok(json) => route(&self, &method, target.path(), target.query().unwrap_or_default(), &json),
+            Err(_) => Err(Fault::refused("We could not parse the JSON body of your request.")),
+        };
+        match routed {
+            Ok(Routed::Created(object)) => self.json(self.script.created_status, &object, &accept),
+            Ok(Routed::Found(object)) => self.json(200, &object, &accept),
+            Ok(Routed::Stream { run, first }) => self.event_stream(&run, first, &accept, link),
+            Err(fault) => self.json(fault.status, &fault.object(), &accept),
+        }
+    }
+}
