@@ -4,6 +4,8 @@
 //!
 //! *Vocabulary*, plain data: [`time`], [`exchange`], [`attribution`], [`message`], [`observation`], [`interaction`],
 //! [`event`], [`payload`].
+//!
+//! *Shell*: [`metrics`], [`clock`], [`net`].
 
 pub mod attribution;
 pub mod clock;
@@ -12,6 +14,7 @@ pub mod exchange;
 pub mod interaction;
 pub mod message;
 pub mod metrics;
+pub mod net;
 pub mod observation;
 pub mod payload;
 pub mod time;
