@@ -5,9 +5,10 @@
 //! *Vocabulary*, plain data: [`time`], [`exchange`], [`attribution`], [`message`], [`observation`], [`interaction`],
 //! [`event`], [`payload`].
 //!
-//! *Shell*: [`metrics`], [`clock`], [`net`].
+//! *Shell*: [`metrics`], [`clock`], [`net`], [`capture`].
 
 pub mod attribution;
+pub mod capture;
 pub mod clock;
 pub mod event;
 pub mod exchange;
