@@ -5,7 +5,7 @@
 //! *Vocabulary*, plain data: [`time`], [`exchange`], [`attribution`], [`message`], [`observation`], [`interaction`],
 //! [`event`], [`payload`].
 //!
-//! *Shell*: [`metrics`], [`clock`], [`net`], [`capture`].
+//! *Shell*: [`metrics`], [`clock`], [`net`], [`proxy`], [`capture`].
 
 pub mod attribution;
 pub mod capture;
@@ -18,4 +18,5 @@ pub mod metrics;
 pub mod net;
 pub mod observation;
 pub mod payload;
+pub mod proxy;
 pub mod time;
