@@ -6,8 +6,10 @@
 //! [`event`], [`payload`].
 //!
 //! *Pure*, values in and values out: [`sse`], [`content`], [`dialect`], [`correlator`].
+//! *Shell*: [`metrics`], [`clock`], [`net`], [`proxy`], [`capture`].
 
 pub mod attribution;
+pub mod capture;
 pub mod clock;
 pub mod content;
 pub mod correlator;
@@ -18,9 +20,11 @@ pub mod exchange;
 pub mod interaction;
 pub mod message;
 pub mod metrics;
+pub mod net;
 pub mod observation;
 pub mod payload;
 pub mod sse;
 pub mod sink;
 pub mod store;
+pub mod proxy;
 pub mod time;
