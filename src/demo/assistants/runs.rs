@@ -226,17 +226,18 @@ impl Event {
         Self { name, data }
     }
 
-    /// The frame that says a stream is over.
+    /// Whether it is the last of its stream.
     pub(super) fn is_error(&self) -> bool {
         self.name == "error"
     }
 
-    /// What a stream tells when the server is at its end.
+    /// What a stream tells when the server has failed; in the form the SDKs raise.
     pub(super) fn error() -> Self {
-        let data = json!({
+        let error = json!({
             "message": "The server had an error while processing your request.", "type": "server_error",
             "param": null, "code": "server_error",
         });
+        let data = json!({ "error": error });
         Self { name: "error", data }
     }
 }

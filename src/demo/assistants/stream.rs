@@ -167,7 +167,7 @@ fn frame(framing: Framing, event: &Event) -> String {
     match framing {
         Framing::DataOnly => format!("data: {data}\n\n"),
         Framing::Named => format!("event: {name}\ndata: {data}\n\n"),
-        Framing::Wrapped if event.is_error() => format!("data: {{\"error\":{data}}}\n\n"),
+        Framing::Wrapped if event.is_error() => format!("data: {data}\n\n"),
         Framing::Wrapped => format!("data: {{\"data\":{data},\"event\":\"{name}\"}}\n\n"),
     }
 }
