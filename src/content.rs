@@ -1,10 +1,12 @@
 //! Undoes the `Content-Encoding` of a captured copy, piece by piece.
 //!
 //! Knows gzip, deflate (in a zlib wrapper, as RFC 9110 §8.4.1.2 says, and raw, as some servers send it), br, zstd, and
-//! stacks of them. Each piece of input gives all that can be decoded so far, so a compressed event stream is seen at every
-//! flush of the server. The decoded size is bounded by a [`Limit`], and so is the decoders' own memory.
+//! stacks of them. Each piece of input gives all that can be decoded so far, so a compressed event stream is seen at
+//! every flush of the server. The decoded size is bounded by a [`Limit`], and the decoders' own memory by their formats'
+//! windows.
 //!
-//! Works on copies only: what is forwarded never passes through here.
+//! Works on copies only: what is forwarded never passes through here. A hole in coded bytes cannot be bridged: what
+//! follows it is lost.
 
 mod layer;
 
@@ -16,8 +18,8 @@ use self::layer::Layer;
 /// do so halfway through a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// For a stream of any length: so many bytes at once. They are an allowance that decoded bytes use up, and each byte of
-    /// input brings back [`REFILL_PER_BYTE`] of it, up to this size.
+    /// For a stream of any length: so many bytes at once. They are an allowance that decoded bytes use up, and each byte
+    /// of input brings back [`REFILL_PER_BYTE`] of it, up to this size.
     BurstBytes(usize),
     /// For a body that is kept whole: so many bytes in all.
     TotalBytes(usize),
@@ -117,8 +119,8 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// [`DecodeError::Truncated`] if a coding is not complete, or the error that ended decoding. An input of no bytes is
-    /// complete.
+    /// [`DecodeError::Truncated`] if a coding is not complete, or the error that ended decoding. An input of no bytes
+    /// is complete.
     pub fn finish(&self) -> Result<(), DecodeError> {
         if let Some(error) = self.failed {
             return Err(error);
@@ -200,13 +202,14 @@ fn pump(
     }
 }
 
-/// See [`Limit::BurstBytes`]. Text seldom shrinks to a hundredth, even an event stream that repeats its frame for each token.
+/// See [`Limit::BurstBytes`]. Text seldom shrinks to a hundredth, even events that repeat their frame for each token.
 pub const REFILL_PER_BYTE: usize = 100;
 /// How many codings may be stacked. Servers use one; proxies in their front may add another.
 pub const MAX_CODINGS: usize = 4;
 const CHUNK_BYTES: usize = 8 * 1024;
 
-/// Asserts that what a body decodes to does not depend on how it is cut. The first byte picks the coding and how long the parts are.
+/// Asserts that what a body decodes to does not depend on how it is cut. The first byte of `data` picks the coding and
+/// how long the parts are; the rest is the body.
 #[cfg(any(test, fuzzing))]
 pub fn assert_cuts_do_not_matter(data: &[u8]) {
     let Some((&seed, body)) = data.split_first() else { return };

@@ -1,8 +1,8 @@
 //! Server-sent events: bytes in, events out, however the bytes were cut.
 //!
-//! Follows the HTML standard (section "Server-sent events", parsing and interpreting an event stream). What differs: an
-//! event beyond a limit is skipped, a stream can be picked up again after a hole, `retry` is ignored because nothing here
-//! reconnects, and the end of the stream may complete an event (see [`Decoder::finish`]).
+//! Follows the HTML standard (section "Server-sent events", parsing and interpreting an event stream). What differs:
+//! an event beyond a limit is skipped, a stream can be picked up again after a hole, `retry` is ignored because nothing
+//! here reconnects, and the end of the stream may complete an event (see [`Decoder::finish`]).
 
 use std::borrow::Cow;
 
@@ -40,7 +40,7 @@ impl Default for Config {
 pub struct Decoder {
     max_event_bytes: usize,
     mode: Mode,
-    /// How much of the byte order mark a stream may begin with was seen; its whole length when that question is settled.
+    /// How many bytes were seen of the byte order mark a stream may begin with; all of them when that is settled.
     bom_seen: usize,
     /// The last line ended in CR: a following LF belongs to it.
     after_cr: bool,
@@ -133,8 +133,8 @@ impl Decoder {
         Some(self.hand_out())
     }
 
-    /// Tells the decoder that bytes of the stream were lost here. The event they belong to is dropped, and reading picks up
-    /// after the next blank line.
+    /// Tells the decoder that bytes of the stream were lost here. The event they belong to is dropped, and reading picks
+    /// up after the next blank line.
     pub fn resync(&mut self) {
         self.forget_handed_out();
         self.clear_event();
@@ -298,7 +298,8 @@ const KEPT_BYTES: usize = 64 * 1024;
 /// An id stays for the whole stream, so it has a bound of its own; a longer one is ignored.
 const MAX_ID_BYTES: usize = 4096;
 
-/// Asserts that the events of `data` do not depend on how it is cut. The first byte picks a limit, and how long the parts are.
+/// Asserts that the events of a stream do not depend on how it is cut. The first byte of `data` picks the limit and how
+/// long the parts are; the rest is the stream.
 #[cfg(any(test, fuzzing))]
 pub fn assert_cuts_do_not_matter(data: &[u8]) {
     let Some((&seed, stream)) = data.split_first() else { return };

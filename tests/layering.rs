@@ -1,8 +1,8 @@
 //! Holds the modules to the direction in which they may import each other, and the pure ones to their purity.
 //!
-//! Every module of the crate stands in [`MODULES`] with its layer, so that where a new one belongs is a conscious choice.
-//! Paths are read from the tokens of each source file: comments, strings and code for tests only do not count. What a type
-//! or a value brings along without its path being written is not seen.
+//! Every module of the crate stands in [`MODULES`] with its layer, so that where a new one belongs is a conscious
+//! choice. Paths are read from the tokens of each source file: comments, strings and code for tests only do not count.
+//! What a type or a value brings along without its path being written is not seen.
 
 use std::fs;
 use std::path::Path;
@@ -113,13 +113,13 @@ fn the_source_tree_keeps_its_layers() {
 }
 
 fn read(root: &Path, directory: &Path, sources: &mut Vec<(String, String)>) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(directory).expect("the sources can be listed") {
+        let path = entry.expect("the sources can be listed").path();
         if path.is_dir() {
             read(root, &path, sources);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-            sources.push((name, fs::read_to_string(&path).unwrap()));
+            let name = path.strip_prefix(root).ok().and_then(Path::to_str).expect("names are UTF-8");
+            sources.push((name.to_owned(), fs::read_to_string(&path).expect("the sources can be read")));
         }
     }
 }
@@ -212,7 +212,8 @@ fn is_impure(segments: &[String]) -> bool {
     })
 }
 
-/// Gathers the paths that are written in `tokens`, those of `use` spelt out one by one; items for tests only are left out.
+/// Gathers the paths that are written in `tokens`, those of `use` spelt out one by one; items for tests only are left
+/// out.
 fn paths(tokens: TokenStream, found: &mut Vec<Vec<String>>) {
     let tokens = without_test_items(tokens);
     let mut at = 0;

@@ -43,8 +43,8 @@ impl Layer {
         Self { allowance, coding, state, begun: false }
     }
 
-    /// Decodes from `input`, which may be empty to ask for what is held back, until `output` is full or no more can be decoded.
-    /// Either all input is read, or the output is full, or the data is corrupt.
+    /// Decodes from `input`, which may be empty to ask for what is held back, until all of it is read, `output` is full,
+    /// or the data turns out to be corrupt.
     pub(super) fn step(&mut self, input: &[u8], output: &mut [u8]) -> Step {
         self.begun |= !input.is_empty();
         let mut done = Step { read: 0, written: 0, corrupt: false };
@@ -197,8 +197,8 @@ fn unbrotli(
     (Step { read, written, corrupt }, matches!(result, BrotliResult::ResultSuccess))
 }
 
-/// RFC 1950 §2.2: method 8, a window of at most 32 KiB, and a checksum of the two bytes. No encoder begins raw deflate like that:
-/// it would be a stored block with noise in its padding.
+/// RFC 1950 §2.2: method 8, a window of at most 32 KiB, and a checksum of the two bytes. No encoder begins raw deflate
+/// like that: it would be a stored block with noise in its padding.
 fn is_zlib([method, flags]: [u8; 2]) -> bool {
     method & 0x0F == 8 && method >> 4 <= 7 && u16::from_be_bytes([method, flags]).is_multiple_of(31)
 }
