@@ -129,6 +129,21 @@ impl Correlator {
         }
     }
 
+    /// Settles the runs that are over and only wait for more outputs: nothing can bring them any more.
+    pub fn finish(&mut self, now: UnixMillis) {
+        let keys: Vec<ConversationKey> = self.conversations.keys().cloned().collect();
+        for key in keys {
+            let Some(conversation) = self.conversations.get_mut(&key) else { continue };
+            let before = conversation.deadline(&self.config);
+            let mut settled = Vec::new();
+            conversation.settle_terminal(&mut settled);
+            if !settled.is_empty() {
+                self.conclude(&key, Some(before), settled, true);
+            }
+        }
+        self.handle_timeout(now);
+    }
+
     /// When [`Correlator::handle_timeout`] wants to be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<UnixMillis> {

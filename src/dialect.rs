@@ -148,7 +148,17 @@ impl Observer {
         }
     }
 
-    fn give_up(&mut self) {
+    /// How many bytes of the body are held until its end.
+    #[must_use]
+    pub fn gathered_bytes(&self) -> usize {
+        match &self.body {
+            Body::Json(body) => body.capacity(),
+            Body::Events(_) | Body::Ignored | Body::Unknown => 0,
+        }
+    }
+
+    /// Stops reading the body. What was observed stays, and the end will tell that part of it was missed.
+    pub fn give_up(&mut self) {
         self.missed = true;
         self.body = Body::Ignored;
     }

@@ -5,16 +5,26 @@
 //! *Vocabulary*, plain data: [`time`], [`exchange`], [`attribution`], [`message`], [`observation`], [`interaction`],
 //! [`event`], [`payload`].
 //!
-//! *Pure*, values in and values out: [`sse`], [`content`], [`dialect`], [`correlator`].
-//! *Shell*: [`metrics`], [`clock`], [`net`], [`proxy`], [`capture`].
+//! *Pure*, values in and values out: [`sse`], [`content`], [`dialect`], [`correlator`], [`sink`].
+//!
+//! *Shell*, sockets, files and threads: [`clock`], [`metrics`], [`net`], [`capture`], [`proxy`], [`store`], [`delivery`],
+//! [`console`], [`pipeline`], [`admin`], [`demo`].
+//!
+//! *Top*: [`config`], [`app`], [`cli`].
 
+pub mod admin;
+pub mod app;
 pub mod attribution;
 pub mod capture;
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod console;
 pub mod content;
 pub mod correlator;
-pub mod dialect;
+pub mod delivery;
 pub mod demo;
+pub mod dialect;
 pub mod event;
 pub mod exchange;
 pub mod interaction;
@@ -23,8 +33,9 @@ pub mod metrics;
 pub mod net;
 pub mod observation;
 pub mod payload;
-pub mod sse;
-pub mod sink;
-pub mod store;
+pub mod pipeline;
 pub mod proxy;
+pub mod sink;
+pub mod sse;
+pub mod store;
 pub mod time;

@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `threadtap` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    threadtap::cli::run()
+}

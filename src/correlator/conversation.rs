@@ -244,7 +244,7 @@ impl Conversation {
             messages = carried;
             self.state.history_known |= new_conversation;
             // A run can only be created when the ones before are over, on servers that lock; and it claims what came next.
-            self.settle_where(settled, OpenRun::is_terminal);
+            self.settle_terminal(settled);
         }
         open.inputs_complete = self.state.history_known;
         open.inputs = self.claim(open.created_second());
@@ -291,6 +291,11 @@ impl Conversation {
 
     fn on_run(&mut self, id: &str, change: impl FnOnce(&mut OpenRun) -> bool) -> bool {
         self.runs.iter_mut().find(|run| run.id() == id).is_some_and(change)
+    }
+
+    /// Settles what is over, with the outputs seen so far.
+    pub(super) fn settle_terminal(&mut self, settled: &mut Vec<OpenRun>) {
+        self.settle_where(settled, OpenRun::is_terminal);
     }
 
     fn settle_complete(&mut self, settled: &mut Vec<OpenRun>) {

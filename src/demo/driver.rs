@@ -56,6 +56,15 @@ pub async fn play(base_url: &str, mut on_line: impl FnMut(&Line<'_>)) -> io::Res
     Ok(report)
 }
 
+/// Reads one JSON document at `url`.
+///
+/// # Errors
+///
+/// When it cannot be had, or is not JSON.
+pub async fn get(url: &str) -> io::Result<Value> {
+    Client::new(url).json(Method::GET, "", &Value::Null).await
+}
+
 /// Something to show while the conversations go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line<'a> {

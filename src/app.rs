@@ -1,0 +1,309 @@
+//! The composition root: builds every part, wires them, and takes them down in order.
+//!
+//! Two runtimes: the proxy's, whose workers do nothing but forward, and one thread for delivery and the admin listener. The
+//! pipeline and the store have a thread each. Shutting down is closing channels from the top: readiness off, `drain.delay`,
+//! stop accepting, exchanges end within `drain.grace`; the last tap's end ends the pipeline, which settles what it can; the store
+//! writes; delivery makes one last attempt; the store closes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{oneshot, watch};
+
+use crate::admin::{self, Readiness};
+use crate::capture;
+use crate::clock::Clock;
+use crate::config::{Choice, Config, Drain, Interactions};
+use crate::console::Console;
+use crate::delivery::Delivery;
+use crate::metrics::Metrics;
+use crate::net::{self, Drained};
+use crate::pipeline;
+use crate::proxy::Proxy;
+use crate::sink::Sink;
+use crate::store::{self, OpenError, Recovered, Store};
+
+/// A threadtap that runs.
+#[derive(Debug)]
+pub struct App {
+    listen: SocketAddr,
+    admin: SocketAddr,
+    stop: watch::Sender<bool>,
+    thread: JoinHandle<Drained>,
+}
+
+impl App {
+    /// Starts everything. When it returns, clients are accepted.
+    ///
+    /// # Errors
+    /// When a setting that somebody asked for cannot be used: an address that is taken, a data directory that is locked.
+    pub fn start(config: Config) -> Result<Self> {
+        let front = Builder::new_multi_thread().enable_all().thread_name("threadtap-proxy").build()?;
+        let listener = front
+            .block_on(net::bind(config.net.listen))
+            .with_context(|| format!("listen is `{}`: cannot listen there", config.net.listen))?;
+        let admin_listener = front.block_on(bind_admin(&config.admin_listen))?;
+        let parts = Parts::build(config, front, listener, admin_listener)?;
+        let (listen, admin) = (parts.listener.local_addr()?, parts.admin_listener.local_addr()?);
+        let (stop, stopped) = watch::channel(false);
+        let thread = std::thread::Builder::new()
+            .name("threadtap-main".to_owned())
+            .spawn(move || parts.run(stopped))
+            .context("cannot start a thread")?;
+        Ok(Self { listen, admin, stop, thread })
+    }
+
+    /// Where clients are accepted.
+    #[must_use]
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where the admin listener is.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Drains and takes everything down, blocking the thread until it is done.
+    ///
+    /// # Errors
+    /// When a part panicked.
+    pub fn stop(self) -> Result<Drained> {
+        self.stop.send_replace(true);
+        self.thread.join().ok().context("a part of threadtap panicked")
+    }
+}
+
+/// Everything that was built, before it runs.
+struct Parts {
+    front: Runtime,
+    listener: TcpListener,
+    admin_listener: TcpListener,
+    net: net::Config,
+    proxy: Proxy,
+    pipeline: JoinHandle<()>,
+    store: Store,
+    delivery: crate::delivery::Config,
+    sinks: Vec<Arc<Sink>>,
+    admin: admin::Config,
+    registry: Registry,
+    metrics: Metrics,
+    clock: Clock,
+    drain: Drain,
+}
+
+impl Parts {
+    fn build(
+        config: Config,
+        front: Runtime,
+        listener: TcpListener,
+        admin_listener: TcpListener,
+    ) -> Result<Self> {
+        let listen = listener.local_addr()?;
+        let upstream = config.proxy.upstream.clone();
+        if front.block_on(upstream.is_served_by(listen)) {
+            bail!("upstream is `{upstream}`: that is threadtap's own listener; name the API's address");
+        }
+        let clock = Clock::start();
+        let (metrics, registry) = Metrics::new();
+        let holder = format!("listening on {listen}");
+        let (store, recovered) =
+            open_store(store::Config { holder, ..config.store }, config.data_dir.as_ref(), &metrics, clock)?;
+        let sinks: Vec<Arc<Sink>> = config.sinks.into_iter().map(Arc::new).collect();
+        let console = match config.log.interactions {
+            Interactions::Always => Console::Plain,
+            Interactions::Auto if sinks.is_empty() => Console::on_terminal(),
+            Interactions::Auto | Interactions::Never => Console::Off,
+        };
+        let (recorder, captures) = capture::new(config.capture, metrics.clone(), clock);
+        let mut pipeline = config.pipeline;
+        pipeline.correlation.first_used = recovered.first_used_at();
+        let pipeline = pipeline::spawn(
+            pipeline,
+            pipeline::Ports {
+                captures,
+                store: store.clone(),
+                recovered,
+                sinks: sinks.clone(),
+                console,
+                metrics: metrics.clone(),
+                clock,
+            },
+        )
+        .context("cannot start a thread")?;
+        let proxy = Proxy::new(config.proxy, recorder, &metrics)?;
+        let names: Vec<&str> = sinks.iter().map(|sink| &**sink.name()).collect();
+        tracing::info!(
+            listen = %listen,
+            upstream = %upstream,
+            admin = %admin_listener.local_addr()?,
+            sinks = if names.is_empty() { "none".to_owned() } else { names.join(", ") },
+            "threadtap forwards"
+        );
+        Ok(Self {
+            front,
+            listener,
+            admin_listener,
+            net: config.net,
+            proxy,
+            pipeline,
+            store,
+            delivery: config.delivery,
+            sinks,
+            admin: config.admin,
+            registry,
+            metrics,
+            clock,
+            drain: config.drain,
+        })
+    }
+
+    fn run(self, mut stopped: watch::Receiver<bool>) -> Drained {
+        let Self {
+            front,
+            listener,
+            admin_listener,
+            net,
+            proxy,
+            pipeline,
+            store,
+            delivery,
+            sinks,
+            admin,
+            registry,
+            metrics,
+            clock,
+            drain,
+        } = self;
+        let readiness = Readiness::default();
+        let (stop_back, back_stopped) = oneshot::channel::<()>();
+        let back = {
+            let (readiness, store, metrics) = (readiness.clone(), store.clone(), metrics.clone());
+            std::thread::Builder::new().name("threadtap-back".to_owned()).spawn(move || {
+                let runtime = Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(async {
+                    let delivery = Delivery::start(delivery, &sinks, &store, &metrics, clock);
+                    let (close_admin, admin_closed) = oneshot::channel::<()>();
+                    let closed = async {
+                        admin_closed.await.ok();
+                    };
+                    let serving =
+                        tokio::spawn(admin::serve(admin_listener, admin, registry, readiness, store, closed));
+                    // An error means that the main thread is gone, which is a wish to stop too.
+                    back_stopped.await.ok();
+                    delivery.shutdown(LAST_ATTEMPT_GRACE).await;
+                    drop(close_admin);
+                    // A client that keeps its connection to the admin listener must not keep the process.
+                    tokio::time::timeout(ADMIN_GRACE, serving).await.ok();
+                    io::Result::Ok(())
+                })
+            })
+        };
+        let back = match back {
+            Ok(back) => Some(back),
+            Err(error) => {
+                tracing::error!(%error, "no thread for delivery and the admin listener; records are kept on disk");
+                None
+            }
+        };
+        readiness.ready();
+        let drained = front.block_on(async {
+            let shutdown = async {
+                // An error means that the handle is gone, which is a wish to stop too.
+                stopped.wait_for(|stop| *stop).await.ok();
+                readiness.draining();
+                tracing::info!(delay = ?drain.delay, grace = ?drain.grace, "draining");
+                tokio::time::sleep(drain.delay).await;
+            };
+            net::serve(listener, net, proxy, &metrics, shutdown, drain.grace).await
+        });
+        // With the proxy the last tap is gone.
+        front.shutdown_timeout(Duration::from_secs(1));
+        if pipeline.join().is_err() {
+            tracing::error!("the pipeline panicked");
+        }
+        if store.flush().is_err() {
+            tracing::error!("the store closed early");
+        }
+        stop_back.send(()).ok();
+        if back.is_some_and(|back| !matches!(back.join(), Ok(Ok(())))) {
+            tracing::error!("delivery or the admin listener failed");
+        }
+        store.close();
+        tracing::info!(cut = drained == Drained::Cut, "stopped");
+        drained
+    }
+}
+
+async fn bind_admin(choice: &Choice<SocketAddr>) -> Result<TcpListener> {
+    let mut address = *choice.value();
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                if address != *choice.value() {
+                    tracing::warn!(admin = %address, "the admin port {} is in use, so the next free one is taken", choice.value().port());
+                }
+                return Ok(listener);
+            }
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && matches!(choice, Choice::Default(_)) =>
+            {
+                let port = address.port().checked_add(1).context("no admin port is free")?;
+                address.set_port(port);
+            }
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("admin_listen is `{address}`: cannot listen there"));
+            }
+        }
+    }
+}
+
+/// Opens the store where it was wished for; where nobody wished, a directory that cannot be used gives way to memory.
+fn open_store(
+    config: store::Config,
+    data_dir: Option<&Choice<PathBuf>>,
+    metrics: &Metrics,
+    clock: Clock,
+) -> Result<(Store, Recovered)> {
+    let Some(data_dir) = data_dir else { return Ok(Store::open(config, metrics.clone(), clock)?) };
+    let on_disk = store::Config { data_dir: Some(data_dir.value().clone()), ..config.clone() };
+    let error = match Store::open(on_disk, metrics.clone(), clock) {
+        Ok(opened) => return Ok(opened),
+        Err(error) => error,
+    };
+    match (data_dir, &error) {
+        (Choice::Default(_), OpenError::DataDir { .. } | OpenError::Locked { .. }) => {
+            tracing::warn!(
+                error = %with_causes(&error),
+                "records are kept in memory and end with this process; name another directory with --data-dir"
+            );
+            Ok(Store::open(store::Config { data_dir: None, ..config }, metrics.clone(), clock)?)
+        }
+        _ => Err(error)
+            .with_context(|| format!("data_dir is `{}`: it cannot be used", data_dir.value().display())),
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// How long the last delivery attempts of a process may take; what they do not reach goes at the next start.
+const LAST_ATTEMPT_GRACE: Duration = Duration::from_secs(10);
+const ADMIN_GRACE: Duration = Duration::from_secs(1);

@@ -1,0 +1,135 @@
+//! The command line: one file per command, and the exit codes they share.
+//!
+//! 0 is success, 1 a failure at work, 2 a wish that cannot be fulfilled: a wrong flag, a setting that cannot be used.
+
+mod demo;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Flags, Log, LogFormat};
+
+/// A transparent HTTP reverse proxy that logs LLM assistant traffic: point the app's base URL here.
+#[derive(Debug, Parser)]
+#[command(version, disable_help_subcommand = true, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show all of it in one process: a fake API, a fake analytics backend, and threadtap between them. Needs no key and no network.
+    Demo,
+}
+
+/// Settings that have a flag. The file has many more: see config.example.toml.
+#[derive(Debug, clap::Args)]
+struct Settings {
+    /// Settings file (TOML); none is read unless named
+    #[arg(long, value_name = "FILE", env = "THREADTAP_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where clients connect [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR", env = "THREADTAP_LISTEN")]
+    listen: Option<String>,
+    /// Where requests go, with a path prefix if need be [default: https://api.openai.com]
+    #[arg(long, value_name = "URL", env = "THREADTAP_UPSTREAM")]
+    upstream: Option<String>,
+    /// Where health, metrics and records are [default: 127.0.0.1:9090, or the next free port]
+    #[arg(long, value_name = "ADDR", env = "THREADTAP_ADMIN_LISTEN")]
+    admin_listen: Option<String>,
+    /// Where records are kept [default: the user's data directory]
+    #[arg(long, value_name = "DIR", env = "THREADTAP_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl Settings {
+    fn into_flags(self) -> Flags {
+        // A variable that is set to nothing is as if it were not set.
+        let text = |value: Option<String>| value.filter(|value| !value.is_empty());
+        let path = |value: Option<PathBuf>| value.filter(|value| !value.as_os_str().is_empty());
+        Flags {
+            config: path(self.config),
+            listen: text(self.listen),
+            upstream: text(self.upstream),
+            admin_listen: text(self.admin_listen),
+            data_dir: path(self.data_dir),
+        }
+    }
+}
+
+/// Runs the command that was asked for.
+#[must_use]
+pub fn run() -> ExitCode {
+    let Arguments { command, settings } = Arguments::parse();
+    let result = match command {
+        None => serve::run(&settings.into_flags()),
+        Some(Command::Demo) => demo::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, error }) => {
+            complain(&error);
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Why a command failed, and the exit code that tells it.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    /// Something that was asked for cannot be done.
+    fn unusable(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: 2, error: error.into() }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { code: 1, error }
+    }
+}
+
+/// One line on standard error, with the causes.
+#[expect(clippy::print_stderr, reason = "this is the command's own word to its user, not a log")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("threadtap: {error:#}");
+}
+
+/// Sets up logs on standard error. A filter in `RUST_LOG` goes before the setting.
+fn start_logs(log: &Log) -> Result<(), Failure> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(filter) if !filter.is_empty() => filter,
+        _ => log.level.clone(),
+    };
+    let filter = EnvFilter::try_new(&filter).map_err(|error| {
+        Failure::unusable(anyhow::anyhow!(
+            "log.level is `{filter}`: use a level such as info, or module=level pairs: {error}"
+        ))
+    })?;
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let json = match log.format {
+        LogFormat::Auto => !terminal,
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+    };
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
+    let started = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
+    started.map_err(|error| Failure::from(anyhow::anyhow!(error)))
+}
+
+const AFTER_HELP: &str = "\
+Sinks switch on by their keys: RECONIFY_APP_KEY and RECONIFY_API_KEY (and RECONIFY_URL for another address).
+Without a command threadtap forwards until SIGTERM or SIGINT, which drain it.";

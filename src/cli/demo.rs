@@ -1,0 +1,157 @@
+//! `threadtap demo`: all of it in one process, on free ports, with no key and no network.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use secrecy::SecretString;
+use serde_json::Value;
+
+use super::{Failure, start_logs};
+use crate::app::App;
+use crate::config::{Config, Environment, Flags, Interactions, Log, LogFormat};
+use crate::demo::assistants::{Assistants, Pace, Progress, Script};
+use crate::demo::collector::{Collector, Received};
+use crate::demo::driver::{self, Line, Report};
+use crate::sink::{Sink, reconify};
+
+pub(super) fn run() -> Result<(), Failure> {
+    let log = Log { level: "warn".to_owned(), format: LogFormat::Text, interactions: Interactions::Never };
+    start_logs(&log)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
+    Ok(runtime.block_on(play())?)
+}
+
+async fn play() -> anyhow::Result<()> {
+    let screen = Screen::default();
+    let script = Script {
+        pace: Pace::Human,
+        progress: Progress::Time,
+        poll_after: Some(Duration::from_millis(500)),
+        ..Script::default()
+    };
+    let api = Assistants::start(script).await.context("cannot start the fake API")?;
+    let payloads = screen.clone();
+    let backend = Collector::start_with(Box::new(move |received| payloads.payload(received)));
+    let backend = backend.await.context("cannot start the fake analytics backend")?;
+    let app = start_proxy(&api, &backend).await?;
+
+    screen.line(&format!("fake Assistants API   http://{}", api.addr()));
+    screen.line(&format!("fake Reconify backend http://{}", backend.addr()));
+    screen.line(&format!("threadtap             http://{}  <- the app's base URL", app.listen()));
+    let base_url = format!("http://{}/v1", app.listen());
+    let report =
+        driver::play(&base_url, |line| screen.talk(line)).await.context("a call through threadtap failed")?;
+
+    let expected = report.turns.iter().filter(|turn| turn.status == "completed").count();
+    tokio::time::timeout(PATIENCE, backend.wait_for(expected)).await.ok();
+    let recorded = records(app.admin()).await?;
+    // Stopping waits for threads, which an asynchronous task must not.
+    tokio::task::spawn_blocking(move || app.stop()).await??;
+    tokio::time::timeout(PATIENCE, backend.wait_for(expected)).await.ok();
+    let delivered = backend.accepted().len();
+    conclude(&screen, &report, &recorded, delivered);
+    ensure!(recorded.len() == report.turns.len(), "not every run was recorded");
+    ensure!(delivered == expected, "not every completed run was delivered, or one was twice");
+    Ok(())
+}
+
+/// Starts threadtap as the command would, but for its addresses, and with nothing of the environment.
+async fn start_proxy(api: &Assistants, backend: &Collector) -> anyhow::Result<App> {
+    let flags = Flags {
+        listen: Some("127.0.0.1:0".to_owned()),
+        admin_listen: Some("127.0.0.1:0".to_owned()),
+        upstream: Some(format!("http://{}", api.addr())),
+        ..Flags::default()
+    };
+    let mut config = Config::load(&flags, &Nothing)?;
+    config.data_dir = None;
+    let mut sink = reconify::Config::new(SecretString::from("demo-app"), SecretString::from("demo-key"));
+    sink.url = backend.url("/track").parse()?;
+    config.sinks = vec![Sink::Reconify(reconify::Reconify::new(sink)?)];
+    tokio::task::spawn_blocking(move || App::start(config)).await?
+}
+
+/// What threadtap recorded, by its own word.
+async fn records(admin: std::net::SocketAddr) -> anyhow::Result<Vec<Value>> {
+    let page = driver::get(&format!("http://{admin}/api/v1/interactions")).await?;
+    Ok(page["data"].as_array().cloned().unwrap_or_default())
+}
+
+fn conclude(screen: &Screen, report: &Report, recorded: &[Value], delivered: usize) {
+    screen.line("");
+    screen.line("── what came of it");
+    for turn in &report.turns {
+        let tokens =
+            turn.total_tokens.map_or_else(|| "no usage".to_owned(), |tokens| format!("{tokens} tokens"));
+        screen.line(&format!("   {:<10} {:<5} {:<28} {tokens}", turn.status, turn.user, turn.question));
+    }
+    let sent = report.turns.len();
+    screen.line(&format!(
+        "{sent} runs sent, {} recorded, {delivered} delivered (Reconify is sent the completed ones by default)",
+        recorded.len()
+    ));
+}
+
+/// Standard output, shared by the app's side and the backend's.
+#[derive(Clone, Default)]
+struct Screen(Arc<Mutex<Cursor>>);
+
+#[derive(Default)]
+struct Cursor {
+    mid_line: bool,
+}
+
+impl Screen {
+    fn line(&self, text: &str) {
+        self.write(|out, cursor| {
+            if std::mem::take(&mut cursor.mid_line) {
+                writeln!(out)?;
+            }
+            writeln!(out, "{text}")
+        });
+    }
+
+    fn talk(&self, line: &Line<'_>) {
+        match line {
+            Line::Title(title) => self.line(&format!("\n── {title}")),
+            Line::User { user, text } => self.line(&format!("{user}: {text}")),
+            Line::Text(text) => self.write(|out, cursor| {
+                if !cursor.mid_line {
+                    write!(out, "assistant: ")?;
+                }
+                cursor.mid_line = true;
+                write!(out, "{text}")?;
+                out.flush()
+            }),
+            Line::Tool { name, arguments, output } => {
+                self.line(&format!("tool: {name}({arguments}) -> {output}"))
+            }
+            Line::Outcome { run, status } => self.line(&format!("{run} {status}")),
+        }
+    }
+
+    fn payload(&self, received: &Received) {
+        let pretty = serde_json::to_string_pretty(&received.body).unwrap_or_default();
+        self.line(&format!("\n── Reconify received POST {}\n{pretty}", received.target));
+    }
+
+    /// A reader that is gone (`threadtap demo | head`) does not matter.
+    fn write(&self, act: impl FnOnce(&mut io::StdoutLock<'_>, &mut Cursor) -> io::Result<()>) {
+        let mut cursor = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        act(&mut io::stdout().lock(), &mut cursor).ok();
+    }
+}
+
+/// An environment without variables.
+struct Nothing;
+
+impl Environment for Nothing {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(5);

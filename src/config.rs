@@ -1,0 +1,410 @@
+//! Settings: flags, environment and file in, checked values of each module out.
+//!
+//! A flag goes before its environment variable, that before the file, that before the default. No file is read unless one is
+//! named. An error is one line: the key, the value, what is allowed. Secrets come from the environment, from a file of their
+//! own, or from the settings file, and are shown nowhere.
+
+mod raw;
+mod sinks;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use thiserror::Error;
+
+pub use self::raw::{Interactions, LogFormat};
+
+use self::raw::{File, Size, Span};
+use crate::proxy::Upstream;
+use crate::sink::Sink;
+use crate::{admin, capture, correlator, delivery, dialect, net, pipeline, proxy, store};
+
+/// What the command line or its environment says.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--config` or `THREADTAP_CONFIG`.
+    pub config: Option<PathBuf>,
+    /// `--listen` or `THREADTAP_LISTEN`.
+    pub listen: Option<String>,
+    /// `--upstream` or `THREADTAP_UPSTREAM`.
+    pub upstream: Option<String>,
+    /// `--admin-listen` or `THREADTAP_ADMIN_LISTEN`.
+    pub admin_listen: Option<String>,
+    /// `--data-dir` or `THREADTAP_DATA_DIR`.
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Where variables are looked up: the environment, or a map in tests.
+pub trait Environment {
+    /// The value of a variable; none when it is unset or empty.
+    fn variable(&self, name: &str) -> Option<String>;
+}
+
+/// The environment of the process.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessEnvironment;
+
+impl Environment for ProcessEnvironment {
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok().filter(|value| !value.is_empty())
+    }
+}
+
+/// A value, and whether somebody asked for it: a default may give way where a wish must not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice<T> {
+    /// Nobody said anything.
+    Default(T),
+    /// By flag, environment or file.
+    Explicit(T),
+}
+
+impl<T> Choice<T> {
+    /// The value.
+    pub fn value(&self) -> &T {
+        let (Self::Default(value) | Self::Explicit(value)) = self;
+        value
+    }
+
+    fn of(explicit: Option<T>, default: impl FnOnce() -> T) -> Self {
+        explicit.map_or_else(|| Self::Default(default()), Self::Explicit)
+    }
+}
+
+/// All settings, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// Client connections.
+    pub net: net::Config,
+    /// Forwarding.
+    pub proxy: proxy::Config,
+    /// Taps.
+    pub capture: capture::Config,
+    /// Dialects and correlation.
+    pub pipeline: pipeline::Config,
+    /// What is kept. Its directory is in `data_dir`.
+    pub store: store::Config,
+    /// Where it is kept; none keeps it in memory.
+    pub data_dir: Option<Choice<PathBuf>>,
+    /// How deliveries are made.
+    pub delivery: delivery::Config,
+    /// Where to.
+    pub sinks: Vec<Sink>,
+    /// Where the admin listener is.
+    pub admin_listen: Choice<SocketAddr>,
+    /// The admin listener.
+    pub admin: admin::Config,
+    /// The end.
+    pub drain: Drain,
+    /// What is told.
+    pub log: Log,
+}
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// How long requests are still accepted after readiness is off, so that load balancers can notice.
+    pub delay: Duration,
+    /// How long exchanges in progress may take.
+    pub grace: Duration,
+}
+
+/// What is told to whoever watches the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// A filter of levels by module, in the syntax of `RUST_LOG`.
+    pub level: String,
+    /// How lines are written.
+    pub format: LogFormat,
+    /// Whether interactions are shown.
+    pub interactions: Interactions,
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("the settings file {path} cannot be read: {reason}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The file is not what it should be.
+    #[error("{path} line {line}: `{text}`: {reason}")]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The line's text; not shown where it may hold a secret.
+        text: String,
+        /// What is wrong, and what is allowed.
+        reason: String,
+    },
+    /// A value cannot be used.
+    #[error("{key} is `{value}`: {allowed}")]
+    Value {
+        /// The setting's key.
+        key: String,
+        /// The value; not shown where it is a secret.
+        value: String,
+        /// What is allowed.
+        allowed: String,
+    },
+}
+
+impl ConfigError {
+    fn value(key: impl Into<String>, value: impl Into<String>, allowed: impl Into<String>) -> Self {
+        Self::Value { key: key.into(), value: value.into(), allowed: allowed.into() }
+    }
+}
+
+impl Config {
+    /// Puts the settings together.
+    ///
+    /// # Errors
+    /// The first setting that cannot be used.
+    pub fn load(flags: &Flags, environment: &impl Environment) -> Result<Self, ConfigError> {
+        let file = match &flags.config {
+            Some(path) => read(path)?,
+            None => File::default(),
+        };
+        Self::build(file, flags, environment)
+    }
+
+    fn build(file: File, flags: &Flags, environment: &impl Environment) -> Result<Self, ConfigError> {
+        let listen = flags.listen.as_deref().or(file.listen.as_deref()).unwrap_or(DEFAULT_LISTEN);
+        let upstream = flags.upstream.as_deref().or(file.upstream.as_deref()).unwrap_or(DEFAULT_UPSTREAM);
+        let upstream: Upstream = upstream.parse().map_err(|error| {
+            ConfigError::value(
+                "upstream",
+                upstream,
+                format!("{error}; use http:// or https://, a host, and if need be a port and a path"),
+            )
+        })?;
+        let admin_listen = flags.admin_listen.as_deref().or(file.admin_listen.as_deref());
+        let admin_listen = admin_listen.map(|text| address("admin_listen", text)).transpose()?;
+        let admin_listen = Choice::of(admin_listen, || {
+            DEFAULT_ADMIN_LISTEN.parse().expect("the default address is an address")
+        });
+        let data_dir = flags.data_dir.clone().or(file.data_dir);
+        let data_dir = Some(Choice::of(data_dir, || default_data_dir(environment)));
+        let mut correlation = correlator::Config::default();
+        set(&mut correlation.outputs_grace, file.correlation.outputs_grace);
+        set(&mut correlation.unresolved_grace, file.correlation.unresolved_grace);
+        set(&mut correlation.assumed_run_time, file.correlation.assumed_run_time);
+        set(&mut correlation.conversation_ttl, file.correlation.conversation_ttl);
+        set(&mut correlation.history_max_age, file.correlation.history_max_age);
+        let mut store = store_config(file.store)?;
+        store.conversation_ttl = correlation.conversation_ttl;
+        Ok(Self {
+            net: net_config(address("listen", listen)?, file.server)?,
+            proxy: proxy_config(upstream, file.capture.enabled, file.proxy)?,
+            capture: capture_config(&file.capture)?,
+            pipeline: pipeline::Config { correlation, ..pipeline::Config::default() },
+            store,
+            data_dir,
+            delivery: delivery_config(file.delivery)?,
+            sinks: sinks::build(file.sinks, environment)?,
+            admin_listen,
+            admin: admin::Config {
+                token: secret("admin.token", file.admin.token, file.admin.token_file.as_deref())?,
+            },
+            drain: Drain {
+                delay: file.drain.delay.map_or(Duration::ZERO, |span| span.0),
+                grace: file.drain.grace.map_or(DEFAULT_DRAIN_GRACE, |span| span.0),
+            },
+            log: Log {
+                level: file.log.level.unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned()),
+                format: file.log.format.unwrap_or_default(),
+                interactions: file.log.interactions.unwrap_or_default(),
+            },
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<File, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::File { path: path.to_owned(), reason: error.to_string() })?;
+    parse(&text, path)
+}
+
+fn parse(text: &str, path: &Path) -> Result<File, ConfigError> {
+    toml::from_str(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start.min(text.len()));
+        let line = text[..at].matches('\n').count();
+        let shown = text.lines().nth(line).unwrap_or_default().trim();
+        let secret = ["key", "token"].iter().any(|word| shown.contains(word));
+        let shown = if secret { shown.split_once('=').map_or("…", |(key, _)| key.trim()) } else { shown };
+        ConfigError::Form {
+            path: path.to_owned(),
+            line: line + 1,
+            text: shown.to_owned(),
+            reason: error.message().replace('\n', " "),
+        }
+    })
+}
+
+fn net_config(listen: SocketAddr, file: raw::Server) -> Result<net::Config, ConfigError> {
+    let mut config = net::Config::new(listen);
+    set_count("server.max_connections", &mut config.max_connections, file.max_connections)?;
+    set(&mut config.first_byte_timeout, file.first_byte_timeout);
+    set(&mut config.head_timeout, file.head_timeout);
+    set_count("server.max_headers", &mut config.max_headers, file.max_headers)?;
+    let mut max_header_list = config.max_header_list_bytes as usize;
+    set_size("server.max_header_list", &mut max_header_list, file.max_header_list)?;
+    config.max_header_list_bytes = u32::try_from(max_header_list).unwrap_or(u32::MAX);
+    set(&mut config.h2_ping_interval, file.h2_ping_interval);
+    set(&mut config.h2_ping_timeout, file.h2_ping_timeout);
+    config.half_close = file.half_close.unwrap_or(config.half_close);
+    Ok(config)
+}
+
+fn proxy_config(
+    upstream: Upstream,
+    capture: Option<bool>,
+    file: raw::Proxy,
+) -> Result<proxy::Config, ConfigError> {
+    let interest = if capture == Some(false) { |_: &http::Method, _: &str| false } else { dialect::interest };
+    let mut config = proxy::Config::new(upstream, interest);
+    set(&mut config.connect_timeout, file.connect_timeout);
+    config.keep_client_host = file.keep_client_host.unwrap_or(config.keep_client_host);
+    set(&mut config.idle_timeout, file.idle_timeout);
+    config.max_idle = file.max_idle.unwrap_or(config.max_idle);
+    set_count("proxy.max_headers", &mut config.max_headers, file.max_headers)?;
+    config.preserve_header_case = file.preserve_header_case.unwrap_or(config.preserve_header_case);
+    set(&mut config.continue_timeout, file.continue_timeout);
+    set_size("proxy.linger", &mut config.linger_bytes, file.linger)?;
+    set(&mut config.linger_timeout, file.linger_timeout);
+    Ok(config)
+}
+
+fn capture_config(file: &raw::Capture) -> Result<capture::Config, ConfigError> {
+    let mut config = capture::Config::default();
+    set_count("capture.queue", &mut config.queue, file.queue)?;
+    set_size("capture.budget", &mut config.budget_bytes, file.budget)?;
+    set_size("capture.max_body", &mut config.max_body_bytes, file.max_body)?;
+    set_size("capture.max_prefix", &mut config.max_prefix_bytes, file.max_prefix)?;
+    set_size("capture.segment", &mut config.segment_bytes, file.segment)?;
+    set(&mut config.segment_age, file.segment_age);
+    Ok(config)
+}
+
+fn store_config(file: raw::Store) -> Result<store::Config, ConfigError> {
+    let sync_every = file.sync_every.map(|span| span.0).filter(|span| !span.is_zero());
+    let mut config = store::Config { sync_every, ..store::Config::default() };
+    if let Some(Span(retain)) = file.retain {
+        if retain < SHORTEST_RETAIN {
+            return Err(ConfigError::value(
+                "store.retain",
+                format!("{retain:?}"),
+                "use at least 24h: what is kept is what keeps a run from being recorded twice",
+            ));
+        }
+        config.retain = retain;
+    }
+    config.max_bytes = file.max_size.map(|size| size.0).or(config.max_bytes);
+    set_size("store.queue", &mut config.queue_bytes, file.queue)?;
+    Ok(config)
+}
+
+fn delivery_config(file: raw::Delivery) -> Result<delivery::Config, ConfigError> {
+    let mut config = delivery::Config::default();
+    match file.lanes {
+        Some(0) => return Err(ConfigError::value("delivery.lanes", "0", "use at least 1")),
+        lanes => config.lanes = lanes.unwrap_or(config.lanes),
+    }
+    set(&mut config.attempt_timeout, file.attempt_timeout);
+    set(&mut config.misconfigured_pause, file.misconfigured_pause);
+    set(&mut config.max_retry_after, file.max_retry_after);
+    config.stuck_after = file.stuck_after.unwrap_or(config.stuck_after);
+    let min = file.min_backoff.map_or_else(|| config.backoff.ceiling(1), |span| span.0);
+    let max = file.max_backoff.map_or_else(|| config.backoff.ceiling(u32::MAX), |span| span.0);
+    config.backoff = delivery::Backoff::new(min, max)
+        .map_err(|error| ConfigError::value("delivery.min_backoff", format!("{min:?}"), error.to_string()))?;
+    Ok(config)
+}
+
+fn address(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
+    let resolved = text.parse().ok().or_else(|| {
+        let port = text.strip_prefix("localhost:")?;
+        format!("127.0.0.1:{port}").parse().ok()
+    });
+    resolved.ok_or_else(|| {
+        ConfigError::value(
+            key,
+            text,
+            "use an IP address and a port, for example 127.0.0.1:8080, [::1]:8080 or 0.0.0.0:8080",
+        )
+    })
+}
+
+/// A secret given directly, or in a file whose trailing line break does not count.
+fn secret(
+    key: &str,
+    direct: Option<SecretString>,
+    file: Option<&Path>,
+) -> Result<Option<SecretString>, ConfigError> {
+    let Some(path) = file else { return Ok(direct) };
+    if direct.is_some() {
+        return Err(ConfigError::value(
+            format!("{key}_file"),
+            path.display().to_string(),
+            format!("use {key} or {key}_file, not both"),
+        ));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        ConfigError::value(
+            format!("{key}_file"),
+            path.display().to_string(),
+            format!("name a file that can be read: {error}"),
+        )
+    })?;
+    Ok(Some(SecretString::from(text.trim_end())))
+}
+
+/// The user's data directory by the XDG base directory specification, or macOS's; else one beside where we are.
+fn default_data_dir(environment: &impl Environment) -> PathBuf {
+    let home = environment.variable("HOME").map(PathBuf::from);
+    let data = environment.variable("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let below_home = if cfg!(target_os = "macos") { "Library/Application Support" } else { ".local/share" };
+    match data.or_else(|| home.map(|home| home.join(below_home))) {
+        Some(data) => data.join("threadtap"),
+        None => PathBuf::from("threadtap-data"),
+    }
+}
+
+fn set(target: &mut Duration, value: Option<Span>) {
+    if let Some(Span(value)) = value {
+        *target = value;
+    }
+}
+
+fn set_count(key: &str, target: &mut usize, value: Option<usize>) -> Result<(), ConfigError> {
+    match value {
+        Some(0) => return Err(ConfigError::value(key, "0", "use at least 1")),
+        Some(value) => *target = value,
+        None => {}
+    }
+    Ok(())
+}
+
+fn set_size(key: &str, target: &mut usize, value: Option<Size>) -> Result<(), ConfigError> {
+    let Some(Size(value)) = value else { return Ok(()) };
+    set_count(key, target, Some(usize::try_from(value).unwrap_or(usize::MAX)))
+}
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:9090";
+const DEFAULT_UPSTREAM: &str = "https://api.openai.com";
+const DEFAULT_DRAIN_GRACE: Duration = Duration::from_secs(30);
+const DEFAULT_LOG_LEVEL: &str = "info";
+/// A run must be known at least as long as it may be polled.
+const SHORTEST_RETAIN: Duration = Duration::from_secs(24 * 3600);
+
+#[cfg(test)]
+mod tests;

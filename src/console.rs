@@ -1,0 +1,98 @@
+//! One readable line per interaction, for a person at a terminal.
+//!
+//! It is the one place that shows content; logs never do.
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::interaction::{Interaction, Status};
+use crate::message::Message;
+
+/// Whether, and how, interactions are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// Nothing is shown.
+    Off,
+    /// Lines with colours, on standard output.
+    Coloured,
+    /// Plain lines, on standard output.
+    Plain,
+}
+
+impl Console {
+    /// Shows interactions if standard output is a terminal.
+    #[must_use]
+    pub fn on_terminal() -> Self {
+        if io::stdout().is_terminal() { Self::Coloured } else { Self::Off }
+    }
+
+    /// Shows an interaction. A terminal that is gone is none of our business.
+    pub fn interaction(self, interaction: &Interaction) {
+        if self == Self::Off {
+            return;
+        }
+        let mut line = line(interaction, self == Self::Coloured);
+        line.push('\n');
+        io::stdout().write_all(line.as_bytes()).ok();
+    }
+}
+
+/// The line: status, time, tokens, who asked what, what was answered.
+fn line(interaction: &Interaction, coloured: bool) -> String {
+    let Interaction { status, assistant, model, attribution, inputs, outputs, usage, times, .. } =
+        interaction;
+    let paint = |code: &str, text: &str| {
+        if coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    };
+    let colour = match status {
+        Status::Completed => "32",
+        Status::Cancelled | Status::ClientDisconnected | Status::Incomplete => "33",
+        _ => "31",
+    };
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds of one run are far below 2^52")]
+    let seconds = times.end_at.since(times.request_at).as_millis() as f64 / 1000.0;
+    let tokens = usage.as_deref().and_then(|usage| {
+        let usage: serde_json::Value = serde_json::from_str(usage.get()).ok()?;
+        Some(format!("{}+{} tokens", usage["prompt_tokens"].as_u64()?, usage["completion_tokens"].as_u64()?))
+    });
+    let who = attribution.user.as_ref().and_then(|user| user.id()).unwrap_or("user");
+    let by = model.as_deref().or(assistant.as_deref()).unwrap_or("assistant");
+    format!(
+        "{} {} {}  {} {}  {} {}",
+        paint(colour, status.as_str()),
+        paint("2", &format!("{seconds:.1}s")),
+        paint("2", &tokens.unwrap_or_else(|| "no usage".to_owned())),
+        paint("36", &format!("{}:", printable(who, 40))),
+        excerpt(inputs),
+        paint("35", &format!("{}:", printable(by, 40))),
+        excerpt(outputs),
+    )
+}
+
+fn excerpt(messages: &[Message]) -> String {
+    let text: Vec<String> = messages.iter().map(Message::text).collect();
+    if text.is_empty() { "(nothing)".to_owned() } else { printable(&text.join(" / "), EXCERPT_CHARS) }
+}
+
+/// On one line, without control characters (content must not drive the terminal), cut to a length.
+fn printable(text: &str, chars: usize) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut shown: String = words.chars().filter(|char| !char.is_control()).take(chars).collect();
+    if shown.len() < words.len() && shown.chars().count() == chars {
+        shown.push('…');
+    }
+    shown
+}
+
+const EXCERPT_CHARS: usize = 160;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_cannot_drive_the_terminal_or_break_the_line() {
+        assert_eq!(printable("a\n\tb\x1b[2J\u{9b}c", 40), "a b[2Jc");
+        assert_eq!(printable("abcdef", 3), "abc…");
+        assert_eq!(printable("abc", 3), "abc");
+    }
+}

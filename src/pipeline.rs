@@ -1,0 +1,341 @@
+//! The thread that turns captures into records.
+//!
+//! It alone calls the dialects and the correlator, and hands what they conclude to the store, a batch at a time: each batch is
+//! what had gathered while the last one was worked on, so batches grow with the load and an idle pipeline adds no delay.
+//! Nothing here can reach a client: the proxy's taps never wait for this thread, and a panic costs the exchange or the
+//! conversation it was about.
+//!
+//! **Start.** Before it takes the first capture it restores settled conversations and replays the journal through the same
+//! correlator, with the times of then; the store's unique key makes an event that is concluded again harmless.
+//! **End.** When the last tap is gone it works off the queue, settles what only waits for more outputs, and returns.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::capture::Receiver;
+use crate::clock::Clock;
+use crate::console::Console;
+use crate::correlator::{self, Correlator, Output, State};
+use crate::dialect::{Observed, Observer};
+use crate::event::Event;
+use crate::exchange::{Capture, ExchangeId};
+use crate::interaction::Interaction;
+use crate::metrics::{DropLabel, DropReason, KindLabel, Metrics, StatusLabel};
+use crate::observation::Observation;
+use crate::sink::Sink;
+use crate::store::{Op, ReadError, Recovered, Refused, Store};
+
+/// Settings of the pipeline.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Waiting times of the correlator.
+    pub correlation: correlator::Config,
+    /// How many captures one batch takes at most.
+    pub batch: usize,
+    /// How long a batch waits for room in the store before it is given up. Captures queue meanwhile.
+    pub store_patience: Duration,
+    /// How many exchanges are watched at one time; beyond it the oldest is given up.
+    pub max_exchanges: usize,
+    /// Bytes of bodies that are gathered at one time; beyond it further bodies are given up.
+    pub max_gathered_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            correlation: correlator::Config::default(),
+            batch: 1024,
+            store_patience: Duration::from_secs(5),
+            max_exchanges: 65_536,
+            max_gathered_bytes: 256 << 20,
+        }
+    }
+}
+
+/// What the pipeline is connected to.
+#[derive(Debug)]
+pub struct Ports {
+    /// Where captures come from.
+    pub captures: Receiver,
+    /// Where records go.
+    pub store: Store,
+    /// What an earlier process left there.
+    pub recovered: Recovered,
+    /// Whose filters say where a record is due.
+    pub sinks: Vec<Arc<Sink>>,
+    /// Where records are shown.
+    pub console: Console,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Starts the thread. It ends by itself when all taps and recorders are gone.
+///
+/// # Errors
+/// When no thread can be had.
+pub fn spawn(config: Config, ports: Ports) -> std::io::Result<JoinHandle<()>> {
+    let Ports { captures, store, recovered, sinks, console, metrics, clock } = ports;
+    let mut pipeline = Pipeline {
+        correlator: Correlator::new(config.correlation.clone()),
+        config,
+        observers: BTreeMap::new(),
+        gathered_bytes: 0,
+        ops: Vec::new(),
+        store,
+        sinks,
+        console,
+        metrics,
+        clock,
+    };
+    std::thread::Builder::new().name("threadtap-pipeline".to_owned()).spawn(move || {
+        if let Err(error) = pipeline.recover(&recovered) {
+            tracing::error!(error = %error, "what an earlier process left cannot be read; it stays on disk, capture begins anew");
+        }
+        drop(recovered);
+        pipeline.run(&captures);
+    })
+}
+
+struct Pipeline {
+    config: Config,
+    correlator: Correlator,
+    /// Oldest first: ids count up.
+    observers: BTreeMap<ExchangeId, Observer>,
+    gathered_bytes: usize,
+    /// The batch being made.
+    ops: Vec<Op>,
+    store: Store,
+    sinks: Vec<Arc<Sink>>,
+    console: Console,
+    metrics: Metrics,
+    clock: Clock,
+}
+
+impl Pipeline {
+    fn recover(&mut self, recovered: &Recovered) -> Result<(), RecoverError> {
+        for row in recovered.conversations() {
+            let (key, state) = row?;
+            match serde_json::from_str::<State>(&state) {
+                Ok(state) => self.correlator.restore(key, state),
+                Err(error) => {
+                    tracing::warn!(error = %error, "the stored state of a conversation cannot be read")
+                }
+            }
+        }
+        let mut replayed = 0_u64;
+        for row in recovered.journal() {
+            let row = row?;
+            match serde_json::from_str::<Observation>(&row.body) {
+                Ok(observation) => {
+                    self.guard("replay", |pipeline| {
+                        pipeline.correlator.handle_timeout(observation.at);
+                        pipeline.correlator.handle(&observation);
+                    });
+                    replayed += 1;
+                }
+                Err(error) => tracing::warn!(error = %error, "a row of the journal cannot be read"),
+            }
+            self.conclude(Origin::Replay);
+            self.commit();
+        }
+        self.tick();
+        self.commit();
+        if replayed > 0 {
+            let open_runs = self.correlator.open_runs();
+            tracing::info!(observations = replayed, open_runs, "went on where an earlier process stopped");
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, captures: &Receiver) {
+        loop {
+            let wait = self.correlator.poll_timeout().map_or(LONGEST_WAIT, |at| at.since(self.clock.now()));
+            match captures.recv_timeout(wait.min(LONGEST_WAIT)) {
+                Ok(capture) => self.take(capture),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            for _ in 1..self.config.batch {
+                match captures.try_recv() {
+                    Ok(capture) => self.take(capture),
+                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                }
+            }
+            self.tick();
+            self.commit();
+        }
+        self.guard("shutdown", |pipeline| pipeline.correlator.finish(pipeline.clock.now()));
+        self.conclude(Origin::Live);
+        self.commit();
+    }
+
+    fn take(&mut self, capture: Capture) {
+        let (exchange, at) = match &capture {
+            Capture::Start(start) => (start.exchange, start.response_at),
+            Capture::Segment(segment) => (segment.exchange, segment.at),
+            Capture::End(end) => (end.exchange, end.at),
+        };
+        let mut observed = Observed::default();
+        let watched = catch_unwind(AssertUnwindSafe(|| self.watch(capture, &mut observed)));
+        if let Err(panic) = watched {
+            self.observers.remove(&exchange);
+            self.count_panic("dialect", panic.as_ref());
+        }
+        for problem in observed.problems {
+            self.metrics.problems.get_or_create(&KindLabel { kind: problem.as_str() }).inc();
+        }
+        self.guard("correlator", |pipeline| pipeline.correlator.handle_timeout(at));
+        for observation in &observed.observations {
+            self.observe(observation);
+        }
+    }
+
+    fn watch(&mut self, capture: Capture, observed: &mut Observed) {
+        match capture {
+            Capture::Start(start) => {
+                if let Some(observer) = Observer::start(&start, observed) {
+                    self.observers.insert(start.exchange, observer);
+                }
+                if self.observers.len() > self.config.max_exchanges
+                    && let Some((_, oldest)) = self.observers.pop_first()
+                {
+                    self.gathered_bytes -= oldest.gathered_bytes();
+                    self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::queue_full }).inc();
+                }
+            }
+            Capture::Segment(segment) => {
+                let Some(observer) = self.observers.get_mut(&segment.exchange) else { return };
+                let before = observer.gathered_bytes();
+                observer.feed(&segment, observed);
+                self.gathered_bytes = self.gathered_bytes - before + observer.gathered_bytes();
+                if self.gathered_bytes > self.config.max_gathered_bytes && observer.gathered_bytes() > before
+                {
+                    self.gathered_bytes -= observer.gathered_bytes();
+                    observer.give_up();
+                    self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::byte_budget }).inc();
+                }
+            }
+            Capture::End(end) => {
+                let Some(observer) = self.observers.remove(&end.exchange) else { return };
+                self.gathered_bytes -= observer.gathered_bytes();
+                observer.end(&end, observed);
+            }
+        }
+    }
+
+    fn observe(&mut self, observation: &Observation) {
+        self.metrics.observations.inc();
+        let mut changed = false;
+        self.guard("correlator", |pipeline| changed = pipeline.correlator.handle(observation));
+        if changed {
+            self.ops.push(Op::Journal {
+                conversation: observation.conversation.clone(),
+                at: observation.at,
+                body: serde_json::to_string(observation)
+                    .expect("an observation has string keys and finite numbers only"),
+            });
+        }
+        self.conclude(Origin::Live);
+    }
+
+    /// Acts on deadlines.
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        self.guard("correlator", |pipeline| pipeline.correlator.handle_timeout(now));
+        self.conclude(Origin::Live);
+        self.metrics.conversations.set(gauge(self.correlator.conversations()));
+        self.metrics.open_runs.set(gauge(self.correlator.open_runs()));
+    }
+
+    /// Turns what the correlator concluded into operations of the store.
+    fn conclude(&mut self, origin: Origin) {
+        while let Some(output) = self.correlator.poll() {
+            match output {
+                Output::Event(event) => {
+                    let sinks: Vec<Arc<str>> = self
+                        .sinks
+                        .iter()
+                        .filter(|sink| sink.accepts(&event))
+                        .map(|sink| sink.name().clone())
+                        .collect();
+                    let Event::Interaction(interaction) = &event;
+                    self.announce(interaction, origin);
+                    self.ops.push(Op::event(&event, self.clock.now(), sinks));
+                }
+                Output::Settled(conversation, state) => {
+                    let state = state.map(|state| {
+                        serde_json::to_string(&state)
+                            .expect("a state has string keys and finite numbers only")
+                    });
+                    self.ops.push(Op::Settle { conversation, state });
+                }
+            }
+        }
+    }
+
+    fn announce(&self, interaction: &Interaction, origin: Origin) {
+        // A replay may conclude what an earlier process already announced.
+        if origin == Origin::Replay {
+            return;
+        }
+        let status = interaction.status.as_str();
+        self.metrics.interactions.get_or_create(&StatusLabel { status }).inc();
+        self.console.interaction(interaction);
+    }
+
+    fn commit(&mut self) {
+        if self.ops.is_empty() {
+            return;
+        }
+        let ops = std::mem::take(&mut self.ops);
+        let lost = ops.len() as u64;
+        match self.store.commit(ops, self.config.store_patience) {
+            Ok(()) => {}
+            Err(refused @ (Refused::Closed | Refused::Full)) => {
+                self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::disk }).inc_by(lost);
+                tracing::error!(operations = lost, reason = %refused, "the store takes nothing; captures are lost");
+            }
+        }
+    }
+
+    /// Runs something that must not panic, and outlives it if it does.
+    fn guard(&mut self, place: &'static str, act: impl FnOnce(&mut Self)) {
+        let result = catch_unwind(AssertUnwindSafe(|| act(self)));
+        if let Err(panic) = result {
+            self.count_panic(place, panic.as_ref());
+        }
+    }
+
+    fn count_panic(&self, place: &'static str, panic: &(dyn Any + Send)) {
+        self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::panic }).inc();
+        let message = panic.downcast_ref::<&str>().copied().unwrap_or("no message");
+        tracing::error!(place, message, "capture panicked; forwarding is not affected. Please report this");
+    }
+}
+
+/// Whether a conclusion was drawn now or is drawn again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Live,
+    Replay,
+}
+
+#[derive(Debug, Error)]
+#[error("the store cannot be read")]
+struct RecoverError(#[from] ReadError);
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Bounds what a deadline far away, or a clock that stands still, can do.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
