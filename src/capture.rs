@@ -197,3 +197,6 @@ fn charge(capture: &Capture) -> usize {
         Capture::End(_) => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;
