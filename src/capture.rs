@@ -3,7 +3,7 @@
 //! # Design
 //!
 //! A [`Recorder`] puts a tap on an exchange. The tap goes through the states an exchange goes through, each made by
-//! consuming the one before: [`RequestTap`] copies the request body while it passes, [`RequestTap::response`] hands over
+//! consuming the one before: [`RequestTap`] copies the request body while it passes, [`RequestTap::tap_response`] hands over
 //! [`Start`](crate::exchange::Start) and becomes a [`ResponseTap`], which hands over
 //! [`Segment`](crate::exchange::Segment)s and one [`End`](crate::exchange::End). The bodies that do the copying,
 //! [`RequestTee`] and [`ResponseTee`], change nothing: frames, `size_hint`, `is_end_stream` and trailers are those of the
@@ -89,7 +89,7 @@ impl Recorder {
     /// Begins to record an exchange: copies of the request head what capture may know.
     ///
     /// `upstream` is the name conversations are scoped by. Nothing is handed over until there is a response.
-    pub fn request(&self, upstream: Arc<str>, head: &http::request::Parts) -> RequestTap {
+    pub fn tap_request(&self, upstream: Arc<str>, head: &http::request::Parts) -> RequestTap {
         let exchange = ExchangeId(self.shared.exchanges.fetch_add(1, Ordering::Relaxed) + 1);
         RequestTap::new(Arc::clone(&self.shared), exchange, upstream, head)
     }
@@ -197,3 +197,6 @@ fn charge(capture: &Capture) -> usize {
         Capture::End(_) => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

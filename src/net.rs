@@ -26,8 +26,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use self::link::Link;
 
@@ -40,7 +40,7 @@ use crate::metrics::Metrics;
 pub struct Config {
     /// The address to listen on.
     pub listen: SocketAddr,
-    /// How many connections may be open; further clients wait in the listener's backlog.
+    /// How many connections may be open, tunnels included; further clients wait in the listener's backlog.
     pub max_connections: usize,
     /// How long a new connection may be silent, or stop within the preface of HTTP/2.
     pub first_byte_timeout: Duration,
@@ -139,11 +139,7 @@ pub async fn serve<H: Handler>(
             match accepted {
                 Ok((stream, peer, place)) => {
                     backoff = MIN_BACKOFF;
-                    let connection = Arc::clone(&server).run(stream, peer, watcher.clone());
-                    tokio::spawn(async move {
-                        connection.await;
-                        drop(place);
-                    });
+                    tokio::spawn(Arc::clone(&server).run(stream, peer, place, watcher.clone()));
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
@@ -170,7 +166,7 @@ pub async fn serve<H: Handler>(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
     let (stream, peer) = listener.accept().await?;
     Ok((stream, peer, place))

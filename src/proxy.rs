@@ -190,7 +190,7 @@ impl Shared {
         }
         let tap = self
             .is_tapped(&head)
-            .then(|| self.recorder.request(Arc::clone(self.config.upstream.name()), &head));
+            .then(|| self.recorder.tap_request(Arc::clone(self.config.upstream.name()), &head));
         let hop = headers::hop(&head);
         self.prepare(&mut head, hop, &upload)?;
         let mut invite = None;
@@ -208,7 +208,7 @@ impl Shared {
             link.spawn(tunnel::run(client_side, upstream_side, progress));
         }
         let body = match tap {
-            Some(tap) if head.status != StatusCode::SWITCHING_PROTOCOLS => tap.response(&head).body(body),
+            Some(tap) if head.status != StatusCode::SWITCHING_PROTOCOLS => tap.tap_response(&head).body(body),
             _ => ResponseTee::untapped(body),
         };
         headers::to_client(&mut head, version);

@@ -64,7 +64,7 @@ impl RequestTap {
     }
 
     /// Hands over the request and the head of its response. What passes of the request body from now on is not copied.
-    pub fn response(self, head: &http::response::Parts) -> ResponseTap {
+    pub fn tap_response(self, head: &http::response::Parts) -> ResponseTap {
         let (bytes, complete) = {
             let mut copy = lock(&self.copy);
             let complete = matches!(copy.state, CopyState::Complete);

@@ -10,7 +10,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::io::ClientStream;
 use super::link::{Link, Phase};
@@ -50,11 +50,11 @@ impl<H: Handler> Server<H> {
         self: Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
+        place: OwnedSemaphorePermit,
         mut phase: watch::Receiver<Phase>,
     ) {
-        let _open = Open::new(&self.open);
         self.config.tcp.apply(&stream);
-        let link = Arc::new(Link::new(peer, phase.clone()));
+        let link = Arc::new(Link::new(peer, self.open.clone(), place, phase.clone()));
         let io = TokioIo::new(ClientStream::new(stream, Arc::clone(&link)));
         let service = {
             let (server, link) = (Arc::clone(&self), Arc::clone(&link));
@@ -89,21 +89,5 @@ impl<H: Handler> Server<H> {
                 }
             }
         }
-    }
-}
-
-/// Counts a connection while it is open.
-struct Open<'a>(&'a Gauge);
-
-impl<'a> Open<'a> {
-    fn new(gauge: &'a Gauge) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }

@@ -4,7 +4,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::watch;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 /// What the connections of a server are told. Whoever holds a receiver is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,18 +17,28 @@ pub(super) enum Phase {
     Cut,
 }
 
-/// A client connection, as seen by who answers its requests.
+/// A client connection, as seen by who answers its requests. It counts as open for as long as the link lives, which is as long
+/// as its socket does, be it as a tunnel.
 #[derive(Debug)]
 pub struct Link {
     peer: SocketAddr,
+    open: Gauge,
+    _place: OwnedSemaphorePermit,
     phase: watch::Receiver<Phase>,
     greeted: AtomicBool,
     reset: AtomicBool,
 }
 
 impl Link {
-    pub(super) fn new(peer: SocketAddr, phase: watch::Receiver<Phase>) -> Self {
-        Self { peer, phase, greeted: AtomicBool::new(false), reset: AtomicBool::new(false) }
+    pub(super) fn new(
+        peer: SocketAddr,
+        open: Gauge,
+        place: OwnedSemaphorePermit,
+        phase: watch::Receiver<Phase>,
+    ) -> Self {
+        open.inc();
+        let (greeted, reset) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { peer, open, _place: place, phase, greeted, reset }
     }
 
     /// The client's address.
@@ -64,5 +75,11 @@ impl Link {
 
     pub(super) fn is_greeted(&self) -> bool {
         self.greeted.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.open.dec();
     }
 }

@@ -265,3 +265,34 @@ impl AsyncWrite for UpstreamStream {
         Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_is_read_although_the_request_can_no_longer_be_written() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut stream = UpstreamStream { stream, used: Used::default(), write: WriteSide::Open };
+        let (mut peer, _) = listener.accept().await.unwrap();
+        stream.write_all(b"one").await.unwrap();
+        peer.readable().await.unwrap();
+        peer.write_all(b"no").await.unwrap();
+        // Closing with unread bytes is a reset.
+        drop(peer);
+        assert!(!stream.used.is_set());
+        stream.stream.readable().await.unwrap();
+        while let WriteSide::Open = stream.write {
+            stream.write_all(b"more").await.unwrap();
+        }
+        stream.write_all(b"and more").await.unwrap();
+        let mut answer = [0; 2];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"no");
+        assert!(stream.used.is_set());
+    }
+}

@@ -192,6 +192,19 @@ impl Raw {
         self.until("\r\n\r\n").await
     }
 
+    /// Reads the next head, and the single byte of body after it, if the peer sends one.
+    pub(crate) async fn head_or_end(&mut self) -> Option<String> {
+        while !self.read.windows(4).any(|window| window == b"\r\n\r\n") {
+            let more = soon("a head or the end", self.stream.read_buf(&mut self.read)).await;
+            if !more.is_ok_and(|count| count > 0) {
+                return None;
+            }
+        }
+        let head = self.head().await;
+        self.exactly(1).await;
+        Some(head)
+    }
+
     /// Reads a head and compares it with its lines.
     pub(crate) async fn expect_head(&mut self, lines: &[&str]) {
         let head = self.head().await;

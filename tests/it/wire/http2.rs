@@ -43,6 +43,36 @@ async fn an_http2_client_is_forwarded_as_http1() {
 }
 
 #[tokio::test]
+async fn a_long_target_passes() {
+    let mut rig = Rig::start().await;
+    let mut client = connect(&rig).await;
+    let target = format!("/v1/x?q={}", "q".repeat(17_000));
+    let request = Request::get(format!("http://h{target}")).body(Full::default()).unwrap();
+    let _answer = tokio::spawn(client.send_request(request));
+    let mut upstream = rig.upstream.accept().await;
+    assert!(upstream.head().await.starts_with(&format!("GET {target} HTTP/1.1\r\n")));
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_cancels_its_requests() {
+    let mut rig = Rig::start().await;
+    let mut client = connect(&rig).await;
+    let get = || Request::get("http://h/").body(Full::default()).unwrap();
+    let unanswered = tokio::spawn(client.send_request(get()));
+    let mut first = rig.upstream.accept().await;
+    first.head().await;
+    let streaming = tokio::spawn(client.send_request(get()));
+    let mut second = rig.upstream.accept().await;
+    second.head().await;
+    second.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab").await;
+    let streaming = soon("the head", streaming).await.unwrap().unwrap();
+    unanswered.abort();
+    first.closed().await;
+    drop(streaming);
+    second.closed().await;
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_breaks_its_stream_and_no_other() {
     let mut rig = Rig::start().await;
     let mut client = connect(&rig).await;
