@@ -7,6 +7,7 @@
 
 pub mod attribution;
 pub mod clock;
+pub mod delivery;
 pub mod event;
 pub mod exchange;
 pub mod interaction;

@@ -1,0 +1,422 @@
+//! The task that serves one sink.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::delivery::Config;
+use crate::delivery::backoff::retry_after;
+use crate::delivery::client::{Client, Outcome};
+use crate::delivery::gate::{Gate, Health};
+use crate::delivery::lanes::{Lanes, WINDOW};
+use crate::event::Event;
+use crate::metrics::{DeliveryLabel, Metrics};
+use crate::sink::Sink;
+use crate::sink::verdict::Verdict;
+use crate::store::{Closed, Op, ReadError, Store};
+use crate::time::UnixMillis;
+
+pub(super) struct Courier {
+    config: Config,
+    sink: Arc<Sink>,
+    store: Store,
+    client: Client,
+    metrics: Metrics,
+    clock: Clock,
+    stopped: watch::Receiver<bool>,
+    announced: watch::Receiver<u64>,
+    lanes: Lanes,
+    gate: Gate,
+    steps: JoinSet<Step>,
+    in_flight: usize,
+    /// Whether the store may hold deliveries that were not read yet.
+    news: bool,
+    /// After a failed read: when to try again.
+    read_at: UnixMillis,
+    last_call: bool,
+    /// Whether the last answer about a payload was that it is refused; said once.
+    rejecting: bool,
+    jitter: Jitter,
+}
+
+/// What a spawned step of a lane came to.
+enum Step {
+    Attempted { lane: usize, start: Start, attempt: Attempt },
+    Recorded { lane: usize, result: Result<(), Closed> },
+}
+
+/// What was known when an attempt was started.
+#[derive(Clone, Copy)]
+struct Start {
+    /// The gate was closed and let this one through.
+    probe: bool,
+    /// There will be no other for this payload.
+    last: bool,
+}
+
+/// How an attempt went.
+enum Attempt {
+    Answered {
+        verdict: Verdict,
+        retry_after: Option<Duration>,
+        status: u16,
+        answer: String,
+    },
+    /// The delivery is no longer in the store.
+    Gone,
+    NoAnswer(&'static str),
+    StoreFailed(ReadError),
+    /// The stored event cannot be read, or not be encoded.
+    Unreadable,
+}
+
+impl Courier {
+    pub(super) fn new(
+        config: Config,
+        sink: Arc<Sink>,
+        store: Store,
+        client: Client,
+        metrics: Metrics,
+        clock: Clock,
+        stopped: watch::Receiver<bool>,
+    ) -> Self {
+        let lanes = Lanes::new(config.lanes);
+        let announced = store.deliveries();
+        Self {
+            config,
+            sink,
+            store,
+            client,
+            metrics,
+            clock,
+            stopped,
+            announced,
+            lanes,
+            gate: Gate::new(),
+            steps: JoinSet::new(),
+            in_flight: 0,
+            news: true,
+            read_at: UnixMillis::default(),
+            last_call: false,
+            rejecting: false,
+            jitter: Jitter::new(),
+        }
+    }
+
+    /// Runs until told to stop and nothing is left to try, or the store is closed.
+    pub(super) async fn run(mut self) {
+        loop {
+            if self.refill().await.is_err() {
+                return;
+            }
+            self.launch();
+            if self.last_call && self.steps.is_empty() {
+                return;
+            }
+            let pause = self.pause();
+            // Each arm is cancel safe: a step that is not joined, a change that is not seen, stays.
+            tokio::select! {
+                Some(step) = self.steps.join_next() => {
+                    let Ok(step) = step else {
+                        // Not knowing which lane it was, going on could reorder: the next start begins afresh.
+                        tracing::error!(sink = %self.sink.name(), "a delivery panicked; the sink stops");
+                        return;
+                    };
+                    if self.conclude(step).is_err() {
+                        return;
+                    }
+                }
+                changed = self.announced.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.news = true;
+                }
+                changed = self.stopped.changed(), if !self.last_call => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    self.last_call = true;
+                    self.news = true;
+                    self.lanes.release_all();
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Reads what the lanes have room for.
+    async fn refill(&mut self) -> Result<(), Closed> {
+        let now = self.clock.now();
+        if now < self.read_at {
+            return Ok(());
+        }
+        while let Some(wanted) = self.lanes.wanted(self.news) {
+            let name = Arc::clone(self.sink.name());
+            match self.store.due(name, wanted.lane, wanted.after, WINDOW).await {
+                Ok(page) => {
+                    if wanted.lane.is_none() {
+                        self.news = page.more;
+                    }
+                    self.lanes.add(wanted, page);
+                }
+                Err(ReadError::Closed) => return Err(Closed),
+                Err(error) => {
+                    tracing::warn!(sink = %self.sink.name(), %error, "deliveries cannot be read");
+                    self.read_at = now.after(READ_PAUSE);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts an attempt on each lane that may.
+    fn launch(&mut self) {
+        let now = self.clock.now();
+        let paced = self.gate.health() != Health::Healthy;
+        loop {
+            let admitted = if self.last_call {
+                self.gate.admits_last(now)
+            } else {
+                self.gate.admits(now, self.in_flight)
+            };
+            if !admitted {
+                return;
+            }
+            let Some(lane) = self.lanes.ready(now, paced || self.last_call) else { return };
+            let Some(due) = self.lanes.depart(lane) else { return };
+            self.in_flight += 1;
+            let attempt = attempt(
+                self.store.clone(),
+                self.client.clone(),
+                Arc::clone(&self.sink),
+                due.id,
+                self.clock,
+                self.config.max_retry_after,
+            );
+            let start = Start { probe: paced, last: self.last_call };
+            self.steps.spawn(async move { Step::Attempted { lane, start, attempt: attempt.await } });
+        }
+    }
+
+    /// How long there is nothing to do unless something happens.
+    fn pause(&self) -> Duration {
+        let now = self.clock.now();
+        let mut next = None;
+        if let Some(lane_at) = self.lanes.next_at() {
+            next = match self.gate.health() {
+                Health::Healthy => Some(lane_at),
+                _ if self.in_flight > 0 => None,
+                _ => Some(self.gate.opens_at()),
+            };
+        }
+        if self.read_at > now {
+            next = Some(next.map_or(self.read_at, |next| next.min(self.read_at)));
+        }
+        // A millisecond at least: the clock's own grain.
+        next.map_or(LONGEST_PAUSE, |next| next.since(now).clamp(Duration::from_millis(1), LONGEST_PAUSE))
+    }
+
+    fn conclude(&mut self, step: Step) -> Result<(), Closed> {
+        match step {
+            Step::Attempted { lane, start, attempt } => {
+                self.in_flight -= 1;
+                let before = self.gate.health();
+                let op = self.settle(lane, start, attempt);
+                self.tell_change(before);
+                match op {
+                    Some(op) => self.record(lane, op),
+                    None => self.lanes.free(lane),
+                }
+                Ok(())
+            }
+            Step::Recorded { lane, result } => {
+                self.lanes.free(lane);
+                result
+            }
+        }
+    }
+
+    /// Decides what an attempt means for its lane and the sink, and what is to be recorded.
+    fn settle(&mut self, lane: usize, start: Start, attempt: Attempt) -> Option<Op> {
+        match attempt {
+            Attempt::Gone => {
+                self.lanes.advance(lane);
+                None
+            }
+            Attempt::StoreFailed(error) => {
+                tracing::warn!(sink = %self.sink.name(), %error, "a delivery cannot be read");
+                self.lanes.hold(lane, self.clock.now().after(READ_PAUSE));
+                self.spend_if_last(lane, start);
+                None
+            }
+            Attempt::Unreadable => self.dead(lane, "unreadable", String::new()),
+            Attempt::NoAnswer(failure) => {
+                self.count(Verdict::Retry);
+                self.retry(lane, start, None, failure.to_owned())
+            }
+            Attempt::Answered { verdict, retry_after, status, answer } => {
+                self.count(verdict);
+                match verdict {
+                    Verdict::Ack => {
+                        self.rejecting = false;
+                        self.gate.succeeded();
+                        let due = self.lanes.advance(lane)?;
+                        Some(Op::Delivered { id: due.id })
+                    }
+                    Verdict::DeadLetter(reason) => {
+                        self.gate.answered();
+                        self.dead(lane, reason, answer)
+                    }
+                    Verdict::Split => {
+                        self.gate.answered();
+                        self.dead(lane, "too_large", answer)
+                    }
+                    Verdict::Misconfigured => {
+                        self.gate.refused_us(self.clock.now(), self.config.misconfigured_pause);
+                        self.spend_if_last(lane, start);
+                        let due = self.lanes.keep(lane)?;
+                        Some(failed(due.id, due.attempts, format!("status {status}")))
+                    }
+                    Verdict::Retry => self.retry(lane, start, retry_after, format!("status {status}")),
+                }
+            }
+        }
+    }
+
+    fn retry(
+        &mut self,
+        lane: usize,
+        start: Start,
+        retry_after: Option<Duration>,
+        failure: String,
+    ) -> Option<Op> {
+        let now = self.clock.now();
+        let due = self.lanes.keep(lane)?;
+        if self.lanes.stuck(lane, self.gate.successes()) >= self.config.stuck_after {
+            return self.dead(lane, "stuck", failure);
+        }
+        let backoff = self.config.backoff;
+        self.gate.failed(lane, start.probe, now, backoff, self.jitter.next());
+        self.lanes.hold(lane, now.after(backoff.delay(due.attempts, self.jitter.next())));
+        if let Some(wait) = retry_after {
+            self.gate.told_to_wait(now, wait);
+        }
+        self.spend_if_last(lane, start);
+        Some(failed(due.id, due.attempts, failure))
+    }
+
+    fn dead(&mut self, lane: usize, reason: &'static str, answer: String) -> Option<Op> {
+        if !self.rejecting {
+            self.rejecting = true;
+            tracing::warn!(
+                sink = %self.sink.name(),
+                reason,
+                "a payload is kept as a dead letter; further ones are only counted until one is taken"
+            );
+        }
+        let due = self.lanes.advance(lane)?;
+        // A stuck payload's last attempt is already counted.
+        let attempts = if reason == "stuck" { due.attempts } else { due.attempts.saturating_add(1) };
+        Some(Op::Dead { id: due.id, attempts, reason, answer })
+    }
+
+    fn record(&mut self, lane: usize, op: Op) {
+        let store = self.store.clone();
+        self.steps.spawn(async move { Step::Recorded { lane, result: store.apply(vec![op]).await } });
+    }
+
+    fn spend_if_last(&mut self, lane: usize, start: Start) {
+        if start.last {
+            self.lanes.spend(lane);
+        }
+    }
+
+    fn tell_change(&mut self, before: Health) {
+        let after = self.gate.health();
+        if before == after {
+            return;
+        }
+        let sink = self.sink.name();
+        match after {
+            Health::Healthy => {
+                // They waited for the sink, not for themselves.
+                self.lanes.release_all();
+                tracing::info!(%sink, "the sink takes deliveries again");
+            }
+            Health::Failing => tracing::warn!(%sink, "the sink fails; everything is kept and tried again"),
+            Health::Misconfigured => tracing::error!(
+                %sink,
+                "the sink refuses our address or credentials: check its settings; everything is kept, and it is asked again now and then"
+            ),
+        }
+    }
+
+    fn count(&self, verdict: Verdict) {
+        let label = DeliveryLabel { sink: self.sink.name().to_string(), verdict: verdict.as_str() };
+        self.metrics.deliveries.get_or_create(&label).inc();
+    }
+}
+
+async fn attempt(
+    store: Store,
+    client: Client,
+    sink: Arc<Sink>,
+    delivery: u64,
+    clock: Clock,
+    max_retry_after: Duration,
+) -> Attempt {
+    let event = match store.event(delivery).await {
+        Ok(Some(event)) => event,
+        Ok(None) => return Attempt::Gone,
+        Err(error) => return Attempt::StoreFailed(error),
+    };
+    let Ok(event) = serde_json::from_str::<Event>(&event) else { return Attempt::Unreadable };
+    // A payload an encoder stumbles over must not stop its lane.
+    let Ok(payload) = catch_unwind(AssertUnwindSafe(|| sink.encode(&event))) else {
+        return Attempt::Unreadable;
+    };
+    drop(event);
+    match client.send(payload).await {
+        Outcome::Answer { status, retry_after: wait, body } => Attempt::Answered {
+            verdict: sink.judge(status, &body),
+            retry_after: wait
+                .as_ref()
+                .and_then(|value| retry_after(value.to_str().ok()?, clock.now()))
+                .map(|wait| wait.min(max_retry_after)),
+            status: status.as_u16(),
+            answer: format!("{status}: {}", String::from_utf8_lossy(&body)),
+        },
+        Outcome::None(failure) => Attempt::NoAnswer(failure),
+    }
+}
+
+fn failed(id: u64, attempts: u32, failure: String) -> Op {
+    Op::Failed { id, attempts, failure }
+}
+
+/// Good enough to spread pauses (splitmix64); nothing secret depends on it.
+struct Jitter(u64);
+
+impl Jitter {
+    fn new() -> Self {
+        Self(RandomState::new().build_hasher().finish())
+    }
+
+    fn next(&mut self) -> u32 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        u32::try_from(mixed >> 32).unwrap_or(u32::MAX)
+    }
+}
+
+const READ_PAUSE: Duration = Duration::from_secs(1);
+/// Only a bound for timers; whatever matters wakes the courier.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
