@@ -58,7 +58,7 @@ impl Start {
     #[must_use]
     pub fn request_header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.request_headers.iter().find(|(candidate, _)| candidate == name)?;
-        value.to_str().ok()
+        std::str::from_utf8(value.as_bytes()).ok()
     }
 }
 

@@ -4,15 +4,27 @@
 //!
 //! *Vocabulary*, plain data: [`time`], [`exchange`], [`attribution`], [`message`], [`observation`], [`interaction`],
 //! [`event`], [`payload`].
+//!
+//! *Pure*, values in and values out: [`sse`], [`content`], [`dialect`], [`correlator`].
+//! *Shell*: [`metrics`], [`clock`], [`net`], [`proxy`], [`capture`].
 
 pub mod attribution;
+pub mod capture;
 pub mod clock;
+pub mod content;
+pub mod correlator;
+pub mod dialect;
 pub mod demo;
 pub mod event;
 pub mod exchange;
 pub mod interaction;
 pub mod message;
 pub mod metrics;
+pub mod net;
 pub mod observation;
 pub mod payload;
+pub mod sse;
+pub mod sink;
+pub mod store;
+pub mod proxy;
 pub mod time;

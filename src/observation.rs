@@ -66,9 +66,23 @@ pub enum Fact {
         run: Box<Run>,
         /// How it came to be seen.
         origin: RunOrigin,
+        /// When the first piece of output text passed, if it was told by a stream that had shown any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        first_token_at: Option<UnixMillis>,
     },
-    /// A step of a run was seen.
+    /// A step of a run was seen by itself or in a stream.
     StepSeen(Box<Step>),
+    /// A run's steps were listed.
+    StepsListed {
+        /// The run.
+        run: String,
+        /// The steps of the page.
+        steps: Vec<Step>,
+        /// Whether the page shows all there are.
+        whole: bool,
+        /// When the list was asked for.
+        requested_at: UnixMillis,
+    },
     /// The app handed in what its tools returned.
     ToolOutputsSubmitted {
         /// The run that waited for them.
@@ -113,6 +127,8 @@ pub enum RunOrigin {
         request_at: UnixMillis,
         /// Whether the answer is a stream.
         streamed: bool,
+        /// Whether the same request created the conversation.
+        new_conversation: bool,
     },
     /// The answer to handed-in tool outputs.
     Continued {
@@ -189,10 +205,24 @@ pub struct MessagePage {
     pub order: PageOrder,
     /// The run the client asked to see only.
     pub run_filter: Option<String>,
-    /// Whether the page begins at the list's beginning: no cursor was given.
-    pub from_start: bool,
+    /// Where the page begins.
+    pub start: PageStart,
     /// Whether more follow; none where the server does not say.
     pub has_more: Option<bool>,
+    /// When the page was asked for.
+    pub requested_at: UnixMillis,
+}
+
+/// Where a page begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PageStart {
+    /// After the message with this id, in the page's order.
+    After(String),
+    /// At the list's beginning.
+    Beginning,
+    /// Somewhere: a `before` cursor counts from the other end.
+    Unknown,
 }
 
 /// The order of a list.

@@ -1,10 +1,14 @@
 //! One HTTP request a sink wants sent.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
 
 /// A `POST` ready to be sent: encoding it again from the same event gives the same bytes.
-#[derive(Clone, Debug)]
+///
+/// Headers and body may hold credentials, so `Debug` shows neither.
+#[derive(Clone)]
 pub struct Payload {
     /// The absolute address.
     pub uri: Uri,
@@ -12,4 +16,13 @@ pub struct Payload {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Payload")
+            .field("uri", &self.uri)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
 }

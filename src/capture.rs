@@ -1,0 +1,199 @@
+//! Copies what passes and hands the copy to the pipeline.
+//!
+//! # Design
+//!
+//! A [`Recorder`] puts a tap on an exchange. The tap goes through the states an exchange goes through, each made by
+//! consuming the one before: [`RequestTap`] copies the request body while it passes, [`RequestTap::response`] hands over
+//! [`Start`](crate::exchange::Start) and becomes a [`ResponseTap`], which hands over
+//! [`Segment`](crate::exchange::Segment)s and one [`End`](crate::exchange::End). The bodies that do the copying,
+//! [`RequestTee`] and [`ResponseTee`], change nothing: frames, `size_hint`, `is_end_stream` and trailers are those of the
+//! body inside.
+//!
+//! - *Segments.* The first frame goes at once; then [`Config::segment_bytes`] or [`Config::segment_age`] are gathered,
+//!   looked at only as a frame passes. One `try_send` per hand-over.
+//! - *Causality.* After each frame the tee asks `is_end_stream()` and hands over `End` before it returns the last frame, so
+//!   whatever a client can react to is already in the queue.
+//! - *Bounds.* The queue holds [`Config::queue`] items and all copies together [`Config::budget_bytes`], counted from
+//!   copying until the [`Receiver`] takes them, by what was allocated and not by what was used of it. Beyond either, the
+//!   copy is lost and counted; the stream never waits. A lost segment leaves a gap in `seq`. When `Start` is lost the tap
+//!   goes quiet. An `End` can be lost like a segment: who keeps state per exchange needs a bound of its own.
+//! - Bytes are copied, never kept as `Bytes`: hyper yields slices of its read buffer, and one kept event would pin all of it.
+
+mod buffer;
+mod request;
+mod response;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvError, RecvTimeoutError, SyncSender, TryRecvError, TrySendError};
+use std::time::Duration;
+
+use prometheus_client::metrics::gauge::Gauge;
+
+pub use self::request::{RequestTap, RequestTee};
+pub use self::response::{ResponseTap, ResponseTee};
+
+use self::buffer::Budget;
+use crate::clock::Clock;
+use crate::exchange::{Capture, ExchangeId};
+use crate::metrics::{DropLabel, DropReason, Metrics};
+
+/// The bounds of capture.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How many hand-overs may wait for the pipeline.
+    pub queue: usize,
+    /// How many bytes all copies together may hold.
+    pub budget_bytes: usize,
+    /// How much of one body is copied. Event streams have no limit.
+    pub max_body_bytes: usize,
+    /// How much is copied of the body of a response that is not a 2xx, and of one whose length is known to exceed
+    /// `max_body_bytes`.
+    pub max_prefix_bytes: usize,
+    /// A segment is handed over when it has this many bytes.
+    pub segment_bytes: usize,
+    /// A segment is handed over when a frame passes this long after the last hand-over.
+    pub segment_age: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            queue: 8192,
+            budget_bytes: 256 << 20,
+            max_body_bytes: 16 << 20,
+            max_prefix_bytes: 64 << 10,
+            segment_bytes: 16 << 10,
+            segment_age: Duration::from_millis(250),
+        }
+    }
+}
+
+/// Makes both ends of capture. The queue closes when the recorder and all its taps are gone.
+#[must_use]
+pub fn new(config: Config, metrics: Metrics, clock: Clock) -> (Recorder, Receiver) {
+    let (queue, items) = mpsc::sync_channel(config.queue);
+    let budget = Budget::new(config.budget_bytes, metrics.capture_bytes.clone());
+    let receiver = Receiver { items, budget: budget.clone(), depth: metrics.pipeline_queue.clone() };
+    let shared = Shared { config, queue, budget, metrics, clock, exchanges: AtomicU64::new(0) };
+    (Recorder { shared: Arc::new(shared) }, receiver)
+}
+
+/// Puts taps on exchanges. Clones share the queue and the budget.
+#[derive(Clone)]
+pub struct Recorder {
+    shared: Arc<Shared>,
+}
+
+impl Recorder {
+    /// Begins to record an exchange: copies of the request head what capture may know.
+    ///
+    /// `upstream` is the name conversations are scoped by. Nothing is handed over until there is a response.
+    pub fn request(&self, upstream: Arc<str>, head: &http::request::Parts) -> RequestTap {
+        let exchange = ExchangeId(self.shared.exchanges.fetch_add(1, Ordering::Relaxed) + 1);
+        RequestTap::new(Arc::clone(&self.shared), exchange, upstream, head)
+    }
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+/// Where the pipeline's thread takes what taps hand over. Taking an item gives its bytes back to the budget.
+#[derive(Debug)]
+pub struct Receiver {
+    items: mpsc::Receiver<Capture>,
+    budget: Budget,
+    depth: Gauge,
+}
+
+impl Receiver {
+    /// Waits for the next item.
+    ///
+    /// # Errors
+    ///
+    /// When nothing is left and nothing can come.
+    pub fn recv(&self) -> Result<Capture, RecvError> {
+        self.items.recv().inspect(|item| self.took(item))
+    }
+
+    /// Waits for the next item for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// When the time is over, or nothing is left and nothing can come.
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Capture, RecvTimeoutError> {
+        self.items.recv_timeout(timeout).inspect(|item| self.took(item))
+    }
+
+    /// Takes the next item if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When there is none now, or nothing is left and nothing can come.
+    pub fn try_recv(&self) -> Result<Capture, TryRecvError> {
+        self.items.try_recv().inspect(|item| self.took(item))
+    }
+
+    fn took(&self, item: &Capture) {
+        self.depth.dec();
+        self.budget.give_back(charge(item));
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        while self.try_recv().is_ok() {}
+    }
+}
+
+/// What all taps of a recorder share.
+struct Shared {
+    config: Config,
+    queue: SyncSender<Capture>,
+    budget: Budget,
+    metrics: Metrics,
+    clock: Clock,
+    exchanges: AtomicU64,
+}
+
+impl Shared {
+    /// Puts `capture` into the queue, or counts it as lost.
+    fn hand_over(&self, capture: Capture) -> Result<(), Lost> {
+        // Counted first, so that the receiver never takes the depth below zero.
+        self.metrics.pipeline_queue.inc();
+        let Err(TrySendError::Full(capture) | TrySendError::Disconnected(capture)) =
+            self.queue.try_send(capture)
+        else {
+            return Ok(());
+        };
+        self.metrics.pipeline_queue.dec();
+        self.budget.give_back(charge(&capture));
+        self.count_drop(DropReason::queue_full);
+        Err(Lost)
+    }
+
+    fn count_drop(&self, reason: DropReason) {
+        self.metrics.dropped.get_or_create(&DropLabel { reason }).inc();
+    }
+
+    /// How much of a body to copy, given its length if that is known and how much of it may be of use.
+    fn copy_limit(&self, length: Option<u64>) -> usize {
+        let too_large = length.is_some_and(|length| length > self.config.max_body_bytes as u64);
+        if too_large { self.config.max_prefix_bytes } else { self.config.max_body_bytes }
+    }
+}
+
+/// A hand-over found the queue full.
+struct Lost;
+
+/// What the bytes of `capture` were charged to the budget with.
+fn charge(capture: &Capture) -> usize {
+    match capture {
+        Capture::Start(start) => start.request_body.bytes.capacity(),
+        Capture::Segment(segment) => segment.bytes.capacity(),
+        Capture::End(_) => 0,
+    }
+}

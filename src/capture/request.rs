@@ -1,0 +1,211 @@
+//! The first half of a tap: the request.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, header};
+use http_body::{Body, Frame, SizeHint};
+
+use super::Shared;
+use super::buffer::{Buffer, OverBudget};
+use super::response::ResponseTap;
+use crate::exchange::{CAPTURED_HEADERS, Capture, ExchangeId, RequestBody, Start};
+use crate::metrics::DropReason;
+use crate::time::UnixMillis;
+
+/// A tap on an exchange that has no response yet. Dropping it records nothing: without a response nothing happened.
+#[must_use]
+pub struct RequestTap {
+    shared: Arc<Shared>,
+    exchange: ExchangeId,
+    upstream: Arc<str>,
+    method: Method,
+    path: String,
+    query: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    at: UnixMillis,
+    copy: Arc<Mutex<BodyCopy>>,
+}
+
+impl RequestTap {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        exchange: ExchangeId,
+        upstream: Arc<str>,
+        head: &http::request::Parts,
+    ) -> Self {
+        let captured = head.headers.iter().filter(|(name, _)| CAPTURED_HEADERS.contains(&name.as_str()));
+        let buffer = Buffer::new(shared.budget.clone());
+        let copy = BodyCopy { shared: Arc::clone(&shared), buffer, room: 0, state: CopyState::Copying };
+        Self {
+            at: shared.clock.now(),
+            exchange,
+            upstream,
+            method: head.method.clone(),
+            path: head.uri.path().to_owned(),
+            query: head.uri.query().unwrap_or_default().to_owned(),
+            headers: captured.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            copy: Arc::new(Mutex::new(copy)),
+            shared,
+        }
+    }
+
+    /// Wraps the request body so that it is copied as it passes.
+    pub fn body<B: Body>(&self, body: B) -> RequestTee<B> {
+        let mut copy = lock(&self.copy);
+        copy.room = copy.shared.copy_limit(body.size_hint().exact());
+        if body.is_end_stream() {
+            copy.state = CopyState::Complete;
+        }
+        drop(copy);
+        RequestTee { body, copy: Some(Arc::clone(&self.copy)) }
+    }
+
+    /// Hands over the request and the head of its response. What passes of the request body from now on is not copied.
+    pub fn response(self, head: &http::response::Parts) -> ResponseTap {
+        let (bytes, complete) = {
+            let mut copy = lock(&self.copy);
+            let complete = matches!(copy.state, CopyState::Complete);
+            copy.state = CopyState::Cut;
+            (copy.buffer.take(), complete)
+        };
+        let start = Start {
+            exchange: self.exchange,
+            upstream: self.upstream,
+            method: self.method,
+            path: self.path,
+            query: self.query,
+            request_headers: self.headers,
+            request_body: RequestBody { bytes, complete },
+            request_at: self.at,
+            status: head.status.as_u16(),
+            content_type: head.headers.get(header::CONTENT_TYPE).cloned(),
+            content_encoding: joined(&head.headers, &header::CONTENT_ENCODING),
+            response_at: self.shared.clock.now(),
+        };
+        let heard = self.shared.hand_over(Capture::Start(Box::new(start))).is_ok();
+        if heard {
+            self.shared.metrics.captured.inc();
+        }
+        ResponseTap::new(self.shared, self.exchange, head, heard)
+    }
+}
+
+/// A request body that is copied as it passes, or not, and is otherwise the body inside.
+#[derive(Debug)]
+pub struct RequestTee<B> {
+    body: B,
+    copy: Option<Arc<Mutex<BodyCopy>>>,
+}
+
+impl<B> RequestTee<B> {
+    /// A body that is not copied.
+    pub fn untapped(body: B) -> Self {
+        Self { body, copy: None }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for RequestTee<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let Self { body, copy } = self.get_mut();
+        let polled = ready!(Pin::new(&mut *body).poll_frame(cx));
+        if let Some(copy) = copy {
+            let mut copy = lock(copy);
+            match &polled {
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        copy.record(data);
+                    }
+                    if frame.is_trailers() || body.is_end_stream() {
+                        copy.complete();
+                    }
+                }
+                Some(Err(_)) => copy.state = CopyState::Cut,
+                None => copy.complete(),
+            }
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// What a tee and its tap share: the tap may need the bytes while the body still passes.
+struct BodyCopy {
+    shared: Arc<Shared>,
+    buffer: Buffer,
+    /// How many more bytes may be copied.
+    room: usize,
+    state: CopyState,
+}
+
+enum CopyState {
+    Complete,
+    Copying,
+    /// The copy is, or will be, a prefix.
+    Cut,
+}
+
+impl BodyCopy {
+    fn record(&mut self, data: &[u8]) {
+        if !matches!(self.state, CopyState::Copying) {
+            return;
+        }
+        let copied = &data[..data.len().min(self.room)];
+        self.room -= copied.len();
+        let reason = match self.buffer.push(copied) {
+            Err(OverBudget) => DropReason::byte_budget,
+            Ok(()) if copied.len() < data.len() => DropReason::body_too_large,
+            Ok(()) => return,
+        };
+        self.state = CopyState::Cut;
+        self.shared.count_drop(reason);
+    }
+
+    fn complete(&mut self) {
+        if matches!(self.state, CopyState::Copying) {
+            self.state = CopyState::Complete;
+        }
+    }
+}
+
+impl std::fmt::Debug for BodyCopy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BodyCopy").field("bytes", &self.buffer.len()).finish_non_exhaustive()
+    }
+}
+
+/// A panic while the lock was held leaves at worst a shorter copy, so a poisoned lock is of no concern.
+fn lock(copy: &Mutex<BodyCopy>) -> MutexGuard<'_, BodyCopy> {
+    copy.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The values of all lines of a header, joined with commas as RFC 9110 §5.3 allows.
+fn joined(headers: &http::HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    let first = lines.next()?;
+    let mut rest = lines.peekable();
+    if rest.peek().is_none() {
+        return Some(first.clone());
+    }
+    let mut all = first.as_bytes().to_vec();
+    for line in rest {
+        all.extend_from_slice(b", ");
+        all.extend_from_slice(line.as_bytes());
+    }
+    HeaderValue::from_bytes(&all).ok()
+}

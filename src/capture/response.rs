@@ -1,0 +1,219 @@
+//! The second half of a tap: the response.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header;
+use http_body::{Body, Frame, SizeHint};
+
+use super::Shared;
+use super::buffer::{Buffer, OverBudget};
+use crate::exchange::{Capture, End, Ending, ExchangeId, Segment};
+use crate::metrics::DropReason;
+use crate::time::UnixMillis;
+
+/// A tap on an exchange whose response head has been handed over. It belongs around the body at once: only the
+/// [`ResponseTee`] reports the end.
+#[must_use]
+pub struct ResponseTap {
+    shared: Arc<Shared>,
+    exchange: ExchangeId,
+    buffer: Buffer,
+    /// Segments made so far, lost ones included.
+    segments: u32,
+    handed_at: UnixMillis,
+    last_at: UnixMillis,
+    /// How many more bytes may be copied; `None` for an event stream.
+    room: Option<usize>,
+    state: TapState,
+}
+
+enum TapState {
+    /// Frames are copied.
+    Copying,
+    /// Nothing more is copied, but the end is told.
+    Full,
+    /// An event stream goes on after a hole; the frames in it count as one segment.
+    Hole,
+    /// The pipeline does not know of this exchange.
+    Quiet,
+}
+
+impl ResponseTap {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        exchange: ExchangeId,
+        head: &http::response::Parts,
+        heard: bool,
+    ) -> Self {
+        let now = shared.clock.now();
+        let room = match head.headers.get(header::CONTENT_TYPE) {
+            _ if !head.status.is_success() => Some(shared.config.max_prefix_bytes),
+            Some(kind) if is_event_stream(kind.as_bytes()) => None,
+            _ => Some(shared.config.max_body_bytes),
+        };
+        Self {
+            exchange,
+            buffer: Buffer::new(shared.budget.clone()),
+            segments: 0,
+            handed_at: now,
+            last_at: now,
+            room,
+            state: if heard { TapState::Copying } else { TapState::Quiet },
+            shared,
+        }
+    }
+
+    /// Wraps the response body so that it is copied as it passes.
+    pub fn body<B: Body>(mut self, body: B) -> ResponseTee<B> {
+        if body.is_end_stream() {
+            self.end(Ending::Complete);
+            return ResponseTee { body, tap: None };
+        }
+        if let Some(room) = &mut self.room {
+            *room = (*room).min(self.shared.copy_limit(body.size_hint().exact()));
+        }
+        ResponseTee { body, tap: Some(self) }
+    }
+
+    fn record(&mut self, data: &[u8]) {
+        if !matches!(self.state, TapState::Copying | TapState::Hole) {
+            return;
+        }
+        let copied = match &mut self.room {
+            Some(room) => {
+                let copied = &data[..data.len().min(*room)];
+                *room -= copied.len();
+                copied
+            }
+            None => data,
+        };
+        self.last_at = self.shared.clock.now();
+        if let Err(OverBudget) = self.buffer.push(copied) {
+            self.lose(DropReason::byte_budget);
+        } else if copied.len() < data.len() {
+            self.lose(DropReason::body_too_large);
+        } else {
+            self.state = TapState::Copying;
+            let config = &self.shared.config;
+            if self.segments == 0
+                || self.buffer.len() >= config.segment_bytes
+                || self.last_at.since(self.handed_at) >= config.segment_age
+            {
+                self.hand_over_segment();
+            }
+        }
+    }
+
+    /// Hands over what was gathered and leaves a hole after it: one more segment, which nobody gets.
+    fn lose(&mut self, reason: DropReason) {
+        if matches!(self.state, TapState::Hole) {
+            return;
+        }
+        self.hand_over_segment();
+        self.segments = self.segments.saturating_add(1);
+        self.shared.count_drop(reason);
+        // After a hole an event stream can be read again from its next event; a document cannot.
+        self.state = if self.room.is_none() { TapState::Hole } else { TapState::Full };
+    }
+
+    fn hand_over_segment(&mut self) {
+        if self.buffer.len() == 0 {
+            return;
+        }
+        let bytes = self.buffer.take();
+        let segment = Segment { exchange: self.exchange, seq: self.segments, at: self.last_at, bytes };
+        self.segments = self.segments.saturating_add(1);
+        self.handed_at = self.last_at;
+        let sent = self.shared.hand_over(Capture::Segment(segment));
+        if sent.is_err() && self.room.is_some() {
+            self.state = TapState::Full;
+        }
+    }
+
+    fn end(mut self, ending: Ending) {
+        if matches!(self.state, TapState::Quiet) {
+            return;
+        }
+        self.hand_over_segment();
+        let at = self.shared.clock.now();
+        let end = End { exchange: self.exchange, segments: self.segments, at, ending };
+        // A lost end is counted where it is lost; there is nobody left to tell.
+        let _ = self.shared.hand_over(Capture::End(end));
+    }
+}
+
+impl std::fmt::Debug for ResponseTap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResponseTap").field("exchange", &self.exchange).finish_non_exhaustive()
+    }
+}
+
+/// A response body that is copied as it passes, or not, and is otherwise the body inside.
+#[derive(Debug)]
+pub struct ResponseTee<B> {
+    body: B,
+    tap: Option<ResponseTap>,
+}
+
+impl<B> ResponseTee<B> {
+    /// A body that is not copied.
+    pub fn untapped(body: B) -> Self {
+        Self { body, tap: None }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for ResponseTee<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.get_mut();
+        let polled = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let Some(tap) = &mut this.tap else { return Poll::Ready(polled) };
+        let ending = match &polled {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    tap.record(data);
+                }
+                // Nothing can follow trailers, and the reader does not ask for more once the length is reached.
+                (frame.is_trailers() || this.body.is_end_stream()).then_some(Ending::Complete)
+            }
+            Some(Err(_)) => Some(Ending::UpstreamFailed),
+            None => Some(Ending::Complete),
+        };
+        if let Some(ending) = ending
+            && let Some(tap) = this.tap.take()
+        {
+            tap.end(ending);
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> Drop for ResponseTee<B> {
+    fn drop(&mut self) {
+        if let Some(tap) = self.tap.take() {
+            tap.end(Ending::ClientGone);
+        }
+    }
+}
+
+/// Whether a `Content-Type` is `text/event-stream`, whatever its case and parameters.
+fn is_event_stream(content_type: &[u8]) -> bool {
+    let kind = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+}

@@ -1,0 +1,238 @@
+//! Undoes the `Content-Encoding` of a captured copy, piece by piece.
+//!
+//! Knows gzip, deflate (in a zlib wrapper, as RFC 9110 §8.4.1.2 says, and raw, as some servers send it), br, zstd, and
+//! stacks of them. Each piece of input gives all that can be decoded so far, so a compressed event stream is seen at
+//! every flush of the server. The decoded size is bounded by a [`Limit`], and the decoders' own memory by their formats'
+//! windows.
+//!
+//! Works on copies only: what is forwarded never passes through here. A hole in coded bytes cannot be bridged: what
+//! follows it is lost.
+
+mod layer;
+
+use thiserror::Error;
+
+use self::layer::Layer;
+
+/// How much each coding of a body may give: the guard against small inputs that decode to huge outputs, also those that
+/// do so halfway through a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// For a stream of any length: so many bytes at once. They are an allowance that decoded bytes use up, and each byte
+    /// of input brings back [`REFILL_PER_BYTE`] of it, up to this size.
+    BurstBytes(usize),
+    /// For a body that is kept whole: so many bytes in all.
+    TotalBytes(usize),
+}
+
+/// Decodes one body.
+#[derive(Debug)]
+pub struct Decoder {
+    /// The coding applied last comes first.
+    layers: Vec<Layer>,
+    limit: Limit,
+    /// What may still be given out; each layer has its own besides.
+    allowance: Allowance,
+    failed: Option<DecodeError>,
+}
+
+/// Names a coding this program can undo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// `br`, RFC 7932.
+    Brotli,
+    /// `deflate`, RFC 1950 or 1951.
+    Deflate,
+    /// `gzip`, RFC 1952; also as several members.
+    Gzip,
+    /// `zstd`, RFC 8878; also as several frames.
+    Zstd,
+}
+
+/// A `Content-Encoding` that cannot be undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum UnsupportedEncoding {
+    /// More codings than [`MAX_CODINGS`] are stacked.
+    #[error("more than {MAX_CODINGS} content codings are stacked")]
+    TooMany,
+    /// A coding is not known.
+    #[error("a content coding is not known")]
+    Unknown,
+}
+
+/// Why decoding stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// The bytes are not what the header says, or were damaged.
+    #[error("the {0:?} data is corrupt")]
+    Corrupt(Coding),
+    /// The limit was reached.
+    #[error("the decoded data is over its limit")]
+    TooLarge,
+    /// The input ended before the coding did.
+    #[error("the {0:?} data is truncated")]
+    Truncated(Coding),
+}
+
+impl Decoder {
+    /// Makes a decoder for a body with this `Content-Encoding` (several such headers joined by commas; none for none).
+    ///
+    /// # Errors
+    ///
+    /// [`UnsupportedEncoding`] if the body cannot be read.
+    pub fn new(content_encoding: Option<&str>, limit: Limit) -> Result<Self, UnsupportedEncoding> {
+        let mut layers = Vec::new();
+        for name in content_encoding.unwrap_or_default().split(',').rev() {
+            let name = name.trim();
+            if name.is_empty() || name.eq_ignore_ascii_case("identity") {
+                continue;
+            }
+            let coding = Coding::from_name(name).ok_or(UnsupportedEncoding::Unknown)?;
+            if layers.len() == MAX_CODINGS {
+                return Err(UnsupportedEncoding::TooMany);
+            }
+            layers.push(Layer::new(coding, Allowance::new(limit)));
+        }
+        Ok(Self { layers, limit, allowance: Allowance::new(limit), failed: None })
+    }
+
+    /// Decodes the next piece and appends all it gives to `out`.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`]; `out` then holds what came before the fault. An error is final: each later call gives it again.
+    pub fn decode(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if let Limit::BurstBytes(most_bytes) = self.limit {
+            let refill_bytes = input.len().saturating_mul(REFILL_PER_BYTE);
+            self.allowance.refill(refill_bytes, most_bytes);
+            self.layers.iter_mut().for_each(|layer| layer.allowance.refill(refill_bytes, most_bytes));
+        }
+        let decoded = pump(&mut self.layers, input, out, &mut self.allowance);
+        self.failed = decoded.err();
+        decoded
+    }
+
+    /// Says whether the input could end here. Nothing is decoded: [`decode`](Self::decode) gave all there is.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Truncated`] if a coding is not complete, or the error that ended decoding. An input of no bytes
+    /// is complete.
+    pub fn finish(&self) -> Result<(), DecodeError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        match self.layers.iter().find(|layer| !layer.is_complete()) {
+            Some(layer) => Err(DecodeError::Truncated(layer.coding())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Coding {
+    fn from_name(name: &str) -> Option<Self> {
+        let known = [
+            ("br", Self::Brotli),
+            ("deflate", Self::Deflate),
+            ("gzip", Self::Gzip),
+            // RFC 9110 §8.4.1.3 makes it the same.
+            ("x-gzip", Self::Gzip),
+            ("zstd", Self::Zstd),
+        ];
+        known.iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|&(_, coding)| coding)
+    }
+}
+
+/// Bytes that may still be decoded.
+#[derive(Debug)]
+struct Allowance(usize);
+
+impl Allowance {
+    fn new(limit: Limit) -> Self {
+        let (Limit::BurstBytes(bytes) | Limit::TotalBytes(bytes)) = limit;
+        Self(bytes)
+    }
+
+    fn refill(&mut self, bytes: usize, most_bytes: usize) {
+        self.0 = self.0.saturating_add(bytes).min(most_bytes);
+    }
+
+    /// Uses up what `piece` takes, and returns as much of it as was allowed.
+    fn take<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
+        let allowed = &piece[..piece.len().min(self.0)];
+        self.0 -= allowed.len();
+        allowed
+    }
+}
+
+/// Sends `input` through the layers in small steps, so that no layer's output is ever held whole.
+fn pump(
+    layers: &mut [Layer],
+    mut input: &[u8],
+    out: &mut Vec<u8>,
+    allowance: &mut Allowance,
+) -> Result<(), DecodeError> {
+    if input.is_empty() {
+        return Ok(());
+    }
+    let Some((layer, rest)) = layers.split_first_mut() else {
+        let allowed = allowance.take(input);
+        out.extend_from_slice(allowed);
+        return if allowed.len() == input.len() { Ok(()) } else { Err(DecodeError::TooLarge) };
+    };
+    let mut chunk = [0; CHUNK_BYTES];
+    loop {
+        let step = layer.step(input, &mut chunk);
+        input = &input[step.read..];
+        let allowed = layer.allowance.take(&chunk[..step.written]);
+        pump(rest, allowed, out, allowance)?;
+        if allowed.len() < step.written {
+            return Err(DecodeError::TooLarge);
+        }
+        if step.corrupt {
+            return Err(DecodeError::Corrupt(layer.coding()));
+        }
+        // Room was left in the chunk: nothing is held back.
+        if input.is_empty() && step.written < chunk.len() {
+            return Ok(());
+        }
+    }
+}
+
+/// See [`Limit::BurstBytes`]. Text seldom shrinks to a hundredth, even events that repeat their frame for each token.
+pub const REFILL_PER_BYTE: usize = 100;
+/// How many codings may be stacked. Servers use one; proxies in their front may add another.
+pub const MAX_CODINGS: usize = 4;
+const CHUNK_BYTES: usize = 8 * 1024;
+
+/// Asserts that what a body decodes to does not depend on how it is cut. The first byte of `data` picks the coding and
+/// how long the parts are; the rest is the body.
+#[cfg(any(test, fuzzing))]
+pub fn assert_cuts_do_not_matter(data: &[u8]) {
+    let Some((&seed, body)) = data.split_first() else { return };
+    let header = ["gzip", "deflate", "br", "zstd", "gzip, br", "zstd, deflate", "gzip, gzip", "identity"]
+        [usize::from(seed & 7)];
+    let decode = |part_bytes: usize| {
+        let mut decoder =
+            Decoder::new(Some(header), Limit::TotalBytes(1 << 20)).expect("the codings are known");
+        let mut out = Vec::new();
+        let decoded = body.chunks(part_bytes).try_for_each(|part| decoder.decode(part, &mut out));
+        assert!(out.len() <= 1 << 20);
+        (decoded.and_then(|()| decoder.finish()), out)
+    };
+    let (whole, whole_out) = decode(body.len().max(1));
+    for part_bytes in [1, usize::from(seed >> 3) + 2] {
+        let (cut, cut_out) = decode(part_bytes);
+        assert_eq!(cut.is_ok(), whole.is_ok());
+        // How much a coding gives before the place where it finds a fault is its own affair.
+        let common = cut_out.len().min(whole_out.len());
+        assert_eq!(cut_out[..common], whole_out[..common]);
+        assert!(whole.is_err() || cut_out.len() == whole_out.len());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,544 @@
+//! The correlator as a whole, fed with facts and driven by a clock of its own.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::json;
+use serde_json::value::to_raw_value;
+
+use super::*;
+use crate::attribution::{Attribution, User};
+use crate::interaction::{Pairing, Status};
+use crate::message::{Message, MessageStatus, Role};
+use crate::observation::{
+    Fact, MessageOrigin, MessagePage, PageOrder, PageStart, Run, RunOrigin, RunStatus, Step, StreamEnding,
+    ToolCall, ToolOutput,
+};
+
+/// A correlator and the time; every fact takes a second.
+struct World {
+    correlator: Correlator,
+    now: UnixMillis,
+    attribution: Attribution,
+    interactions: Vec<Interaction>,
+    settled: Vec<Option<State>>,
+}
+
+const START: u64 = 1_800_000_000_000;
+
+impl World {
+    fn new() -> Self {
+        Self::with(Config { first_used: UnixMillis(START), ..Config::default() })
+    }
+
+    fn with(config: Config) -> Self {
+        Self {
+            correlator: Correlator::new(config),
+            now: UnixMillis(START),
+            attribution: Attribution::default(),
+            interactions: Vec::new(),
+            settled: Vec::new(),
+        }
+    }
+
+    fn see(&mut self, fact: Fact) -> bool {
+        self.now = self.now.after(Duration::from_secs(1));
+        self.correlator.handle_timeout(self.now);
+        let observation =
+            Observation { conversation: key(), at: self.now, attribution: self.attribution.clone(), fact };
+        // What the journal gives back must be what went in.
+        let json = serde_json::to_string(&observation).unwrap();
+        let changed = self.correlator.handle(&serde_json::from_str(&json).unwrap());
+        self.collect();
+        changed
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.now = self.now.after(Duration::from_secs(seconds));
+        self.correlator.handle_timeout(self.now);
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        while let Some(output) = self.correlator.poll() {
+            match output {
+                Output::Event(Event::Interaction(interaction)) => self.interactions.push(*interaction),
+                Output::Settled(_, state) => self.settled.push(state.map(|state| *state)),
+            }
+        }
+    }
+
+    fn second(&self) -> f64 {
+        self.now.0.div_euclid(1000) as f64
+    }
+
+    fn ask(&mut self, id: &str, text: &str) {
+        let message = message(id, Role::User, text, self.second(), None);
+        self.see(Fact::MessageSeen { message, origin: MessageOrigin::Created });
+    }
+
+    fn create_run(&mut self, id: &str, streamed: bool) {
+        let origin = RunOrigin::Created {
+            messages: Vec::new(),
+            request_at: self.now,
+            streamed,
+            new_conversation: false,
+        };
+        let run = self.run(id, active("queued"));
+        self.see(Fact::RunSeen { run: Box::new(run), origin, first_token_at: None });
+    }
+
+    fn poll(&mut self, id: &str, status: RunStatus) -> bool {
+        let run = self.run(id, status);
+        self.see(Fact::RunSeen { run: Box::new(run), origin: RunOrigin::Seen, first_token_at: None })
+    }
+
+    fn run(&self, id: &str, status: RunStatus) -> Run {
+        let usage = json!({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3});
+        Run {
+            id: id.to_owned(),
+            usage: status.is_terminal().then(|| to_raw_value(&usage).unwrap()),
+            ended_at: status.is_terminal().then(|| self.second()),
+            status,
+            assistant: Some("asst_1".to_owned()),
+            model: Some("gpt-4o".to_owned()),
+            created_at: Some(self.second()),
+            started_at: None,
+            expires_at: None,
+            error: None,
+            metadata: None,
+            tool_calls: Vec::new(),
+        }
+    }
+
+    fn only(&self) -> &Interaction {
+        assert_eq!(self.interactions.len(), 1, "{:#?}", self.interactions);
+        &self.interactions[0]
+    }
+}
+
+fn key() -> ConversationKey {
+    ConversationKey { upstream: "api.openai.com".into(), id: "thread_1".into() }
+}
+
+fn active(status: &str) -> RunStatus {
+    RunStatus::Active(status.to_owned())
+}
+
+fn message(id: &str, role: Role, text: &str, second: f64, run: Option<&str>) -> Message {
+    let object = json!({"id": id, "object": "thread.message", "role": role, "content": [
+        {"type": "text", "text": {"value": text, "annotations": []}}], "run_id": run});
+    Message {
+        id: Some(id.to_owned()),
+        role,
+        status: MessageStatus::Completed,
+        created_at: Some(second),
+        run: run.map(str::to_owned),
+        object: to_raw_value(&object).unwrap(),
+    }
+}
+
+fn answer(id: &str, second: f64, run: &str) -> Message {
+    message(id, Role::Assistant, "an answer", second, Some(run))
+}
+
+fn listed(world: &World, messages: Vec<Message>) -> MessagePage {
+    MessagePage {
+        messages,
+        order: PageOrder::Descending,
+        run_filter: None,
+        start: PageStart::Beginning,
+        has_more: Some(false),
+        requested_at: world.now,
+    }
+}
+
+fn texts(messages: &[Message]) -> Vec<String> {
+    messages.iter().map(Message::text).collect()
+}
+
+#[test]
+fn a_streamed_run_is_recorded_when_it_completes() {
+    let mut world = World::new();
+    world.attribution.user = Some(User::from_id("u1"));
+    world.ask("msg_1", "a question");
+    world.create_run("run_1", true);
+    let step = Step {
+        id: "step_1".to_owned(),
+        run: "run_1".to_owned(),
+        message: Some("msg_2".to_owned()),
+        tool_calls: vec![],
+    };
+    world.see(Fact::StepSeen(Box::new(step)));
+    let message = answer("msg_2", world.second(), "run_1");
+    world.see(Fact::MessageSeen { message, origin: MessageOrigin::Streamed });
+    assert!(world.interactions.is_empty());
+    world.poll("run_1", RunStatus::Completed);
+    let run = world.only();
+    assert_eq!(texts(&run.inputs), ["a question"]);
+    assert_eq!(texts(&run.outputs), ["an answer"]);
+    assert_eq!((run.status, run.assumed, run.outputs_complete), (Status::Completed, false, true));
+    assert_eq!(run.attribution.user, Some(User::from_id("u1")));
+    assert!(run.usage.is_some() && run.usage_absent.is_none());
+    assert!(world.settled.last().unwrap().is_some());
+    world.wait(24 * 3600 + 1);
+    assert!(world.settled.last().unwrap().is_none(), "an idle conversation is forgotten");
+    assert_eq!((world.correlator.conversations(), world.correlator.poll_timeout()), (0, None));
+}
+
+#[test]
+fn a_polled_run_waits_for_its_messages_to_be_fetched() {
+    let mut world = World::new();
+    world.ask("msg_1", "a question");
+    world.create_run("run_1", false);
+    for _ in 0..3 {
+        world.poll("run_1", active("in_progress"));
+    }
+    world.poll("run_1", RunStatus::Completed);
+    assert!(world.interactions.is_empty());
+    let second = world.second();
+    let asked = world.correlator.conversations[&key()].runs[0].inputs[0].clone();
+    let page = listed(&world, vec![answer("msg_2", second, "run_1"), asked]);
+    world.see(Fact::MessagesListed(page));
+    assert_eq!(texts(&world.only().outputs), ["an answer"]);
+    assert!(world.only().outputs_complete);
+}
+
+#[test]
+fn a_polled_run_is_recorded_without_outputs_after_the_grace() {
+    let mut world = World::new();
+    world.ask("msg_1", "a question");
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Completed);
+    world.wait(29);
+    assert!(world.interactions.is_empty());
+    world.wait(2);
+    assert!(!world.only().outputs_complete && world.only().outputs.is_empty());
+    assert_eq!(world.only().status, Status::Completed);
+}
+
+#[test]
+fn a_page_of_one_proves_nothing_while_more_follow() {
+    let mut world = World::new();
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Completed);
+    let second = world.second();
+    let mut page = listed(&world, vec![answer("msg_3", second, "run_1")]);
+    page.run_filter = Some("run_1".to_owned());
+    page.has_more = Some(true);
+    world.see(Fact::MessagesListed(page.clone()));
+    assert!(world.interactions.is_empty());
+    page.messages = vec![answer("msg_2", second, "run_1")];
+    page.start = PageStart::After("msg_3".to_owned());
+    page.has_more = Some(false);
+    world.see(Fact::MessagesListed(page));
+    assert_eq!(world.only().outputs.len(), 2);
+    assert!(world.only().outputs_complete);
+}
+
+#[test]
+fn a_page_asked_for_before_the_end_was_seen_proves_nothing() {
+    let mut world = World::new();
+    world.create_run("run_1", false);
+    let early = world.now;
+    world.poll("run_1", RunStatus::Completed);
+    let mut page = listed(&world, vec![answer("msg_2", world.second(), "run_1")]);
+    page.requested_at = early;
+    world.see(Fact::MessagesListed(page));
+    assert!(world.interactions.is_empty());
+}
+
+#[test]
+fn tool_calls_keep_the_run_open_and_are_recorded() {
+    let mut world = World::new();
+    world.ask("msg_1", "weather?");
+    world.create_run("run_1", true);
+    let call = |output: Option<&str>| ToolCall {
+        id: "call_1".to_owned(),
+        kind: "function".to_owned(),
+        name: Some("weather".to_owned()),
+        arguments: Some("{}".to_owned()),
+        output: output.map(str::to_owned),
+    };
+    let mut run = world.run("run_1", RunStatus::RequiresAction);
+    run.tool_calls.push(call(None));
+    world.see(Fact::RunSeen { run: Box::new(run), origin: RunOrigin::Seen, first_token_at: None });
+    let ended = Fact::StreamEnded {
+        run: "run_1".to_owned(),
+        ending: StreamEnding::Complete,
+        first_token_at: None,
+        error: None,
+    };
+    world.see(ended.clone());
+    let outputs = vec![ToolOutput { call: "call_1".to_owned(), output: "sunny".to_owned() }];
+    world.see(Fact::ToolOutputsSubmitted { run: "run_1".to_owned(), outputs });
+    let run = world.run("run_1", active("in_progress"));
+    let origin = RunOrigin::Continued { streamed: true };
+    world.see(Fact::RunSeen { run: Box::new(run), origin, first_token_at: None });
+    let message = answer("msg_2", world.second(), "run_1");
+    world.see(Fact::MessageSeen { message, origin: MessageOrigin::Streamed });
+    world.poll("run_1", RunStatus::Completed);
+    world.see(ended);
+    let run = world.only();
+    assert_eq!(run.tool_calls.len(), 1);
+    assert_eq!(run.tool_calls[0].output.as_deref(), Some("sunny"));
+    assert_eq!(texts(&run.outputs), ["an answer"]);
+}
+
+#[test]
+fn messages_posted_while_a_run_is_active_are_the_next_runs() {
+    let mut world = World::new();
+    world.ask("msg_1", "first");
+    world.ask("msg_2", "second");
+    world.create_run("run_1", false);
+    world.ask("msg_3", "third");
+    world.poll("run_1", RunStatus::Failed);
+    world.create_run("run_2", false);
+    world.poll("run_2", RunStatus::Expired);
+    world.wait(31);
+    let inputs: Vec<_> = world.interactions.iter().map(|run| texts(&run.inputs)).collect();
+    assert_eq!(inputs, [vec!["first", "second"], vec!["third"]]);
+    let statuses: Vec<_> = world.interactions.iter().map(|run| run.status).collect();
+    assert_eq!(statuses, [Status::Failed, Status::Expired]);
+}
+
+#[test]
+fn messages_of_a_request_take_the_place_of_none_when_they_are_listed() {
+    let mut world = World::new();
+    let mut born = message("", Role::User, "hello", 0.0, None);
+    born.id = None;
+    born.created_at = None;
+    world.see(Fact::ConversationCreated { messages: vec![born] });
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Completed);
+    let second = world.second();
+    let page = listed(
+        &world,
+        vec![answer("msg_2", second, "run_1"), message("msg_1", Role::User, "hello", second - 1.0, None)],
+    );
+    world.see(Fact::MessagesListed(page));
+    let run = world.only();
+    assert_eq!(run.inputs.len(), 1);
+    assert_eq!(run.inputs[0].id.as_deref(), Some("msg_1"));
+    assert!(run.inputs_complete && run.outputs_complete);
+}
+
+#[test]
+fn a_run_whose_end_is_never_seen_is_recorded_as_such() {
+    for (last, client_gone, expected) in [
+        (active("in_progress"), false, Status::UnknownFinal),
+        (active("in_progress"), true, Status::ClientDisconnected),
+        (RunStatus::RequiresAction, false, Status::Expired),
+        (active("some_new_status"), false, Status::UnknownFinal),
+    ] {
+        let mut world = World::new();
+        world.ask("msg_1", "a question");
+        world.create_run("run_1", true);
+        world.poll("run_1", last);
+        if client_gone {
+            world.see(Fact::StreamEnded {
+                run: "run_1".to_owned(),
+                ending: StreamEnding::ClientGone,
+                first_token_at: None,
+                error: None,
+            });
+        }
+        world.wait(655);
+        assert!(world.interactions.is_empty());
+        world.wait(10);
+        assert_eq!((world.only().status, world.only().assumed), (expected, true));
+        assert_eq!(world.only().usage_absent.as_deref(), Some("end_not_seen"));
+    }
+}
+
+#[test]
+fn history_is_learnt_without_a_record() {
+    let mut world = World::new();
+    world.wait(3600);
+    let mut old = world.run("run_old", RunStatus::Completed);
+    old.created_at = Some(world.second() - 1000.0);
+    old.ended_at = old.created_at;
+    let seen = |run: &Run| Fact::RunSeen {
+        run: Box::new(run.clone()),
+        origin: RunOrigin::Seen,
+        first_token_at: None,
+    };
+    world.see(seen(&old));
+    world.wait(60);
+    assert!(world.interactions.is_empty());
+    let mut recent = world.run("run_recent", RunStatus::Completed);
+    recent.created_at = Some(world.second() - 60.0);
+    world.see(seen(&recent));
+    world.wait(60);
+    assert_eq!(world.only().run, "run_recent");
+    assert!(!world.only().inputs_complete);
+}
+
+#[test]
+fn deleting_the_thread_ends_what_is_open() {
+    let mut world = World::new();
+    world.ask("msg_1", "a question");
+    world.create_run("run_1", false);
+    world.see(Fact::ConversationDeleted);
+    assert_eq!(world.only().status, Status::ThreadDeleted);
+    world.poll("run_1", RunStatus::Completed);
+    world.wait(100);
+    world.only();
+}
+
+#[test]
+fn servers_that_name_no_run_are_paired_by_place() {
+    let mut world = World::new();
+    world.ask("msg_1", "a question");
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Completed);
+    let second = world.second();
+    let asked = world.correlator.conversations[&key()].runs[0].inputs[0].clone();
+    let page = listed(&world, vec![message("msg_2", Role::Assistant, "an answer", second, None), asked]);
+    world.see(Fact::MessagesListed(page));
+    assert_eq!(
+        (world.only().pairing, texts(&world.only().outputs)),
+        (Pairing::Heuristic, vec!["an answer".to_owned()])
+    );
+}
+
+#[test]
+fn a_look_at_something_unknown_leaves_no_trace() {
+    let mut world = World::new();
+    assert!(!world.see(Fact::MessageDeleted { id: "msg_1".to_owned() }));
+    let page = listed(&world, vec![]);
+    assert!(!world.see(Fact::MessagesListed(page)));
+    assert_eq!(world.correlator.conversations(), 0);
+}
+
+/// One thing a client, or the network, may do around a run.
+#[derive(Clone, Debug)]
+enum Act {
+    Poll(&'static str),
+    List { limit: usize, ascending: bool, filtered: bool },
+    Steps,
+    Restart,
+    Wait(u64),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        3 => prop_oneof![Just("queued"), Just("in_progress"), Just("completed")].prop_map(Act::Poll),
+        3 => (1..5_usize, any::<bool>(), any::<bool>())
+            .prop_map(|(limit, ascending, filtered)| Act::List { limit, ascending, filtered }),
+        1 => Just(Act::Steps),
+        1 => Just(Act::Restart),
+        1 => (0..8_u64).prop_map(Act::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is polled, listed, repeated or lost around one run, and wherever the process is killed and begins anew: there is
+    /// one interaction, with the question as its input and nothing but the run's own answers as outputs, all of them if it says so.
+    #[test]
+    fn any_polls_around_a_run_give_exactly_one_interaction(
+        acts in prop::collection::vec(act(), 0..24),
+        answers in 1..4_usize,
+    ) {
+        let mut world = World::new();
+        let mut journal: Vec<Observation> = Vec::new();
+        let mut restored: Option<State> = None;
+        let question = message("msg_q", Role::User, "a question", world.second(), None);
+        let run_second = world.second() + 1.0;
+        let answers: Vec<Message> =
+            (0..answers).map(|n| answer(&format!("msg_{n}"), run_second + n as f64, "run_1")).collect();
+        let run = |status: RunStatus, world: &World| {
+            let mut run = world.run("run_1", status);
+            run.created_at = Some(run_second);
+            Box::new(run)
+        };
+        let created = RunOrigin::Created {
+            messages: vec![], request_at: world.now, streamed: false, new_conversation: false,
+        };
+        let mut facts = vec![
+            Fact::MessageSeen { message: question.clone(), origin: MessageOrigin::Created },
+            Fact::RunSeen { run: run(active("queued"), &world), origin: created, first_token_at: None },
+        ];
+        let mut over = false;
+        for act in acts.into_iter().map(Some).chain([None]) {
+            match act {
+                Some(Act::Poll(status)) => {
+                    over |= status == "completed";
+                    let status = if status == "completed" { RunStatus::Completed } else { active(status) };
+                    let run = run(status, &world);
+                    facts.push(Fact::RunSeen { run, origin: RunOrigin::Seen, first_token_at: None });
+                }
+                Some(Act::List { limit, ascending, filtered }) => {
+                    let mut all: Vec<Message> = Vec::new();
+                    if !filtered { all.push(question.clone()); }
+                    // Before the end is told, some answers may not exist yet.
+                    let shown = if over { answers.len() } else { answers.len() - 1 };
+                    all.extend(answers[..shown].iter().cloned());
+                    if !ascending { all.reverse(); }
+                    let has_more = Some(all.len() > limit);
+                    all.truncate(limit);
+                    facts.push(Fact::MessagesListed(MessagePage {
+                        messages: all,
+                        order: if ascending { PageOrder::Ascending } else { PageOrder::Descending },
+                        run_filter: filtered.then(|| "run_1".to_owned()),
+                        start: PageStart::Beginning,
+                        has_more,
+                        requested_at: world.now,
+                    }));
+                }
+                Some(Act::Steps) => {
+                    let steps = answers.iter().map(|message| Step {
+                        id: format!("step of {:?}", message.id), run: "run_1".to_owned(),
+                        message: message.id.clone(), tool_calls: vec![],
+                    });
+                    facts.push(Fact::StepsListed {
+                        run: "run_1".to_owned(), steps: steps.collect(), whole: true, requested_at: world.now,
+                    });
+                }
+                Some(Act::Wait(seconds)) => world.wait(seconds),
+                Some(Act::Restart) => {
+                    let mut correlator = Correlator::new(world.correlator.config.clone());
+                    if let Some(state) = &restored {
+                        correlator.restore(key(), state.clone());
+                    }
+                    for observation in &journal {
+                        correlator.handle_timeout(observation.at);
+                        correlator.handle(observation);
+                    }
+                    correlator.handle_timeout(world.now);
+                    world.correlator = correlator;
+                    world.collect();
+                    // The store's unique key.
+                    world.interactions.truncate(1);
+                }
+                None => facts.push(Fact::RunSeen {
+                    run: run(RunStatus::Completed, &world), origin: RunOrigin::Seen, first_token_at: None,
+                }),
+            }
+            for fact in facts.drain(..) {
+                let settled = world.settled.len();
+                if world.see(fact.clone()) {
+                    journal.push(Observation {
+                        conversation: key(), at: world.now, attribution: Attribution::default(), fact,
+                    });
+                }
+                if world.settled.len() > settled {
+                    restored = world.settled.last().unwrap().clone();
+                    journal.clear();
+                }
+            }
+        }
+        world.wait(3600);
+        let interaction = world.only();
+        prop_assert_eq!(texts(&interaction.inputs), ["a question"]);
+        prop_assert_eq!(interaction.status, Status::Completed);
+        let ids: Vec<_> = interaction.outputs.iter().map(|message| message.id.clone()).collect();
+        let all: Vec<_> = answers.iter().map(|message| message.id.clone()).collect();
+        prop_assert!(ids.iter().all(|id| all.contains(id)), "{ids:?}");
+        if interaction.outputs_complete {
+            prop_assert_eq!(ids, all);
+        }
+    }
+}

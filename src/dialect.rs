@@ -1,0 +1,276 @@
+//! The wire APIs threadtap understands: bytes of an exchange in, observations out.
+//!
+//! A dialect says which requests matter ([`interest`]) and reads their answers ([`Observer`]). It never fails: odd input is a
+//! [`Problem`] beside whatever could be observed. What it sees is a copy, so nothing it does can reach a client. A further
+//! dialect is one more variant of [`Kind`] and one more file under `dialect/`.
+
+mod assistants;
+mod attribution;
+
+use http::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::content;
+use crate::exchange::{End, RequestBody, Segment, Start};
+use crate::observation::Observation;
+use crate::sse;
+use crate::time::UnixMillis;
+
+/// Whether an exchange is worth a tap. Looks at the request line only, and is meant to be cheap.
+#[must_use]
+pub fn interest(method: &Method, path: &str) -> bool {
+    assistants::interest(method, path)
+}
+
+/// What a step of an observer told.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// Facts, in the order they happened.
+    pub observations: Vec<Observation>,
+    /// Odd input met.
+    pub problems: Vec<Problem>,
+}
+
+impl Observed {
+    fn problem(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+}
+
+/// Odd input. It costs capture, never forwarding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// A body is compressed in a way that is not known, or its compression is broken.
+    ContentEncoding,
+    /// An event was longer than what is kept.
+    EventTooLarge,
+    /// Part of the copy was lost on the way.
+    Incomplete,
+    /// A body or an event is not JSON.
+    InvalidJson,
+    /// The request's body was not copied as a whole, so its messages are not known.
+    RequestIncomplete,
+    /// JSON, but not what the endpoint answers.
+    UnexpectedShape,
+    /// Neither JSON nor an event stream.
+    UnexpectedType,
+}
+
+impl Problem {
+    /// The name in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ContentEncoding => "content_encoding",
+            Self::EventTooLarge => "event_too_large",
+            Self::Incomplete => "incomplete",
+            Self::InvalidJson => "invalid_json",
+            Self::RequestIncomplete => "request_incomplete",
+            Self::UnexpectedShape => "unexpected_shape",
+            Self::UnexpectedType => "unexpected_type",
+        }
+    }
+}
+
+/// Watches one exchange of whichever dialect.
+#[derive(Debug)]
+pub struct Observer {
+    kind: Kind,
+    decoder: content::Decoder,
+    /// Whether the bytes after a hole can be read: not so if they are compressed.
+    resumable: bool,
+    body: Body,
+    decoded: Vec<u8>,
+    next_seq: u32,
+    missed: bool,
+}
+
+impl Observer {
+    /// Begins an exchange. None when it can tell nothing: an answer other than 2xx changes no state anywhere.
+    pub fn start(start: &Start, out: &mut Observed) -> Option<Self> {
+        if !StatusCode::from_u16(start.status).is_ok_and(|status| status.is_success()) {
+            return None;
+        }
+        let body = Body::of(start.content_type.as_ref().map(http::HeaderValue::as_bytes));
+        let encoding = start.content_encoding.as_ref().map(|value| value.to_str().unwrap_or("?"));
+        let limit = match body {
+            Body::Events(_) => content::Limit::BurstBytes(MAX_DECODED_BYTES),
+            _ => content::Limit::TotalBytes(MAX_DECODED_BYTES),
+        };
+        let Ok(decoder) = content::Decoder::new(encoding, limit) else {
+            out.problem(Problem::ContentEncoding);
+            return None;
+        };
+        let request = request_json(start, out);
+        let streamed = matches!(body, Body::Events(_));
+        let attribution = attribution::of_request(start);
+        let kind = Kind::Assistants(assistants::Observer::start(start, &request, attribution, streamed)?);
+        let resumable = start.content_encoding.is_none();
+        Some(Self { kind, decoder, resumable, body, decoded: Vec::new(), next_seq: 0, missed: false })
+    }
+
+    /// Takes the next piece of the response body. A gap in the numbers is a piece that was lost.
+    pub fn feed(&mut self, segment: &Segment, out: &mut Observed) {
+        self.notice_gap(segment.seq, out);
+        self.next_seq = segment.seq.saturating_add(1);
+        self.decoded.clear();
+        let result = self.decoder.decode(&segment.bytes, &mut self.decoded);
+        let Self { kind, body, decoded, .. } = self;
+        body.feed(decoded, kind, segment.at, out);
+        if result.is_err() {
+            out.problem(Problem::ContentEncoding);
+            self.give_up();
+        }
+    }
+
+    /// The body is over.
+    pub fn end(mut self, end: &End, out: &mut Observed) {
+        self.notice_gap(end.segments, out);
+        let Self { kind, body, missed, .. } = &mut self;
+        body.finish(kind, *missed, end.at, out);
+        match kind {
+            Kind::Assistants(observer) => observer.end(end.ending, *missed, end.at, out),
+        }
+    }
+
+    fn notice_gap(&mut self, seq: u32, out: &mut Observed) {
+        if seq == self.next_seq {
+            return;
+        }
+        if !self.missed {
+            out.problem(Problem::Incomplete);
+        }
+        self.missed = true;
+        match &mut self.body {
+            // Events begin anew at any blank line.
+            Body::Events(decoder) if self.resumable => decoder.resync(),
+            _ => self.give_up(),
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.missed = true;
+        self.body = Body::Ignored;
+    }
+}
+
+/// The dialect an exchange speaks.
+#[derive(Debug)]
+enum Kind {
+    Assistants(assistants::Observer),
+}
+
+impl Kind {
+    fn event(&mut self, event: &sse::Event<'_>, at: UnixMillis, out: &mut Observed) {
+        match self {
+            Self::Assistants(observer) => observer.event(event.name, &event.data, at, out),
+        }
+    }
+
+    fn document(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
+        match self {
+            Self::Assistants(observer) => observer.document(body, at, out),
+        }
+    }
+}
+
+/// How a response body is read. Decided by its type, never by what the request asked for: servers answer `stream: true` with
+/// plain JSON, and the SDKs accept `application/json` for streams.
+#[derive(Debug)]
+enum Body {
+    /// `text/event-stream`.
+    Events(sse::Decoder),
+    /// Neither, or given up.
+    Ignored,
+    /// JSON, gathered until its end.
+    Json(Vec<u8>),
+    /// No type was given: the first byte tells.
+    Unknown,
+}
+
+impl Body {
+    fn of(content_type: Option<&[u8]>) -> Self {
+        let Some(content_type) = content_type else { return Self::Unknown };
+        let mime = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+        let mime = mime.trim_ascii().to_ascii_lowercase();
+        match mime.as_slice() {
+            b"text/event-stream" => Self::Events(sse::Decoder::new(sse::Config::default())),
+            b"" => Self::Unknown,
+            mime if mime.ends_with(b"json") => Self::Json(Vec::new()),
+            _ => Self::Ignored,
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8], kind: &mut Kind, at: UnixMillis, out: &mut Observed) {
+        if let Self::Unknown = self {
+            match bytes.trim_ascii_start().first() {
+                None => return,
+                Some(b'{' | b'[') => *self = Self::Json(Vec::new()),
+                Some(_) => *self = Self::Ignored,
+            }
+        }
+        match self {
+            Self::Events(decoder) => {
+                let mut rest = bytes;
+                while let Some(event) = decoder.next_event(&mut rest) {
+                    kind.event(&event, at, out);
+                }
+            }
+            Self::Json(body) => body.extend_from_slice(bytes),
+            Self::Ignored | Self::Unknown => {}
+        }
+    }
+
+    fn finish(&mut self, kind: &mut Kind, missed: bool, at: UnixMillis, out: &mut Observed) {
+        match self {
+            Self::Events(decoder) => {
+                if let Some(event) = decoder.finish() {
+                    kind.event(&event, at, out);
+                }
+                for _ in 0..decoder.skipped() {
+                    out.problem(Problem::EventTooLarge);
+                }
+            }
+            Self::Json(body) if !missed && !body.is_empty() => match serde_json::from_slice(body) {
+                Ok(value) => kind.document(value, at, out),
+                Err(_) => out.problem(Problem::InvalidJson),
+            },
+            Self::Json(_) | Self::Unknown => {}
+            Self::Ignored if missed => {}
+            Self::Ignored => out.problem(Problem::UnexpectedType),
+        }
+    }
+}
+
+/// The request's body as JSON; null when there is none, or it cannot be read.
+fn request_json(start: &Start, out: &mut Observed) -> Value {
+    let RequestBody { bytes, complete } = &start.request_body;
+    if start.method != Method::POST || bytes.is_empty() {
+        return Value::Null;
+    }
+    if !complete {
+        out.problem(Problem::RequestIncomplete);
+        return Value::Null;
+    }
+    let Some(decoded) = decode(start.request_header("content-encoding"), bytes) else {
+        out.problem(Problem::ContentEncoding);
+        return Value::Null;
+    };
+    serde_json::from_slice(&decoded).unwrap_or_else(|_| {
+        out.problem(Problem::InvalidJson);
+        Value::Null
+    })
+}
+
+fn decode(encoding: Option<&str>, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut decoder = content::Decoder::new(encoding, content::Limit::TotalBytes(MAX_DECODED_BYTES)).ok()?;
+    let mut decoded = Vec::new();
+    decoder.decode(bytes, &mut decoded).ok()?;
+    Some(decoded)
+}
+
+/// What a compressed body may decode to: four times the most that is copied of one.
+const MAX_DECODED_BYTES: usize = 64 << 20;
+
+#[cfg(test)]
+mod tests;

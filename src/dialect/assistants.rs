@@ -1,0 +1,332 @@
+//! The Assistants API (v1 and v2): threads, messages, runs.
+//!
+//! What a body is, its `object` field says; which request it answers, the [`Route`] says. A run's stream and a poll of it tell
+//! the same facts. Text deltas are folded per message and told only where no whole message followed them.
+
+mod object;
+mod route;
+mod stream;
+
+use std::sync::Arc;
+
+use http::Method;
+use serde_json::Value;
+
+use crate::attribution::Attribution;
+use crate::dialect::{Observed, Problem};
+use crate::exchange::{Ending, Start};
+use crate::message::Message;
+use crate::observation::{
+    ConversationKey, Fact, MessageOrigin, MessagePage, Observation, PageOrder, PageStart, RunOrigin,
+    ToolOutput,
+};
+use crate::time::UnixMillis;
+use route::Route;
+use stream::Stream;
+
+/// Whether a request is one of this API's.
+pub(super) fn interest(method: &Method, path: &str) -> bool {
+    Route::takes(method) && Route::parse(path).is_some()
+}
+
+/// Watches one exchange.
+#[derive(Debug)]
+pub(super) struct Observer {
+    route: Route,
+    method: Method,
+    query: String,
+    upstream: Arc<str>,
+    attribution: Attribution,
+    request_at: UnixMillis,
+    /// The thread: from the path, or learnt from the body where the path has none.
+    thread: Option<Arc<str>>,
+    /// Messages of the request that a thread or run is created with; taken by the first fact that carries them.
+    messages: Vec<Message>,
+    tool_outputs: Vec<ToolOutput>,
+    /// Whether the fact that answers this request's `POST` was told.
+    answered: bool,
+    stream: Option<Stream>,
+}
+
+impl Observer {
+    /// Begins an exchange that succeeded; `request` is its parsed body, null when there is none.
+    pub(super) fn start(
+        start: &Start,
+        request: &Value,
+        attribution: Attribution,
+        streamed: bool,
+    ) -> Option<Self> {
+        let route = Route::parse(&start.path).filter(|_| Route::takes(&start.method))?;
+        let posted = start.method == Method::POST;
+        let messages = match route {
+            Route::Threads if posted => &request["messages"],
+            Route::ThreadRuns if posted => &request["thread"]["messages"],
+            Route::Runs { .. } if posted => &request["additional_messages"],
+            _ => &Value::Null,
+        };
+        let messages =
+            messages.as_array().into_iter().flatten().filter_map(object::request_message).collect();
+        let tool_outputs = request["tool_outputs"].as_array().into_iter().flatten().filter_map(|output| {
+            Some(ToolOutput {
+                call: object::id(&output["tool_call_id"])?.to_owned(),
+                output: output["output"].as_str()?.to_owned(),
+            })
+        });
+        Some(Self {
+            thread: route.thread().map(Arc::from),
+            tool_outputs: tool_outputs.collect(),
+            route,
+            method: start.method.clone(),
+            query: start.query.clone(),
+            upstream: start.upstream.clone(),
+            attribution,
+            request_at: start.request_at,
+            messages,
+            answered: false,
+            stream: streamed.then(Stream::default),
+        })
+    }
+
+    /// Takes a whole JSON body.
+    pub(super) fn document(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
+        match object::kind(&body) {
+            "list" => self.list(body, at, out),
+            "thread.deleted" => self.tell(Fact::ConversationDeleted, at, out),
+            "thread.message.deleted" => {
+                let Some(id) = object::id(&body["id"]) else { return out.problem(Problem::UnexpectedShape) };
+                self.tell(Fact::MessageDeleted { id: id.to_owned() }, at, out);
+            }
+            _ => self.object(body, at, out),
+        }
+    }
+
+    /// Takes one event of an event stream.
+    pub(super) fn event(&mut self, name: &str, data: &str, at: UnixMillis, out: &mut Observed) {
+        let stream = self.stream.get_or_insert_default();
+        if stream.take_delta(name, data, at) {
+            return;
+        }
+        if data.is_empty() || data == "[DONE]" || data == "\"done\"" {
+            return;
+        }
+        let Ok(mut value) = serde_json::from_str::<Value>(data) else {
+            return out.problem(Problem::InvalidJson);
+        };
+        // LiteLLM wraps each event: {"data": OBJECT, "event": NAME}.
+        if value.get("object").is_none() && value["data"].is_object() && value["event"].is_string() {
+            let inner = value["data"].take();
+            let name = value["event"].as_str().unwrap_or_default();
+            if stream.take_delta(name, &inner.to_string(), at) {
+                return;
+            }
+            value = inner;
+        }
+        if name == "error" || value.get("error").is_some_and(|error| !error.is_null()) {
+            return stream.note_error(&value);
+        }
+        match object::kind(&value) {
+            // The run on create-thread-and-run brings the messages; see `end` for when it never comes.
+            "thread" => self.learn_thread(&value["id"]),
+            "list" | "" => out.problem(Problem::UnexpectedShape),
+            _ => self.object(value, at, out),
+        }
+    }
+
+    /// The body is over; `missed` says whether part of it was not seen.
+    pub(super) fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed) {
+        if matches!(self.route, Route::ThreadRuns) && !self.answered && !self.messages.is_empty() {
+            let messages = std::mem::take(&mut self.messages);
+            self.tell(Fact::ConversationCreated { messages }, at, out);
+        }
+        if self.stream.is_some() {
+            self.flush_partials(at, out);
+        }
+        let Some(fact) = self.stream.take().and_then(|stream| stream.end(ending, missed)) else { return };
+        self.tell(fact, at, out);
+    }
+
+    fn object(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
+        match object::kind(&body) {
+            "thread" => self.thread_object(&body, at, out),
+            "thread.message" => self.message(body, at, out),
+            "thread.run" => self.run(&body, at, out),
+            "thread.run.step" => {
+                let run = self.stream.as_ref().and_then(Stream::run);
+                let Some(step) = object::step(&body, run) else {
+                    return out.problem(Problem::UnexpectedShape);
+                };
+                self.learn_thread(&body["thread_id"]);
+                self.tell(Fact::StepSeen(Box::new(step)), at, out);
+            }
+            // Errors answered with 200, look-alikes of other products, objects of later versions: not ours to judge.
+            _ => out.problem(Problem::UnexpectedShape),
+        }
+    }
+
+    fn thread_object(&mut self, body: &Value, at: UnixMillis, out: &mut Observed) {
+        if self.method == Method::POST && self.route == Route::Threads {
+            self.learn_thread(&body["id"]);
+            let messages = std::mem::take(&mut self.messages);
+            self.tell(Fact::ConversationCreated { messages }, at, out);
+        }
+    }
+
+    fn message(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
+        self.learn_thread(&body["thread_id"]);
+        let Some(mut message) = object::message(body) else { return out.problem(Problem::UnexpectedShape) };
+        let origin = if let Some(stream) = &mut self.stream {
+            stream.note_message(&mut message);
+            MessageOrigin::Streamed
+        } else if self.method == Method::POST && matches!(self.route, Route::Messages { .. }) {
+            MessageOrigin::Created
+        } else {
+            MessageOrigin::Fetched
+        };
+        self.tell(Fact::MessageSeen { message, origin }, at, out);
+    }
+
+    fn run(&mut self, body: &Value, at: UnixMillis, out: &mut Observed) {
+        self.learn_thread(&body["thread_id"]);
+        let Some(run) = object::run(body) else { return out.problem(Problem::UnexpectedShape) };
+        let mut first_token_at = None;
+        if let Some(stream) = &mut self.stream {
+            stream.note_run(&run);
+            first_token_at = stream.first_token_at();
+        }
+        if run.status.is_terminal() {
+            self.flush_partials(at, out);
+        }
+        let origin = self.run_origin(&run.id, at, out);
+        self.tell(Fact::RunSeen { run: Box::new(run), origin, first_token_at }, at, out);
+    }
+
+    fn run_origin(&mut self, run: &str, at: UnixMillis, out: &mut Observed) -> RunOrigin {
+        if self.answered || self.method != Method::POST {
+            return RunOrigin::Seen;
+        }
+        let streamed = self.stream.is_some();
+        match &self.route {
+            Route::Runs { .. } | Route::ThreadRuns => {
+                self.answered = true;
+                RunOrigin::Created {
+                    messages: std::mem::take(&mut self.messages),
+                    request_at: self.request_at,
+                    streamed,
+                    new_conversation: self.route == Route::ThreadRuns,
+                }
+            }
+            Route::SubmitToolOutputs { run: asked, .. } if asked == run => {
+                self.answered = true;
+                let outputs = std::mem::take(&mut self.tool_outputs);
+                if !outputs.is_empty() {
+                    self.tell(Fact::ToolOutputsSubmitted { run: run.to_owned(), outputs }, at, out);
+                }
+                RunOrigin::Continued { streamed }
+            }
+            _ => RunOrigin::Seen,
+        }
+    }
+
+    fn list(&mut self, mut body: Value, at: UnixMillis, out: &mut Observed) {
+        let Value::Array(items) = body["data"].take() else { return out.problem(Problem::UnexpectedShape) };
+        match &self.route {
+            Route::Messages { .. } => self.message_page(items, body["has_more"].as_bool(), at, out),
+            Route::Runs { .. } => {
+                // Newest first by default; told oldest first, as they happened.
+                for item in items.iter().rev().filter(|item| object::kind(item) == "thread.run") {
+                    self.run(item, at, out);
+                }
+            }
+            Route::Steps { run, .. } => {
+                let steps: Vec<_> = items
+                    .iter()
+                    .filter(|item| object::kind(item) == "thread.run.step")
+                    .filter_map(|item| object::step(item, Some(run)))
+                    .collect();
+                let more = has_more(body["has_more"].as_bool(), &self.query, items.len());
+                let whole = page_start(&self.query) == PageStart::Beginning && more == Some(false);
+                let run = run.clone();
+                self.tell(Fact::StepsListed { run, steps, whole, requested_at: self.request_at }, at, out);
+            }
+            _ => out.problem(Problem::UnexpectedShape),
+        }
+    }
+
+    fn message_page(&mut self, items: Vec<Value>, more: Option<bool>, at: UnixMillis, out: &mut Observed) {
+        let has_more = has_more(more, &self.query, items.len());
+        let listed = items.len();
+        let messages: Vec<Message> = items
+            .into_iter()
+            .filter(|item| object::kind(item) == "thread.message")
+            .filter_map(object::message)
+            .collect();
+        if messages.len() < listed {
+            out.problem(Problem::UnexpectedShape);
+            if messages.is_empty() {
+                return;
+            }
+        }
+        let order = match query_value(&self.query, "order").as_deref() {
+            Some("asc") => PageOrder::Ascending,
+            _ => PageOrder::Descending,
+        };
+        let page = MessagePage {
+            messages,
+            order,
+            run_filter: query_value(&self.query, "run_id"),
+            start: page_start(&self.query),
+            has_more,
+            requested_at: self.request_at,
+        };
+        self.tell(Fact::MessagesListed(page), at, out);
+    }
+
+    /// Tells what only pieces were seen of, before something that may settle the run.
+    fn flush_partials(&mut self, at: UnixMillis, out: &mut Observed) {
+        let (Some(stream), Some(thread)) = (&mut self.stream, &self.thread) else { return };
+        for message in stream.take_partials(thread) {
+            self.tell(Fact::MessageSeen { message, origin: MessageOrigin::Streamed }, at, out);
+        }
+    }
+
+    /// A body's own word on its thread goes before the path's.
+    fn learn_thread(&mut self, id: &Value) {
+        if let Some(id) = object::id(id).filter(|id| self.thread.as_deref() != Some(*id)) {
+            self.thread = Some(Arc::from(id));
+        }
+    }
+
+    fn tell(&self, fact: Fact, at: UnixMillis, out: &mut Observed) {
+        let Some(thread) = &self.thread else { return out.problem(Problem::UnexpectedShape) };
+        out.observations.push(Observation {
+            conversation: ConversationKey { upstream: self.upstream.clone(), id: thread.clone() },
+            at,
+            attribution: self.attribution.clone(),
+            fact,
+        });
+    }
+}
+
+/// Whether more follows a page. Where the server does not say, fewer items than were asked for are the last ones.
+fn has_more(said: Option<bool>, query: &str, items: usize) -> Option<bool> {
+    let limit =
+        query_value(query, "limit").and_then(|limit| limit.parse().ok()).unwrap_or(DEFAULT_PAGE_LIMIT);
+    said.or_else(|| (items < limit).then_some(false))
+}
+
+fn page_start(query: &str) -> PageStart {
+    if query_value(query, "before").is_some() {
+        return PageStart::Unknown;
+    }
+    query_value(query, "after").map_or(PageStart::Beginning, PageStart::After)
+}
+
+/// The decoded value of a query parameter; an empty one is as if it were missing.
+fn query_value(query: &str, name: &str) -> Option<String> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.filter(|(key, _)| *key == name).find(|(_, value)| !value.is_empty())?;
+    Some(route::percent_decode(&value.replace('+', " ")))
+}
+
+/// The API's default page size (API reference, list messages).
+const DEFAULT_PAGE_LIMIT: usize = 20;

@@ -1,0 +1,285 @@
+//! Reads the API's objects, whatever a server made of them.
+//!
+//! Every field may be missing, null or of another type (clones do all of it): then it is as if it were missing. Sources: the
+//! OpenAPI document of 2026-08-21 for shapes, observed servers for the deviations.
+
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::message::{Message, MessageStatus, Role};
+use crate::observation::{Run, RunStatus, Step, ToolCall};
+
+/// The object's `object` field.
+pub(super) fn kind(object: &Value) -> &str {
+    object["object"].as_str().unwrap_or_default()
+}
+
+/// An id: a non-empty string of a length that can be kept.
+pub(super) fn id(value: &Value) -> Option<&str> {
+    value.as_str().filter(|id| !id.is_empty() && id.len() < MAX_ID_BYTES)
+}
+
+/// A `thread.message` object of a response.
+pub(super) fn message(mut object: Value) -> Option<Message> {
+    shorten_data_urls(&mut object["content"]);
+    Some(Message {
+        id: Some(id(&object["id"])?.to_owned()),
+        role: role(&object["role"]),
+        status: match object["status"].as_str() {
+            Some("in_progress") => MessageStatus::InProgress,
+            Some("incomplete") => MessageStatus::Incomplete,
+            _ => MessageStatus::Completed,
+        },
+        created_at: seconds(&object["created_at"]),
+        run: id(&object["run_id"]).map(str::to_owned),
+        object: to_raw_value(&object).ok()?,
+    })
+}
+
+/// A message of a request: its content may be a string, its text parts are plain, and it has no id.
+pub(super) fn request_message(message: &Value) -> Option<Message> {
+    let Value::Object(fields) = message else { return None };
+    let mut object = Map::new();
+    object.insert("object".to_owned(), json!("thread.message"));
+    object.insert("role".to_owned(), fields.get("role").cloned().unwrap_or_else(|| json!("user")));
+    let mut content = response_content(fields.get("content").unwrap_or(&Value::Null));
+    shorten_data_urls(&mut content);
+    object.insert("content".to_owned(), content);
+    for name in ["attachments", "metadata"] {
+        if let Some(value) = fields.get(name).filter(|value| !value.is_null()) {
+            object.insert(name.to_owned(), value.clone());
+        }
+    }
+    Some(Message {
+        id: None,
+        role: role(&object["role"]),
+        status: MessageStatus::Completed,
+        created_at: None,
+        run: None,
+        object: to_raw_value(&object).ok()?,
+    })
+}
+
+/// A message of which only streamed pieces of text were seen.
+pub(super) fn partial_message(
+    thread: &str,
+    run: &str,
+    id: &str,
+    text: &str,
+    status: MessageStatus,
+) -> Option<Message> {
+    let object = json!({
+        "id": id,
+        "object": "thread.message",
+        "thread_id": thread,
+        "run_id": run,
+        "role": "assistant",
+        "content": [{"type": "text", "text": {"value": text, "annotations": []}}],
+    });
+    Some(Message {
+        id: Some(id.to_owned()),
+        role: Role::Assistant,
+        status,
+        created_at: None,
+        run: Some(run.to_owned()),
+        object: to_raw_value(&object).ok()?,
+    })
+}
+
+/// A `thread.run` object.
+pub(super) fn run(object: &Value) -> Option<Run> {
+    let error = [&object["last_error"], &object["incomplete_details"]].into_iter().find_map(raw);
+    let ended_at =
+        ["completed_at", "failed_at", "cancelled_at"].iter().find_map(|name| seconds(&object[*name]));
+    let required = object["required_action"]["submit_tool_outputs"]["tool_calls"].as_array();
+    Some(Run {
+        id: id(&object["id"])?.to_owned(),
+        status: match object["status"].as_str().unwrap_or_default() {
+            "cancelled" => RunStatus::Cancelled,
+            "completed" => RunStatus::Completed,
+            "expired" => RunStatus::Expired,
+            "failed" => RunStatus::Failed,
+            "incomplete" => RunStatus::Incomplete,
+            "requires_action" => RunStatus::RequiresAction,
+            other => RunStatus::Active(other.chars().take(MAX_STATUS_CHARS).collect()),
+        },
+        assistant: id(&object["assistant_id"]).map(str::to_owned),
+        model: id(&object["model"]).map(str::to_owned),
+        created_at: seconds(&object["created_at"]),
+        started_at: seconds(&object["started_at"]),
+        ended_at,
+        expires_at: seconds(&object["expires_at"]),
+        usage: raw(&object["usage"]),
+        error,
+        metadata: raw(&object["metadata"]),
+        tool_calls: required.into_iter().flatten().filter_map(tool_call).collect(),
+    })
+}
+
+/// A `thread.run.step` object.
+pub(super) fn step(object: &Value, run: Option<&str>) -> Option<Step> {
+    let details = &object["step_details"];
+    Some(Step {
+        id: id(&object["id"])?.to_owned(),
+        run: id(&object["run_id"]).or(run)?.to_owned(),
+        message: id(&details["message_creation"]["message_id"]).map(str::to_owned),
+        tool_calls: details["tool_calls"].as_array().into_iter().flatten().filter_map(tool_call).collect(),
+    })
+}
+
+/// Seconds since the epoch. Some servers send floats, some milliseconds.
+fn seconds(value: &Value) -> Option<f64> {
+    let number = value.as_f64().filter(|number| *number > 0.0)?;
+    Some(if number >= FIRST_MILLISECONDS { number / 1000.0 } else { number })
+}
+
+/// A JSON value worth keeping: an object or array that is not empty.
+fn raw(value: &Value) -> Option<Box<RawValue>> {
+    let empty = match value {
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => true,
+    };
+    if empty { None } else { to_raw_value(value).ok() }
+}
+
+fn role(value: &Value) -> Role {
+    match value.as_str() {
+        Some("assistant") => Role::Assistant,
+        Some("user") => Role::User,
+        _ => Role::Other,
+    }
+}
+
+fn tool_call(object: &Value) -> Option<ToolCall> {
+    let kind = object["type"].as_str().unwrap_or("function");
+    let details = &object[kind];
+    let text = |value: &Value| match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    let (arguments, output) = match kind {
+        "code_interpreter" => (text(&details["input"]), text(&details["outputs"])),
+        "file_search" => (None, text(&details["results"])),
+        _ => (text(&details["arguments"]), text(&details["output"])),
+    };
+    Some(ToolCall {
+        id: id(&object["id"])?.to_owned(),
+        kind: kind.to_owned(),
+        name: text(&details["name"]),
+        arguments,
+        output,
+    })
+}
+
+/// Writes a request's content in the shape a response has.
+fn response_content(content: &Value) -> Value {
+    let text_part = |text: &str| json!({"type": "text", "text": {"value": text, "annotations": []}});
+    match content {
+        Value::String(text) => json!([text_part(text)]),
+        Value::Array(parts) => parts
+            .iter()
+            .map(|part| match part["text"].as_str() {
+                Some(text) if part["type"] == "text" => text_part(text),
+                _ => part.clone(),
+            })
+            .collect(),
+        _ => json!([]),
+    }
+}
+
+/// Puts a description in the place of inlined files, so that a picture is not kept with every message.
+fn shorten_data_urls(content: &mut Value) {
+    for part in content.as_array_mut().into_iter().flatten() {
+        let Some(Value::String(url)) = part.pointer_mut("/image_url/url") else { continue };
+        let Some((mime, data)) = url.strip_prefix("data:").and_then(|rest| rest.split_once(',')) else {
+            continue;
+        };
+        let digest = Sha256::digest(data.as_bytes());
+        let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        *url = format!("data:{mime},[{} characters, sha256 {hash}]", data.len());
+    }
+}
+
+/// Longest id kept; the longest seen on a real gateway has some 400 characters.
+const MAX_ID_BYTES: usize = 4096;
+const MAX_STATUS_CHARS: usize = 64;
+/// No API time in seconds reaches this before the year 5138.
+const FIRST_MILLISECONDS: f64 = 1e11;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_a_message_object_word_for_word() {
+        let text = r#"{"id":"msg_1","object":"thread.message","created_at":1.0,"thread_id":"t","run_id":null,"role":"user","content":[{"type":"text","text":{"value":"hé","annotations":[]}}],"metadata":{},"x":[1,2.5]}"#;
+        let message = message(serde_json::from_str(text).unwrap()).unwrap();
+        assert_eq!(message.object.get(), text);
+        assert_eq!((message.role, message.created_at), (Role::User, Some(1.0)));
+    }
+
+    #[test]
+    fn wrong_types_are_as_if_missing() {
+        let odd = json!({"id": "run_1", "status": 7, "created_at": "soon", "model": {}, "usage": 3,
+                         "required_action": {"submit_tool_outputs": 1}, "metadata": [], "expires_at": null});
+        let run = run(&odd).unwrap();
+        assert_eq!(run.status, RunStatus::Active(String::new()));
+        assert!(run.created_at.is_none() && run.model.is_none() && run.usage.is_none());
+        assert!(run.tool_calls.is_empty() && run.metadata.is_none());
+        for id in [json!(null), json!(""), json!(5), json!("x".repeat(5000))] {
+            assert!(super::run(&json!({ "id": id })).is_none());
+        }
+        assert!(message(json!({"id": "m", "content": 5})).is_some());
+        assert!(request_message(&json!("hi")).is_none());
+    }
+
+    #[test]
+    fn times_may_be_floats_or_milliseconds() {
+        assert_eq!(seconds(&json!(1_795_169_739)), Some(1_795_169_739.0));
+        assert_eq!(seconds(&json!(1_795_169_739.5)), Some(1_795_169_739.5));
+        assert_eq!(seconds(&json!(1_795_169_739_500_u64)), Some(1_795_169_739.5));
+        assert_eq!(seconds(&json!(0)), None);
+    }
+
+    #[test]
+    fn a_requests_content_takes_the_responses_shape() {
+        let parts =
+            json!([{"type": "text", "text": "a"}, {"type": "image_file", "image_file": {"file_id": "f"}}]);
+        let message = request_message(&json!({"role": "user", "content": parts, "metadata": null})).unwrap();
+        assert_eq!(
+            message.object.get(),
+            r#"{"object":"thread.message","role":"user","content":[{"type":"text","text":{"value":"a","annotations":[]}},{"type":"image_file","image_file":{"file_id":"f"}}]}"#
+        );
+        assert_eq!(message.text(), "a\n[image_file f]");
+    }
+
+    #[test]
+    fn inlined_pictures_become_a_description() {
+        let url = format!("data:image/png;base64,{}", "A".repeat(100_000));
+        let content = json!([{"type": "image_url", "image_url": {"url": url}}]);
+        let message = request_message(&json!({"role": "user", "content": content})).unwrap();
+        assert!(message.object.get().len() < 300, "{}", message.object.get().len());
+        assert!(message.object.get().contains("image/png;base64,[100000 characters, sha256 "));
+    }
+
+    #[test]
+    fn reads_tool_calls_of_every_kind() {
+        let step = step(
+            &json!({"id": "step_1", "run_id": "run_1", "step_details": {"type": "tool_calls", "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}", "output": null}},
+                {"id": "c2", "type": "code_interpreter", "code_interpreter": {"input": "1+1", "outputs": [{"type": "logs", "logs": "2"}]}},
+                {"id": "c3", "type": "file_search", "file_search": {}},
+                {"type": "function"}
+            ]}}),
+            None,
+        )
+        .unwrap();
+        assert_eq!(step.tool_calls.len(), 3);
+        assert_eq!(step.tool_calls[0].arguments.as_deref(), Some("{}"));
+        assert_eq!(step.tool_calls[1].output.as_deref(), Some(r#"[{"type":"logs","logs":"2"}]"#));
+        assert_eq!(step.tool_calls[2].output, None);
+    }
+}

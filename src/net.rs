@@ -1,0 +1,191 @@
+//! Listens for clients and serves their connections until told to drain.
+//!
+//! HTTP/1.1 and HTTP/2 with prior knowledge on one port. What is done with a request is the [`Handler`]'s matter; this module
+//! knows connections only. A response has no time limit of any kind: what ends a connection is its client, its handler, a dead
+//! peer, or the end of the drain's grace.
+//!
+//! # What cannot be kept (hyper 1.12)
+//!
+//! - A client that has sent a second request before the first was answered is not seen to leave: hyper does not read while
+//!   unparsed bytes wait.
+//! - WebSocket over HTTP/2 (RFC 8441) is not offered; clients then use HTTP/1.1.
+
+mod connection;
+mod io;
+mod link;
+pub mod tcp;
+
+use std::future::Future;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+
+pub use self::link::Link;
+
+use self::connection::Server;
+use self::link::Phase;
+use crate::metrics::Metrics;
+
+/// How to listen, and the limits of client connections.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// How many connections may be open; further clients wait in the listener's backlog.
+    pub max_connections: usize,
+    /// How long a new connection may be silent, or stop within the preface of HTTP/2.
+    pub first_byte_timeout: Duration,
+    /// How long the head of an HTTP/1 request may take, from the end of the one before: idle time included.
+    pub head_timeout: Duration,
+    /// How many header lines an HTTP/1 request may have.
+    pub max_headers: usize,
+    /// How long the header list of an HTTP/2 request may be.
+    pub max_header_list_bytes: u32,
+    /// How often an HTTP/2 connection is asked whether it is alive.
+    pub h2_ping_interval: Duration,
+    /// How long the answer to that may take.
+    pub h2_ping_timeout: Duration,
+    /// Whether a client may close its sending side and still wait for the answer. When false that is an abort, and the
+    /// request to upstream is cancelled at once.
+    pub half_close: bool,
+    /// Whether the letter case of HTTP/1 header names is kept.
+    pub preserve_header_case: bool,
+    /// Socket options of client connections.
+    pub tcp: tcp::Config,
+}
+
+impl Config {
+    /// The defaults for a listener on `listen`.
+    #[must_use]
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            max_connections: 16_384,
+            first_byte_timeout: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(75),
+            max_headers: 1000,
+            max_header_list_bytes: 64 << 10,
+            h2_ping_interval: Duration::from_secs(60),
+            h2_ping_timeout: Duration::from_secs(20),
+            half_close: false,
+            preserve_header_case: true,
+            tcp: tcp::Config::default(),
+        }
+    }
+}
+
+/// Answers requests. One value is cloned for each of them, so clones should be cheap.
+pub trait Handler: Clone + Send + Sync + 'static {
+    /// The body of an answer. An error of it aborts the client's connection, or its stream on HTTP/2.
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static;
+
+    /// Answers `request`, which came over the connection `link` belongs to. Dropped when the client goes away.
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        link: Arc<Link>,
+    ) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+/// How serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every exchange and tunnel came to its end.
+    Complete,
+    /// The grace was over before; the rest was cut.
+    Cut,
+}
+
+/// Listens on `address`.
+///
+/// # Errors
+///
+/// Those of the operating system: the address is in use, is not ours, or is privileged.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Serves the clients of `listener` until `shutdown` completes, then drains: closes the listener, lets exchanges and tunnels
+/// in progress end for at most `grace`, and cuts what is left. Returns when no connection is open.
+pub async fn serve<H: Handler>(
+    listener: TcpListener,
+    config: Config,
+    handler: H,
+    metrics: &Metrics,
+    shutdown: impl Future<Output = ()>,
+    grace: Duration,
+) -> Drained {
+    let (phase, watcher) = watch::channel(Phase::Serving);
+    let places = Arc::new(Semaphore::new(config.max_connections));
+    let server = Arc::new(Server::new(config, handler, metrics.connections.clone()));
+    {
+        let mut shutdown = pin!(shutdown);
+        let mut backoff = MIN_BACKOFF;
+        loop {
+            // Cancel safe: a permit that was acquired and not used is given back, and so is a connection not yet accepted.
+            let accepted = tokio::select! {
+                () = &mut shutdown => break,
+                accepted = accept(&listener, &places) => accepted,
+            };
+            match accepted {
+                Ok((stream, peer, place)) => {
+                    backoff = MIN_BACKOFF;
+                    let connection = Arc::clone(&server).run(stream, peer, watcher.clone());
+                    tokio::spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
+                }
+                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::error!(%error, retry_ms = backoff.as_millis(), "cannot accept connections");
+                    tokio::select! {
+                        () = &mut shutdown => break,
+                        () = tokio::time::sleep(backoff) => {}
+                    }
+                    backoff = (backoff * 2).min(MAX_BACKOFF);
+                }
+            }
+        }
+    }
+    drop((listener, watcher));
+    phase.send_replace(Phase::Draining);
+    if tokio::time::timeout(grace, phase.closed()).await.is_ok() {
+        return Drained::Complete;
+    }
+    phase.send_replace(Phase::Cut);
+    phase.closed().await;
+    Drained::Cut
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, place))
+}
+
+/// Whether an error of `accept` says nothing about the next one, see accept(2).
+fn concerns_one_connection(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::Interrupted
+    )
+}
+
+const MIN_BACKOFF: Duration = Duration::from_millis(5);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);

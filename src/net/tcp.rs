@@ -1,0 +1,43 @@
+//! Socket options, the same towards clients and upstreams.
+
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+/// How a peer that vanished without a word is found. There is no other timeout on a response.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// After how long without traffic the first keep-alive probe is sent.
+    pub keepalive_idle: Duration,
+    /// The time between probes.
+    pub keepalive_interval: Duration,
+    /// How long sent data may wait for its acknowledgement (`TCP_USER_TIMEOUT`, Linux only). It also limits how long a living
+    /// peer may refuse to read, and takes the place of the number of keep-alive probes, so it is generous.
+    pub user_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            keepalive_idle: Duration::from_secs(60),
+            keepalive_interval: Duration::from_secs(20),
+            user_timeout: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Config {
+    /// Sets the options. A platform that lacks one only finds dead peers later, so failures are told and not returned.
+    pub fn apply(&self, stream: &TcpStream) {
+        let socket = SockRef::from(stream);
+        let keepalive =
+            TcpKeepalive::new().with_time(self.keepalive_idle).with_interval(self.keepalive_interval);
+        let applied = stream.set_nodelay(true).and_then(|()| socket.set_tcp_keepalive(&keepalive));
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let applied = applied.and_then(|()| socket.set_tcp_user_timeout(Some(self.user_timeout)));
+        if let Err(error) = applied {
+            tracing::debug!(%error, "cannot set a socket option");
+        }
+    }
+}

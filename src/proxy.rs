@@ -1,0 +1,324 @@
+//! Forwards each request to upstream and each answer back, and changes nothing that matters.
+//!
+//! What is changed, and nothing else: hop-by-hop fields and `x-threadtap-*` end here, `Host` becomes the upstream's, messages
+//! are framed anew. What is copied on the way is the matter of [`capture`](crate::capture); this module only puts the tap on.
+//! An answer of upstream is never replaced by one of our own, whatever happens afterwards: SDKs would repeat the request.
+//! When upstream fails in the middle of a body the client's connection is aborted, it is never ended as if all were well.
+//!
+//! A request that any connection took is not sent again, because nobody knows what upstream did with it. The one exception: a
+//! GET or HEAD without a body, when upstream closed a connection that had been used before.
+//!
+//! # What cannot be kept (hyper 1.12)
+//!
+//! - Informational answers other than 100 and 101 are not passed on: a hyper server cannot send them.
+//! - `Content-Length` of a 204 or 304 is lost, and so is `Transfer-Encoding` in the answer to a HEAD.
+//! - Lines of one name that are interleaved with others come together where the first one was.
+//! - Trailers reach an HTTP/1 client only when they were announced in `Trailer` and asked for with `TE: trailers`.
+
+mod body;
+mod connect;
+mod error;
+mod headers;
+mod tunnel;
+mod upstream;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, EXPECT, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version, request};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use prometheus_client::metrics::counter::Counter;
+use thiserror::Error as ThisError;
+
+pub use self::body::AnswerBody;
+pub use self::upstream::{ParseUpstreamError, Upstream};
+
+use self::body::{Linger, Progress, Upload};
+use self::connect::{Connector, Used};
+use self::error::{Error, Fault, Kind};
+use self::headers::Hop;
+use crate::capture::{Recorder, RequestTap, RequestTee, ResponseTee};
+use crate::metrics::{KindLabel, Metrics, ResultLabel};
+use crate::net::{self, Link, tcp};
+
+/// Where to forward to, and the limits of it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where requests go.
+    pub upstream: Upstream,
+    /// Which exchanges are tapped, told by method and path. Of the others nothing is copied.
+    pub interest: fn(&Method, &str) -> bool,
+    /// How long a connection to upstream may take, with name resolution and TLS. Answers have no time limit.
+    pub connect_timeout: Duration,
+    /// Whether upstream sees the `Host` the client sent in place of its own.
+    pub keep_client_host: bool,
+    /// How long an unused connection to upstream is kept.
+    pub idle_timeout: Duration,
+    /// How many unused connections are kept.
+    pub max_idle: usize,
+    /// How many header lines an answer may have.
+    pub max_headers: usize,
+    /// Whether the letter case of header names is kept.
+    pub preserve_header_case: bool,
+    /// How long the body of a request with `Expect: 100-continue` waits for upstream's 100 or answer before it is sent anyway.
+    pub continue_timeout: Duration,
+    /// How much is still read of a request body that upstream no longer takes, so that the client gets to read the answer.
+    pub linger_bytes: usize,
+    /// How long that may take.
+    pub linger_timeout: Duration,
+    /// Socket options of connections to upstream.
+    pub tcp: tcp::Config,
+}
+
+impl Config {
+    /// The defaults for `upstream`.
+    #[must_use]
+    pub fn new(upstream: Upstream, interest: fn(&Method, &str) -> bool) -> Self {
+        Self {
+            upstream,
+            interest,
+            connect_timeout: Duration::from_secs(10),
+            keep_client_host: false,
+            idle_timeout: Duration::from_secs(60),
+            max_idle: 256,
+            max_headers: 1000,
+            preserve_header_case: true,
+            continue_timeout: Duration::from_secs(1),
+            linger_bytes: 64 << 20,
+            linger_timeout: Duration::from_secs(30),
+            tcp: tcp::Config::default(),
+        }
+    }
+}
+
+/// Why a proxy cannot be made.
+#[derive(Debug, ThisError)]
+pub enum NewProxyError {
+    /// The TLS library refuses its own defaults.
+    #[error("cannot set up TLS")]
+    Tls(#[source] rustls::Error),
+}
+
+/// Forwards requests to one upstream. Clones share its connections.
+#[derive(Clone)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+}
+
+impl Proxy {
+    /// Makes a proxy. It connects to nobody before the first request.
+    ///
+    /// # Errors
+    ///
+    /// When TLS cannot be set up. That there are no root certificates is no error: it is told to whoever needs them.
+    pub fn new(config: Config, recorder: Recorder, metrics: &Metrics) -> Result<Self, NewProxyError> {
+        let connector = Connector::new(config.upstream.is_tls(), config.connect_timeout, config.tcp.clone())
+            .map_err(NewProxyError::Tls)?;
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(config.idle_timeout)
+            .pool_max_idle_per_host(config.max_idle)
+            .http1_max_headers(config.max_headers)
+            .http1_preserve_header_case(config.preserve_header_case)
+            .http1_allow_obsolete_multiline_headers_in_responses(true)
+            .http1_allow_spaces_after_header_name_in_responses(true)
+            .http1_ignore_invalid_headers_in_responses(true)
+            // Repeats only what no connection has taken yet.
+            .retry_canceled_requests(true)
+            .set_host(false)
+            .build(connector);
+        let results = RESULTS.map(|result| metrics.exchanges.get_or_create_owned(&ResultLabel { result }));
+        Ok(Self { shared: Arc::new(Shared { config, client, recorder, metrics: metrics.clone(), results }) })
+    }
+}
+
+impl std::fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Proxy").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+impl net::Handler for Proxy {
+    type Body = AnswerBody;
+
+    async fn handle(&self, request: Request<Incoming>, link: Arc<Link>) -> Response<AnswerBody> {
+        let shared = &*self.shared;
+        let progress = Progress::new(&shared.metrics.exchanges_in_progress);
+        match shared.forward(request, &link).await {
+            Ok(Forwarded { response, delimited_by }) => {
+                shared.results[usize::from(response.status().as_u16() / 100).min(5)].inc();
+                response.map(|body| AnswerBody::upstream(body, delimited_by, progress))
+            }
+            Err(error) => shared.own_answer(&error, progress),
+        }
+    }
+}
+
+struct Shared {
+    config: Config,
+    client: Client<Connector, RequestTee<Upload>>,
+    recorder: Recorder,
+    metrics: Metrics,
+    /// The counters of [`RESULTS`], looked up once.
+    results: [Counter; 6],
+}
+
+/// An answer of upstream's.
+struct Forwarded {
+    response: Response<ResponseTee<Incoming>>,
+    /// The client's connection, when only its close will tell where the body ends.
+    delimited_by: Option<Arc<Link>>,
+}
+
+impl Shared {
+    async fn forward(&self, mut request: Request<Incoming>, link: &Arc<Link>) -> Result<Forwarded, Error> {
+        let version = request.version();
+        let client_side = hyper::upgrade::on(&mut request);
+        let (mut head, body) = request.into_parts();
+        let linger = Linger { bytes: self.config.linger_bytes, time: self.config.linger_timeout };
+        let mut upload = Upload::new(body, (version != Version::HTTP_2).then_some(linger));
+        if head.method == Method::CONNECT {
+            return Err(Error::new(Kind::Connect));
+        }
+        if head.uri.path().starts_with(RESERVED) {
+            return Err(Error::new(Kind::Reserved));
+        }
+        let tap = self
+            .is_tapped(&head)
+            .then(|| self.recorder.request(Arc::clone(self.config.upstream.name()), &head));
+        let hop = headers::hop(&head);
+        self.prepare(&mut head, hop, &upload)?;
+        let mut invite = None;
+        if version == Version::HTTP_11 && !upload.is_end_stream() && expects_continue(&head) {
+            invite = Some(upload.hold_back(self.config.continue_timeout));
+        }
+        let mut response = self.exchange(head, upload, invite, tap.as_ref()).await?;
+        let upstream_side = hyper::upgrade::on(&mut response);
+        let (mut head, body) = response.into_parts();
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            if hop != Hop::WebSocket {
+                return Err(Error::new(Kind::UpstreamAnswer));
+            }
+            let progress = Progress::new(&self.metrics.exchanges_in_progress);
+            link.spawn(tunnel::run(client_side, upstream_side, progress));
+        }
+        let body = match tap {
+            Some(tap) if head.status != StatusCode::SWITCHING_PROTOCOLS => tap.response(&head).body(body),
+            _ => ResponseTee::untapped(body),
+        };
+        headers::to_client(&mut head, version);
+        head.version = Version::HTTP_11;
+        let unbounded = version == Version::HTTP_10 && body.size_hint().exact().is_none();
+        let delimited_by = unbounded.then(|| Arc::clone(link));
+        Ok(Forwarded { response: Response::from_parts(head, body), delimited_by })
+    }
+
+    fn is_tapped(&self, head: &request::Parts) -> bool {
+        (self.config.interest)(&head.method, head.uri.path())
+            && head
+                .headers
+                .get(CAPTURE_LEVEL)
+                .is_none_or(|level| !level.as_bytes().eq_ignore_ascii_case(b"none"))
+    }
+
+    /// Makes the head of a request what upstream is to see.
+    fn prepare(&self, head: &mut request::Parts, hop: Hop, body: &Upload) -> Result<(), Error> {
+        let upstream = &self.config.upstream;
+        // On HTTP/2, and with an absolute target, the client's idea of the host is in the target.
+        let client_host = match head.uri.authority() {
+            Some(authority) if self.config.keep_client_host => HeaderValue::from_str(authority.as_str()).ok(),
+            _ => None,
+        };
+        let keeps_host = self.config.keep_client_host && head.headers.contains_key(http::header::HOST);
+        let host = match &client_host {
+            Some(host) => Some(host),
+            None if keeps_host => None,
+            None => Some(upstream.host()),
+        };
+        headers::to_upstream(head, hop, host, body.size_hint().exact().is_none())?;
+        head.uri = upstream.target(&head.uri).ok_or_else(|| Error::new(Kind::ClientTarget))?;
+        head.version = Version::HTTP_11;
+        Ok(())
+    }
+
+    /// Sends a request to upstream and waits for the head of the answer.
+    async fn exchange(
+        &self,
+        head: request::Parts,
+        upload: Upload,
+        invite: Option<tokio::sync::oneshot::Sender<()>>,
+        tap: Option<&RequestTap>,
+    ) -> Result<Response<Incoming>, Error> {
+        let repeatable = matches!(head.method, Method::GET | Method::HEAD) && upload.is_end_stream();
+        let spare = repeatable.then(|| head.clone());
+        let body = match tap {
+            Some(tap) => tap.body(upload),
+            None => RequestTee::untapped(upload),
+        };
+        let mut request = Request::from_parts(head, body);
+        if let Some(invite) = invite {
+            let invite = Mutex::new(Some(invite));
+            hyper::ext::on_informational(&mut request, move |informational| {
+                if informational.status() == StatusCode::CONTINUE
+                    && let Some(invite) = invite.lock().unwrap_or_else(PoisonError::into_inner).take()
+                {
+                    // Fails when the client is gone.
+                    let _ = invite.send(());
+                }
+            });
+        }
+        match (self.client.request(request).await, spare) {
+            (Ok(response), _) => Ok(response),
+            (Err(error), Some(spare)) if was_idle(&error) => {
+                let body = RequestTee::untapped(Upload::empty());
+                self.client.request(Request::from_parts(spare, body)).await.map_err(Error::of_exchange)
+            }
+            (Err(error), _) => Err(Error::of_exchange(error)),
+        }
+    }
+
+    /// What a client is told when there is no answer of upstream's.
+    fn own_answer(&self, error: &Error, progress: Progress) -> Response<AnswerBody> {
+        let kind = error.kind();
+        match kind.fault() {
+            Fault::Client => {
+                tracing::debug!(kind = kind.token(), causes = error.causes(), "a request was refused")
+            }
+            Fault::Internal | Fault::Upstream => {
+                tracing::warn!(kind = kind.token(), causes = error.causes(), "no answer from upstream");
+            }
+        }
+        self.results[0].inc();
+        self.metrics.upstream_errors.get_or_create(&KindLabel { kind: kind.token() }).inc();
+        let mut response = Response::new(AnswerBody::own(Bytes::from(error.body()), progress));
+        *response.status_mut() = kind.status();
+        response.headers_mut().append(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response.headers_mut().append(ERROR_TOKEN, HeaderValue::from_static(kind.token()));
+        response
+    }
+}
+
+/// Whether a request failed because upstream closed a connection it had answered on before.
+fn was_idle(error: &legacy::Error) -> bool {
+    let mut extras = http::Extensions::new();
+    if let Some(connection) = error.connect_info() {
+        connection.get_extras(&mut extras);
+    }
+    extras.get::<Used>().is_some_and(Used::is_set) && error::kind_of(error) == Kind::UpstreamClosed
+}
+
+fn expects_continue(head: &request::Parts) -> bool {
+    head.headers.get(EXPECT).is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// The results of exchanges: by the first digit of the status, and at 0 those we answered ourselves.
+const RESULTS: [&str; 6] = ["error", "1xx", "2xx", "3xx", "4xx", "5xx"];
+/// Paths of threadtap itself.
+const RESERVED: &str = "/_threadtap/";
+const CAPTURE_LEVEL: &str = "x-threadtap-capture";
+const ERROR_TOKEN: &str = "x-threadtap-error";

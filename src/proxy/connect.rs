@@ -1,0 +1,267 @@
+//! Connections to upstream.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::Uri;
+use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::dns::{GaiAddrs, GaiResolver, Name};
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::rt::TokioIo;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use crate::net::tcp;
+
+/// Connects to upstream: resolves, connects, makes a TLS session if it is to be, all within one time limit.
+#[derive(Clone)]
+pub(super) struct Connector {
+    transport: Transport,
+    timeout: Duration,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Error)]
+pub(super) enum ConnectError {
+    #[error("cannot resolve the name")]
+    Dns(#[source] io::Error),
+    #[error("this machine has no root certificates")]
+    NoRoots(#[source] Arc<io::Error>),
+    #[error("no TLS session")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("not connected within {0:?}")]
+    TimedOut(Duration),
+    #[error("cannot connect")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Connector {
+    /// A connector for plain or TLS connections. Root certificates are looked for only if they are needed; that there are none
+    /// is told to who asks for a connection.
+    pub(super) fn new(tls: bool, timeout: Duration, tcp: tcp::Config) -> Result<Self, rustls::Error> {
+        let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
+        http.enforce_http(false);
+        let dialer = Dialer { http, tcp };
+        if !tls {
+            return Ok(Self { transport: Transport::Plain(dialer), timeout });
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let transport = match config.with_native_roots() {
+            Ok(config) => Transport::Tls(
+                HttpsConnectorBuilder::new()
+                    .with_tls_config(config.with_no_client_auth())
+                    .https_only()
+                    .enable_http1()
+                    .wrap_connector(dialer),
+            ),
+            Err(error) => {
+                tracing::error!(%error, "no root certificates: an https upstream cannot be reached");
+                Transport::NoRoots(Arc::new(error))
+            }
+        };
+        Ok(Self { transport, timeout })
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = MaybeHttpsStream<TokioIo<UpstreamStream>>;
+    type Error = ConnectError;
+    type Future = Connecting<Self::Response>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let timeout = self.timeout;
+        let transport = self.transport.clone();
+        Box::pin(async move {
+            let connected = tokio::time::timeout(timeout, async move {
+                match transport {
+                    Transport::NoRoots(error) => Err(ConnectError::NoRoots(error)),
+                    Transport::Plain(mut dialer) => dialer.call(target).await.map(MaybeHttpsStream::Http),
+                    Transport::Tls(mut https) => https.call(target).await.map_err(|error| {
+                        // What the dialer did not say itself comes from the TLS session on top of it.
+                        error.downcast::<ConnectError>().map_or_else(ConnectError::Tls, |error| *error)
+                    }),
+                }
+            });
+            connected.await.unwrap_or(Err(ConnectError::TimedOut(timeout)))
+        })
+    }
+}
+
+/// Tells of a connection whether it has carried a response before. Hyper offers it with every error of an exchange.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Used(Arc<AtomicBool>);
+
+impl Used {
+    /// Whether anything was ever read from the connection.
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection to upstream on which a failure to write does not hide an answer that is there to be read: upstream may refuse
+/// an upload (401, 413) and close while the client still sends. What is written after such a failure is thrown away; the read
+/// side decides what becomes of the exchange.
+pub(super) struct UpstreamStream {
+    stream: TcpStream,
+    used: Used,
+    write: WriteSide,
+}
+
+enum WriteSide {
+    Closed,
+    Open,
+}
+
+#[derive(Clone)]
+enum Transport {
+    NoRoots(Arc<io::Error>),
+    Plain(Dialer),
+    Tls(HttpsConnector<Dialer>),
+}
+
+type Connecting<C> = Pin<Box<dyn Future<Output = Result<C, ConnectError>> + Send>>;
+
+/// Connects a socket.
+#[derive(Clone)]
+struct Dialer {
+    http: HttpConnector<Resolver>,
+    tcp: tcp::Config,
+}
+
+impl Service<Uri> for Dialer {
+    type Response = TokioIo<UpstreamStream>;
+    type Error = ConnectError;
+    type Future = Connecting<Self::Response>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        // An `HttpConnector` is always ready once its resolver is, and ours is.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let connecting = self.http.call(target);
+        let tcp = self.tcp.clone();
+        Box::pin(async move {
+            let stream = connecting.await.map_err(unconnected)?.into_inner();
+            tcp.apply(&stream);
+            Ok(TokioIo::new(UpstreamStream { stream, used: Used::default(), write: WriteSide::Open }))
+        })
+    }
+}
+
+/// The system's resolver, with an error that can be told from those of connecting.
+#[derive(Clone, Debug)]
+struct Resolver(GaiResolver);
+
+#[derive(Debug, Error)]
+#[error("cannot resolve")]
+struct Unresolved(#[source] io::Error);
+
+impl Service<Name> for Resolver {
+    type Response = GaiAddrs;
+    type Error = Unresolved;
+    type Future = Pin<Box<dyn Future<Output = Result<GaiAddrs, Unresolved>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Unresolved>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolving = self.0.call(name);
+        Box::pin(async move { resolving.await.map_err(Unresolved) })
+    }
+}
+
+fn unconnected<E: std::error::Error + Send + Sync + 'static>(error: E) -> ConnectError {
+    match std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Unresolved>()) {
+        Some(Unresolved(cause)) => ConnectError::Dns(io::Error::new(cause.kind(), cause.to_string())),
+        None => ConnectError::Unreachable(Box::new(error)),
+    }
+}
+
+impl Connection for UpstreamStream {
+    fn connected(&self) -> Connected {
+        Connected::new().extra(self.used.clone())
+    }
+}
+
+impl UpstreamStream {
+    /// Turns the failure of a write into its success, from then on.
+    fn settle(&mut self, written: io::Result<usize>, length: usize) -> io::Result<usize> {
+        match written {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) =>
+            {
+                self.write = WriteSide::Closed;
+                Ok(length)
+            }
+            other => other,
+        }
+    }
+}
+
+impl AsyncRead for UpstreamStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before && !this.used.is_set() {
+            this.used.0.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for UpstreamStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if let WriteSide::Closed = this.write {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, buf));
+        Poll::Ready(this.settle(written, buf.len()))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        if let WriteSide::Closed = this.write {
+            return Poll::Ready(Ok(length));
+        }
+        let written = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, bufs));
+        Poll::Ready(this.settle(written, length))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let WriteSide::Closed = this.write {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut this.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,266 @@
+//! Why an exchange got no answer from upstream, and what its client is told instead.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use http::StatusCode;
+use hyper_util::client::legacy;
+
+use super::connect::ConnectError;
+
+/// Why an exchange got no answer from upstream.
+#[derive(Debug)]
+pub(super) struct Error {
+    kind: Kind,
+    cause: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What went wrong. The client is told it as a token that does not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    /// The client's body cannot be read.
+    ClientBody,
+    /// The client sent two `Host` lines.
+    ClientHost,
+    /// The request target, with the upstream's prefix, is longer than a URI can be.
+    ClientTarget,
+    /// The client asked for a `CONNECT` tunnel.
+    Connect,
+    /// Something that cannot be went wrong.
+    Internal,
+    /// The path is one of threadtap's own, and there is nothing.
+    Reserved,
+    /// Upstream's answer is not HTTP.
+    UpstreamAnswer,
+    /// Upstream closed the connection before it answered.
+    UpstreamClosed,
+    /// Upstream's name cannot be resolved.
+    UpstreamDns,
+    /// No TLS session with upstream.
+    UpstreamTls,
+    /// Upstream did not accept a connection in time.
+    UpstreamTimeout,
+    /// Upstream does not accept connections.
+    UpstreamUnreachable,
+}
+
+/// Whose doing it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    Client,
+    Internal,
+    Upstream,
+}
+
+impl Error {
+    pub(super) fn new(kind: Kind) -> Self {
+        Self { kind, cause: None }
+    }
+
+    /// Finds out why the client of upstream gave up.
+    pub(super) fn of_exchange(error: legacy::Error) -> Self {
+        Self { kind: kind_of(&error), cause: Some(Box::new(error)) }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// All causes in a line, for a log. They come from sockets and parsers and hold nothing of the traffic.
+    pub(super) fn causes(&self) -> String {
+        let mut text = String::new();
+        let mut cause: Option<&(dyn StdError + 'static)> = self.cause.as_deref().map(|cause| cause as _);
+        while let Some(error) = cause {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+
+    /// What the client is told, shaped as the errors of the OpenAI API are.
+    pub(super) fn body(&self) -> String {
+        let Description { token, message, .. } = self.kind.describe();
+        format!(
+            r#"{{"error":{{"message":"threadtap: {message}","type":"threadtap_upstream_error","param":null,"code":"{token}"}}}}"#
+        )
+    }
+}
+
+impl Kind {
+    pub(super) fn status(self) -> StatusCode {
+        self.describe().status
+    }
+
+    /// The value of `x-threadtap-error`, and the `kind` of the metric.
+    pub(super) fn token(self) -> &'static str {
+        self.describe().token
+    }
+
+    pub(super) fn fault(self) -> Fault {
+        self.describe().fault
+    }
+
+    /// The one table of what each kind means to the outside.
+    fn describe(self) -> Description {
+        let (fault, status, token, message) = match self {
+            Self::ClientBody => {
+                (Fault::Client, StatusCode::BAD_REQUEST, "client_body", "the request body cannot be read")
+            }
+            Self::ClientHost => {
+                (Fault::Client, StatusCode::BAD_REQUEST, "client_host", "the request has two Host headers")
+            }
+            Self::ClientTarget => {
+                (Fault::Client, StatusCode::URI_TOO_LONG, "client_target", "the request target is too long")
+            }
+            Self::Connect => {
+                (Fault::Client, StatusCode::NOT_IMPLEMENTED, "connect", "CONNECT is not supported")
+            }
+            Self::Internal => (
+                Fault::Internal,
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "the request cannot be sent on",
+            ),
+            Self::Reserved => {
+                (Fault::Client, StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+            }
+            Self::UpstreamAnswer => (
+                Fault::Upstream,
+                StatusCode::BAD_GATEWAY,
+                "upstream_answer",
+                "the upstream's answer is not HTTP",
+            ),
+            Self::UpstreamClosed => (
+                Fault::Upstream,
+                StatusCode::BAD_GATEWAY,
+                "upstream_closed",
+                "the upstream closed the connection before it answered",
+            ),
+            Self::UpstreamDns => (
+                Fault::Upstream,
+                StatusCode::BAD_GATEWAY,
+                "upstream_dns",
+                "the upstream's name cannot be resolved",
+            ),
+            Self::UpstreamTls => (
+                Fault::Upstream,
+                StatusCode::BAD_GATEWAY,
+                "upstream_tls",
+                "no secure connection with the upstream could be made",
+            ),
+            Self::UpstreamTimeout => (
+                Fault::Upstream,
+                StatusCode::GATEWAY_TIMEOUT,
+                "upstream_timeout",
+                "the upstream did not accept a connection in time",
+            ),
+            Self::UpstreamUnreachable => (
+                Fault::Upstream,
+                StatusCode::BAD_GATEWAY,
+                "upstream_unreachable",
+                "no connection to the upstream could be made",
+            ),
+        };
+        Description { fault, status, token, message }
+    }
+}
+
+struct Description {
+    fault: Fault,
+    status: StatusCode,
+    token: &'static str,
+    /// Goes into JSON as it is.
+    message: &'static str,
+}
+
+/// The client's body ended in an error; the request must not be blamed on upstream.
+#[derive(Debug)]
+pub(super) struct ClientBodyError(pub(super) hyper::Error);
+
+impl fmt::Display for ClientBodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the client's body failed")
+    }
+}
+
+impl StdError for ClientBodyError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.0)
+    }
+}
+
+/// What a failure of the client of upstream is.
+pub(super) fn kind_of(error: &legacy::Error) -> Kind {
+    if find::<ClientBodyError>(error).is_some() {
+        return Kind::ClientBody;
+    }
+    if error.is_connect() {
+        return match find::<ConnectError>(error) {
+            Some(ConnectError::Dns(_)) => Kind::UpstreamDns,
+            Some(ConnectError::NoRoots(_) | ConnectError::Tls(_)) => Kind::UpstreamTls,
+            Some(ConnectError::TimedOut(_)) => Kind::UpstreamTimeout,
+            Some(ConnectError::Unreachable(_)) | None => Kind::UpstreamUnreachable,
+        };
+    }
+    match find::<hyper::Error>(error) {
+        Some(cause) if cause.is_parse() => Kind::UpstreamAnswer,
+        Some(cause) if cause.is_user() => Kind::Internal,
+        // What is left is a connection that ended: closed, reset, cancelled or broken.
+        Some(_) => Kind::UpstreamClosed,
+        None => Kind::Internal,
+    }
+}
+
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Kind; 12] = [
+        Kind::ClientBody,
+        Kind::ClientHost,
+        Kind::ClientTarget,
+        Kind::Connect,
+        Kind::Internal,
+        Kind::Reserved,
+        Kind::UpstreamAnswer,
+        Kind::UpstreamClosed,
+        Kind::UpstreamDns,
+        Kind::UpstreamTimeout,
+        Kind::UpstreamTls,
+        Kind::UpstreamUnreachable,
+    ];
+
+    #[test]
+    fn every_kind_has_a_body_of_the_shape_of_the_api_and_a_token_of_its_own() {
+        let mut tokens = std::collections::HashSet::new();
+        for kind in ALL {
+            let body: serde_json::Value = serde_json::from_str(&Error::new(kind).body()).unwrap();
+            assert_eq!(body["error"]["code"], kind.token());
+            assert_eq!(body["error"]["type"], "threadtap_upstream_error");
+            assert!(body["error"]["param"].is_null());
+            assert!(tokens.insert(kind.token()), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn only_upstreams_faults_are_gateway_errors() {
+        for kind in ALL {
+            let gateway = matches!(kind.status(), StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT);
+            assert_eq!(gateway, kind.fault() == Fault::Upstream, "{kind:?}");
+        }
+    }
+}

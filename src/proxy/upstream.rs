@@ -1,0 +1,217 @@
+//! Where requests go.
+
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use http::uri::{Authority, InvalidUri, PathAndQuery, Scheme, Uri};
+use thiserror::Error;
+
+/// An upstream: `http` or `https`, a host, a port, and a path prefix that goes before every request's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    scheme: Scheme,
+    authority: Authority,
+    host: HeaderValue,
+    port: u16,
+    prefix: String,
+    name: Arc<str>,
+}
+
+/// Why a text does not name an upstream.
+#[derive(Debug, Error)]
+pub enum ParseUpstreamError {
+    /// It has a query or a fragment, which no request could carry.
+    #[error("an upstream has no query and no fragment")]
+    Extra,
+    /// It is no URL.
+    #[error("not a URL")]
+    Invalid(#[source] InvalidUri),
+    /// It has no host, or a port that is none.
+    #[error("an upstream needs a host, and a port from 1 to 65535 if it names one")]
+    Host,
+    /// It is neither `http` nor `https`.
+    #[error("an upstream starts with http:// or https://")]
+    Scheme,
+    /// It carries a user name or a password.
+    #[error("an upstream carries no credentials; those of the clients pass through")]
+    Userinfo,
+}
+
+impl FromStr for Upstream {
+    type Err = ParseUpstreamError;
+
+    fn from_str(text: &str) -> Result<Self, ParseUpstreamError> {
+        let text = text.trim();
+        let starts_with =
+            |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+        if !starts_with("http://") && !starts_with("https://") {
+            return Err(ParseUpstreamError::Scheme);
+        }
+        if text.contains(['?', '#']) {
+            return Err(ParseUpstreamError::Extra);
+        }
+        let uri: Uri = text.parse().map_err(ParseUpstreamError::Invalid)?;
+        let parts = uri.into_parts();
+        let (scheme, authority) = parts.scheme.zip(parts.authority).ok_or(ParseUpstreamError::Host)?;
+        if authority.as_str().contains('@') {
+            return Err(ParseUpstreamError::Userinfo);
+        }
+        let named_port = authority.as_str().len() > authority.host().len();
+        let port = match authority.port_u16() {
+            Some(port) if port > 0 => port,
+            None if !named_port => default_port(&scheme),
+            _ => return Err(ParseUpstreamError::Host),
+        };
+        if authority.host().is_empty() {
+            return Err(ParseUpstreamError::Host);
+        }
+        let host_name = authority.host().to_ascii_lowercase();
+        let prefix =
+            parts.path_and_query.as_ref().map_or("", PathAndQuery::path).trim_end_matches('/').to_owned();
+        // What a client would send had it been pointed there itself: the port only where it is not the scheme's own.
+        let host =
+            if port == default_port(&scheme) { host_name.clone() } else { format!("{host_name}:{port}") };
+        Ok(Self {
+            host: HeaderValue::from_str(&host).map_err(|_| ParseUpstreamError::Host)?,
+            authority: host.parse().map_err(ParseUpstreamError::Invalid)?,
+            name: format!("{host_name}:{port}{prefix}").into(),
+            scheme,
+            port,
+            prefix,
+        })
+    }
+}
+
+impl Upstream {
+    /// What conversations, keys and metrics are scoped by: `host:port` and the path prefix.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Whether a server bound to `listener` is this upstream, so that a request would come back for ever. Names are resolved
+    /// once; an upstream that cannot be resolved is none of ours.
+    pub async fn is_served_by(&self, listener: SocketAddr) -> bool {
+        if self.port != listener.port() {
+            return false;
+        }
+        let host = self.authority.host().trim_start_matches('[').trim_end_matches(']');
+        let Ok(addresses) = tokio::net::lookup_host((host, self.port)).await else { return false };
+        addresses.map(|address| address.ip()).any(|address| {
+            address == listener.ip()
+                || (address.is_unspecified()
+                    && (listener.ip().is_unspecified() || listener.ip().is_loopback()))
+                || (listener.ip().is_unspecified() && is_own(address))
+        })
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        self.scheme == Scheme::HTTPS
+    }
+
+    /// The upstream's value of `Host`.
+    pub(super) fn host(&self) -> &HeaderValue {
+        &self.host
+    }
+
+    /// The upstream's URI for a request target. `None` when the prefix makes it longer than a URI can be.
+    pub(super) fn target(&self, target: &Uri) -> Option<Uri> {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(match target.path_and_query() {
+            // `OPTIONS *` asks about the server and has no path.
+            Some(path) if self.prefix.is_empty() || path.as_str() == "*" => path.clone(),
+            Some(path) => PathAndQuery::from_maybe_shared(format!("{}{path}", self.prefix)).ok()?,
+            None if self.prefix.is_empty() => PathAndQuery::from_static("/"),
+            None => PathAndQuery::from_maybe_shared(self.prefix.clone()).ok()?,
+        });
+        Uri::from_parts(parts).ok()
+    }
+}
+
+fn default_port(scheme: &Scheme) -> u16 {
+    if *scheme == Scheme::HTTPS { 443 } else { 80 }
+}
+
+/// Whether `address` is one of this machine's: only then can a socket be bound to it.
+fn is_own(address: IpAddr) -> bool {
+    std::net::UdpSocket::bind((address, 0)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(text: &str) -> Upstream {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn is_named_by_host_port_and_prefix() {
+        let check = |text, name, host| {
+            let upstream = upstream(text);
+            assert_eq!((&**upstream.name(), upstream.host().to_str().unwrap()), (name, host), "{text}");
+        };
+        check("https://api.openai.com", "api.openai.com:443", "api.openai.com");
+        check("https://API.openai.com:443/", "api.openai.com:443", "api.openai.com");
+        check("http://127.0.0.1:8000/v1/", "127.0.0.1:8000/v1", "127.0.0.1:8000");
+        check("HTTP://localhost", "localhost:80", "localhost");
+        check("http://[::1]:81/a/b", "[::1]:81/a/b", "[::1]:81");
+        check(" https://h:80 ", "h:80", "h:80");
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let check = |text: &str, message: &str| {
+            let error = text.parse::<Upstream>().unwrap_err().to_string();
+            assert!(error.contains(message), "{text}: {error}");
+        };
+        check("api.openai.com", "starts with http://");
+        check("ftp://host", "starts with http://");
+        check("", "starts with http://");
+        check("http://", "not a URL");
+        check("http://a b", "not a URL");
+        check("http://host:0", "port");
+        check("http://host:99999", "port");
+        check("http://host:", "port");
+        check("http://host/?a=b", "no query");
+        check("http://host/#a", "no fragment");
+        check("http://me:secret@host", "no credentials");
+    }
+
+    #[test]
+    fn the_target_is_kept_as_it_is_and_the_prefix_goes_before_it() {
+        let check = |to: &str, target: &str, expected: &str| {
+            let uri = upstream(to).target(&target.parse().unwrap()).unwrap();
+            assert_eq!(uri.path_and_query().unwrap().as_str(), expected, "{to} {target}");
+        };
+        check("http://h", "/v1//threads/%2F;x?", "/v1//threads/%2F;x?");
+        check("http://h", "/?q=a%20b", "/?q=a%20b");
+        check("http://h", "*", "*");
+        check("http://h/p/", "/v1/x?a=b", "/p/v1/x?a=b");
+        check("http://h/p", "/", "/p/");
+        check("http://h/p", "*", "*");
+        check("http://h/p", "http://other/x", "/p/x");
+        let long = format!("/{}", "a".repeat(65_533));
+        assert!(upstream("http://h").target(&long.parse().unwrap()).is_some());
+        assert!(upstream("http://h/p").target(&long.parse().unwrap()).is_none());
+    }
+
+    #[tokio::test]
+    async fn knows_a_listener_of_its_own() {
+        let check = async |text: &str, listener: &str, expected| {
+            let served = upstream(text).is_served_by(listener.parse().unwrap()).await;
+            assert_eq!(served, expected, "{text} {listener}");
+        };
+        check("http://127.0.0.1:8080", "127.0.0.1:8080", true).await;
+        check("http://localhost:8080/v1", "127.0.0.1:8080", true).await;
+        check("http://127.0.0.1:8080", "0.0.0.0:8080", true).await;
+        check("http://0.0.0.0:8080", "127.0.0.1:8080", true).await;
+        check("http://127.0.0.1:8081", "127.0.0.1:8080", false).await;
+        check("http://192.0.2.1:8080", "0.0.0.0:8080", false).await;
+        check("http://127.0.0.2:8080", "127.0.0.1:8080", false).await;
+    }
+}

@@ -1,0 +1,240 @@
+//! Reconify: one `POST /track` per run, with the body the vendor's own SDK sends (`reconify` 3.1.0 on npm, `logAssistant`).
+//!
+//! Credentials travel in the body. What differs from the SDK, on purpose: a time that is not known is the proxy's own and
+//! never 0, usage that is not known is left out, users are never mixed up, and a failed send is repeated.
+
+mod message;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::event::Event;
+use crate::interaction::{Interaction, Status};
+use crate::payload::Payload;
+use crate::sink::verdict::Verdict;
+use crate::time::UnixMillis;
+
+/// Settings of a Reconify sink.
+#[derive(Clone)]
+pub struct Config {
+    /// The sink's name in metrics, logs and the store.
+    pub name: Arc<str>,
+    /// The application's key.
+    pub app_key: SecretString,
+    /// The account's key.
+    pub api_key: SecretString,
+    /// Where to post to: absolute, `http` or `https`.
+    pub url: Uri,
+    /// Runs that ended otherwise are not sent.
+    pub statuses: Vec<Status>,
+}
+
+impl Config {
+    /// The settings with which the keys alone are enough: completed runs, to the vendor's address.
+    #[must_use]
+    pub fn new(app_key: SecretString, api_key: SecretString) -> Self {
+        Self {
+            name: Arc::from("reconify"),
+            app_key,
+            api_key,
+            url: Uri::from_static(DEFAULT_URL),
+            statuses: vec![Status::Completed],
+        }
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, app_key: _, api_key: _, url, statuses } = self;
+        f.debug_struct("Config")
+            .field("name", name)
+            .field("url", url)
+            .field("statuses", statuses)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why settings are refused.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// The vendor refuses an empty key.
+    #[error("the api key is empty")]
+    EmptyApiKey,
+    /// The vendor refuses an empty key.
+    #[error("the app key is empty")]
+    EmptyAppKey,
+    /// There is nowhere to post to.
+    #[error("the url {0} is not an absolute http or https address")]
+    UrlNotAbsolute(Uri),
+}
+
+/// A Reconify application.
+#[derive(Debug)]
+pub struct Reconify {
+    config: Config,
+}
+
+impl Reconify {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// When they could never work.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        if config.app_key.expose_secret().is_empty() {
+            return Err(ConfigError::EmptyAppKey);
+        }
+        if config.api_key.expose_secret().is_empty() {
+            return Err(ConfigError::EmptyApiKey);
+        }
+        if config.url.host().is_none() || !matches!(config.url.scheme_str(), Some("http" | "https")) {
+            return Err(ConfigError::UrlNotAbsolute(config.url));
+        }
+        Ok(Self { config })
+    }
+
+    /// The configured name.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.config.name
+    }
+
+    /// Whether the event is a run that ended in one of the configured ways.
+    #[must_use]
+    pub fn accepts(&self, event: &Event) -> bool {
+        match event {
+            Event::Interaction(interaction) => self.config.statuses.contains(&interaction.status),
+        }
+    }
+
+    /// The vendor's body, and the event's key as `Idempotency-Key`: the body has no field for it.
+    #[must_use]
+    pub fn encode(&self, event: &Event) -> Payload {
+        let Event::Interaction(interaction) = event;
+        let mut headers = HeaderMap::with_capacity(3);
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Ok(key) = HeaderValue::from_str(event.key()) {
+            headers.insert(IDEMPOTENCY_KEY, key);
+        }
+        let body = serde_json::to_vec(&self.body(interaction)).expect("string keys and finite numbers only");
+        Payload { uri: self.config.url.clone(), headers, body: Bytes::from(body) }
+    }
+
+    /// The shared rules, and one of the vendor's: a 2xx whose JSON names another `status` than `ok` has not been taken.
+    #[must_use]
+    pub fn judge(&self, status: StatusCode, body: &[u8]) -> Verdict {
+        let verdict = Verdict::of_status(status);
+        if verdict != Verdict::Ack {
+            return verdict;
+        }
+        match serde_json::from_slice(body) {
+            Ok(Answer { status: Some(status) }) if status != "ok" => Verdict::DeadLetter("status_not_ok"),
+            _ => Verdict::Ack,
+        }
+    }
+
+    fn body<'a>(&'a self, interaction: &'a Interaction) -> Body<'a> {
+        let attribution = &interaction.attribution;
+        Body {
+            reconify: Envelope {
+                format: "openai",
+                app_key: self.config.app_key.expose_secret(),
+                api_key: self.config.api_key.expose_secret(),
+                kind: "assistant",
+                version: "3.1.0",
+            },
+            request: message::request(interaction),
+            response: message::response(interaction),
+            user: attribution.user.as_ref().map(|user| &user.0),
+            session: attribution.session.as_deref(),
+            session_timeout: attribution.session_timeout_minutes,
+            timestamps: Timestamps::of(interaction),
+        }
+    }
+}
+
+/// Field order is the vendor's.
+#[derive(Serialize)]
+struct Body<'a> {
+    reconify: Envelope<'a>,
+    request: Map<String, Value>,
+    response: Option<Map<String, Value>>,
+    #[serde(serialize_with = "object_or_empty")]
+    user: Option<&'a Map<String, Value>>,
+    session: Option<&'a str>,
+    #[serde(rename = "sessionTimeout")]
+    session_timeout: Option<u64>,
+    timestamps: Timestamps,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    format: &'static str,
+    #[serde(rename = "appKey")]
+    app_key: &'a str,
+    #[serde(rename = "apiKey")]
+    api_key: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    version: &'static str,
+}
+
+/// Unix milliseconds, never 0.
+#[derive(Serialize)]
+struct Timestamps {
+    request: u64,
+    response: u64,
+}
+
+impl Timestamps {
+    fn of(interaction: &Interaction) -> Self {
+        let times = &interaction.times;
+        Self {
+            request: api_millis(times.started_at)
+                .unwrap_or_else(|| first_known(times.request_at, times.end_at)),
+            response: api_millis(times.ended_at)
+                .unwrap_or_else(|| first_known(times.end_at, times.request_at)),
+        }
+    }
+}
+
+/// The part of an answer that is looked at.
+#[derive(Deserialize)]
+struct Answer {
+    status: Option<Value>,
+}
+
+/// The API counts seconds; some servers give fractions.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and far below 2^53")]
+fn api_millis(seconds: Option<f64>) -> Option<u64> {
+    let millis = (seconds? * 1000.0).round();
+    (1.0..9e15).contains(&millis).then_some(millis as u64)
+}
+
+fn first_known(wanted: UnixMillis, other: UnixMillis) -> u64 {
+    if wanted.0 == 0 { other.0.max(1) } else { wanted.0 }
+}
+
+fn object_or_empty<S: serde::Serializer>(
+    user: &Option<&Map<String, Value>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match user {
+        Some(user) => user.serialize(serializer),
+        None => Map::new().serialize(serializer),
+    }
+}
+
+const DEFAULT_URL: &str = "https://track.reconify.com/track";
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! The message objects of a run, joined and filled in as the vendor's SDK does.
+
+use serde_json::{Map, Value, json};
+
+use crate::interaction::Interaction;
+use crate::message::Message;
+
+/// The input message, carrying the run's assistant, thread and model where it names none itself.
+///
+/// Never nothing: a run without an input still tells of its assistant, thread and model.
+pub(super) fn request(interaction: &Interaction) -> Map<String, Value> {
+    let mut object = joined(&interaction.inputs).unwrap_or_else(|| {
+        Map::from_iter([
+            ("object".to_owned(), json!("thread.message")),
+            ("role".to_owned(), json!("user")),
+            ("content".to_owned(), json!([])),
+        ])
+    });
+    fill(&mut object, "assistant_id", interaction.assistant.as_deref());
+    fill(&mut object, "thread_id", Some(&interaction.conversation.id));
+    fill(&mut object, "model", interaction.model.as_deref());
+    object
+}
+
+/// The output message with the run's usage; none when the run put out nothing.
+pub(super) fn response(interaction: &Interaction) -> Option<Map<String, Value>> {
+    let mut object = joined(&interaction.outputs)?;
+    if !object.contains_key("usage")
+        && let Some(usage) = interaction.usage.as_deref()
+        && let Ok(usage) = serde_json::from_str(usage.get())
+    {
+        object.insert("usage".to_owned(), usage);
+    }
+    Some(object)
+}
+
+/// Sets a key in place when it is missing, null or empty: JavaScript's assignment, behind the SDK's condition.
+fn fill(object: &mut Map<String, Value>, key: &str, value: Option<&str>) {
+    let Some(value) = value else { return };
+    let unset = match object.get(key) {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text.is_empty(),
+        Some(_) => false,
+    };
+    if unset {
+        object.insert(key.to_owned(), Value::String(value.to_owned()));
+    }
+}
+
+/// The last message's object, holding the content of all of them in order.
+fn joined(messages: &[Message]) -> Option<Map<String, Value>> {
+    let (last, earlier) = messages.split_last()?;
+    let mut content = Vec::new();
+    for message in earlier {
+        content.extend(parts(object(message).shift_remove("content").unwrap_or_default()));
+    }
+    let mut object = object(last);
+    content.extend(parts(object.get_mut("content").map(Value::take).unwrap_or_default()));
+    object.insert("content".to_owned(), Value::Array(content));
+    if last.id.is_none() {
+        object.shift_remove("id");
+    }
+    Some(object)
+}
+
+/// The object as it was captured. Whatever is not an object was never a message of ours; it is sent as an empty one.
+fn object(message: &Message) -> Map<String, Value> {
+    serde_json::from_str(message.object.get()).unwrap_or_default()
+}
+
+/// A content value as a list of parts of the response's shape. Requests may give a string, or parts with a bare text.
+fn parts(content: Value) -> Vec<Value> {
+    match content {
+        Value::String(text) => vec![json!({"type": "text", "text": response_text(text)})],
+        Value::Array(parts) => parts.into_iter().map(part).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn part(mut part: Value) -> Value {
+    if let Some(Value::String(text)) = part.get_mut("text") {
+        let text = std::mem::take(text);
+        part["text"] = response_text(text);
+    }
+    part
+}
+
+fn response_text(text: String) -> Value {
+    json!({"value": text, "annotations": []})
+}

@@ -1,0 +1,484 @@
+//! Keeps what must outlive the process: the journal, the events, what is still to be delivered, and what was given up.
+//!
+//! One SQLite database in the data directory, in WAL mode, owned by one thread (`threadtap-store`). Everybody else holds a
+//! [`Store`], a cheap handle: writes go through a bounded queue, reads are closures the thread runs between two commits.
+//!
+//! # Files
+//!
+//! ```text
+//! <data_dir>/                 0700 when we make it
+//!   threadtap.lock            held by one process; names it: pid, since when, where it listens
+//!   threadtap.db (-wal, -shm) 0600
+//!   threadtap.db.corrupt-<ms> a database that could not be read, set aside
+//! ```
+//!
+//! # Tables
+//!
+//! ```text
+//! meta           key, value                                         first_used_at
+//! journal        seq, upstream, conversation, at, body              an observation of an unsettled conversation
+//! conversations  id, upstream, conversation, state, updated_at      what the correlator must remember of a settled one
+//! events         id, key UNIQUE, kind, upstream, conversation, at, body
+//! deliveries     id, event, sink, lane, queued_at, attempts, failure    UNIQUE(event, sink); still to be made
+//! dead_letters   id, event, sink, lane, queued_at, attempts, died_at, reason, answer   UNIQUE(event, sink); given up
+//! ```
+//!
+//! Bodies are JSON text. Times are Unix milliseconds by the proxy's clock. `user_version` is the schema's version: an older one
+//! is brought up to date at opening, a newer one is refused.
+//!
+//! # Rules
+//!
+//! * **Group commit.** The thread takes all that waits (at most [`Config::batch_bytes`]), applies it in order in one
+//!   transaction, and acknowledges it afterwards. It commits whenever it is free; batches come from load, never from a timer.
+//! * **Settling.** [`Op::Settle`] deletes the conversation's journal rows so far. Journal rows and the settling that follows
+//!   them within one group cancel out and never touch the disk.
+//! * **Once.** An event whose key is known is ignored, with the deliveries that came with it. The key is known as long as the
+//!   event is kept: [`Config::retain`], at least 24 hours.
+//! * **Retention.** Events older than that go in small steps while nothing waits, unless a delivery or a dead letter still
+//!   refers to them. Under a full database the oldest delivered events go first, whatever their age.
+//! * **Trouble.** A failed transaction leaves nothing behind and is tried again, with growing pauses, until it succeeds; the
+//!   queue fills meanwhile and refuses ([`Refused::Full`]), which the caller counts. An operation that can never succeed is
+//!   dropped by itself, counted and logged. A database found corrupt is set aside and a new one begun.
+//! * **Synced.** Every commit is, by default; [`Config::sync_every`] trades that for fewer syncs. Surviving the death of the
+//!   process never needs a sync.
+//!
+//! # Invariants
+//!
+//! * What was acknowledged survives `kill -9`; with the default also a power cut.
+//! * A delivery leaves only by [`Op::Delivered`] or [`Op::Dead`]; a dead letter keeps its event.
+//! * Memory is bounded by [`Config::queue_bytes`] and one group, whatever the disk does.
+//! * The store does not know HTTP, dialects or sinks: names and JSON text only.
+
+mod apply;
+mod database;
+mod inbox;
+mod lock;
+mod reads;
+mod retention;
+mod writer;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use thiserror::Error;
+use tokio::sync::{oneshot, watch};
+
+use crate::clock::Clock;
+use crate::event::Event;
+use crate::metrics::Metrics;
+use crate::observation::ConversationKey;
+use crate::time::UnixMillis;
+
+pub use self::database::OpenError;
+pub use self::inbox::Refused;
+pub use self::reads::{Backlog, Due, DuePage, JournalRow, Stored, Waiting};
+
+use self::database::Database;
+use self::inbox::Inbox;
+use self::writer::Writer;
+
+/// Settings of the store.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the files are; none keeps everything in memory, where it ends with the process.
+    pub data_dir: Option<PathBuf>,
+    /// How this process is named to another that finds the directory locked; for example its listen address.
+    pub holder: String,
+    /// None syncs every commit. Some syncs at this interval: a power cut may lose that much, a killed process nothing.
+    pub sync_every: Option<Duration>,
+    /// How long delivered events are kept; less than 24 hours counts as 24 hours.
+    pub retain: Duration,
+    /// How long the state of an idle conversation is kept.
+    pub conversation_ttl: Duration,
+    /// Bytes of operations that may wait for the thread; beyond it they are refused.
+    pub queue_bytes: usize,
+    /// Bytes of operations one transaction takes, at least one batch.
+    pub batch_bytes: usize,
+    /// Bytes the database may grow to; none is no limit on disk, and 256 MiB in memory.
+    pub max_bytes: Option<u64>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: None,
+            holder: String::new(),
+            sync_every: None,
+            retain: Duration::from_secs(30 * 24 * 3600),
+            conversation_ttl: Duration::from_secs(24 * 3600),
+            queue_bytes: 64 << 20,
+            batch_bytes: 8 << 20,
+            max_bytes: None,
+        }
+    }
+}
+
+/// One change. Those handed over together are written together, in order, or not at all.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// A delivery was given up: it becomes a dead letter.
+    Dead {
+        /// The delivery.
+        id: u64,
+        /// Attempts made in all.
+        attempts: u32,
+        /// Why, from a closed set.
+        reason: &'static str,
+        /// What the backend said last; cut to 4 KiB.
+        answer: String,
+    },
+    /// A delivery was made.
+    Delivered {
+        /// The delivery.
+        id: u64,
+    },
+    /// An event, and the sinks it is due at.
+    Event {
+        /// Stored once under this key.
+        key: String,
+        /// The event's kind.
+        kind: &'static str,
+        /// The conversation whose order it keeps.
+        conversation: ConversationKey,
+        /// When it was derived.
+        at: UnixMillis,
+        /// The event as JSON.
+        body: String,
+        /// The sinks' names.
+        sinks: Vec<Arc<str>>,
+    },
+    /// A delivery failed and will be tried again.
+    Failed {
+        /// The delivery.
+        id: u64,
+        /// Attempts made in all.
+        attempts: u32,
+        /// Why, in a few words without content.
+        failure: String,
+    },
+    /// An observation of a conversation that is not settled.
+    Journal {
+        /// The conversation.
+        conversation: ConversationKey,
+        /// When the byte that told it passed: the start of `store_written_seconds`.
+        at: UnixMillis,
+        /// The observation as JSON.
+        body: String,
+    },
+    /// The conversation is settled: its journal so far is no longer needed.
+    Settle {
+        /// The conversation.
+        conversation: ConversationKey,
+        /// What must be remembered of it; none forgets it.
+        state: Option<String>,
+    },
+}
+
+impl Op {
+    /// Stores an event and makes it due at the sinks named.
+    #[must_use]
+    pub fn event(event: &Event, at: UnixMillis, sinks: Vec<Arc<str>>) -> Self {
+        Self::Event {
+            key: event.key().to_owned(),
+            kind: event.kind(),
+            conversation: event.conversation().clone(),
+            at,
+            body: serde_json::to_string(event).expect("an event has string keys and finite numbers only"),
+            sinks,
+        }
+    }
+
+    /// Roughly what it takes in memory.
+    fn bytes(&self) -> usize {
+        let text = match self {
+            Self::Dead { answer, .. } => answer.len(),
+            Self::Delivered { .. } => 0,
+            Self::Event { body, .. } | Self::Journal { body, .. } => body.len(),
+            Self::Failed { failure, .. } => failure.len(),
+            Self::Settle { state, .. } => state.as_ref().map_or(0, String::len),
+        };
+        text + size_of::<Self>() + 64
+    }
+}
+
+/// A handle on the store. The last one to go closes it.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+impl Store {
+    /// Opens the data directory, or memory, and starts the thread. What an earlier process left is read through
+    /// [`Recovered`], at the caller's pace.
+    ///
+    /// # Errors
+    /// When another process holds the directory, it cannot be used, or a newer version wrote it. A corrupt database is no
+    /// error: it is set aside.
+    pub fn open(config: Config, metrics: Metrics, clock: Clock) -> Result<(Self, Recovered), OpenError> {
+        let database = Database::open(&config, clock)?;
+        let first_used_at = reads::first_used_at(database.connection()).map_err(OpenError::Database)?;
+        let journal_end = reads::journal_end(database.connection()).map_err(OpenError::Database)?;
+        let inbox = Arc::new(Inbox::new(config.queue_bytes));
+        let (announce, deliveries) = watch::channel(0);
+        let writer = Writer::new(config, database, Arc::clone(&inbox), announce, metrics, clock)
+            .map_err(OpenError::Database)?;
+        let thread = std::thread::Builder::new()
+            .name("threadtap-store".to_owned())
+            .spawn(move || writer.run())
+            .map_err(OpenError::Thread)?;
+        let store = Self { shared: Arc::new(Shared { inbox, deliveries, thread: Mutex::new(Some(thread)) }) };
+        let recovered = Recovered { store: store.clone(), first_used_at, journal_end };
+        Ok((store, recovered))
+    }
+
+    /// Hands a batch over and returns; it is written soon after. Waits at most `patience` for room: for use on a thread that
+    /// may block.
+    ///
+    /// # Errors
+    /// When there is no room, which means that the disk does not keep up or fails; nothing of the batch is kept.
+    pub fn commit(&self, ops: Vec<Op>, patience: Duration) -> Result<(), Refused> {
+        self.shared.inbox.put(ops, patience)
+    }
+
+    /// Hands a batch over and waits until it is written. Never refused for want of room: for callers that are themselves few
+    /// and wait, as delivery's lanes do.
+    ///
+    /// # Errors
+    /// When the store is closed; the batch may or may not have been written.
+    ///
+    /// # Cancel safety
+    /// The batch is written also when the future is dropped.
+    pub async fn apply(&self, ops: Vec<Op>) -> Result<(), Closed> {
+        self.write_acknowledged(ops)?.await.map_err(|_| Closed)
+    }
+
+    /// Waits, blocking the thread, until all that was handed over before is written.
+    ///
+    /// # Errors
+    /// When the store is closed.
+    pub fn flush(&self) -> Result<(), Closed> {
+        self.write_acknowledged(Vec::new())?.blocking_recv().map_err(|_| Closed)
+    }
+
+    /// Deliveries of one sink after the delivery `after`, oldest first; with `lane` only those of one lane.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the store is closed.
+    pub async fn due(
+        &self,
+        sink: Arc<str>,
+        lane: Option<Lane>,
+        after: u64,
+        limit: usize,
+    ) -> Result<DuePage, ReadError> {
+        self.read(move |connection| reads::due(connection, &sink, lane, after, limit)).await
+    }
+
+    /// The event of a delivery, as JSON; none when the delivery is gone.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the store is closed.
+    pub async fn event(&self, delivery: u64) -> Result<Option<String>, ReadError> {
+        self.read(move |connection| reads::event(connection, delivery)).await
+    }
+
+    /// Interactions, newest first, older than the event `before`.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the store is closed.
+    pub async fn interactions(&self, limit: usize, before: Option<u64>) -> Result<Vec<Stored>, ReadError> {
+        self.read(move |connection| reads::interactions(connection, limit, before)).await
+    }
+
+    /// What waits and what was given up, by sink.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the store is closed.
+    pub async fn backlog(&self) -> Result<Backlog, ReadError> {
+        self.read(reads::backlog).await
+    }
+
+    /// Changes whenever new deliveries were written.
+    #[must_use]
+    pub fn deliveries(&self) -> watch::Receiver<u64> {
+        self.shared.deliveries.clone()
+    }
+
+    /// Writes what waits, checkpoints, gives up the lock and waits for the thread, blocking. When the disk fails it gives up
+    /// after a few seconds, saying how much was lost. Handles that remain are refused from then on.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        self.enqueue_read(query)?.await.map_err(|_| ReadError::Closed)?.map_err(ReadError::Database)
+    }
+
+    fn read_blocking<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        self.enqueue_read(query)?.blocking_recv().map_err(|_| ReadError::Closed)?.map_err(ReadError::Database)
+    }
+
+    fn enqueue_read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<oneshot::Receiver<rusqlite::Result<T>>, ReadError> {
+        let (reply, answer) = oneshot::channel();
+        let read = Box::new(move |connection: &Connection| {
+            // A caller that went away needs no answer.
+            let _ = reply.send(query(connection));
+        });
+        self.shared.inbox.put_read(read).map_err(|_| ReadError::Closed)?;
+        Ok(answer)
+    }
+
+    fn write_acknowledged(&self, ops: Vec<Op>) -> Result<oneshot::Receiver<()>, Closed> {
+        let (written, acknowledged) = oneshot::channel();
+        self.shared.inbox.put_acknowledged(ops, written).map_err(|_| Closed)?;
+        Ok(acknowledged)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+/// One of several lanes of a sink: the deliveries whose lane number leaves `index` when divided by `of`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lane {
+    /// Counts from 0.
+    pub index: u32,
+    /// How many lanes there are; at least 1.
+    pub of: u32,
+}
+
+impl Lane {
+    /// Whether a lane number belongs to it.
+    #[must_use]
+    pub fn holds(self, number: u32) -> bool {
+        number % self.of.max(1) == self.index
+    }
+}
+
+/// What an earlier process left. Reading it blocks, a page at a time.
+#[derive(Debug)]
+pub struct Recovered {
+    store: Store,
+    first_used_at: UnixMillis,
+    journal_end: u64,
+}
+
+impl Recovered {
+    /// When the data directory was first used.
+    #[must_use]
+    pub fn first_used_at(&self) -> UnixMillis {
+        self.first_used_at
+    }
+
+    /// The states of settled conversations, in no particular order.
+    pub fn conversations(&self) -> impl Iterator<Item = Result<(ConversationKey, String), ReadError>> + '_ {
+        Pages::new(move |after| {
+            self.store.read_blocking(move |connection| reads::conversations(connection, after, PAGE_ROWS))
+        })
+    }
+
+    /// The journal in the order it was written, without what was added since opening.
+    pub fn journal(&self) -> impl Iterator<Item = Result<JournalRow, ReadError>> + '_ {
+        Pages::new(move |after| {
+            let end = self.journal_end;
+            self.store.read_blocking(move |connection| reads::journal(connection, after, end, PAGE_ROWS))
+        })
+    }
+}
+
+/// The store is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the store is closed")]
+pub struct Closed;
+
+/// Why something could not be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+    /// The database failed.
+    #[error("the database cannot be read")]
+    Database(#[source] rusqlite::Error),
+}
+
+struct Shared {
+    inbox: Arc<Inbox>,
+    deliveries: watch::Receiver<u64>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Shared {
+    fn close(&self) {
+        self.inbox.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the store's thread panicked");
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Rows fetched a page at a time. Ends after the first error.
+struct Pages<T, F> {
+    fetch: F,
+    page: std::vec::IntoIter<(u64, T)>,
+    after: u64,
+    ended: bool,
+}
+
+impl<T, F: FnMut(u64) -> Result<Vec<(u64, T)>, ReadError>> Pages<T, F> {
+    fn new(fetch: F) -> Self {
+        Self { fetch, page: Vec::new().into_iter(), after: 0, ended: false }
+    }
+}
+
+impl<T, F: FnMut(u64) -> Result<Vec<(u64, T)>, ReadError>> Iterator for Pages<T, F> {
+    type Item = Result<T, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.page.as_slice().is_empty() && !self.ended {
+            match (self.fetch)(self.after) {
+                Ok(page) => self.page = page.into_iter(),
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        let Some((id, row)) = self.page.next() else {
+            self.ended = true;
+            return None;
+        };
+        self.after = id;
+        Some(Ok(row))
+    }
+}
+
+const PAGE_ROWS: usize = 256;
+
+#[cfg(test)]
+mod tests;

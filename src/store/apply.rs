@@ -1,0 +1,203 @@
+//! Operations as SQL, within one transaction.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use crate::observation::ConversationKey;
+use crate::store::Op;
+use crate::time::UnixMillis;
+
+/// What a transaction changed that others are told of, once it is committed.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    /// By sink, how many more (or fewer) deliveries wait and dead letters are kept.
+    pub(super) sinks: BTreeMap<Arc<str>, Change>,
+    /// The newest delivery made due.
+    pub(super) newest_delivery: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Change {
+    pub(super) waiting: i64,
+    pub(super) dead: i64,
+}
+
+impl Effects {
+    fn change(&mut self, sink: &str) -> &mut Change {
+        self.sinks.entry(Arc::from(sink)).or_default()
+    }
+
+    pub(super) fn merge(&mut self, later: Self) {
+        for (sink, change) in later.sinks {
+            let sum = self.sinks.entry(sink).or_default();
+            sum.waiting += change.waiting;
+            sum.dead += change.dead;
+        }
+        self.newest_delivery = later.newest_delivery.or(self.newest_delivery);
+    }
+}
+
+/// Applies the operations in order, leaving out those that cancel out.
+pub(super) fn all(transaction: &Transaction<'_>, ops: &[&Op], now: UnixMillis) -> rusqlite::Result<Effects> {
+    let mut effects = Effects::default();
+    for (op, needed) in ops.iter().zip(needed(ops)) {
+        if needed {
+            one(transaction, op, now, &mut effects)?;
+        }
+    }
+    Ok(effects)
+}
+
+/// Applies one operation.
+pub(super) fn one(
+    connection: &Connection,
+    op: &Op,
+    now: UnixMillis,
+    effects: &mut Effects,
+) -> rusqlite::Result<()> {
+    match op {
+        Op::Dead { id, attempts, reason, answer } => {
+            dead(connection, *id, *attempts, reason, answer, now, effects)
+        }
+        Op::Delivered { id } => {
+            if let Some((sink, ..)) = take_delivery(connection, *id)? {
+                effects.change(&sink).waiting -= 1;
+            }
+            Ok(())
+        }
+        Op::Event { key, kind, conversation, at, body, sinks } => {
+            let ConversationKey { upstream, id } = conversation;
+            let new = connection
+                .prepare_cached(
+                    "INSERT INTO events (key, kind, upstream, conversation, at, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                     ON CONFLICT (key) DO NOTHING",
+                )?
+                .execute(params![key, kind, upstream, id, sql(at.0), body])?;
+            if new == 0 {
+                return Ok(());
+            }
+            let event = connection.last_insert_rowid();
+            for sink in sinks {
+                let new = connection
+                    .prepare_cached(
+                        "INSERT INTO deliveries (event, sink, lane, queued_at) VALUES (?1, ?2, ?3, ?4)
+                         ON CONFLICT (event, sink) DO NOTHING",
+                    )?
+                    .execute(params![event, sink, lane_number(conversation), sql(now.0)])?;
+                if new > 0 {
+                    effects.change(sink).waiting += 1;
+                    effects.newest_delivery = Some(unsql(connection.last_insert_rowid()));
+                }
+            }
+            Ok(())
+        }
+        Op::Failed { id, attempts, failure } => {
+            connection
+                .prepare_cached("UPDATE deliveries SET attempts = ?2, failure = ?3 WHERE id = ?1")?
+                .execute(params![sql(*id), attempts, failure])?;
+            Ok(())
+        }
+        Op::Journal { conversation, at, body } => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO journal (upstream, conversation, at, body) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(params![conversation.upstream, conversation.id, sql(at.0), body])?;
+            Ok(())
+        }
+        Op::Settle { conversation, state } => settle(connection, conversation, state.as_deref(), now),
+    }
+}
+
+/// A number as SQLite keeps it. Ids and times never come near the limit; one that does means "the end".
+pub(super) fn sql(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The way back.
+pub(super) fn unsql(number: i64) -> u64 {
+    number.unsigned_abs()
+}
+
+fn dead(
+    connection: &Connection,
+    id: u64,
+    attempts: u32,
+    reason: &str,
+    answer: &str,
+    now: UnixMillis,
+    effects: &mut Effects,
+) -> rusqlite::Result<()> {
+    let Some((sink, event, lane, queued_at)) = take_delivery(connection, id)? else { return Ok(()) };
+    let mut end = answer.len().min(MAX_ANSWER_BYTES);
+    while !answer.is_char_boundary(end) {
+        end -= 1;
+    }
+    connection
+        .prepare_cached(
+            "INSERT OR REPLACE INTO dead_letters (event, sink, lane, queued_at, attempts, died_at, reason, answer)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![event, sink, lane, queued_at, attempts, sql(now.0), reason, &answer[..end]])?;
+    let change = effects.change(&sink);
+    change.waiting -= 1;
+    change.dead += 1;
+    Ok(())
+}
+
+fn take_delivery(connection: &Connection, id: u64) -> rusqlite::Result<Option<(String, i64, i64, i64)>> {
+    connection
+        .prepare_cached("DELETE FROM deliveries WHERE id = ?1 RETURNING sink, event, lane, queued_at")?
+        .query_row([sql(id)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+        .optional()
+}
+
+fn settle(
+    connection: &Connection,
+    conversation: &ConversationKey,
+    state: Option<&str>,
+    now: UnixMillis,
+) -> rusqlite::Result<()> {
+    let ConversationKey { upstream, id } = conversation;
+    connection
+        .prepare_cached("DELETE FROM journal WHERE conversation = ?1 AND upstream = ?2")?
+        .execute(params![id, upstream])?;
+    match state {
+        Some(state) => connection
+            .prepare_cached(
+                "INSERT INTO conversations (upstream, conversation, state, updated_at) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (conversation, upstream) DO UPDATE SET state = excluded.state, updated_at = excluded.updated_at",
+            )?
+            .execute(params![upstream, id, state, sql(now.0)])?,
+        None => connection
+            .prepare_cached("DELETE FROM conversations WHERE conversation = ?1 AND upstream = ?2")?
+            .execute(params![id, upstream])?,
+    };
+    Ok(())
+}
+
+/// For each operation, whether a later one in the group leaves it without effect: a settling swallows the conversation's journal
+/// rows and settlings before it.
+fn needed(ops: &[&Op]) -> Vec<bool> {
+    let mut settled = HashSet::new();
+    let mut needed = vec![true; ops.len()];
+    for (index, op) in ops.iter().enumerate().rev() {
+        match op {
+            Op::Journal { conversation, .. } => needed[index] = !settled.contains(conversation),
+            Op::Settle { conversation, .. } => needed[index] = settled.insert(conversation),
+            Op::Dead { .. } | Op::Delivered { .. } | Op::Event { .. } | Op::Failed { .. } => {}
+        }
+    }
+    needed
+}
+
+/// A number that stays the same for a conversation on every machine and in every version (FNV-1a), for lanes to divide by
+/// their count.
+fn lane_number(conversation: &ConversationKey) -> u32 {
+    let bytes = conversation.upstream.bytes().chain([0]).chain(conversation.id.bytes());
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+const MAX_ANSWER_BYTES: usize = 4096;

@@ -1,0 +1,163 @@
+//! The queue in front of the store's thread, bounded in bytes.
+//!
+//! Not a channel: its bound counts bytes, threads and tasks both write to it, and reads must not queue behind writes that a
+//! failing disk holds up.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::store::Op;
+
+/// Why a batch was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+    /// What waits has reached its limit: the disk fails or does not keep up.
+    #[error("too much waits to be written")]
+    Full,
+}
+
+/// A batch that waits.
+pub(super) struct Write {
+    pub(super) ops: Vec<Op>,
+    pub(super) bytes: usize,
+    pub(super) written: Option<oneshot::Sender<()>>,
+}
+
+/// A query that waits; it sends its own answer.
+pub(super) type Read = Box<dyn FnOnce(&Connection) + Send>;
+
+/// What the thread is handed.
+pub(super) struct Taken {
+    pub(super) writes: Vec<Write>,
+    pub(super) reads: Vec<Read>,
+    /// Whether nothing will come any more, and nothing is left.
+    pub(super) ended: bool,
+}
+
+pub(super) struct Inbox {
+    state: Mutex<State>,
+    arrived: Condvar,
+    room: Condvar,
+    limit_bytes: usize,
+}
+
+impl Inbox {
+    pub(super) fn new(limit_bytes: usize) -> Self {
+        Self { state: Mutex::default(), arrived: Condvar::new(), room: Condvar::new(), limit_bytes }
+    }
+
+    /// Adds a batch, waiting at most `patience` for room. A batch larger than the whole limit is taken when nothing else waits.
+    pub(super) fn put(&self, ops: Vec<Op>, patience: Duration) -> Result<(), Refused> {
+        let bytes = ops.iter().map(Op::bytes).sum();
+        let full = |state: &mut State| {
+            !state.closed && state.bytes > 0 && state.bytes.saturating_add(bytes) > self.limit_bytes
+        };
+        let (mut state, _) = self
+            .room
+            .wait_timeout_while(self.state(), patience, full)
+            .unwrap_or_else(PoisonError::into_inner);
+        if full(&mut state) {
+            return Err(Refused::Full);
+        }
+        self.add(state, Write { ops, bytes, written: None })
+    }
+
+    /// Adds a batch whatever waits.
+    pub(super) fn put_acknowledged(&self, ops: Vec<Op>, written: oneshot::Sender<()>) -> Result<(), Refused> {
+        let bytes = ops.iter().map(Op::bytes).sum();
+        self.add(self.state(), Write { ops, bytes, written: Some(written) })
+    }
+
+    pub(super) fn put_read(&self, read: Read) -> Result<(), Refused> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(Refused::Closed);
+        }
+        state.reads.push_back(read);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Refuses whatever comes from now on, and wakes everybody.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+        self.arrived.notify_all();
+        self.room.notify_all();
+    }
+
+    /// Waits at most `patience` for something to do, and takes all reads and up to `limit_bytes` of writes. With a limit of 0 writes
+    /// stay where they are.
+    pub(super) fn take(&self, limit_bytes: usize, patience: Duration) -> Taken {
+        let idle = |state: &mut State| {
+            !state.closed && state.reads.is_empty() && (limit_bytes == 0 || state.writes.is_empty())
+        };
+        let (mut state, _) = self
+            .arrived
+            .wait_timeout_while(self.state(), patience, idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        let reads = state.reads.drain(..).collect();
+        let mut writes: Vec<Write> = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = state.writes.front()
+            && limit_bytes > 0
+            && (writes.is_empty() || bytes + next.bytes <= limit_bytes)
+        {
+            bytes += next.bytes;
+            writes.extend(state.writes.pop_front());
+        }
+        let ended = state.closed && state.writes.is_empty() && writes.is_empty();
+        Taken { writes, reads, ended }
+    }
+
+    /// Makes room: these bytes are written, or given up.
+    pub(super) fn release(&self, bytes: usize) {
+        let mut state = self.state();
+        state.bytes = state.bytes.saturating_sub(bytes);
+        drop(state);
+        self.room.notify_all();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// Takes all that waits, for want of a disk to write it to.
+    pub(super) fn abandon(&self) -> usize {
+        let mut state = self.state();
+        state.bytes = 0;
+        state.reads.clear();
+        state.writes.drain(..).map(|write| write.ops.len()).sum()
+    }
+
+    fn add(&self, mut state: MutexGuard<'_, State>, write: Write) -> Result<(), Refused> {
+        if state.closed {
+            return Err(Refused::Closed);
+        }
+        state.bytes += write.bytes;
+        state.writes.push_back(write);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing that runs under this lock can leave it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Default)]
+struct State {
+    writes: VecDeque<Write>,
+    reads: VecDeque<Read>,
+    /// Of all writes that wait, and of those the thread has taken but not written.
+    bytes: usize,
+    closed: bool,
+}

@@ -1,0 +1,223 @@
+//! Queries. They run on the store's thread, so each is bounded in the rows it looks at.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::observation::ConversationKey;
+use crate::store::Lane;
+use crate::store::apply::{sql, unsql};
+use crate::time::UnixMillis;
+
+/// A delivery that is still to be made; its event is fetched when it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Names the delivery; later ones have higher numbers.
+    pub id: u64,
+    /// The lane number, the same for all deliveries of a conversation.
+    pub lane: u32,
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// When it was made due.
+    pub queued_at: UnixMillis,
+}
+
+/// Some deliveries, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DuePage {
+    /// The deliveries.
+    pub rows: Vec<Due>,
+    /// Where to go on: the last delivery looked at.
+    pub next_after: u64,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
+/// A row of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalRow {
+    /// Its place in the order.
+    pub seq: u64,
+    /// The conversation.
+    pub conversation: ConversationKey,
+    /// The observation as JSON.
+    pub body: String,
+}
+
+/// A stored event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Later ones have higher numbers.
+    pub id: u64,
+    /// When it was derived.
+    pub at: UnixMillis,
+    /// The event as JSON.
+    pub body: String,
+}
+
+/// What waits and what was given up, by the sinks' names; a sink with neither is missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// By sink.
+    pub sinks: BTreeMap<Arc<str>, Waiting>,
+}
+
+/// What waits and what was given up at one sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Deliveries still to be made.
+    pub deliveries: u64,
+    /// When the oldest of them was made due.
+    pub oldest: Option<UnixMillis>,
+    /// Dead letters kept.
+    pub dead_letters: u64,
+}
+
+pub(super) fn first_used_at(connection: &Connection) -> rusqlite::Result<UnixMillis> {
+    connection.query_row("SELECT value FROM meta WHERE key = 'first_used_at'", [], |row| millis(row, 0))
+}
+
+pub(super) fn journal_end(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row("SELECT coalesce(max(seq), 0) FROM journal", [], |row| number(row, 0))
+}
+
+pub(super) fn journal(
+    connection: &Connection,
+    after: u64,
+    end: u64,
+    limit: usize,
+) -> rusqlite::Result<Vec<(u64, JournalRow)>> {
+    connection
+        .prepare_cached(
+            "SELECT seq, upstream, conversation, body FROM journal WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
+        )?
+        .query_map(params![sql(after), sql(end), rows(limit)], |row| {
+            let seq = number(row, 0)?;
+            Ok((seq, JournalRow { seq, conversation: conversation(row, 1)?, body: row.get(3)? }))
+        })?
+        .collect()
+}
+
+pub(super) fn conversations(
+    connection: &Connection,
+    after: u64,
+    limit: usize,
+) -> rusqlite::Result<Vec<(u64, (ConversationKey, String))>> {
+    connection
+        .prepare_cached(
+            "SELECT id, upstream, conversation, state FROM conversations WHERE id > ?1 ORDER BY id LIMIT ?2",
+        )?
+        .query_map(params![sql(after), rows(limit)], |row| {
+            Ok((number(row, 0)?, (conversation(row, 1)?, row.get(3)?)))
+        })?
+        .collect()
+}
+
+pub(super) fn due(
+    connection: &Connection,
+    sink: &str,
+    lane: Option<Lane>,
+    after: u64,
+    limit: usize,
+) -> rusqlite::Result<DuePage> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, lane, attempts, queued_at FROM deliveries WHERE sink = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+    )?;
+    let scan = if lane.is_some() { SCANNED_ROWS.max(limit) } else { limit };
+    let mut found = statement.query(params![sink, sql(after), rows(scan)])?;
+    let mut page = DuePage { next_after: after, ..DuePage::default() };
+    let mut scanned = 0;
+    while page.rows.len() < limit
+        && let Some(row) = found.next()?
+    {
+        scanned += 1;
+        let due =
+            Due { id: number(row, 0)?, lane: row.get(1)?, attempts: row.get(2)?, queued_at: millis(row, 3)? };
+        page.next_after = due.id;
+        if lane.is_none_or(|lane| lane.holds(due.lane)) {
+            page.rows.push(due);
+        }
+    }
+    page.more = page.rows.len() == limit || scanned == scan;
+    Ok(page)
+}
+
+pub(super) fn event(connection: &Connection, delivery: u64) -> rusqlite::Result<Option<String>> {
+    connection
+        .prepare_cached(
+            "SELECT body FROM deliveries JOIN events ON events.id = deliveries.event WHERE deliveries.id = ?1",
+        )?
+        .query_row([sql(delivery)], |row| row.get(0))
+        .optional()
+}
+
+pub(super) fn interactions(
+    connection: &Connection,
+    limit: usize,
+    before: Option<u64>,
+) -> rusqlite::Result<Vec<Stored>> {
+    connection
+        .prepare_cached(
+            "SELECT id, at, body FROM events WHERE kind = 'interaction' AND id < ?1 ORDER BY id DESC LIMIT ?2",
+        )?
+        .query_map(params![sql(before.unwrap_or(u64::MAX)), rows(limit.min(MAX_LISTED))], |row| {
+            Ok(Stored { id: number(row, 0)?, at: millis(row, 1)?, body: row.get(2)? })
+        })?
+        .collect()
+}
+
+pub(super) fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
+    let mut backlog = Backlog::default();
+    let mut waiting =
+        connection.prepare_cached("SELECT sink, count(*), min(id) FROM deliveries GROUP BY sink")?;
+    let mut found = waiting.query([])?;
+    while let Some(row) = found.next()? {
+        let sink: Arc<str> = row.get(0)?;
+        let entry = backlog.sinks.entry(sink).or_default();
+        entry.deliveries = number(row, 1)?;
+        entry.oldest = queued_at(connection, row.get(2)?)?;
+    }
+    let mut dead = connection.prepare_cached("SELECT sink, count(*) FROM dead_letters GROUP BY sink")?;
+    let mut found = dead.query([])?;
+    while let Some(row) = found.next()? {
+        let sink: Arc<str> = row.get(0)?;
+        backlog.sinks.entry(sink).or_default().dead_letters = number(row, 1)?;
+    }
+    Ok(backlog)
+}
+
+/// When the oldest delivery of a sink was made due.
+pub(super) fn oldest(connection: &Connection, sink: &str) -> rusqlite::Result<Option<UnixMillis>> {
+    connection
+        .prepare_cached("SELECT queued_at FROM deliveries WHERE sink = ?1 ORDER BY id LIMIT 1")?
+        .query_row([sink], |row| millis(row, 0))
+        .optional()
+}
+
+fn queued_at(connection: &Connection, delivery: i64) -> rusqlite::Result<Option<UnixMillis>> {
+    connection
+        .prepare_cached("SELECT queued_at FROM deliveries WHERE id = ?1")?
+        .query_row([delivery], |row| millis(row, 0))
+        .optional()
+}
+
+fn conversation(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<ConversationKey> {
+    Ok(ConversationKey { upstream: row.get(first)?, id: row.get(first + 1)? })
+}
+
+fn millis(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<UnixMillis> {
+    Ok(UnixMillis(number(row, index)?))
+}
+
+fn number(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<u64> {
+    row.get(index).map(unsql)
+}
+
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// Rows one query for a single lane looks at: some milliseconds, so that commits are not held up.
+const SCANNED_ROWS: usize = 4096;
+const MAX_LISTED: usize = 1000;

@@ -1,0 +1,85 @@
+//! Letting go of what need not be kept, in steps small enough not to hold up a commit.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, params};
+
+use crate::store::Config;
+use crate::store::apply::{sql, unsql};
+use crate::time::UnixMillis;
+
+/// Where the walk over old events stands.
+#[derive(Debug, Default)]
+pub(super) struct Trim {
+    after_event: u64,
+}
+
+impl Trim {
+    /// Takes one step. True when there may be more to do at once.
+    pub(super) fn step(
+        &mut self,
+        connection: &Connection,
+        config: &Config,
+        now: UnixMillis,
+    ) -> rusqlite::Result<bool> {
+        let events_before = before(now, config.retain.max(MIN_RETAIN));
+        let conversations_before = before(now, config.conversation_ttl);
+
+        let forgotten = connection
+            .prepare_cached(
+                "DELETE FROM conversations WHERE id IN
+                 (SELECT id FROM conversations WHERE updated_at < ?1 ORDER BY updated_at LIMIT ?2)",
+            )?
+            .execute(params![conversations_before, STEP_ROWS])?;
+        // Events come in the order of their times, so the walk ends at the first that is young enough.
+        let (looked_at, last): (i64, i64) = connection
+            .prepare_cached(
+                "SELECT count(*), coalesce(max(id), 0) FROM
+                 (SELECT id, at FROM events WHERE id > ?1 ORDER BY id LIMIT ?3) WHERE at < ?2",
+            )?
+            .query_row(params![sql(self.after_event), events_before, STEP_ROWS], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+        if looked_at > 0 {
+            connection
+                .prepare_cached(
+                    "DELETE FROM events WHERE id > ?1 AND id <= ?2 AND at < ?3
+                     AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = events.id)
+                     AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE event = events.id)",
+                )?
+                .execute(params![sql(self.after_event), last, events_before])?;
+            give_back(connection)?;
+        }
+        // What was passed over, because it is not delivered yet, is met again on the next walk.
+        let more_events = looked_at == STEP_ROWS;
+        self.after_event = if more_events { unsql(last) } else { 0 };
+        Ok(more_events || forgotten == STEP_ROWS.unsigned_abs() as usize)
+    }
+}
+
+/// Deletes the oldest delivered events whatever their age, for a database that has reached its limit. Returns how many.
+pub(super) fn make_room(connection: &Connection) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE
+               NOT EXISTS (SELECT 1 FROM deliveries WHERE event = events.id)
+               AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE event = events.id)
+             ORDER BY id LIMIT ?1)",
+        )?
+        .execute([STEP_ROWS])
+}
+
+fn before(now: UnixMillis, age: Duration) -> i64 {
+    sql(now.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
+}
+
+fn give_back(connection: &Connection) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("PRAGMA incremental_vacuum(256)")?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
+/// The key of an event must be known at least this long, or a late poll would record its run again.
+const MIN_RETAIN: Duration = Duration::from_secs(24 * 3600);
+const STEP_ROWS: i64 = 256;

@@ -1,0 +1,8 @@
+//! What must not change on the way.
+
+mod bodies;
+mod ends;
+mod errors;
+mod heads;
+mod http2;
+mod upgrade;
