@@ -29,7 +29,7 @@ use bytes::Bytes;
 pub use self::behaviour::Behaviour;
 use self::play::Played;
 pub use self::script::{
-    Cut, CutKind, Framing, LineEnd, Pace, Progress, Script, Split, UsageTiming, WireShape,
+    Cut, CutKind, Framing, LineEnd, Mishap, Pace, Progress, Script, Split, UsageTiming, WireShape,
 };
 use self::server::Server;
 pub use self::truth::{RunTruth, TruthCall, TruthMessage, Usage};
@@ -57,6 +57,11 @@ impl Assistants {
     /// Gives every later answer another shape.
     pub fn reshape(&self, wire: WireShape) {
         *self.server.wire.lock().expect("no holder panics") = wire;
+    }
+
+    /// Lets this go wrong with the requests that come next, one each, in the order their bodies are read.
+    pub fn spoil(&self, mishaps: impl IntoIterator<Item = Mishap>) {
+        self.server.mishaps.lock().expect("no holder panics").extend(mishaps);
     }
 
     /// Lets a run do one act; false when it rests. Meant for [`Progress::Manual`].

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::client::{Answered, Client};
 
 /// Plays the conversations against an API's base URL (`http://127.0.0.1:8080/v1`), one after the other, and tells each
-/// line as it is known. With a server of [`Pace::Human`](super::assistants::Pace::Human) it takes some 10 s.
+/// line as it is known. With the server of
+/// [`Script::human`](super::assistants::Script::human) it takes some 3 s.
 ///
 /// # Errors
 ///
@@ -20,14 +21,14 @@ pub async fn play(base_url: &str, mut on_line: impl FnMut(&Line<'_>)) -> io::Res
         Talk {
             title: "a streamed run",
             user: "ada",
-            assistant: "asst_echo",
+            assistant: "asst_shop",
             streamed: true,
             question: "What are the store hours?",
         },
         Talk {
             title: "a polled run",
             user: "ben",
-            assistant: "asst_messages",
+            assistant: "asst_shop",
             streamed: false,
             question: "Do you ship to Norway?",
         },
@@ -247,11 +248,11 @@ const TOOL_OUTPUT: &str = "light rain, 12 °C";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::assistants::{Assistants, Pace, Script};
+    use crate::demo::assistants::{Assistants, Script};
 
     #[tokio::test]
     async fn sees_what_the_server_says_happened() {
-        let fake = Assistants::start(Script { pace: Pace::None, ..Script::default() }).await.unwrap();
+        let fake = Assistants::start(Script::default()).await.unwrap();
         let mut shown = String::new();
         let report = play(&fake.base_url(), |line| {
             if let Line::Text(text) = line {

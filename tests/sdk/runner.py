@@ -255,8 +255,10 @@ def round_trip(checks, fakes, proxy, name, command):
 def expected_payload(truth):
     """What Reconify must be told of a run, in short."""
     return {
-        "type": "assistant",
-        "keys": ["app-key", "api-key"],
+        "order": ["reconify", "request", "response", "user", "session", "sessionTimeout", "timestamps"],
+        "reconify": {
+            "format": "openai", "appKey": "app-key", "apiKey": "api-key", "type": "assistant", "version": "3.1.0",
+        },
         "thread": [truth["thread"]] * 2,
         "assistant": truth["assistant"],
         "model": truth["model"],
@@ -272,8 +274,8 @@ def expected_payload(truth):
 def payload_in_short(payload):
     asked, answered = payload["request"], payload["response"]
     return {
-        "type": payload["reconify"]["type"],
-        "keys": [payload["reconify"]["appKey"], payload["reconify"]["apiKey"]],
+        "order": list(payload),
+        "reconify": payload["reconify"],
         "thread": [asked["thread_id"], answered["thread_id"]],
         "assistant": asked["assistant_id"],
         "model": asked["model"],
@@ -316,6 +318,10 @@ def check_payloads(checks, fakes, truths):
                 checks.check(f"{name}: its shape", False, f"{error!r} in {payload}")
                 continue
             checks.equal(f"{name}: its content", expected_payload(truth), short)
+            # A message that was born in another request has an id that no answer ever told.
+            last = truth["inputs"][-1]["id"] if truth["inputs"] else None
+            question = payload["request"].get("id")
+            checks.check(f"{name}: its question's id", question in (None, last), question)
             user = (payload.get("user") or {}).get("userId")
             expected = ATTRIBUTION.get(user, (None, None))
             checks.equal(f"{name}: its user and session", list(expected), [payload["user"], payload["session"]])

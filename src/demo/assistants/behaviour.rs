@@ -34,6 +34,8 @@ pub enum Behaviour {
     Messages,
     /// `refuse`: answers with a refusal.
     Refuse,
+    /// `shop`: answers as a shop would, by the words of the question.
+    Shop,
     /// `slow`: stays in progress for eight polls (or paces) before it answers.
     Slow,
     /// `stall`: begins an answer and goes on only to be cancelled, or expired by the test.
@@ -107,6 +109,10 @@ impl Behaviour {
                     Act::CloseMessage,
                     Act::Complete,
                 ]);
+            }
+            Self::Shop => {
+                answer(&mut plan, shop_says(inputs.last().copied().unwrap_or_default()));
+                plan.push_back(Act::Complete);
             }
             Self::Slow => {
                 plan.extend(std::iter::repeat_n(Act::Idle, SLOW_IDLES));
@@ -238,6 +244,13 @@ fn open(plan: &mut VecDeque<Act>, text: &str) {
     plan.extend(tokens.into_iter().take(half).map(Act::Text));
 }
 
+/// What a shop answers.
+fn shop_says(question: &str) -> &'static str {
+    let question = question.to_lowercase();
+    let known = SHOP.iter().find(|(word, _)| question.contains(word));
+    known.map_or("I'm not sure. Shall I ask a colleague to call you back?", |(_, says)| *says)
+}
+
 /// Cuts a text into words that keep the blank before them, as tokens do.
 fn tokens(text: &str) -> impl Iterator<Item = String> {
     let mut rest = text;
@@ -253,10 +266,15 @@ fn tokens(text: &str) -> impl Iterator<Item = String> {
 
 const WEATHER: Function = Function { name: "get_weather", arguments: "{\"city\":\"Paris\"}" };
 const TIME: Function = Function { name: "get_time", arguments: "{\"zone\":\"Europe/Paris\"}" };
+const SHOP: [(&str, &str); 3] = [
+    ("hours", "We are open from 9 to 5, Monday to Saturday. On Sundays we sleep in."),
+    ("ship", "Yes, we ship there. It takes three to five days, and from 50 euros on it is free."),
+    ("return", "Of course: within 30 days, no questions asked."),
+];
 const LONG_WORDS: usize = 400;
 const SLOW_IDLES: usize = 8;
 
-const NAMES: [(&str, Behaviour); 17] = [
+const NAMES: [(&str, Behaviour); 18] = [
     ("cancel", Behaviour::Cancel),
     ("code", Behaviour::Code),
     ("echo", Behaviour::Echo),
@@ -269,6 +287,7 @@ const NAMES: [(&str, Behaviour); 17] = [
     ("long", Behaviour::Long),
     ("messages", Behaviour::Messages),
     ("refuse", Behaviour::Refuse),
+    ("shop", Behaviour::Shop),
     ("slow", Behaviour::Slow),
     ("stall", Behaviour::Stall),
     ("tool", Behaviour::Tool),

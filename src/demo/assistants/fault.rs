@@ -39,10 +39,17 @@ impl Fault {
         Self { status: 404, message, param: None, code: Some("unknown_url") }
     }
 
+    /// The server is not itself.
+    pub(super) fn trouble(status: u16) -> Self {
+        let message = "The server had an error while processing your request. Sorry about that!".to_owned();
+        Self { status, message, param: None, code: None }
+    }
+
     /// The body of the answer.
     pub(super) fn object(&self) -> Value {
+        let kind = if self.status < 500 { "invalid_request_error" } else { "server_error" };
         json!({"error": {
-            "message": self.message, "type": "invalid_request_error", "param": self.param, "code": self.code,
+            "message": self.message, "type": kind, "param": self.param, "code": self.code,
         }})
     }
 }

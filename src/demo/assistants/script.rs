@@ -42,6 +42,28 @@ impl Default for Script {
     }
 }
 
+impl Script {
+    /// The server a person watches: streams at a human pace, and runs that take their time when polled.
+    #[must_use]
+    pub fn human() -> Self {
+        Self {
+            pace: Pace::Human,
+            progress: Progress::Time,
+            poll_after: Some(Duration::from_millis(300)),
+            ..Self::default()
+        }
+    }
+}
+
+/// What goes wrong with one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mishap {
+    /// It is served, but the connection is reset instead of answered: the client cannot know.
+    LoseAnswer,
+    /// It is answered with this status and not served.
+    Refuse(u16),
+}
+
 /// The time between two acts of a run that is streamed or goes on by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {

@@ -1,5 +1,6 @@
 //! Answers requests: reads them, asks the state, writes what it says.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 use super::encoding::Encoder;
 use super::play::Event;
 use super::routes::{Routed, route};
-use super::script::{Progress, Script, WireShape};
+use super::script::{Mishap, Progress, Script, WireShape};
 use super::state::State;
 use super::stream::{Wire, play};
 use super::{RecordedRequest, fault::Fault};
@@ -30,6 +31,7 @@ use crate::demo::random::Random;
 pub(super) struct Server {
     pub(super) script: Script,
     pub(super) wire: Mutex<WireShape>,
+    pub(super) mishaps: Mutex<VecDeque<Mishap>>,
     /// Rings when a client has changed what a run is to do.
     pub(super) changed: Notify,
     pub(super) request_count: AtomicU64,
@@ -47,6 +49,7 @@ impl Server {
         Self {
             wire: Mutex::new(script.wire.clone()),
             script,
+            mishaps: Mutex::default(),
             changed: Notify::new(),
             request_count: AtomicU64::new(0),
             requests: Mutex::default(),
@@ -171,11 +174,21 @@ impl Answer for Server {
         let accept = accept.to_owned();
         let (method, target) = (parts.method.as_str().to_owned(), parts.uri.clone());
         self.record(&parts, &body);
+        let mishap = self.mishaps.lock().expect("no holder panics").pop_front();
         let parsed = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
-        let routed = match parsed {
-            Ok(json) => route(&self, &method, target.path(), target.query().unwrap_or_default(), &json),
-            Err(_) => Err(Fault::refused("We could not parse the JSON body of your request.")),
+        let routed = match (mishap, parsed) {
+            (Some(Mishap::Refuse(status)), _) => Err(Fault::trouble(status)),
+            (_, Ok(json)) => route(&self, &method, target.path(), target.query().unwrap_or_default(), &json),
+            (_, Err(_)) => Err(Fault::refused("We could not parse the JSON body of your request.")),
         };
+        if mishap == Some(Mishap::LoseAnswer) {
+            if let Ok(Routed::Stream { run, first }) = routed {
+                // Nobody sees it, but it plays.
+                self.spawn(&run, first, None);
+            }
+            link.reset_at_end();
+            return Err(io::Error::other("lost by the script"));
+        }
         match routed {
             Ok(Routed::Created(object)) => self.json(self.script.created_status, &object, &accept),
             Ok(Routed::Found(object)) => self.json(200, &object, &accept),

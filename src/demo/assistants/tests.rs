@@ -176,6 +176,7 @@ async fn every_behaviour_ends_alike_streamed_and_polled_and_in_the_order_of_the_
         ("long", "completed", format!("{head} {answer} run.completed done")),
         ("messages", "completed", format!("{head} {answer} {answer} run.completed done")),
         ("refuse", "completed", format!("{head} {answer} run.completed done")),
+        ("shop", "completed", format!("{head} {answer} run.completed done")),
         ("slow", "completed", format!("{head} {answer} run.completed done")),
         ("tool", "requires_action", format!("{head} {tools} run.requires_action done")),
         ("tools", "requires_action", format!("{head} {tools} run.requires_action done")),
@@ -371,6 +372,19 @@ async fn threads_and_messages_can_be_modified_and_deleted() {
     world.client.json(Method::DELETE, &thread, &Value::Null).await.unwrap();
     assert!(world.truth().thread_deleted);
     assert_eq!(world.refusal(Method::GET, &thread, Value::Null).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_request_can_be_refused_or_its_answer_lost() {
+    let world = World::new(Script::default()).await;
+    let thread = world.thread("x").await;
+    let (runs, body) = (format!("{thread}/runs"), json!({"assistant_id": "asst_echo", "stream": true}));
+    world.fake.spoil([Mishap::Refuse(503), Mishap::LoseAnswer]);
+    let refused = world.client.send(Method::POST, &runs, &body).await.unwrap();
+    assert_eq!((refused.status.as_u16(), world.fake.snapshot().len()), (503, 0));
+    world.client.send(Method::POST, &runs, &body).await.unwrap_err();
+    let run = format!("{runs}/{}", world.truth().run);
+    assert_eq!(world.poll(&run).await["status"], "completed");
 }
 
 /// The bytes of one stream, and how it ended.
