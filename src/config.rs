@@ -4,6 +4,7 @@
 //! named. An error is one line: the key, the value, what is allowed. Secrets come from the environment, from a file of their
 //! own, or from the settings file, and are shown nowhere.
 
+mod modules;
 mod raw;
 mod sinks;
 
@@ -16,10 +17,10 @@ use thiserror::Error;
 
 pub use self::raw::{Interactions, LogFormat};
 
-use self::raw::{File, Size, Span};
+use self::raw::File;
 use crate::proxy::Upstream;
 use crate::sink::Sink;
-use crate::{admin, capture, correlator, delivery, dialect, net, pipeline, proxy, store};
+use crate::{admin, capture, delivery, net, pipeline, proxy, store};
 
 /// What the command line or its environment says.
 #[derive(Clone, Debug, Default)]
@@ -193,22 +194,17 @@ impl Config {
         });
         let data_dir = flags.data_dir.clone().or(file.data_dir);
         let data_dir = Some(Choice::of(data_dir, || default_data_dir(environment)));
-        let mut correlation = correlator::Config::default();
-        set(&mut correlation.outputs_grace, file.correlation.outputs_grace);
-        set(&mut correlation.unresolved_grace, file.correlation.unresolved_grace);
-        set(&mut correlation.assumed_run_time, file.correlation.assumed_run_time);
-        set(&mut correlation.conversation_ttl, file.correlation.conversation_ttl);
-        set(&mut correlation.history_max_age, file.correlation.history_max_age);
-        let mut store = store_config(file.store)?;
+        let correlation = modules::correlation(&file.correlation);
+        let mut store = modules::store(file.store)?;
         store.conversation_ttl = correlation.conversation_ttl;
         Ok(Self {
-            net: net_config(address("listen", listen)?, file.server)?,
-            proxy: proxy_config(upstream, file.capture.enabled, file.proxy)?,
-            capture: capture_config(&file.capture)?,
+            net: modules::net(address("listen", listen)?, file.server)?,
+            proxy: modules::proxy(upstream, file.capture.enabled, file.proxy)?,
+            capture: modules::capture(&file.capture)?,
             pipeline: pipeline::Config { correlation, ..pipeline::Config::default() },
             store,
             data_dir,
-            delivery: delivery_config(file.delivery)?,
+            delivery: modules::delivery(file.delivery)?,
             sinks: sinks::build(file.sinks, environment)?,
             admin_listen,
             admin: admin::Config {
@@ -247,86 +243,6 @@ fn parse(text: &str, path: &Path) -> Result<File, ConfigError> {
             reason: error.message().replace('\n', " "),
         }
     })
-}
-
-fn net_config(listen: SocketAddr, file: raw::Server) -> Result<net::Config, ConfigError> {
-    let mut config = net::Config::new(listen);
-    set_count("server.max_connections", &mut config.max_connections, file.max_connections)?;
-    set(&mut config.first_byte_timeout, file.first_byte_timeout);
-    set(&mut config.head_timeout, file.head_timeout);
-    set_count("server.max_headers", &mut config.max_headers, file.max_headers)?;
-    let mut max_header_list = config.max_header_list_bytes as usize;
-    set_size("server.max_header_list", &mut max_header_list, file.max_header_list)?;
-    config.max_header_list_bytes = u32::try_from(max_header_list).unwrap_or(u32::MAX);
-    set(&mut config.h2_ping_interval, file.h2_ping_interval);
-    set(&mut config.h2_ping_timeout, file.h2_ping_timeout);
-    config.half_close = file.half_close.unwrap_or(config.half_close);
-    Ok(config)
-}
-
-fn proxy_config(
-    upstream: Upstream,
-    capture: Option<bool>,
-    file: raw::Proxy,
-) -> Result<proxy::Config, ConfigError> {
-    let interest = if capture == Some(false) { |_: &http::Method, _: &str| false } else { dialect::interest };
-    let mut config = proxy::Config::new(upstream, interest);
-    set(&mut config.connect_timeout, file.connect_timeout);
-    config.keep_client_host = file.keep_client_host.unwrap_or(config.keep_client_host);
-    set(&mut config.idle_timeout, file.idle_timeout);
-    config.max_idle = file.max_idle.unwrap_or(config.max_idle);
-    set_count("proxy.max_headers", &mut config.max_headers, file.max_headers)?;
-    config.preserve_header_case = file.preserve_header_case.unwrap_or(config.preserve_header_case);
-    set(&mut config.continue_timeout, file.continue_timeout);
-    set_size("proxy.linger", &mut config.linger_bytes, file.linger)?;
-    set(&mut config.linger_timeout, file.linger_timeout);
-    Ok(config)
-}
-
-fn capture_config(file: &raw::Capture) -> Result<capture::Config, ConfigError> {
-    let mut config = capture::Config::default();
-    set_count("capture.queue", &mut config.queue, file.queue)?;
-    set_size("capture.budget", &mut config.budget_bytes, file.budget)?;
-    set_size("capture.max_body", &mut config.max_body_bytes, file.max_body)?;
-    set_size("capture.max_prefix", &mut config.max_prefix_bytes, file.max_prefix)?;
-    set_size("capture.segment", &mut config.segment_bytes, file.segment)?;
-    set(&mut config.segment_age, file.segment_age);
-    Ok(config)
-}
-
-fn store_config(file: raw::Store) -> Result<store::Config, ConfigError> {
-    let sync_every = file.sync_every.map(|span| span.0).filter(|span| !span.is_zero());
-    let mut config = store::Config { sync_every, ..store::Config::default() };
-    if let Some(Span(retain)) = file.retain {
-        if retain < SHORTEST_RETAIN {
-            return Err(ConfigError::value(
-                "store.retain",
-                format!("{retain:?}"),
-                "use at least 24h: what is kept is what keeps a run from being recorded twice",
-            ));
-        }
-        config.retain = retain;
-    }
-    config.max_bytes = file.max_size.map(|size| size.0).or(config.max_bytes);
-    set_size("store.queue", &mut config.queue_bytes, file.queue)?;
-    Ok(config)
-}
-
-fn delivery_config(file: raw::Delivery) -> Result<delivery::Config, ConfigError> {
-    let mut config = delivery::Config::default();
-    match file.lanes {
-        Some(0) => return Err(ConfigError::value("delivery.lanes", "0", "use at least 1")),
-        lanes => config.lanes = lanes.unwrap_or(config.lanes),
-    }
-    set(&mut config.attempt_timeout, file.attempt_timeout);
-    set(&mut config.misconfigured_pause, file.misconfigured_pause);
-    set(&mut config.max_retry_after, file.max_retry_after);
-    config.stuck_after = file.stuck_after.unwrap_or(config.stuck_after);
-    let min = file.min_backoff.map_or_else(|| config.backoff.ceiling(1), |span| span.0);
-    let max = file.max_backoff.map_or_else(|| config.backoff.ceiling(u32::MAX), |span| span.0);
-    config.backoff = delivery::Backoff::new(min, max)
-        .map_err(|error| ConfigError::value("delivery.min_backoff", format!("{min:?}"), error.to_string()))?;
-    Ok(config)
 }
 
 fn address(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
@@ -378,33 +294,11 @@ fn default_data_dir(environment: &impl Environment) -> PathBuf {
     }
 }
 
-fn set(target: &mut Duration, value: Option<Span>) {
-    if let Some(Span(value)) = value {
-        *target = value;
-    }
-}
-
-fn set_count(key: &str, target: &mut usize, value: Option<usize>) -> Result<(), ConfigError> {
-    match value {
-        Some(0) => return Err(ConfigError::value(key, "0", "use at least 1")),
-        Some(value) => *target = value,
-        None => {}
-    }
-    Ok(())
-}
-
-fn set_size(key: &str, target: &mut usize, value: Option<Size>) -> Result<(), ConfigError> {
-    let Some(Size(value)) = value else { return Ok(()) };
-    set_count(key, target, Some(usize::try_from(value).unwrap_or(usize::MAX)))
-}
-
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 const DEFAULT_ADMIN_LISTEN: &str = "127.0.0.1:9090";
 const DEFAULT_UPSTREAM: &str = "https://api.openai.com";
 const DEFAULT_DRAIN_GRACE: Duration = Duration::from_secs(30);
 const DEFAULT_LOG_LEVEL: &str = "info";
-/// A run must be known at least as long as it may be polled.
-const SHORTEST_RETAIN: Duration = Duration::from_secs(24 * 3600);
 
 #[cfg(test)]
 mod tests;

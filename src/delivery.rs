@@ -20,7 +20,6 @@
 //!
 //! * A delivery leaves the store only after a 2xx was in hand, or as a dead letter.
 //! * After a crash at most one delivery per lane is made twice; it carries the same key and the same bytes.
-//! * Memory: a few dozen bytes for at most [`WINDOW`](lanes) deliveries per lane; bodies only for those in flight.
 //! * Memory: a few dozen bytes for at most 256 deliveries per lane; bodies only for those in flight.
 //! * Redirects are never followed. Nothing of a payload is logged.
 
@@ -43,7 +42,7 @@ use crate::sink::Sink;
 use crate::store::Store;
 
 pub use self::backoff::{Backoff, InvalidBackoff};
-use self::backoff::Backoff;
+
 use self::client::Client;
 use self::courier::Courier;
 

@@ -25,7 +25,6 @@ pub mod correlator;
 pub mod delivery;
 pub mod demo;
 pub mod dialect;
-pub mod delivery;
 pub mod event;
 pub mod exchange;
 pub mod interaction;

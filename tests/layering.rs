@@ -49,6 +49,7 @@ const MODULES: &[(&str, Layer)] = &[
     ("sse", Pure),
     ("clock", Shell(Imports::Only(&[]))),
     ("metrics", Shell(Imports::Only(&[]))),
+    ("console", Shell(Imports::Only(&[]))),
     ("net", Shell(Imports::Only(&["clock", "metrics"]))),
     ("capture", Shell(Imports::Only(&["clock", "metrics"]))),
     ("proxy", Shell(Imports::Only(&["capture", "clock", "dialect", "metrics", "net"]))),

@@ -4,18 +4,17 @@
 //! `outputs_grace` after it became terminal (longer when a page brought more of its outputs); until then `unresolved_grace`
 //! beyond `expires_at`, or beyond the time a run is assumed to take.
 
+mod record;
+
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
 use super::Config;
 use crate::attribution::Attribution;
-use crate::interaction::{Interaction, Pairing, Status, Times};
+use crate::interaction::{Pairing, Status};
 use crate::message::{Message, MessageStatus};
-use crate::observation::{
-    ConversationKey, PageOrder, Run, RunOrigin, RunStatus, Step, StreamEnding, ToolCall, ToolOutput,
-};
+use crate::observation::{PageOrder, Run, RunOrigin, RunStatus, Step, StreamEnding, ToolCall, ToolOutput};
 use crate::time::UnixMillis;
 
 /// A run, and all that was seen of it.
@@ -296,67 +295,6 @@ impl OpenRun {
         }
     }
 
-    /// The record.
-    pub(super) fn into_interaction(self, key: &ConversationKey, conversation: &Attribution) -> Interaction {
-        let outputs_complete = self.is_complete();
-        let mut attribution = conversation.clone();
-        attribution.update(&self.attribution);
-        let status = self.concluded.unwrap_or(match self.run.status {
-            RunStatus::Cancelled => Status::Cancelled,
-            RunStatus::Completed => Status::Completed,
-            RunStatus::Expired => Status::Expired,
-            RunStatus::Failed => Status::Failed,
-            RunStatus::Incomplete => Status::Incomplete,
-            RunStatus::Active(_) | RunStatus::RequiresAction => Status::UnknownFinal,
-        });
-        let mut outputs = self.outputs;
-        let step_of = |message: &Message| {
-            let by_step =
-                |(_, created): &(String, Option<String>)| created.is_some() && *created == message.id;
-            self.steps.iter().position(by_step).unwrap_or(usize::MAX)
-        };
-        // A stable sort: what neither time nor steps tell apart stays in the order it was seen.
-        outputs.sort_by(|a, b| {
-            let times = (a.created_at.map(f64::floor), b.created_at.map(f64::floor));
-            let by_time = match times {
-                (Some(a), Some(b)) => a.total_cmp(&b),
-                _ => std::cmp::Ordering::Equal,
-            };
-            by_time.then_with(|| step_of(a).cmp(&step_of(b)))
-        });
-        Interaction {
-            key: interaction_key(key, &self.run.id),
-            conversation: key.clone(),
-            run: self.run.id,
-            status,
-            assistant: self.run.assistant,
-            model: self.run.model,
-            attribution,
-            inputs: self.inputs,
-            outputs,
-            tool_calls: self.tool_calls,
-            usage_absent: self.run.usage.is_none().then(|| {
-                let assumed = self.concluded.is_some();
-                if assumed { "end_not_seen" } else { "not_reported" }.to_owned()
-            }),
-            usage: self.run.usage,
-            error: self.run.error.or(self.stream_error),
-            metadata: self.run.metadata,
-            times: Times {
-                created_at: self.run.created_at,
-                started_at: self.run.started_at,
-                ended_at: self.run.ended_at,
-                request_at: self.request_at,
-                first_token_at: self.first_token_at,
-                end_at: self.end_at.unwrap_or(self.request_at),
-            },
-            inputs_complete: self.inputs_complete,
-            outputs_complete,
-            assumed: self.concluded.is_some(),
-            pairing: self.pairing,
-        }
-    }
-
     fn note_tool_call(&mut self, newer: ToolCall) -> bool {
         let Some(known) = self.tool_calls.iter_mut().find(|call| call.id == newer.id) else {
             self.tool_calls.push(newer);
@@ -375,17 +313,6 @@ impl OpenRun {
         let span = span.map_or(config.assumed_run_time, std::time::Duration::from_secs_f64);
         at.after(span).after(config.unresolved_grace)
     }
-}
-
-/// The key under which a run is recorded once: the same on every machine, and after every restart.
-fn interaction_key(key: &ConversationKey, run: &str) -> String {
-    let mut hash = Sha256::new();
-    for part in [&*key.upstream, &*key.id, run] {
-        // Lengths keep ("ab", "c") and ("a", "bc") apart.
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Replaces a message by a later state of it. Tells whether anything changed.
