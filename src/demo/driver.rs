@@ -270,7 +270,10 @@ mod tests {
         }
         let statuses: Vec<&str> = report.turns.iter().map(|turn| turn.status.as_str()).collect();
         assert_eq!(statuses, ["completed", "completed", "completed", "failed"]);
-        assert!(shown.contains("Shall I take an umbrella?. The tools said: light rain, 12 °C"), "{shown}");
+        assert!(
+            shown.contains("The tools said: light rain, 12 °C. You said: Shall I take an umbrella?"),
+            "{shown}"
+        );
     }
 
     #[tokio::test]

@@ -334,7 +334,7 @@ impl Stage<'_> {
         let run: &Run = &self.playing.run;
         let inputs: Vec<&str> = run.inputs.iter().map(|input| input.text.as_str()).collect();
         let outputs: Vec<&str> = run.tool_calls().filter_map(|call| call.output.as_deref()).collect();
-        let text = format!("You said: {}. The tools said: {}", inputs.join(" / "), outputs.join(", "));
+        let text = format!("The tools said: {}. You said: {}", outputs.join(", "), inputs.join(" / "));
         let mut plan = VecDeque::new();
         answer(&mut plan, &text);
         plan.push_back(Act::Complete);

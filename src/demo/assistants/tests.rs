@@ -226,7 +226,7 @@ async fn a_tool_loop_is_one_run_over_several_streams() {
         assert!(names(&events).starts_with("run.step.completed run.queued run.in_progress run.step.created"));
     }
     let truth = world.truth();
-    assert_eq!(texts(&truth.outputs), ["You said: weather?. The tools said: sunny, noon"]);
+    assert_eq!(texts(&truth.outputs), ["The tools said: sunny, noon. You said: weather?"]);
     let calls: Vec<_> =
         truth.tool_calls.iter().map(|call| (call.name.as_str(), call.output.as_deref())).collect();
     assert_eq!(calls, [("get_weather", Some("sunny")), ("get_time", Some("noon"))]);
