@@ -25,6 +25,7 @@
 
 pub mod backoff;
 
+mod attempt;
 mod client;
 mod courier;
 mod gate;

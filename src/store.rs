@@ -53,7 +53,9 @@ mod apply;
 mod database;
 mod inbox;
 mod lock;
+mod op;
 mod reads;
+mod recovered;
 mod retention;
 mod writer;
 
@@ -68,14 +70,13 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::Clock;
-use crate::event::Event;
 use crate::metrics::Metrics;
-use crate::observation::ConversationKey;
-use crate::time::UnixMillis;
 
 pub use self::database::OpenError;
 pub use self::inbox::Refused;
+pub use self::op::Op;
 pub use self::reads::{Backlog, Due, DuePage, JournalRow, Stored, Waiting};
+pub use self::recovered::Recovered;
 
 use self::database::Database;
 use self::inbox::Inbox;
@@ -114,94 +115,6 @@ impl Default for Config {
             batch_bytes: 8 << 20,
             max_bytes: None,
         }
-    }
-}
-
-/// One change. Those handed over together are written together, in order, or not at all.
-#[derive(Clone, Debug)]
-pub enum Op {
-    /// A delivery was given up: it becomes a dead letter.
-    Dead {
-        /// The delivery.
-        id: u64,
-        /// Attempts made in all.
-        attempts: u32,
-        /// Why, from a closed set.
-        reason: &'static str,
-        /// What the backend said last; cut to 4 KiB.
-        answer: String,
-    },
-    /// A delivery was made.
-    Delivered {
-        /// The delivery.
-        id: u64,
-    },
-    /// An event, and the sinks it is due at.
-    Event {
-        /// Stored once under this key.
-        key: String,
-        /// The event's kind.
-        kind: &'static str,
-        /// The conversation whose order it keeps.
-        conversation: ConversationKey,
-        /// When it was derived.
-        at: UnixMillis,
-        /// The event as JSON.
-        body: String,
-        /// The sinks' names.
-        sinks: Vec<Arc<str>>,
-    },
-    /// A delivery failed and will be tried again.
-    Failed {
-        /// The delivery.
-        id: u64,
-        /// Attempts made in all.
-        attempts: u32,
-        /// Why, in a few words without content.
-        failure: String,
-    },
-    /// An observation of a conversation that is not settled.
-    Journal {
-        /// The conversation.
-        conversation: ConversationKey,
-        /// When the byte that told it passed: the start of `store_written_seconds`.
-        at: UnixMillis,
-        /// The observation as JSON.
-        body: String,
-    },
-    /// The conversation is settled: its journal so far is no longer needed.
-    Settle {
-        /// The conversation.
-        conversation: ConversationKey,
-        /// What must be remembered of it; none forgets it.
-        state: Option<String>,
-    },
-}
-
-impl Op {
-    /// Stores an event and makes it due at the sinks named.
-    #[must_use]
-    pub fn event(event: &Event, at: UnixMillis, sinks: Vec<Arc<str>>) -> Self {
-        Self::Event {
-            key: event.key().to_owned(),
-            kind: event.kind(),
-            conversation: event.conversation().clone(),
-            at,
-            body: serde_json::to_string(event).expect("an event has string keys and finite numbers only"),
-            sinks,
-        }
-    }
-
-    /// Roughly what it takes in memory.
-    fn bytes(&self) -> usize {
-        let text = match self {
-            Self::Dead { answer, .. } => answer.len(),
-            Self::Delivered { .. } => 0,
-            Self::Event { body, .. } | Self::Journal { body, .. } => body.len(),
-            Self::Failed { failure, .. } => failure.len(),
-            Self::Settle { state, .. } => state.as_ref().map_or(0, String::len),
-        };
-        text + size_of::<Self>() + 64
     }
 }
 
@@ -371,37 +284,6 @@ impl Lane {
     }
 }
 
-/// What an earlier process left. Reading it blocks, a page at a time.
-#[derive(Debug)]
-pub struct Recovered {
-    store: Store,
-    first_used_at: UnixMillis,
-    journal_end: u64,
-}
-
-impl Recovered {
-    /// When the data directory was first used.
-    #[must_use]
-    pub fn first_used_at(&self) -> UnixMillis {
-        self.first_used_at
-    }
-
-    /// The states of settled conversations, in no particular order.
-    pub fn conversations(&self) -> impl Iterator<Item = Result<(ConversationKey, String), ReadError>> + '_ {
-        Pages::new(move |after| {
-            self.store.read_blocking(move |connection| reads::conversations(connection, after, PAGE_ROWS))
-        })
-    }
-
-    /// The journal in the order it was written, without what was added since opening.
-    pub fn journal(&self) -> impl Iterator<Item = Result<JournalRow, ReadError>> + '_ {
-        Pages::new(move |after| {
-            let end = self.journal_end;
-            self.store.read_blocking(move |connection| reads::journal(connection, after, end, PAGE_ROWS))
-        })
-    }
-}
-
 /// The store is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the store is closed")]
@@ -441,44 +323,6 @@ impl Drop for Shared {
         self.close();
     }
 }
-
-/// Rows fetched a page at a time. Ends after the first error.
-struct Pages<T, F> {
-    fetch: F,
-    page: std::vec::IntoIter<(u64, T)>,
-    after: u64,
-    ended: bool,
-}
-
-impl<T, F: FnMut(u64) -> Result<Vec<(u64, T)>, ReadError>> Pages<T, F> {
-    fn new(fetch: F) -> Self {
-        Self { fetch, page: Vec::new().into_iter(), after: 0, ended: false }
-    }
-}
-
-impl<T, F: FnMut(u64) -> Result<Vec<(u64, T)>, ReadError>> Iterator for Pages<T, F> {
-    type Item = Result<T, ReadError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.page.as_slice().is_empty() && !self.ended {
-            match (self.fetch)(self.after) {
-                Ok(page) => self.page = page.into_iter(),
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(error));
-                }
-            }
-        }
-        let Some((id, row)) = self.page.next() else {
-            self.ended = true;
-            return None;
-        };
-        self.after = id;
-        Some(Ok(row))
-    }
-}
-
-const PAGE_ROWS: usize = 256;
 
 #[cfg(test)]
 mod tests;

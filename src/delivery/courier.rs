@@ -1,7 +1,6 @@
 //! The task that serves one sink.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,11 +9,10 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::delivery::Config;
-use crate::delivery::backoff::retry_after;
-use crate::delivery::client::{Client, Outcome};
+use crate::delivery::attempt::{Attempt, attempt};
+use crate::delivery::client::Client;
 use crate::delivery::gate::{Gate, Health};
 use crate::delivery::lanes::{Lanes, WINDOW};
-use crate::event::Event;
 use crate::metrics::{DeliveryLabel, Metrics};
 use crate::sink::Sink;
 use crate::sink::verdict::Verdict;
@@ -57,22 +55,6 @@ struct Start {
     probe: bool,
     /// There will be no other for this payload.
     last: bool,
-}
-
-/// How an attempt went.
-enum Attempt {
-    Answered {
-        verdict: Verdict,
-        retry_after: Option<Duration>,
-        status: u16,
-        answer: String,
-    },
-    /// The delivery is no longer in the store.
-    Gone,
-    NoAnswer(&'static str),
-    StoreFailed(ReadError),
-    /// The stored event cannot be read, or not be encoded.
-    Unreadable,
 }
 
 impl Courier {
@@ -361,39 +343,6 @@ impl Courier {
     fn count(&self, verdict: Verdict) {
         let label = DeliveryLabel { sink: self.sink.name().to_string(), verdict: verdict.as_str() };
         self.metrics.deliveries.get_or_create(&label).inc();
-    }
-}
-
-async fn attempt(
-    store: Store,
-    client: Client,
-    sink: Arc<Sink>,
-    delivery: u64,
-    clock: Clock,
-    max_retry_after: Duration,
-) -> Attempt {
-    let event = match store.event(delivery).await {
-        Ok(Some(event)) => event,
-        Ok(None) => return Attempt::Gone,
-        Err(error) => return Attempt::StoreFailed(error),
-    };
-    let Ok(event) = serde_json::from_str::<Event>(&event) else { return Attempt::Unreadable };
-    // A payload an encoder stumbles over must not stop its lane.
-    let Ok(payload) = catch_unwind(AssertUnwindSafe(|| sink.encode(&event))) else {
-        return Attempt::Unreadable;
-    };
-    drop(event);
-    match client.send(payload).await {
-        Outcome::Answer { status, retry_after: wait, body } => Attempt::Answered {
-            verdict: sink.judge(status, &body),
-            retry_after: wait
-                .as_ref()
-                .and_then(|value| retry_after(value.to_str().ok()?, clock.now()))
-                .map(|wait| wait.min(max_retry_after)),
-            status: status.as_u16(),
-            answer: format!("{status}: {}", String::from_utf8_lossy(&body)),
-        },
-        Outcome::None(failure) => Attempt::NoAnswer(failure),
     }
 }
 

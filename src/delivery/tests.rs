@@ -49,7 +49,7 @@ async fn a_backend_that_fails_and_recovers_gets_everything_in_order() {
 #[tokio::test]
 async fn a_failing_sink_is_probed_by_one_at_a_time() {
     let backend = Backend::start(|_, nth| {
-        let reply = if nth < 20 { Reply::status(500) } else { Reply::ok() };
+        let reply = if nth < 40 { Reply::status(500) } else { Reply::ok() };
         Reply { delay: Duration::from_millis(3), ..reply }
     })
     .await;
@@ -60,8 +60,9 @@ async fn a_failing_sink_is_probed_by_one_at_a_time() {
     let requests = backend.requests();
     let in_flight = |requests: &[backend::Received]| requests.iter().map(|request| request.in_flight).max();
     assert_eq!(in_flight(&requests[..8]), Some(8), "nothing is known yet");
-    assert_eq!(in_flight(&requests[8..20]), Some(1));
-    assert_eq!(in_flight(&requests[21..]), Some(8), "it is well again");
+    // A lane may have tried again before a second one failed too.
+    assert_eq!(in_flight(&requests[16..40]), Some(1));
+    assert_eq!(in_flight(&requests[41..]), Some(8), "it is well again");
 }
 
 #[tokio::test]

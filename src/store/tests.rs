@@ -6,6 +6,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::observation::ConversationKey;
+use crate::time::UnixMillis;
 
 mod model;
 

@@ -1,0 +1,75 @@
+//! Reading what an earlier process left.
+
+use crate::observation::ConversationKey;
+use crate::store::reads::{self, JournalRow};
+use crate::store::{ReadError, Store};
+use crate::time::UnixMillis;
+
+/// What an earlier process left. Reading it blocks, a page at a time.
+#[derive(Debug)]
+pub struct Recovered {
+    pub(super) store: Store,
+    pub(super) first_used_at: UnixMillis,
+    pub(super) journal_end: u64,
+}
+
+impl Recovered {
+    /// When the data directory was first used.
+    #[must_use]
+    pub fn first_used_at(&self) -> UnixMillis {
+        self.first_used_at
+    }
+
+    /// The states of settled conversations, in no particular order.
+    pub fn conversations(&self) -> impl Iterator<Item = Result<(ConversationKey, String), ReadError>> + '_ {
+        Pages::new(move |after| {
+            self.store.read_blocking(move |connection| reads::conversations(connection, after, PAGE_ROWS))
+        })
+    }
+
+    /// The journal in the order it was written, without what was added since opening.
+    pub fn journal(&self) -> impl Iterator<Item = Result<JournalRow, ReadError>> + '_ {
+        Pages::new(move |after| {
+            let end = self.journal_end;
+            self.store.read_blocking(move |connection| reads::journal(connection, after, end, PAGE_ROWS))
+        })
+    }
+}
+
+/// Rows fetched a page at a time. Ends after the first error.
+struct Pages<T, F> {
+    fetch: F,
+    page: std::vec::IntoIter<(u64, T)>,
+    after: u64,
+    ended: bool,
+}
+
+impl<T, F: FnMut(u64) -> Result<Vec<(u64, T)>, ReadError>> Pages<T, F> {
+    fn new(fetch: F) -> Self {
+        Self { fetch, page: Vec::new().into_iter(), after: 0, ended: false }
+    }
+}
+
+impl<T, F: FnMut(u64) -> Result<Vec<(u64, T)>, ReadError>> Iterator for Pages<T, F> {
+    type Item = Result<T, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.page.as_slice().is_empty() && !self.ended {
+            match (self.fetch)(self.after) {
+                Ok(page) => self.page = page.into_iter(),
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+        let Some((id, row)) = self.page.next() else {
+            self.ended = true;
+            return None;
+        };
+        self.after = id;
+        Some(Ok(row))
+    }
+}
+
+const PAGE_ROWS: usize = 256;
