@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::capture::Receiver;
 use crate::clock::Clock;
@@ -68,8 +69,8 @@ pub struct Ports {
     pub store: Store,
     /// What an earlier process left there.
     pub recovered: Recovered,
-    /// Whose filters say where a record is due.
-    pub sinks: Vec<Arc<Sink>>,
+    /// Whose filters say where a record is due; they may change.
+    pub sinks: watch::Receiver<Vec<Arc<Sink>>>,
     /// Where records are shown.
     pub console: Console,
     /// What is counted.
@@ -114,7 +115,7 @@ struct Pipeline {
     /// The batch being made.
     ops: Vec<Op>,
     store: Store,
-    sinks: Vec<Arc<Sink>>,
+    sinks: watch::Receiver<Vec<Arc<Sink>>>,
     console: Console,
     metrics: Metrics,
     clock: Clock,
@@ -263,6 +264,7 @@ impl Pipeline {
                 Output::Event(event) => {
                     let sinks: Vec<Arc<str>> = self
                         .sinks
+                        .borrow()
                         .iter()
                         .filter(|sink| sink.accepts(&event))
                         .map(|sink| sink.name().clone())

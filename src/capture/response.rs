@@ -140,8 +140,7 @@ impl ResponseTap {
         self.hand_over_segment();
         let at = self.shared.clock.now();
         let end = End { exchange: self.exchange, segments: self.segments, at, ending };
-        // A lost end is counted where it is lost; there is nobody left to tell.
-        let _ = self.shared.hand_over(Capture::End(end));
+        self.shared.hand_over_end(end);
     }
 }
 

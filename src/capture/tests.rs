@@ -242,3 +242,14 @@ proptest! {
         prop_assert_eq!(bench.metrics.capture_bytes.get(), 0);
     }
 }
+
+#[test]
+fn an_end_that_finds_the_queue_full_comes_late_and_not_never() {
+    let bench = Bench::new(Config { queue: 2, ..Config::default() });
+    let mut body = bench.response("a/b", Frames::of([&b"abc"[..]]));
+    while let Some(Ok(_)) = next(&mut body) {}
+    let (bytes, _, end) = bench.heard();
+    assert_eq!((bytes.as_slice(), end.map(|end| end.ending)), (&b"abc"[..], Some(Ending::Complete)));
+    assert_eq!(bench.dropped(DropReason::queue_full), 0);
+    assert_eq!(bench.metrics.pipeline_queue.get(), 0);
+}

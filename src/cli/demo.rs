@@ -18,7 +18,7 @@ use crate::sink::{Sink, reconify};
 
 pub(super) fn run() -> Result<(), Failure> {
     let log = Log { level: "warn".to_owned(), format: LogFormat::Text, interactions: Interactions::Never };
-    start_logs(&log)?;
+    let _set_level = start_logs(&log)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
     Ok(runtime.block_on(play())?)
@@ -70,7 +70,7 @@ async fn start_proxy(api: &Assistants, backend: &Collector) -> anyhow::Result<Ap
     config.data_dir = None;
     let mut sink = reconify::Config::new(SecretString::from("demo-app"), SecretString::from("demo-key"));
     sink.url = backend.url("/track").parse()?;
-    config.sinks = vec![Sink::Reconify(reconify::Reconify::new(sink)?)];
+    config.sinks = vec![Arc::new(Sink::Reconify(reconify::Reconify::new(sink)?))];
     tokio::task::spawn_blocking(move || App::start(config)).await?
 }
 
