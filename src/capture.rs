@@ -35,7 +35,7 @@ pub use self::response::{ResponseTap, ResponseTee};
 
 use self::buffer::Budget;
 use crate::clock::Clock;
-use crate::exchange::{Capture, End, ExchangeId};
+use crate::exchange::{Capture, End, ExchangeId, Segment, Start};
 use crate::metrics::{DropLabel, DropReason, Metrics};
 
 /// The bounds of capture.
@@ -161,7 +161,8 @@ impl Receiver {
 
     /// An end that found the queue full; whatever the queue held of its exchange has been taken when the queue is empty.
     fn late_end(&self) -> Option<Capture> {
-        self.late_ends.lock().unwrap_or_else(PoisonError::into_inner).pop().map(Capture::End)
+        let (exchange, end) = self.late_ends.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        Some(Capture { exchange, start: None, segment: None, end: Some(end) })
     }
 }
 
@@ -198,19 +199,24 @@ impl Shared {
         Err(Lost)
     }
 
-    /// Hands over an end. If it finds the queue full it comes late: the pipeline must not wait for it for ever.
-    fn hand_over_end(&self, end: End) {
-        self.metrics.pipeline_queue.inc();
-        let Err(TrySendError::Full(Capture::End(end))) = self.queue.try_send(Capture::End(end)) else {
-            return;
-        };
-        self.metrics.pipeline_queue.dec();
-        let mut late = self.late_ends.lock().unwrap_or_else(PoisonError::into_inner);
-        if late.len() < self.config.queue {
-            late.push(end);
-        } else {
-            self.count_drop(DropReason::queue_full);
+    /// Hands over the last of an exchange. If the queue is full, the end of one the pipeline knows comes late: it must not wait
+    /// for it for ever.
+    fn hand_over_end(
+        &self,
+        exchange: ExchangeId,
+        start: Option<Box<Start>>,
+        segment: Option<Segment>,
+        end: End,
+    ) -> Result<(), Lost> {
+        let begins = start.is_some();
+        let lost = self.hand_over(Capture { exchange, start, segment, end: Some(end) });
+        if lost.is_err() && !begins {
+            let mut late = self.late_ends.lock().unwrap_or_else(PoisonError::into_inner);
+            if late.len() < self.config.queue {
+                late.push((exchange, end));
+            }
         }
+        lost
     }
 
     fn count_drop(&self, reason: DropReason) {
@@ -225,18 +231,15 @@ impl Shared {
 }
 
 /// Ends that found the queue full; never more than the queue has places.
-type LateEnds = Mutex<Vec<End>>;
+type LateEnds = Mutex<Vec<(ExchangeId, End)>>;
 
 /// A hand-over found the queue full.
 struct Lost;
 
 /// What the bytes of `capture` were charged to the budget with.
 fn charge(capture: &Capture) -> usize {
-    match capture {
-        Capture::Start(start) => start.request_body.bytes.capacity(),
-        Capture::Segment(segment) => segment.bytes.capacity(),
-        Capture::End(_) => 0,
-    }
+    let request = capture.start.as_ref().map_or(0, |start| start.request_body.bytes.capacity());
+    request + capture.segment.as_ref().map_or(0, |segment| segment.bytes.capacity())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::json;
 
 use super::*;
-use crate::exchange::{Ending, ExchangeId};
+use crate::exchange::Ending;
 use crate::observation::Fact;
 
 /// An exchange, as plain text.
@@ -46,7 +46,6 @@ impl Case {
             (HeaderName::from_static(name), HeaderValue::from_static(value))
         };
         Start {
-            exchange: ExchangeId(1),
             upstream: Arc::from("api"),
             method: method.parse().unwrap(),
             path: path.to_owned(),
@@ -69,10 +68,10 @@ impl Case {
             let Some(bytes) = bytes else { continue };
             let seq = u32::try_from(seq).unwrap();
             let bytes = bytes.to_vec();
-            observer.feed(&Segment { exchange: ExchangeId(1), seq, at: UnixMillis(1002), bytes }, &mut out);
+            observer.feed(&Segment { seq, at: UnixMillis(1002), bytes }, &mut out);
         }
         let segments = u32::try_from(pieces.len()).unwrap();
-        let end = End { exchange: ExchangeId(1), segments, at: UnixMillis(1003), ending: self.ending };
+        let end = End { segments, at: UnixMillis(1003), ending: self.ending };
         observer.end(&end, &mut out);
         out
     }
