@@ -1,6 +1,9 @@
 //! `threadtap`: forwards until it is told to stop.
 
-use tokio::signal::unix::{SignalKind, signal};
+use std::io;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, start_logs};
 use crate::app::App;
@@ -9,45 +12,62 @@ use crate::config::{Config, Flags, ProcessEnvironment};
 pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     let config = Config::load(flags, &ProcessEnvironment).map_err(Failure::unusable)?;
     start_logs(&config.log)?;
+    // Before it starts: a signal that comes as soon as it forwards must drain it, not kill it.
+    let signals = Signals::listen().map_err(anyhow::Error::from)?;
     let app = App::start(config).map_err(Failure::unusable)?;
-    wait_for_signal().map_err(anyhow::Error::from)?;
+    signals.wait().map_err(anyhow::Error::from)?;
     app.stop()?;
     Ok(())
 }
 
-/// Waits for SIGTERM or SIGINT. A second one ends the process at once: what was written stays, and goes on at the next start.
-fn wait_for_signal() -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
-        loop {
-            // Cancel safe: a signal that is not received here is received in the next round.
-            tokio::select! {
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hang_up.recv() => {
-                    tracing::warn!("SIGHUP does not change the settings of a running threadtap yet: restart it");
+/// The signals that concern a running threadtap.
+struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (terminate, interrupt, hang_up) = {
+            let _entered = runtime.enter();
+            (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
+            )
+        };
+        Ok(Self { runtime, terminate, interrupt, hang_up })
+    }
+
+    /// Waits for SIGTERM or SIGINT. A second one ends the process at once: what was written stays, and goes on at the next
+    /// start.
+    fn wait(self) -> io::Result<()> {
+        let Self { runtime, mut terminate, mut interrupt, mut hang_up } = self;
+        runtime.block_on(async {
+            loop {
+                // Cancel safe: a signal that is not received here is received in the next round.
+                tokio::select! {
+                    _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
+                    _ = hang_up.recv() => {
+                        tracing::warn!("SIGHUP does not change the settings of a running threadtap yet: restart it");
+                    }
                 }
             }
-        }
-        std::io::Result::Ok(())
-    })?;
-    std::thread::Builder::new().name("threadtap-signals".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            let (Ok(mut terminate), Ok(mut interrupt)) =
-                (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-            else {
-                return;
-            };
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            tracing::warn!("told to stop twice: stopping at once");
-            std::process::exit(130);
         });
-    })?;
-    Ok(())
+        std::thread::Builder::new().name("threadtap-signals".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                tracing::warn!("told to stop twice: stopping at once");
+                std::process::exit(130);
+            });
+        })?;
+        Ok(())
+    }
 }
