@@ -146,7 +146,7 @@ impl Parts {
         }
         let clock = Clock::start();
         let (metrics, registry) = Metrics::new();
-        let holder = format!("listening on {listen}");
+        let holder = listen.to_string();
         let (store, recovered) =
             open_store(store::Config { holder, ..config.store }, config.data_dir.as_ref(), &metrics, clock)?;
         let console = match config.log.interactions {

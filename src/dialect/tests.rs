@@ -342,3 +342,21 @@ fn a_missing_content_type_is_made_up_for_by_the_first_byte() {
     let case = Case::new("GET /v1/threads/thread_1/runs/run_1", "", format!("\n {}", run("completed")));
     assert_eq!(outline(&case.facts()), ["run Completed Seen"]);
 }
+
+#[test]
+fn a_client_may_leave_as_soon_as_the_stream_has_told_all() {
+    let waiting =
+        vec![("thread.run.created", run("queued")), ("thread.run.requires_action", run("requires_action"))];
+    let mut done = waiting.clone();
+    done.push(("done", json!("[DONE]")));
+    for (events, ending) in [
+        (simple_stream(), "end Complete false"),
+        (done, "end Complete false"),
+        (waiting, "end Complete false"),
+        (simple_stream()[..4].to_vec(), "end ClientGone false"),
+    ] {
+        let mut case = Case::new("POST /v1/threads/thread_1/runs", STREAM, frames(&events, "\n"));
+        case.ending = Ending::ClientGone;
+        assert_eq!(outline(&case.facts()).last().unwrap(), ending);
+    }
+}
