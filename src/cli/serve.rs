@@ -1,7 +1,5 @@
 //! `threadtap`: forwards until it is told to stop.
 
-use std::io;
-
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -23,11 +21,6 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
         reload(flags, &app, &set_level);
     }
     stop_at_once_if_asked_twice(runtime, signals).map_err(anyhow::Error::from)?;
-    start_logs(&config.log)?;
-    // Before it starts: a signal that comes as soon as it forwards must drain it, not kill it.
-    let signals = Signals::listen().map_err(anyhow::Error::from)?;
-    let app = App::start(config).map_err(Failure::unusable)?;
-    signals.wait().map_err(anyhow::Error::from)?;
     app.stop()?;
     Ok(())
 }
@@ -55,9 +48,6 @@ enum Wish {
 }
 
 struct Signals {
-/// The signals that concern a running threadtap.
-struct Signals {
-    runtime: Runtime,
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
@@ -91,45 +81,4 @@ fn stop_at_once_if_asked_twice(runtime: Runtime, mut signals: Signals) -> std::i
         std::process::exit(130);
     })?;
     Ok(())
-    fn listen() -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (terminate, interrupt, hang_up) = {
-            let _entered = runtime.enter();
-            (
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::interrupt())?,
-                signal(SignalKind::hangup())?,
-            )
-        };
-        Ok(Self { runtime, terminate, interrupt, hang_up })
-    }
-
-    /// Waits for SIGTERM or SIGINT. A second one ends the process at once: what was written stays, and goes on at the next
-    /// start.
-    fn wait(self) -> io::Result<()> {
-        let Self { runtime, mut terminate, mut interrupt, mut hang_up } = self;
-        runtime.block_on(async {
-            loop {
-                // Cancel safe: a signal that is not received here is received in the next round.
-                tokio::select! {
-                    _ = terminate.recv() => break,
-                    _ = interrupt.recv() => break,
-                    _ = hang_up.recv() => {
-                        tracing::warn!("SIGHUP does not change the settings of a running threadtap yet: restart it");
-                    }
-                }
-            }
-        });
-        std::thread::Builder::new().name("threadtap-signals".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                tracing::warn!("told to stop twice: stopping at once");
-                std::process::exit(130);
-            });
-        })?;
-        Ok(())
-    }
 }

@@ -159,7 +159,7 @@ async fn use_assistant(number: usize, mut addresses: watch::Receiver<Option<Clie
         if log.is_stopped() {
             return;
         }
-        let streamed = (number + turn) % 2 == 0;
+        let streamed = (number + turn).is_multiple_of(2);
         let question = format!("app {number} turn {turn}");
         // A request whose answer is lost may have been served: what follows is a new thread, and a new run.
         let Ok((thread, run)) = begin(&mut addresses, &question, streamed).await else { continue };
