@@ -375,6 +375,20 @@ fn history_is_learnt_without_a_record() {
 }
 
 #[test]
+fn a_run_whose_creation_was_missed_may_have_missed_inputs_which_a_list_brings_back() {
+    let mut world = World::new();
+    world.see(Fact::ConversationCreated { messages: vec![] });
+    world.poll("run_1", active("in_progress"));
+    world.poll("run_1", RunStatus::Completed);
+    let second = world.correlator.conversations[&key()].runs[0].created_second().unwrap();
+    let question = message("msg_1", Role::User, "a question", second, None);
+    let page = listed(&world, vec![answer("msg_2", second, "run_1"), question]);
+    world.see(Fact::MessagesListed(page));
+    assert_eq!(texts(&world.only().inputs), ["a question"]);
+    assert!(world.only().inputs_complete);
+}
+
+#[test]
 fn deleting_the_thread_ends_what_is_open() {
     let mut world = World::new();
     world.ask("msg_1", "a question");
