@@ -1,5 +1,8 @@
 //! A proxy on a free port, an upstream that is scripted byte by byte, and clients of the same kind.
 
+pub(crate) mod binary;
+pub(crate) mod http2;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -171,6 +174,17 @@ impl Raw {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
+    /// Sends for as long as the peer takes it, a megabyte at a time and at most `limit` of them. Tells how many it took.
+    pub(crate) async fn fill(&mut self, limit: usize) -> usize {
+        let megabyte = vec![b'x'; 1_000_000];
+        for sent in 0..limit {
+            if tokio::time::timeout(Duration::from_millis(300), self.send(&megabyte)).await.is_err() {
+                return sent;
+            }
+        }
+        limit
+    }
+
     /// Reads up to and including `pattern`.
     pub(crate) async fn until(&mut self, pattern: &str) -> String {
         let pattern_bytes = pattern.as_bytes();
@@ -219,6 +233,18 @@ impl Raw {
         }
         let rest = self.read.split_off(count);
         std::mem::replace(&mut self.read, rest)
+    }
+
+    /// Reads exactly so many bytes, or `None` if the connection ends before, cleanly or not.
+    pub(crate) async fn exactly_or_end(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.read.len() < count {
+            let more = soon(&format!("{count} bytes or the end"), self.stream.read_buf(&mut self.read)).await;
+            if !more.is_ok_and(|count| count > 0) {
+                return None;
+            }
+        }
+        let rest = self.read.split_off(count);
+        Some(std::mem::replace(&mut self.read, rest))
     }
 
     /// Reads exactly this text.

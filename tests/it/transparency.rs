@@ -4,5 +4,5 @@ mod bodies;
 mod ends;
 mod errors;
 mod heads;
-mod http2;
+mod streams;
 mod upgrade;
