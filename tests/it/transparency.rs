@@ -4,5 +4,6 @@ mod bodies;
 mod ends;
 mod errors;
 mod heads;
+mod limits;
 mod streams;
 mod upgrade;

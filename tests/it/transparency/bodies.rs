@@ -40,10 +40,10 @@ async fn b1_a_length_stays_a_length_from_and_to_http2() {
     upstream.expect("hello").await;
     upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").await;
     let response = answer.head().await;
-    assert_eq!(response.headers().iter().collect::<Vec<_>>(), [(
-        &http::header::CONTENT_LENGTH,
-        &HeaderValue::from_static("2")
-    )]);
+    assert_eq!(
+        response.headers().iter().collect::<Vec<_>>(),
+        [(&http::header::CONTENT_LENGTH, &HeaderValue::from_static("2"))]
+    );
     assert_eq!(text(response).await, "hi");
 }
 
@@ -241,7 +241,9 @@ async fn b7_trailers_pass_from_and_to_http2() {
     drop(body);
     upstream.expect("1\r\na\r\n0\r\nx-sum: 1\r\n\r\n").await;
     // Not announced: HTTP/2 needs no announcement.
-    upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: 7\r\n\r\n").await;
+    upstream
+        .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: 7\r\n\r\n")
+        .await;
     let body = soon("the body", answer.head().await.into_body().collect()).await.unwrap();
     assert_eq!(body.trailers().unwrap()["x-sum"], "7");
     assert_eq!(body.to_bytes(), "hi");
@@ -339,7 +341,9 @@ async fn b12_a_transfer_coding_that_is_not_undone_keeps_its_name() {
 async fn b13_a_body_is_kept_whatever_the_method() {
     let mut rig = Rig::start().await;
     for method in ["GET", "HEAD", "DELETE", "OPTIONS", "REPORT"] {
-        for framed in ["Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"] {
+        for framed in
+            ["Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"]
+        {
             let (_client, mut upstream) =
                 rig.forward(&format!("{method} / HTTP/1.1\r\nHost: h\r\n{framed}")).await;
             upstream.until(framed).await;
