@@ -1,5 +1,3 @@
-use std::sync::{Arc, Mutex};
-
 use crate::support::{Raw, Rig, Upstream};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -81,27 +79,6 @@ async fn an_upstream_that_closes_instead_of_answering_is_asked_once() {
 }
 
 #[tokio::test]
-async fn a_used_connection_that_upstream_closes_costs_a_get_nothing_and_a_post_is_not_repeated() {
-    let mut rig = Rig::start().await;
-    let (mut client, mut upstream) = rig.forward(GET).await;
-    upstream.head().await;
-    upstream.send(OK).await;
-    client.until("ok").await;
-    client.send(GET).await;
-    upstream.head().await;
-    drop(upstream);
-    let mut upstream = rig.upstream.accept().await;
-    upstream.head().await;
-    upstream.send(OK).await;
-    client.until("ok").await;
-
-    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx").await;
-    upstream.until("\r\n\r\nx").await;
-    drop(upstream);
-    expect_error(&mut client, "502 Bad Gateway", "upstream_closed").await;
-}
-
-#[tokio::test]
 async fn an_answer_that_is_not_http() {
     let mut rig = Rig::start().await;
     let (mut client, mut upstream) = rig.forward(GET).await;
@@ -147,67 +124,4 @@ async fn an_error_of_upstream_passes_as_it_is() {
     upstream.send("HTTP/1.1 502 Oh\r\nContent-Length: 2\r\n\r\nno").await;
     client.expect_head(&["HTTP/1.1 502 Oh", "Content-Length: 2"]).await;
     client.expect("no").await;
-}
-
-/// An upstream that keeps connections alive, says so, and closes them at the moment the next request may be on its way.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_that_was_sent_is_sent_twice() {
-    let mut rig = Rig::start().await;
-    let seen = Arc::new(Mutex::new(Vec::<usize>::new()));
-    let mut listener = std::mem::replace(&mut rig.upstream, Upstream::bind().await);
-    let serving = tokio::spawn({
-        let seen = Arc::clone(&seen);
-        async move {
-            loop {
-                let mut connection = listener.accept().await;
-                let seen = Arc::clone(&seen);
-                tokio::spawn(async move {
-                    for turn in 0..3 {
-                        let Some(head) = connection.head_or_end().await else { return };
-                        let id =
-                            head.split("id: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();
-                        seen.lock().unwrap().push(id.parse().unwrap());
-                        connection.send(OK).await;
-                        for _ in 0..turn {
-                            tokio::task::yield_now().await;
-                        }
-                    }
-                });
-            }
-        }
-    });
-    let clients = (0..4).map(|client| {
-        let address = rig.address;
-        tokio::spawn(async move {
-            let mut connection = Raw::connect(address).await;
-            let mut answered = Vec::new();
-            for n in 0..500 {
-                let id = client * 1000 + n;
-                connection
-                    .send(format!("POST / HTTP/1.1\r\nHost: h\r\nid: {id}\r\nContent-Length: 1\r\n\r\nx"))
-                    .await;
-                let head = connection.head().await;
-                if head.starts_with("HTTP/1.1 200 OK") {
-                    connection.expect("ok").await;
-                    answered.push(id);
-                } else {
-                    assert!(head.contains("x-threadtap-error: upstream_closed"), "{head}");
-                    connection.until("}}").await;
-                }
-            }
-            answered
-        })
-    });
-    let mut answered = Vec::new();
-    for client in clients.collect::<Vec<_>>() {
-        answered.extend(client.await.unwrap());
-    }
-    serving.abort();
-    let mut seen = std::mem::take(&mut *seen.lock().unwrap());
-    seen.sort_unstable();
-    let requests = seen.len();
-    seen.dedup();
-    assert_eq!(seen.len(), requests, "a request was sent twice");
-    assert!(answered.iter().all(|id| seen.binary_search(id).is_ok()));
-    assert!(answered.len() > 1000, "{} of 2000 were answered", answered.len());
 }
