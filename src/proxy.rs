@@ -185,6 +185,10 @@ impl Shared {
         if head.method == Method::CONNECT {
             return Err(Error::new(Kind::Connect));
         }
+        // `host:port` has no path, and must not be taken for one (RFC 9112 §3.2.3).
+        if head.uri.scheme().is_none() && head.uri.authority().is_some() {
+            return Err(Error::new(Kind::ClientTarget));
+        }
         if head.uri.path().starts_with(RESERVED) {
             return Err(Error::new(Kind::Reserved));
         }
@@ -241,7 +245,7 @@ impl Shared {
             None => Some(upstream.host()),
         };
         headers::to_upstream(head, hop, host, body.size_hint().exact().is_none())?;
-        head.uri = upstream.target(&head.uri).ok_or_else(|| Error::new(Kind::ClientTarget))?;
+        head.uri = upstream.target(&head.uri).ok_or_else(|| Error::new(Kind::ClientTargetLength))?;
         head.version = Version::HTTP_11;
         Ok(())
     }

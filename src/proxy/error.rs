@@ -22,8 +22,10 @@ pub(super) enum Kind {
     ClientBody,
     /// The client sent two `Host` lines.
     ClientHost,
-    /// The request target, with the upstream's prefix, is longer than a URI can be.
+    /// The request target is a host and a port, which only `CONNECT` may ask for.
     ClientTarget,
+    /// The request target, with the upstream's prefix, is longer than a URI can be.
+    ClientTargetLength,
     /// The client asked for a `CONNECT` tunnel.
     Connect,
     /// Something that cannot be went wrong.
@@ -113,8 +115,14 @@ impl Kind {
                 (Fault::Client, StatusCode::BAD_REQUEST, "client_host", "the request has two Host headers")
             }
             Self::ClientTarget => {
-                (Fault::Client, StatusCode::URI_TOO_LONG, "client_target", "the request target is too long")
+                (Fault::Client, StatusCode::BAD_REQUEST, "client_target", "the request target is not a path")
             }
+            Self::ClientTargetLength => (
+                Fault::Client,
+                StatusCode::URI_TOO_LONG,
+                "client_target_length",
+                "the request target is too long",
+            ),
             Self::Connect => {
                 (Fault::Client, StatusCode::NOT_IMPLEMENTED, "connect", "CONNECT is not supported")
             }
@@ -229,10 +237,11 @@ fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 mod tests {
     use super::*;
 
-    const ALL: [Kind; 12] = [
+    const ALL: [Kind; 13] = [
         Kind::ClientBody,
         Kind::ClientHost,
         Kind::ClientTarget,
+        Kind::ClientTargetLength,
         Kind::Connect,
         Kind::Internal,
         Kind::Reserved,

@@ -55,48 +55,6 @@ async fn what_is_not_over_when_the_grace_is_gets_cut() {
 }
 
 #[tokio::test]
-async fn beyond_the_limit_connections_wait_and_a_tunnel_counts() {
-    let mut rig = Rig::start_with(|settings| settings.net.max_connections = 1).await;
-    let ask = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    let (mut socket, mut tunnel) = rig.forward(ask).await;
-    tunnel.head().await;
-    tunnel.send("HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
-    socket.head().await;
-    tunnel.send("x").await;
-    socket.expect("x").await;
-    assert_eq!(rig.metrics.connections.get(), 1);
-    let mut waiting = rig.client().await;
-    waiting.send(GET).await;
-    drop((socket, tunnel));
-    rig.upstream.accept().await.head().await;
-}
-
-#[tokio::test]
-async fn silence_and_half_a_preface_are_not_waited_for() {
-    let rig = Rig::start_with(|settings| settings.net.first_byte_timeout = Duration::from_millis(50)).await;
-    let mut silent = rig.client().await;
-    let mut partial = rig.client().await;
-    partial.send("PRI * HTTP/2.0\r\n").await;
-    assert_eq!(silent.closed().await, b"");
-    assert_eq!(partial.closed().await, b"");
-}
-
-#[tokio::test]
-async fn slow_heads_and_idle_connections_are_closed() {
-    let mut rig = Rig::start_with(|settings| settings.net.head_timeout = Duration::from_millis(100)).await;
-    let mut slow = rig.client().await;
-    slow.send("GET / HT").await;
-    slow.closed().await;
-    let (mut client, mut upstream) = rig.forward(GET).await;
-    upstream.head().await;
-    // An answer may take longer than a head.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
-    client.until("ok").await;
-    assert_eq!(client.closed().await, b"");
-}
-
-#[tokio::test]
 async fn exchanges_and_connections_are_counted() {
     let mut rig = Rig::start().await;
     let (mut client, mut upstream) = rig.forward(GET).await;

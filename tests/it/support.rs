@@ -165,6 +165,11 @@ impl Raw {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
+    /// Sends to a peer that may have closed.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        soon("the peer to read", self.stream.write_all(bytes)).await
+    }
+
     pub(crate) async fn finish_sending(&mut self) {
         self.stream.shutdown().await.unwrap();
     }
@@ -206,7 +211,7 @@ impl Raw {
         self.until("\r\n\r\n").await
     }
 
-    /// Reads the next head, and the single byte of body after it, if the peer sends one.
+    /// Reads the next head, if the peer sends one.
     pub(crate) async fn head_or_end(&mut self) -> Option<String> {
         while !self.read.windows(4).any(|window| window == b"\r\n\r\n") {
             let more = soon("a head or the end", self.stream.read_buf(&mut self.read)).await;
@@ -214,9 +219,7 @@ impl Raw {
                 return None;
             }
         }
-        let head = self.head().await;
-        self.exactly(1).await;
-        Some(head)
+        Some(self.head().await)
     }
 
     /// Reads a head and compares it with its lines.

@@ -5,5 +5,6 @@ mod ends;
 mod errors;
 mod heads;
 mod limits;
+mod refusals;
 mod streams;
 mod upgrade;

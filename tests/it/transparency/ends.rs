@@ -294,6 +294,7 @@ async fn e6_nothing_that_was_sent_is_sent_twice() {
                 tokio::spawn(async move {
                     for turn in 0..3 {
                         let Some(head) = connection.head_or_end().await else { return };
+                        connection.exactly(1).await;
                         let id =
                             head.split("id: ").nth(1).and_then(|rest| rest.split("\r\n").next()).unwrap();
                         seen.lock().unwrap().push(id.parse().unwrap());
