@@ -4,11 +4,7 @@
 //! knows connections only. A response has no time limit of any kind: what ends a connection is its client, its handler, a dead
 //! peer, or the end of the drain's grace.
 //!
-//! # What cannot be kept (hyper 1.12)
-//!
-//! - A client that has sent a second request before the first was answered is not seen to leave: hyper does not read while
-//!   unparsed bytes wait.
-//! - WebSocket over HTTP/2 (RFC 8441) is not offered; clients then use HTTP/1.1.
+//! What is promised of connections, and what hyper cannot do, is in `docs/transparency.md`.
 
 mod connection;
 mod io;

@@ -8,12 +8,7 @@
 //! A request that any connection took is not sent again, because nobody knows what upstream did with it. The one exception: a
 //! GET or HEAD without a body, when upstream closed a connection that had been used before.
 //!
-//! # What cannot be kept (hyper 1.12)
-//!
-//! - Informational answers other than 100 and 101 are not passed on: a hyper server cannot send them.
-//! - `Content-Length` of a 204 or 304 is lost, and so is `Transfer-Encoding` in the answer to a HEAD.
-//! - Lines of one name that are interleaved with others come together where the first one was.
-//! - Trailers reach an HTTP/1 client only when they were announced in `Trailer` and asked for with `TE: trailers`.
+//! What holds on the way, with the test that proves it, and what hyper cannot keep, is in `docs/transparency.md`.
 
 mod body;
 mod connect;

@@ -200,3 +200,18 @@ async fn l13_an_idle_http2_connection_is_kept_for_as_long_as_it_answers_pings() 
     upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     assert_eq!(answer.text().await, "ok");
 }
+
+#[tokio::test]
+async fn l14_refusals_of_the_parser_have_no_body_and_no_reason() {
+    let rig = Rig::start().await;
+    let many: String = (0..1001).map(|n| format!("h{n}: {n}\r\n")).collect();
+    for (head, status) in [
+        ("GET / HTTP/1.1\r\nHost : h\r\n\r\n".to_owned(), "400 Bad Request"),
+        (format!("GET / HTTP/1.1\r\n{many}\r\n"), "431 Request Header Fields Too Large"),
+    ] {
+        let mut client = rig.client().await;
+        client.send(&head).await;
+        client.expect_head(&[&format!("HTTP/1.1 {status}"), "connection: close", "content-length: 0"]).await;
+        assert_eq!(client.closed().await, b"");
+    }
+}

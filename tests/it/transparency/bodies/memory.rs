@@ -69,6 +69,7 @@ fn download(address: SocketAddr, listener: TcpListener, path: &str) {
 }
 
 /// Runs `transfer` through a program that has just served a small request, and looks at the memory it took.
+#[expect(clippy::print_stdout, reason = "the figures, for whoever runs it with --nocapture")]
 fn check(what: &str, room_kib: u64, transfer: impl FnOnce(SocketAddr, TcpListener)) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let binary = Binary::start(listener.local_addr().unwrap());
@@ -92,7 +93,7 @@ fn check(what: &str, room_kib: u64, transfer: impl FnOnce(SocketAddr, TcpListene
         assert!(peak - before < room_kib, "{what}: from {before} to {peak} KiB");
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = (what, room_kib);
+    println!("{what}: passed; that it took less than {room_kib} KiB is looked at on Linux only");
 }
 
 /// The pieces of a body, each with its number in front.
