@@ -22,8 +22,10 @@ pub(super) enum Kind {
     ClientBody,
     /// The client sent two `Host` lines.
     ClientHost,
-    /// The request target, with the upstream's prefix, is longer than a URI can be.
+    /// The request target is a host and a port, which only `CONNECT` may ask for.
     ClientTarget,
+    /// The request target, with the upstream's prefix, is longer than a URI can be.
+    ClientTargetLength,
     /// The client asked for a `CONNECT` tunnel.
     Connect,
     /// Something that cannot be went wrong.
@@ -115,8 +117,14 @@ impl Kind {
                 (Fault::Client, StatusCode::BAD_REQUEST, "client_host", "the request has two Host headers")
             }
             Self::ClientTarget => {
-                (Fault::Client, StatusCode::URI_TOO_LONG, "client_target", "the request target is too long")
+                (Fault::Client, StatusCode::BAD_REQUEST, "client_target", "the request target is not a path")
             }
+            Self::ClientTargetLength => (
+                Fault::Client,
+                StatusCode::URI_TOO_LONG,
+                "client_target_length",
+                "the request target is too long",
+            ),
             Self::Connect => {
                 (Fault::Client, StatusCode::NOT_IMPLEMENTED, "connect", "CONNECT is not supported")
             }
@@ -242,6 +250,7 @@ mod tests {
         Kind::ClientBody,
         Kind::ClientHost,
         Kind::ClientTarget,
+        Kind::ClientTargetLength,
         Kind::Connect,
         Kind::Internal,
         Kind::NoRoots,

@@ -9,5 +9,5 @@ mod end_to_end;
 /// Starting, draining and cutting; limits of connections.
 mod lifecycle;
 mod support;
-/// What must not change on the way: bodies, heads, ends, errors, upgrades.
-mod wire;
+/// What must not change on the way, property by property, as docs/transparency.md promises it.
+mod transparency;

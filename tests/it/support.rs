@@ -2,6 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+pub(crate) mod binary;
+pub(crate) mod http2;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -194,6 +197,11 @@ impl Raw {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
+    /// Sends to a peer that may have closed.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        soon("the peer to read", self.stream.write_all(bytes)).await
+    }
+
     pub(crate) async fn finish_sending(&mut self) {
         self.stream.shutdown().await.unwrap();
     }
@@ -201,6 +209,17 @@ impl Raw {
     /// Closes with a reset.
     pub(crate) fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Sends for as long as the peer takes it, a megabyte at a time and at most `limit` of them. Tells how many it took.
+    pub(crate) async fn fill(&mut self, limit: usize) -> usize {
+        let megabyte = vec![b'x'; 1_000_000];
+        for sent in 0..limit {
+            if tokio::time::timeout(Duration::from_millis(300), self.send(&megabyte)).await.is_err() {
+                return sent;
+            }
+        }
+        limit
     }
 
     /// Reads up to and including `pattern`.
@@ -224,7 +243,7 @@ impl Raw {
         self.until("\r\n\r\n").await
     }
 
-    /// Reads the next head, and the single byte of body after it, if the peer sends one.
+    /// Reads the next head, if the peer sends one.
     pub(crate) async fn head_or_end(&mut self) -> Option<String> {
         while !self.read.windows(4).any(|window| window == b"\r\n\r\n") {
             let more = soon("a head or the end", self.stream.read_buf(&mut self.read)).await;
@@ -232,9 +251,7 @@ impl Raw {
                 return None;
             }
         }
-        let head = self.head().await;
-        self.exactly(1).await;
-        Some(head)
+        Some(self.head().await)
     }
 
     /// Reads a head and compares it with its lines.
@@ -251,6 +268,18 @@ impl Raw {
         }
         let rest = self.read.split_off(count);
         std::mem::replace(&mut self.read, rest)
+    }
+
+    /// Reads exactly so many bytes, or `None` if the connection ends before, cleanly or not.
+    pub(crate) async fn exactly_or_end(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.read.len() < count {
+            let more = soon(&format!("{count} bytes or the end"), self.stream.read_buf(&mut self.read)).await;
+            if !more.is_ok_and(|count| count > 0) {
+                return None;
+            }
+        }
+        let rest = self.read.split_off(count);
+        Some(std::mem::replace(&mut self.read, rest))
     }
 
     /// Reads exactly this text.
