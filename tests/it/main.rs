@@ -4,6 +4,8 @@
 
 /// What the pipeline gets: everything that passed, in order, within bounds, never at the client's cost.
 mod capture;
+/// Random exchanges, directly and through threadtap.
+mod differential;
 /// Starting, draining and cutting; limits of connections.
 mod lifecycle;
 mod support;
