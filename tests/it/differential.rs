@@ -10,13 +10,13 @@ mod http2;
 mod play;
 mod wire;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use proptest::strategy::{Strategy, ValueTree};
+use proptest::strategy::{BoxedStrategy, Strategy, ValueTree};
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use tokio::task::JoinSet;
 
@@ -39,7 +39,7 @@ async fn random_exchanges_look_the_same_directly_and_through_threadtap() {
     std::thread::spawn(move || while captured.recv().is_ok() {});
     let bench = Arc::new(Bench::new(world, rig.address));
     let next = Arc::new(AtomicU64::new(0));
-    let failed = Arc::new(Mutex::new(Vec::new()));
+    let failed = Arc::new(Mutex::new(BTreeMap::new()));
     let mut lanes = JoinSet::new();
     for _ in 0..LANES {
         let (bench, next, failed) = (Arc::clone(&bench), Arc::clone(&next), Arc::clone(&failed));
@@ -51,8 +51,8 @@ async fn random_exchanges_look_the_same_directly_and_through_threadtap() {
                 }
                 if only.is_none_or(|only| only == index) {
                     let case = tree(seed, index).current();
-                    if bench.difference(&case, is_http2(index)).await.is_some() {
-                        failed.lock().unwrap().push(index);
+                    if let Some(difference) = bench.difference(&case, is_http2(index)).await {
+                        failed.lock().unwrap().insert(index, difference);
                     }
                 }
             }
@@ -61,18 +61,17 @@ async fn random_exchanges_look_the_same_directly_and_through_threadtap() {
     while let Some(lane) = lanes.join_next().await {
         lane.unwrap();
     }
-    let mut failed = failed.lock().unwrap().clone();
-    failed.sort_unstable();
+    let failed = std::mem::take(&mut *failed.lock().unwrap());
     let exchanges = bench.exchanges.load(Ordering::Relaxed);
     let summary = format!("seed {seed}: {count} cases, {exchanges} exchanges, {} differences", failed.len());
     report(&summary);
-    for index in failed.iter().take(REPORTED) {
-        let (case, difference) = bench.smallest(seed, *index).await;
+    for (index, difference) in failed.iter().take(REPORTED) {
+        let (case, difference) = bench.smallest(seed, *index, difference).await;
         report(&format!(
             "\nseed {seed}, case {index}, made as small as it would go:\n{difference}\n{case:?}"
         ));
     }
-    assert!(failed.is_empty(), "{summary}; cases {failed:?}");
+    assert!(failed.is_empty(), "{summary}; cases {:?}", failed.keys());
     if only.is_none() && count >= CASES {
         let used = bench.used.lock().unwrap();
         let idle = ALLOWED.iter().filter(|allowance| !used.contains(allowance.name));
@@ -107,21 +106,20 @@ impl Bench {
         self.exchanges.fetch_add(case.exchanges.len() as u64, Ordering::Relaxed);
         let direct = match self.play(case, self.world.address, false).await {
             Ok(direct) => direct,
-            Err(seen) => return Some(format!("stuck even directly: {seen:?}")),
+            Err(direct) => return Some(format!("even directly, {}", stuck(case, &direct, &[]))),
         };
         let proxied = match self.play(case, self.proxy, http2).await {
             Ok(proxied) => proxied,
-            Err(seen) => {
-                return Some(format!("stuck; directly:\n{direct:#?}\nthrough threadtap:\n{seen:#?}"));
-            }
+            Err(proxied) => return Some(stuck(case, &direct, &proxied)),
         };
         let host = self.world.address.to_string();
         for ((exchange, direct), proxied) in case.exchanges.iter().zip(direct).zip(proxied) {
             let mut pair = Pair { exchange, http2, host: &host, direct, proxied };
             for allowance in ALLOWED {
-                let before = (pair.direct.clone(), pair.proxied.clone());
+                let known = self.used.lock().unwrap().contains(allowance.name);
+                let before = (!known).then(|| (pair.direct.clone(), pair.proxied.clone()));
                 (allowance.apply)(&mut pair);
-                if before != (pair.direct.clone(), pair.proxied.clone()) {
+                if before.is_some_and(|(direct, proxied)| direct != pair.direct || proxied != pair.proxied) {
                     self.used.lock().unwrap().insert(allowance.name);
                 }
             }
@@ -150,9 +148,10 @@ impl Bench {
     }
 
     /// Makes a case that differs smaller for as long as it differs.
-    async fn smallest(&self, seed: u64, index: u64) -> (Case, String) {
+    async fn smallest(&self, seed: u64, index: u64, difference: &str) -> (Case, String) {
         let mut tree = tree(seed, index);
-        let mut smallest = (tree.current(), "it did not happen again".to_owned());
+        let mut smallest =
+            (tree.current(), format!("it did not happen again; what was seen first:\n{difference}"));
         for _ in 0..SHRINKS {
             let case = tree.current();
             let went_on = match self.difference(&case, is_http2(index)).await {
@@ -170,6 +169,11 @@ impl Bench {
     }
 }
 
+thread_local! {
+    // It is costly to make, and cannot be shared.
+    static STRATEGY: BoxedStrategy<Case> = case::case().boxed();
+}
+
 /// The case of this number.
 fn tree(seed: u64, index: u64) -> impl ValueTree<Value = Case> {
     let mut bytes = [0; 32];
@@ -179,6 +183,19 @@ fn tree(seed: u64, index: u64) -> impl ValueTree<Value = Case> {
     case::case()
         .new_tree(&mut TestRunner::new_with_rng(proptest::test_runner::Config::default(), rng))
         .unwrap()
+}
+
+/// What a case that did not come to its end looked like.
+fn stuck(case: &Case, direct: &[Seen], proxied: &[Seen]) -> String {
+    let mut text = "stuck\n".to_owned();
+    for (at, exchange) in case.exchanges.iter().enumerate() {
+        text.push_str(&format!("{:?}\n", exchange.course()));
+        for (side, seen) in [("direct", direct.get(at)), ("proxied", proxied.get(at))] {
+            let lines = seen.map(Seen::transcript).unwrap_or_default();
+            lines.iter().for_each(|line| text.push_str(&format!("{side} | {line}\n")));
+        }
+    }
+    text
 }
 
 /// The lines that differ, with those on either side of them.
@@ -214,9 +231,9 @@ fn report(text: &str) {
 
 const CASES: u64 = 3000;
 const SEED: u64 = 1;
-const LANES: usize = 8;
+const LANES: usize = 16;
 /// So many differing cases are shown.
 const REPORTED: usize = 3;
-const SHRINKS: usize = 400;
+const SHRINKS: usize = 150;
 /// How long a case may take.
 const PATIENCE: Duration = Duration::from_secs(10);

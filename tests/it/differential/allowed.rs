@@ -3,7 +3,7 @@
 //! An allowance turns what a direct exchange showed into what the same exchange must show through threadtap; it states a result
 //! rather than ignoring a place. The few that look at the proxied side say what they take from it.
 
-use super::case::{Course, Exchange, Version};
+use super::case::{Course, Exchange, Line, Version};
 use super::play::Seen;
 use super::wire::{Framed, Message};
 
@@ -63,7 +63,7 @@ pub(crate) const ALLOWED: &[Allowance] = &[
     },
     Allowance {
         name: "an empty body's length comes last",
-        reason: "hyper writes `Content-Length: 0` of a request after the other fields, and in its own letters",
+        reason: "a hyper server writes `Content-Length: 0` after the other fields",
         apply: empty_length,
     },
     Allowance {
@@ -99,7 +99,9 @@ pub(crate) const ALLOWED: &[Allowance] = &[
         apply: |pair| {
             in_requests(&mut pair.direct, |request| {
                 let target = &mut request.start[1];
-                if let Some((_, rest)) = target.split_once("://") {
+                if !target.starts_with('/')
+                    && let Some((_, rest)) = target.split_once("://")
+                {
                     *target = rest.split_once('/').map_or("/".to_owned(), |(_, path)| format!("/{path}"));
                 }
             });
@@ -107,7 +109,7 @@ pub(crate) const ALLOWED: &[Allowance] = &[
     },
     Allowance {
         name: "framing of an answer without a body",
-        reason: "hyper drops Content-Length of a 304, and Transfer-Encoding of a 304 and of an answer to HEAD",
+        reason: "hyper drops Content-Length of a 304; Transfer-Encoding and Trailer where it sends no chunks (304, HEAD, HTTP/1.0)",
         apply: bodyless,
     },
     Allowance {
@@ -275,32 +277,41 @@ fn cookies(pair: &mut Pair<'_>) {
 }
 
 fn group(message: &mut Message) {
-    let mut grouped = Vec::with_capacity(message.lines.len());
-    for (name, _) in &message.lines {
-        if !grouped.iter().any(|(other, _): &(String, String)| other.eq_ignore_ascii_case(name)) {
-            let same = message.lines.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
-            grouped.extend(same.cloned());
+    for lines in [&mut message.lines, &mut message.trailers] {
+        let mut grouped: Vec<Line> = Vec::with_capacity(lines.len());
+        for (name, _) in &*lines {
+            if !grouped.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
+                grouped.extend(lines.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).cloned());
+            }
         }
+        *lines = grouped;
     }
-    message.lines = grouped;
 }
 
 fn empty_length(pair: &mut Pair<'_>) {
-    let last = |request: &mut Message| {
-        if request.framing == Framed::Length(0) {
-            request.lines.retain(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
-            request.lines.push(("content-length".to_owned(), "0".to_owned()));
+    if pair.http2 {
+        return;
+    }
+    in_answers(&mut pair.direct, |answer| {
+        if answer.framing == Framed::Length(0)
+            && let Some(at) =
+                answer.lines.iter().position(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        {
+            let line = answer.lines.remove(at);
+            answer.lines.push(line);
         }
-    };
-    in_requests(&mut pair.direct, last);
+    });
 }
 
 fn bodyless(pair: &mut Pair<'_>) {
+    let http2 = pair.http2;
     let to_head = pair.exchange.request.method == "HEAD";
+    let old = !http2 && pair.exchange.request.version == Version::Http10;
     in_answers(&mut pair.direct, |answer| {
         let empty = answer.status() == 304;
         answer.lines.retain(|(name, _)| match name.to_ascii_lowercase().as_str() {
-            "content-length" => !empty,
+            "content-length" => http2 || !empty,
+            "trailer" => http2 || !(empty || to_head || old),
             "transfer-encoding" => !empty && !to_head,
             _ => true,
         });

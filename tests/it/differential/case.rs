@@ -266,6 +266,14 @@ impl Content {
     }
 }
 
+/// The lines without one that would gainsay that the connection ends.
+fn consistent(mut lines: Vec<Line>, ends: bool) -> Vec<Line> {
+    lines.retain(|(name, value)| {
+        !(ends && name.eq_ignore_ascii_case("connection") && value.contains("keep-alive"))
+    });
+    lines
+}
+
 /// The bytes a text stands for.
 pub(crate) fn bytes(text: &str) -> Vec<u8> {
     text.chars().map(|char| u8::try_from(u32::from(char)).expect("one character is one byte")).collect()
@@ -311,7 +319,10 @@ fn encode(framing: &Framing, body: &Content, upto: Option<usize>) -> Vec<u8> {
     let mut at = 0;
     let mut sizes = sizes.iter().copied().cycle();
     while at < content.len() {
-        let size = sizes.next().unwrap_or(usize::MAX).clamp(1, content.len() - at);
+        // Thousands of chunks of one byte show no more than hundreds, and take their time.
+        let least = content.len() / 500 + 1;
+        let size = sizes.next().unwrap_or(usize::MAX).max(least).min(content.len() - at);
+        // They stay below the 16 KiB in all that hyper takes for an attack.
         let extension = extension.as_deref().unwrap_or_default();
         wire.extend(bytes(&format!("{size:x}{extension}\r\n")));
         if shown < at + size {
@@ -358,7 +369,7 @@ fn request() -> impl Strategy<Value = Request> {
             target: if target == "*" && method != "OPTIONS" { "/".to_owned() } else { target },
             method: method.to_owned(),
             version,
-            lines,
+            lines: consistent(lines, close || version == Version::Http10),
             // HTTP/1.0 knows no chunks.
             framing: match framing {
                 Framing::Chunked { .. } if version == Version::Http10 => Framing::Length,
@@ -391,7 +402,7 @@ fn answer() -> impl Strategy<Value = Answer> {
             reason: reason.to_owned(),
             version,
             interim: if version == Version::Http11 { interim } else { Vec::new() },
-            lines,
+            lines: consistent(lines, close || version == Version::Http10),
             framing: match framing {
                 Framing::Chunked { .. } if version == Version::Http10 => Framing::Close,
                 framing => framing,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::BytesMut;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -106,7 +107,7 @@ impl Message {
 /// One direction of a connection, read.
 pub(crate) struct Reader {
     half: OwnedReadHalf,
-    buffer: Vec<u8>,
+    buffer: BytesMut,
 }
 
 impl Reader {
@@ -178,7 +179,7 @@ impl Reader {
         let to_the_end = count == usize::MAX;
         loop {
             let now = count.min(self.buffer.len());
-            message.body.0.extend(self.buffer.drain(..now));
+            message.body.0.extend_from_slice(&self.buffer.split_to(now));
             count -= now;
             progress.send_replace(Some(message.body.0.len()));
             if count == 0 {
@@ -217,7 +218,7 @@ impl Reader {
         let mut searched = 0;
         loop {
             if let Some(found) = self.buffer[searched..].windows(2).position(|pair| pair == b"\r\n") {
-                let line: Vec<u8> = self.buffer.drain(..searched + found + 2).collect();
+                let line = self.buffer.split_to(searched + found + 2);
                 return Some(line[..line.len() - 2].iter().map(|byte| char::from(*byte)).collect());
             }
             searched = self.buffer.len().saturating_sub(1);
@@ -264,7 +265,7 @@ pub(crate) fn split(stream: TcpStream) -> (Reader, Writer) {
     // Without it small writes wait for each other; a socket that is dead already does not matter.
     let _ = stream.set_nodelay(true);
     let (read, write) = stream.into_split();
-    (Reader { half: read, buffer: Vec::new() }, Writer { half: write })
+    (Reader { half: read, buffer: BytesMut::new() }, Writer { half: write })
 }
 
 fn trimmed(value: &str) -> &str {
