@@ -91,3 +91,18 @@ async fn an_answer_that_breaks_off_breaks_its_stream_and_no_other() {
     let whole = soon("the head", whole).await.unwrap().unwrap();
     assert_eq!(soon("the body", whole.into_body().collect()).await.unwrap().to_bytes(), "ok");
 }
+
+#[tokio::test]
+async fn an_answer_of_our_own_to_head_has_no_body() {
+    let mut rig = Rig::start().await;
+    let mut client = connect(&rig).await;
+    for _ in 0..2 {
+        let head = Request::head("http://h/").body(Full::default()).unwrap();
+        let answer = tokio::spawn(client.send_request(head));
+        drop(rig.upstream.accept().await);
+        let answer = soon("the head", answer).await.unwrap().unwrap();
+        assert_eq!(answer.status(), 502);
+        assert!(answer.headers().contains_key("content-length"));
+        assert_eq!(soon("the body", answer.into_body().collect()).await.unwrap().to_bytes(), "");
+    }
+}
