@@ -102,7 +102,8 @@ pub(crate) const ALLOWED: &[Allowance] = &[
                 if !target.starts_with('/')
                     && let Some((_, rest)) = target.split_once("://")
                 {
-                    *target = rest.split_once('/').map_or("/".to_owned(), |(_, path)| format!("/{path}"));
+                    *target =
+                        rest.split_once('/').map_or_else(|| "/".to_owned(), |(_, path)| format!("/{path}"));
                 }
             });
         },
