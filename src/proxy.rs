@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, EXPECT, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version, request};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -144,12 +144,13 @@ impl net::Handler for Proxy {
     async fn handle(&self, request: Request<Incoming>, link: Arc<Link>) -> Response<AnswerBody> {
         let shared = &*self.shared;
         let progress = Progress::new(&shared.metrics.exchanges_in_progress);
+        let to_head = request.method() == Method::HEAD;
         match shared.forward(request, &link).await {
             Ok(Forwarded { response, delimited_by }) => {
                 shared.results[usize::from(response.status().as_u16() / 100).min(5)].inc();
                 response.map(|body| AnswerBody::upstream(body, delimited_by, progress))
             }
-            Err(error) => shared.own_answer(&error, progress),
+            Err(error) => shared.own_answer(&error, to_head, progress),
         }
     }
 }
@@ -281,8 +282,9 @@ impl Shared {
         }
     }
 
-    /// What a client is told when there is no answer of upstream's.
-    fn own_answer(&self, error: &Error, progress: Progress) -> Response<AnswerBody> {
+    /// What a client is told when there is no answer of upstream's. To a HEAD it is told without the body, which hyper would
+    /// send over HTTP/2.
+    fn own_answer(&self, error: &Error, to_head: bool, progress: Progress) -> Response<AnswerBody> {
         let kind = error.kind();
         match kind.fault() {
             Fault::Client => {
@@ -294,10 +296,14 @@ impl Shared {
         }
         self.results[0].inc();
         self.metrics.upstream_errors.get_or_create(&KindLabel { kind: kind.token() }).inc();
-        let mut response = Response::new(AnswerBody::own(Bytes::from(error.body()), progress));
+        let body = Bytes::from(error.body());
+        let length = HeaderValue::from(body.len());
+        let body = if to_head { Bytes::new() } else { body };
+        let mut response = Response::new(AnswerBody::own(body, progress));
         *response.status_mut() = kind.status();
         response.headers_mut().append(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response.headers_mut().append(ERROR_TOKEN, HeaderValue::from_static(kind.token()));
+        response.headers_mut().append(CONTENT_LENGTH, length);
         response
     }
 }

@@ -6,6 +6,8 @@
 mod capture;
 /// The real binary between the fakes, as an operator and an app see it.
 mod end_to_end;
+/// Random exchanges, directly and through threadtap.
+mod differential;
 /// Starting, draining and cutting; limits of connections.
 mod lifecycle;
 mod support;
