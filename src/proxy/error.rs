@@ -246,7 +246,7 @@ fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 mod tests {
     use super::*;
 
-    const ALL: [Kind; 13] = [
+    const ALL: [Kind; 14] = [
         Kind::ClientBody,
         Kind::ClientHost,
         Kind::ClientTarget,

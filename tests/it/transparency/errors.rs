@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::Method;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -203,4 +204,19 @@ async fn x9_errors_look_the_same_on_http2() {
     assert_eq!(response.headers()["content-type"], "application/json");
     let body: serde_json::Value = serde_json::from_str(&http2::text(response).await).unwrap();
     assert_eq!(body["error"]["code"], "upstream_unreachable");
+}
+
+#[tokio::test]
+async fn x9_an_error_answered_to_head_on_http2_has_no_body() {
+    let mut rig = Rig::start().await;
+    let mut client = Http2::connect(rig.address).await;
+    for _ in 0..2 {
+        let head = http2::request(Method::HEAD, "/").body(http2::whole("")).unwrap();
+        let answer = client.send(head);
+        drop(rig.upstream.accept().await);
+        let answer = answer.head().await;
+        assert_eq!(answer.status(), 502);
+        assert!(answer.headers().contains_key("content-length"));
+        assert_eq!(http2::text(answer).await, "");
+    }
 }
