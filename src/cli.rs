@@ -33,6 +33,7 @@ enum Command {
 
 /// Settings that have a flag. The file has many more: see config.example.toml.
 #[derive(Debug, clap::Args)]
+#[allow(rustdoc::bare_urls, reason = "the text is first of all the help on a terminal")]
 struct Settings {
     /// Settings file (TOML); none is read unless named
     #[arg(long, value_name = "FILE", env = "THREADTAP_CONFIG")]

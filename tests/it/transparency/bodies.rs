@@ -1,3 +1,5 @@
+mod memory;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -6,8 +8,6 @@ use http_body_util::BodyExt;
 
 use crate::support::http2::{self, Frame, Http2, request, text, whole};
 use crate::support::{Rig, soon};
-
-mod memory;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
