@@ -4,11 +4,7 @@
 //! knows connections only. A response has no time limit of any kind: what ends a connection is its client, its handler, a dead
 //! peer, or the end of the drain's grace.
 //!
-//! # What cannot be kept (hyper 1.12)
-//!
-//! - A client that has sent a second request before the first was answered is not seen to leave: hyper does not read while
-//!   unparsed bytes wait.
-//! - WebSocket over HTTP/2 (RFC 8441) is not offered; clients then use HTTP/1.1.
+//! What is promised of connections, and what hyper cannot do, is in `docs/transparency.md`.
 
 mod connection;
 mod io;
@@ -48,8 +44,17 @@ pub struct Config {
     pub head_timeout: Duration,
     /// How many header lines an HTTP/1 request may have.
     pub max_headers: usize,
+    /// How long the head of an HTTP/1 request may be; at least [`MIN_HEAD_BYTES`]. As much is read ahead of a body at most.
+    pub max_head_bytes: usize,
     /// How long the header list of an HTTP/2 request may be.
     pub max_header_list_bytes: u32,
+    /// How many requests an HTTP/2 connection may have in progress.
+    pub h2_max_streams: u32,
+    /// How much of one request's body an HTTP/2 client may send ahead of upstream; at most [`MAX_WINDOW_BYTES`]. The connection
+    /// has room for as much of each of its streams, so that one that stands still does not stall the others.
+    pub h2_stream_window_bytes: u32,
+    /// How many requests an HTTP/2 client may have taken back before they were looked at. Beyond it the connection is closed.
+    pub h2_max_pending_resets: usize,
     /// How often an HTTP/2 connection is asked whether it is alive.
     pub h2_ping_interval: Duration,
     /// How long the answer to that may take.
@@ -73,7 +78,11 @@ impl Config {
             first_byte_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(75),
             max_headers: 1000,
+            max_head_bytes: 256 << 10,
             max_header_list_bytes: 64 << 10,
+            h2_max_streams: 200,
+            h2_stream_window_bytes: 256 << 10,
+            h2_max_pending_resets: 20,
             h2_ping_interval: Duration::from_secs(60),
             h2_ping_timeout: Duration::from_secs(20),
             half_close: false,
@@ -82,6 +91,12 @@ impl Config {
         }
     }
 }
+
+/// The least that [`Config::max_head_bytes`] can be.
+pub const MIN_HEAD_BYTES: usize = 8 << 10;
+
+/// The most that [`Config::h2_stream_window_bytes`] can be (RFC 9113 §6.9.1).
+pub const MAX_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// Answers requests. One value is cloned for each of them, so clones should be cheap.
 pub trait Handler: Clone + Send + Sync + 'static {

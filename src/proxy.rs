@@ -8,12 +8,7 @@
 //! A request that any connection took is not sent again, because nobody knows what upstream did with it. The one exception: a
 //! GET or HEAD without a body, when upstream closed a connection that had been used before.
 //!
-//! # What cannot be kept (hyper 1.12)
-//!
-//! - Informational answers other than 100 and 101 are not passed on: a hyper server cannot send them.
-//! - `Content-Length` of a 204 or 304 is lost, and so is `Transfer-Encoding` in the answer to a HEAD.
-//! - Lines of one name that are interleaved with others come together where the first one was.
-//! - Trailers reach an HTTP/1 client only when they were announced in `Trailer` and asked for with `TE: trailers`.
+//! What holds on the way, with the test that proves it, and what hyper cannot keep, is in `docs/transparency.md`.
 
 mod body;
 mod connect;
@@ -186,6 +181,10 @@ impl Shared {
         if head.method == Method::CONNECT {
             return Err(Error::new(Kind::Connect));
         }
+        // `host:port` has no path, and must not be taken for one (RFC 9112 §3.2.3).
+        if head.uri.scheme().is_none() && head.uri.authority().is_some() {
+            return Err(Error::new(Kind::ClientTarget));
+        }
         if head.uri.path().starts_with(RESERVED) {
             return Err(Error::new(Kind::Reserved));
         }
@@ -242,7 +241,7 @@ impl Shared {
             None => Some(upstream.host()),
         };
         headers::to_upstream(head, hop, host, body.size_hint().exact().is_none())?;
-        head.uri = upstream.target(&head.uri).ok_or_else(|| Error::new(Kind::ClientTarget))?;
+        head.uri = upstream.target(&head.uri).ok_or_else(|| Error::new(Kind::ClientTargetLength))?;
         head.version = Version::HTTP_11;
         Ok(())
     }

@@ -39,12 +39,12 @@
 //! * **Trouble.** A failed transaction leaves nothing behind and is tried again, with growing pauses, until it succeeds; the
 //!   queue fills meanwhile and refuses ([`Refused::Full`]), which the caller counts. An operation that can never succeed is
 //!   dropped by itself, counted and logged. A database found corrupt is set aside and a new one begun.
-//! * **Synced.** Every commit is, by default; [`Config::sync_every`] trades that for fewer syncs. Surviving the death of the
-//!   process never needs a sync.
+//! * **Synced.** Every commit is, by default, by a thread of its own as soon as the disk lets it; [`Config::sync_every`] trades
+//!   that for fewer syncs. Surviving the death of the process never needs a sync, so nothing waits for one.
 //!
 //! # Invariants
 //!
-//! * What was acknowledged survives `kill -9`; with the default also a power cut.
+//! * What was acknowledged survives `kill -9`, and a power cut once the sync that follows it is through.
 //! * A delivery leaves only by [`Op::Delivered`] or [`Op::Dead`]; a dead letter keeps its event.
 //! * Memory is bounded by [`Config::queue_bytes`] and one group, whatever the disk does.
 //! * The store does not know HTTP, dialects or sinks: names and JSON text only.
@@ -57,6 +57,7 @@ mod op;
 mod reads;
 mod recovered;
 mod retention;
+mod syncer;
 mod writer;
 
 use std::fmt;
@@ -89,7 +90,7 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// How this process is named to another that finds the directory locked; for example its listen address.
     pub holder: String,
-    /// None syncs every commit. Some syncs at this interval: a power cut may lose that much, a killed process nothing.
+    /// None syncs after every commit. Some syncs at this interval: a power cut may lose that much, a killed process nothing.
     pub sync_every: Option<Duration>,
     /// How long delivered events are kept; less than 24 hours counts as 24 hours.
     pub retain: Duration,
@@ -137,8 +138,7 @@ impl Store {
         let journal_end = reads::journal_end(database.connection()).map_err(OpenError::Database)?;
         let inbox = Arc::new(Inbox::new(config.queue_bytes));
         let (announce, deliveries) = watch::channel(0);
-        let writer = Writer::new(config, database, Arc::clone(&inbox), announce, metrics, clock)
-            .map_err(OpenError::Database)?;
+        let writer = Writer::new(config, database, Arc::clone(&inbox), announce, metrics, clock)?;
         let thread = std::thread::Builder::new()
             .name("threadtap-store".to_owned())
             .spawn(move || writer.run())

@@ -24,9 +24,28 @@ pub(super) fn net(listen: SocketAddr, file: raw::Server) -> Result<net::Config, 
     set(&mut config.first_byte_timeout, file.first_byte_timeout);
     set(&mut config.head_timeout, file.head_timeout);
     set_count("server.max_headers", &mut config.max_headers, file.max_headers)?;
+    set_size("server.max_head", &mut config.max_head_bytes, file.max_head)?;
+    if config.max_head_bytes < net::MIN_HEAD_BYTES {
+        let value = format!("{} bytes", config.max_head_bytes);
+        return Err(ConfigError::value("server.max_head", value, "use at least 8KiB"));
+    }
     let mut max_header_list = config.max_header_list_bytes as usize;
     set_size("server.max_header_list", &mut max_header_list, file.max_header_list)?;
     config.max_header_list_bytes = u32::try_from(max_header_list).unwrap_or(u32::MAX);
+    match file.h2_max_streams {
+        Some(0) => return Err(ConfigError::value("server.h2_max_streams", "0", "use at least 1")),
+        streams => config.h2_max_streams = streams.unwrap_or(config.h2_max_streams),
+    }
+    let mut window = config.h2_stream_window_bytes as usize;
+    set_size("server.h2_stream_window", &mut window, file.h2_stream_window)?;
+    config.h2_stream_window_bytes = match u32::try_from(window) {
+        Ok(bytes) if bytes <= net::MAX_WINDOW_BYTES => bytes,
+        _ => {
+            let value = format!("{window} bytes");
+            return Err(ConfigError::value("server.h2_stream_window", value, "use less than 2GiB"));
+        }
+    };
+    config.h2_max_pending_resets = file.h2_max_pending_resets.unwrap_or(config.h2_max_pending_resets);
     set(&mut config.h2_ping_interval, file.h2_ping_interval);
     set(&mut config.h2_ping_timeout, file.h2_ping_timeout);
     config.half_close = file.half_close.unwrap_or(config.half_close);

@@ -246,7 +246,8 @@ impl Conversation {
             // A run can only be created when the ones before are over, on servers that lock; and it claims what came next.
             self.settle_terminal(settled);
         }
-        open.inputs_complete = self.state.history_known;
+        // Whoever missed the run's creation may have missed messages too.
+        open.inputs_complete = created && self.state.history_known;
         open.inputs = self.claim(open.created_second());
         open.inputs.extend(messages.iter().cloned());
         self.state.history_known |= created;

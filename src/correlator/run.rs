@@ -183,7 +183,8 @@ impl OpenRun {
         error: Option<&RawValue>,
     ) -> bool {
         self.note_first_token(first_token_at);
-        if ending != StreamEnding::Complete {
+        // After an error the run may go on, unseen.
+        if ending != StreamEnding::Complete || error.is_some() {
             self.streamed_whole = false;
         }
         self.client_gone |= ending == StreamEnding::ClientGone;
@@ -317,13 +318,22 @@ impl OpenRun {
 
 /// Replaces a message by a later state of it. Tells whether anything changed.
 pub(super) fn update_message(known: &mut Message, newer: &Message) -> bool {
-    let later = newer.status > known.status
-        || (newer.status == known.status && newer.object.get().len() >= known.object.get().len());
-    if !later || newer.object.get() == known.object.get() {
+    if newer.status < known.status || newer.object.get() == known.object.get() {
         return false;
     }
-    *known = newer.clone();
+    if newer.status == known.status && !is_fuller(newer, known) {
+        return false;
+    }
+    let created_at = newer.created_at.or(known.created_at);
+    *known = Message { created_at, ..newer.clone() };
     true
+}
+
+/// Whether a message says at least as much as another. Text goes first: what a broken stream told of a message has more text
+/// than the object it began with, and fewer fields.
+fn is_fuller(newer: &Message, known: &Message) -> bool {
+    let extent = |message: &Message| (message.text().len(), message.object.get().len());
+    extent(newer) >= extent(known)
 }
 
 /// Takes a value if none was known.

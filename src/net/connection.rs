@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::io::ClientStream;
 use super::link::{Link, Phase};
-use super::{Config, Handler};
+use super::{Config, Handler, MAX_WINDOW_BYTES, MIN_HEAD_BYTES};
 
 /// What all connections of a listener share.
 pub(super) struct Server<H> {
@@ -34,14 +34,22 @@ impl<H: Handler> Server<H> {
             .half_close(config.half_close)
             .header_read_timeout(config.head_timeout)
             .max_headers(config.max_headers)
+            .max_buf_size(config.max_head_bytes.max(MIN_HEAD_BYTES))
             .preserve_header_case(config.preserve_header_case);
+        let window = config.h2_stream_window_bytes.min(MAX_WINDOW_BYTES);
         protocol
             .http2()
             .timer(TokioTimer::new())
             .auto_date_header(false)
             .keep_alive_interval(config.h2_ping_interval)
             .keep_alive_timeout(config.h2_ping_timeout)
-            .max_header_list_size(config.max_header_list_bytes);
+            .max_header_list_size(config.max_header_list_bytes)
+            .max_concurrent_streams(config.h2_max_streams)
+            .max_pending_accept_reset_streams(config.h2_max_pending_resets)
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(
+                window.saturating_mul(config.h2_max_streams).clamp(window, MAX_WINDOW_BYTES),
+            );
         Self { config, protocol, handler, open }
     }
 

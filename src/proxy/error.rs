@@ -22,12 +22,16 @@ pub(super) enum Kind {
     ClientBody,
     /// The client sent two `Host` lines.
     ClientHost,
-    /// The request target, with the upstream's prefix, is longer than a URI can be.
+    /// The request target is a host and a port, which only `CONNECT` may ask for.
     ClientTarget,
+    /// The request target, with the upstream's prefix, is longer than a URI can be.
+    ClientTargetLength,
     /// The client asked for a `CONNECT` tunnel.
     Connect,
     /// Something that cannot be went wrong.
     Internal,
+    /// There is nothing to verify upstream's certificate with.
+    NoRoots,
     /// The path is one of threadtap's own, and there is nothing.
     Reserved,
     /// Upstream's answer is not HTTP.
@@ -113,8 +117,14 @@ impl Kind {
                 (Fault::Client, StatusCode::BAD_REQUEST, "client_host", "the request has two Host headers")
             }
             Self::ClientTarget => {
-                (Fault::Client, StatusCode::URI_TOO_LONG, "client_target", "the request target is too long")
+                (Fault::Client, StatusCode::BAD_REQUEST, "client_target", "the request target is not a path")
             }
+            Self::ClientTargetLength => (
+                Fault::Client,
+                StatusCode::URI_TOO_LONG,
+                "client_target_length",
+                "the request target is too long",
+            ),
             Self::Connect => {
                 (Fault::Client, StatusCode::NOT_IMPLEMENTED, "connect", "CONNECT is not supported")
             }
@@ -123,6 +133,12 @@ impl Kind {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
                 "the request cannot be sent on",
+            ),
+            Self::NoRoots => (
+                Fault::Upstream,
+                StatusCode::BAD_GATEWAY,
+                "no_roots",
+                "there are no root certificates here to verify the upstream with; install them or set SSL_CERT_FILE",
             ),
             Self::Reserved => {
                 (Fault::Client, StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
@@ -200,7 +216,8 @@ pub(super) fn kind_of(error: &legacy::Error) -> Kind {
     if error.is_connect() {
         return match find::<ConnectError>(error) {
             Some(ConnectError::Dns(_)) => Kind::UpstreamDns,
-            Some(ConnectError::NoRoots(_) | ConnectError::Tls(_)) => Kind::UpstreamTls,
+            Some(ConnectError::NoRoots(_)) => Kind::NoRoots,
+            Some(ConnectError::Tls(_)) => Kind::UpstreamTls,
             Some(ConnectError::TimedOut(_)) => Kind::UpstreamTimeout,
             Some(ConnectError::Unreachable(_)) | None => Kind::UpstreamUnreachable,
         };
@@ -229,12 +246,14 @@ fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 mod tests {
     use super::*;
 
-    const ALL: [Kind; 12] = [
+    const ALL: [Kind; 14] = [
         Kind::ClientBody,
         Kind::ClientHost,
         Kind::ClientTarget,
+        Kind::ClientTargetLength,
         Kind::Connect,
         Kind::Internal,
+        Kind::NoRoots,
         Kind::Reserved,
         Kind::UpstreamAnswer,
         Kind::UpstreamClosed,

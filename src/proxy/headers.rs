@@ -92,9 +92,12 @@ pub(super) fn to_client(head: &mut response::Parts, version: Version) {
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
     // HTTP/2 frames messages itself and forbids to speak of it (RFC 9113 §8.2.2).
     let framed = version == Version::HTTP_2;
+    // Where both are given the length means nothing (RFC 9112 §6.3), and hyper would write no answer at all.
+    let chunked = head.headers.contains_key(TRANSFER_ENCODING);
     let ends_here = |nominated: &Nominated, name: &HeaderName| {
         (is_hop_by_hop(name) && !(switches && matches!(*name, CONNECTION | UPGRADE)))
             || (framed && *name == TRANSFER_ENCODING)
+            || (chunked && *name == CONTENT_LENGTH)
             || nominated.contains(name)
     };
     let nominated = if switches { Nominated::default() } else { Nominated::by(&head.headers) };

@@ -1,7 +1,7 @@
 //! The database file: opening, schema, settings, and setting a broken one aside.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -66,7 +66,7 @@ impl Database {
         let Some(directory) = &config.data_dir else {
             let max_bytes = Some(config.max_bytes.unwrap_or(MEMORY_BYTES));
             let connection = Connection::open_in_memory().map_err(OpenError::Database)?;
-            prepare(&connection, max_bytes, false, clock).map_err(OpenError::Database)?;
+            prepare(&connection, max_bytes, clock).map_err(OpenError::Database)?;
             return Ok(Self { connection, file: None, max_bytes, clock, missing: false });
         };
         let unusable = |source| OpenError::DataDir { path: directory.clone(), source };
@@ -78,8 +78,7 @@ impl Database {
             LockError::Held(holder) => OpenError::Locked { path: directory.clone(), holder },
             LockError::Io(source) => unusable(source),
         })?;
-        let synced = config.sync_every.is_none();
-        let file = DatabaseFile { path: directory.join(FILE_NAME), synced, _lock: lock };
+        let file = DatabaseFile { path: directory.join(FILE_NAME), _lock: lock };
         file.create().map_err(unusable)?;
         let connection = match file.connect(config.max_bytes, clock) {
             Err(ConnectError::Sqlite(error)) if is_corrupt(&error) => {
@@ -128,15 +127,9 @@ impl Database {
         Ok(())
     }
 
-    /// Brings what was written to the disk itself. Only of use when commits do not.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
-        match File::open(file.beside("-wal")) {
-            // SQLite holds no POSIX lock on the WAL, so closing this second descriptor releases none.
-            Ok(wal) => wal.sync_data(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
-        }
+    /// Where the database is; none in memory.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(|file| file.path.as_path())
     }
 
     /// Writes the WAL back into the database and empties it.
@@ -155,7 +148,6 @@ pub(super) fn is_corrupt(error: &rusqlite::Error) -> bool {
 
 struct DatabaseFile {
     path: PathBuf,
-    synced: bool,
     _lock: DirLock,
 }
 
@@ -172,7 +164,7 @@ impl DatabaseFile {
         if version > SCHEMA_VERSION {
             return Err(ConnectError::Newer(version));
         }
-        prepare(&connection, max_bytes, self.synced, clock)?;
+        prepare(&connection, max_bytes, clock)?;
         for table in TABLES {
             // Reads the root page at least; the rest shows itself when it is used.
             let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1)");
@@ -217,17 +209,14 @@ impl From<rusqlite::Error> for ConnectError {
     }
 }
 
-fn prepare(
-    connection: &Connection,
-    max_bytes: Option<u64>,
-    synced: bool,
-    clock: Clock,
-) -> rusqlite::Result<()> {
+fn prepare(connection: &Connection, max_bytes: Option<u64>, clock: Clock) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
     // Must come before the first table: pages freed by retention can then be given back.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    connection.pragma_update(None, "synchronous", if synced { "FULL" } else { "NORMAL" })?;
+    // The syncer syncs each commit, and makes the checkpoints; the database itself only syncs what keeps it whole.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update_and_check(None, "journal_size_limit", WAL_KEPT_BYTES, |_| Ok(()))?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;

@@ -10,10 +10,11 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::metrics::{KindLabel, Metrics, SinkLabel};
 use crate::store::apply::{self, Effects};
-use crate::store::database::{Database, is_corrupt};
+use crate::store::database::{Database, OpenError, is_corrupt};
 use crate::store::inbox::{Inbox, Write};
 use crate::store::reads::{self, Waiting};
 use crate::store::retention::{self, Trim};
+use crate::store::syncer::Syncer;
 use crate::store::{Config, Op};
 use crate::time::UnixMillis;
 
@@ -34,7 +35,8 @@ pub(super) struct Writer {
     gauges_at: UnixMillis,
     trim: Trim,
     trim_at: UnixMillis,
-    unsynced_since: Option<UnixMillis>,
+    /// None in memory.
+    syncer: Option<Syncer>,
 }
 
 impl Writer {
@@ -45,7 +47,9 @@ impl Writer {
         announce: watch::Sender<u64>,
         metrics: Metrics,
         clock: Clock,
-    ) -> rusqlite::Result<Self> {
+    ) -> Result<Self, OpenError> {
+        let syncer =
+            database.path().map(|path| Syncer::start(path.to_owned(), config.sync_every, metrics.clone()));
         let mut writer = Self {
             config,
             database,
@@ -61,9 +65,9 @@ impl Writer {
             gauges_at: UnixMillis::default(),
             trim: Trim::default(),
             trim_at: clock.now().after(TRIM_EVERY),
-            unsynced_since: None,
+            syncer: syncer.transpose().map_err(OpenError::Thread)?,
         };
-        writer.count_backlog()?;
+        writer.count_backlog().map_err(OpenError::Database)?;
         Ok(writer)
     }
 
@@ -113,9 +117,6 @@ impl Writer {
         if self.sinks.values().any(|waiting| waiting.deliveries > 0) {
             next = next.min(self.gauges_at.after(GAUGES_EVERY));
         }
-        if let (Some(since), Some(every)) = (self.unsynced_since, self.config.sync_every) {
-            next = next.min(since.after(every));
-        }
         next.since(now)
     }
 
@@ -132,8 +133,10 @@ impl Writer {
                 self.failures = 0;
                 self.group = usize::MAX;
                 self.retry_at = UnixMillis::default();
-                self.unsynced_since = self.unsynced_since.or(Some(now));
-                self.acknowledge(grouped);
+                let bytes = self.acknowledge(grouped);
+                if let Some(syncer) = &self.syncer {
+                    syncer.committed(bytes);
+                }
                 self.tell(effects);
             }
             Err(error) => self.failed(&error, now),
@@ -188,7 +191,7 @@ impl Writer {
         self.group.min(self.pending.len())
     }
 
-    fn acknowledge(&mut self, grouped: usize) {
+    fn acknowledge(&mut self, grouped: usize) -> usize {
         let now = self.clock.now();
         let mut bytes = 0;
         for write in self.pending.drain(..grouped) {
@@ -204,6 +207,7 @@ impl Writer {
             }
         }
         self.inbox.release(bytes);
+        bytes
     }
 
     fn tell(&mut self, effects: Effects) {
@@ -255,15 +259,6 @@ impl Writer {
     /// What can wait until nobody does.
     fn tidy(&mut self, waited: Duration) {
         let now = self.clock.now();
-        if let (Some(since), Some(every)) = (self.unsynced_since, self.config.sync_every)
-            && now >= since.after(every)
-        {
-            self.unsynced_since = None;
-            if let Err(error) = self.database.sync() {
-                self.metrics.store_errors.get_or_create(&KindLabel { kind: "sync" }).inc();
-                tracing::error!(%error, "what was written could not be synced");
-            }
-        }
         if now >= self.gauges_at.after(GAUGES_EVERY) {
             self.gauges_at = now;
             self.show_ages(now);

@@ -1,13 +1,8 @@
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use threadtap::net::Drained;
-use tokio::net::TcpStream;
 
-use crate::support::{Rig, eventually, soon};
+use crate::support::{Rig, eventually};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -57,73 +52,6 @@ async fn what_is_not_over_when_the_grace_is_gets_cut() {
     socket.closed().await;
     upstream.closed().await;
     tunnel.closed().await;
-}
-
-#[tokio::test]
-async fn http2_is_drained_and_cut_like_http1() {
-    for (grace, outcome) in [(Duration::from_secs(10), Drained::Complete), (Duration::ZERO, Drained::Cut)] {
-        let mut rig = Rig::start_with(|settings| settings.grace = grace).await;
-        let stream = TcpStream::connect(rig.address).await.unwrap();
-        let (mut client, connection) =
-            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-        let connection = tokio::spawn(connection);
-        let request = http::Request::get("http://h/").body(Empty::<Bytes>::new()).unwrap();
-        let answer = tokio::spawn(client.send_request(request));
-        let mut upstream = rig.upstream.accept().await;
-        upstream.head().await;
-        rig.drain();
-        if outcome == Drained::Complete {
-            upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
-            let answer = soon("the head", answer).await.unwrap().unwrap();
-            assert_eq!(soon("the body", answer.into_body().collect()).await.unwrap().to_bytes(), "ok");
-        } else {
-            assert!(soon("the end", answer).await.unwrap().is_err());
-        }
-        assert_eq!(rig.drained().await, outcome);
-        let _ = soon("the connection's end", connection).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn beyond_the_limit_connections_wait_and_a_tunnel_counts() {
-    let mut rig = Rig::start_with(|settings| settings.net.max_connections = 1).await;
-    let ask = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-    let (mut socket, mut tunnel) = rig.forward(ask).await;
-    tunnel.head().await;
-    tunnel.send("HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
-    socket.head().await;
-    tunnel.send("x").await;
-    socket.expect("x").await;
-    assert_eq!(rig.metrics.connections.get(), 1);
-    let mut waiting = rig.client().await;
-    waiting.send(GET).await;
-    drop((socket, tunnel));
-    rig.upstream.accept().await.head().await;
-}
-
-#[tokio::test]
-async fn silence_and_half_a_preface_are_not_waited_for() {
-    let rig = Rig::start_with(|settings| settings.net.first_byte_timeout = Duration::from_millis(50)).await;
-    let mut silent = rig.client().await;
-    let mut partial = rig.client().await;
-    partial.send("PRI * HTTP/2.0\r\n").await;
-    assert_eq!(silent.closed().await, b"");
-    assert_eq!(partial.closed().await, b"");
-}
-
-#[tokio::test]
-async fn slow_heads_and_idle_connections_are_closed() {
-    let mut rig = Rig::start_with(|settings| settings.net.head_timeout = Duration::from_millis(100)).await;
-    let mut slow = rig.client().await;
-    slow.send("GET / HT").await;
-    slow.closed().await;
-    let (mut client, mut upstream) = rig.forward(GET).await;
-    upstream.head().await;
-    // An answer may take longer than a head.
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
-    client.until("ok").await;
-    assert_eq!(client.closed().await, b"");
 }
 
 #[tokio::test]

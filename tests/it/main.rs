@@ -6,8 +6,10 @@
 mod capture;
 /// Random exchanges, directly and through threadtap.
 mod differential;
+/// The real binary between the fakes, as an operator and an app see it.
+mod end_to_end;
 /// Starting, draining and cutting; limits of connections.
 mod lifecycle;
 mod support;
-/// What must not change on the way: bodies, heads, ends, errors, upgrades.
-mod wire;
+/// What must not change on the way, property by property, as docs/transparency.md promises it.
+mod transparency;

@@ -1,5 +1,10 @@
 //! A proxy on a free port, an upstream that is scripted byte by byte, and clients of the same kind.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+pub(crate) mod binary;
+pub(crate) mod http2;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -30,6 +35,8 @@ pub(crate) struct Rig {
     pub(crate) address: SocketAddr,
     pub(crate) upstream: Upstream,
     pub(crate) captured: Option<Receiver>,
+    /// Parts of the last capture that were not asked for yet.
+    parts: RefCell<VecDeque<Captured>>,
     pub(crate) metrics: Metrics,
     shutdown: Option<oneshot::Sender<()>>,
     server: JoinHandle<Drained>,
@@ -61,7 +68,15 @@ impl Rig {
             let told = async move { _ = told.await };
             async move { net::serve(listener, settings.net, proxy, &metrics, told, settings.grace).await }
         });
-        Self { address, upstream, captured: Some(captured), metrics, shutdown: Some(shutdown), server }
+        Self {
+            address,
+            upstream,
+            captured: Some(captured),
+            parts: RefCell::default(),
+            metrics,
+            shutdown: Some(shutdown),
+            server,
+        }
     }
 
     pub(crate) async fn client(&self) -> Raw {
@@ -85,36 +100,56 @@ impl Rig {
         soon("the drain", &mut self.server).await.unwrap()
     }
 
-    /// The next capture, which must be there already.
-    pub(crate) fn captured(&self) -> Capture {
-        self.captured.as_ref().unwrap().try_recv().expect("a capture should be in the queue")
+    /// The next part of a capture, which must be there already.
+    pub(crate) fn captured(&self) -> Captured {
+        self.next_captured().expect("a capture should be in the queue")
+    }
+
+    /// The next part of a capture, if one is there.
+    pub(crate) fn next_captured(&self) -> Option<Captured> {
+        let mut parts = self.parts.borrow_mut();
+        if parts.is_empty() {
+            let Capture { exchange: _, start, segment, end } = self.captured.as_ref()?.try_recv().ok()?;
+            parts.extend(start.map(Captured::Start));
+            parts.extend(segment.map(Captured::Segment));
+            parts.extend(end.map(Captured::End));
+        }
+        parts.pop_front()
     }
 
     pub(crate) fn start_captured(&self) -> Start {
         match self.captured() {
-            Capture::Start(start) => *start,
+            Captured::Start(start) => *start,
             other => panic!("not a start: {other:?}"),
         }
     }
 
     pub(crate) fn segment_captured(&self) -> Segment {
         match self.captured() {
-            Capture::Segment(segment) => segment,
+            Captured::Segment(segment) => segment,
             other => panic!("not a segment: {other:?}"),
         }
     }
 
     pub(crate) fn end_captured(&self) -> End {
         match self.captured() {
-            Capture::End(end) => end,
+            Captured::End(end) => end,
             other => panic!("not an end: {other:?}"),
         }
     }
 
     pub(crate) fn nothing_captured(&self) {
-        let next = self.captured.as_ref().unwrap().try_recv();
-        assert!(next.is_err(), "{next:?}");
+        let next = self.next_captured();
+        assert!(next.is_none(), "{next:?}");
     }
+}
+
+/// A part of a capture.
+#[derive(Debug)]
+pub(crate) enum Captured {
+    End(End),
+    Segment(Segment),
+    Start(Box<Start>),
 }
 
 impl Drop for Rig {
@@ -162,6 +197,11 @@ impl Raw {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
+    /// Sends to a peer that may have closed.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        soon("the peer to read", self.stream.write_all(bytes)).await
+    }
+
     pub(crate) async fn finish_sending(&mut self) {
         self.stream.shutdown().await.unwrap();
     }
@@ -169,6 +209,17 @@ impl Raw {
     /// Closes with a reset.
     pub(crate) fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Sends for as long as the peer takes it, a megabyte at a time and at most `limit` of them. Tells how many it took.
+    pub(crate) async fn fill(&mut self, limit: usize) -> usize {
+        let megabyte = vec![b'x'; 1_000_000];
+        for sent in 0..limit {
+            if tokio::time::timeout(Duration::from_millis(300), self.send(&megabyte)).await.is_err() {
+                return sent;
+            }
+        }
+        limit
     }
 
     /// Reads up to and including `pattern`.
@@ -192,7 +243,7 @@ impl Raw {
         self.until("\r\n\r\n").await
     }
 
-    /// Reads the next head, and the single byte of body after it, if the peer sends one.
+    /// Reads the next head, if the peer sends one.
     pub(crate) async fn head_or_end(&mut self) -> Option<String> {
         while !self.read.windows(4).any(|window| window == b"\r\n\r\n") {
             let more = soon("a head or the end", self.stream.read_buf(&mut self.read)).await;
@@ -200,9 +251,7 @@ impl Raw {
                 return None;
             }
         }
-        let head = self.head().await;
-        self.exactly(1).await;
-        Some(head)
+        Some(self.head().await)
     }
 
     /// Reads a head and compares it with its lines.
@@ -219,6 +268,18 @@ impl Raw {
         }
         let rest = self.read.split_off(count);
         std::mem::replace(&mut self.read, rest)
+    }
+
+    /// Reads exactly so many bytes, or `None` if the connection ends before, cleanly or not.
+    pub(crate) async fn exactly_or_end(&mut self, count: usize) -> Option<Vec<u8>> {
+        while self.read.len() < count {
+            let more = soon(&format!("{count} bytes or the end"), self.stream.read_buf(&mut self.read)).await;
+            if !more.is_ok_and(|count| count > 0) {
+                return None;
+            }
+        }
+        let rest = self.read.split_off(count);
+        Some(std::mem::replace(&mut self.read, rest))
     }
 
     /// Reads exactly this text.

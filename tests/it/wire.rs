@@ -1,8 +1,0 @@
-//! What must not change on the way.
-
-mod bodies;
-mod ends;
-mod errors;
-mod heads;
-mod http2;
-mod upgrade;
