@@ -110,7 +110,7 @@ pub(crate) const ALLOWED: &[Allowance] = &[
     },
     Allowance {
         name: "framing of an answer without a body",
-        reason: "hyper drops Content-Length of a 304; Transfer-Encoding and Trailer where it sends no chunks (304, HEAD, HTTP/1.0)",
+        reason: "hyper drops Content-Length of a 304 to anything but HEAD; Transfer-Encoding and Trailer where it sends no chunks (304, HEAD, HTTP/1.0)",
         apply: bodyless,
     },
     Allowance {
@@ -311,7 +311,7 @@ fn bodyless(pair: &mut Pair<'_>) {
     in_answers(&mut pair.direct, |answer| {
         let empty = answer.status() == 304;
         answer.lines.retain(|(name, _)| match name.to_ascii_lowercase().as_str() {
-            "content-length" => http2 || !empty,
+            "content-length" => http2 || to_head || !empty,
             "trailer" => http2 || !(empty || to_head || old),
             "transfer-encoding" => !empty && !to_head,
             _ => true,

@@ -1,0 +1,539 @@
+"""Attacks threadtap over HTTP/2 while a well-behaved client goes on being served.
+
+After each attack it checks what became of the attacker, that no request of the well-behaved client failed and none took long,
+that a new client is served, and that the memory of the process stayed within its bound. Ends with `N passed, N failed`; exit
+status 1 when anything failed.
+"""
+
+import http.client
+import http.server
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import h2.config
+import h2.connection
+import h2.events
+import hpack
+from hyperframe.frame import (
+    ContinuationFrame, DataFrame, Frame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame, SettingsFrame,
+    WindowUpdateFrame,
+)
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+THREADTAP = ROOT / "target/debug/threadtap"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+END_STREAM, END_HEADERS = "END_STREAM", "END_HEADERS"
+BIG = 8 << 20
+# How long an attack that is not ended by threadtap goes on.
+ATTACK_SECS = 2.0
+# What all attacks together may add to the memory of the process. The tables and buffers of hundreds of connections fit in.
+MEMORY_BYTES = 96 << 20
+# The slowest request of the well-behaved client. Undisturbed it takes a millisecond; a machine with other work may add to it.
+SLOWEST_SECS = 2.0
+MEDIAN_SECS = 0.1
+FIRST_BYTE_SECS = 2
+READY_SECS = 30
+EXIT_SECS = 60
+
+
+class Upstream(http.server.BaseHTTPRequestHandler):
+    """Answers /big with megabytes, /slow in ten pieces, and the rest with two bytes."""
+
+    protocol_version = "HTTP/1.1"
+    # Head and body are two writes, and the second would wait for the acknowledgement of the first.
+    disable_nagle_algorithm = True
+
+    def do_GET(self):
+        try:
+            self.answer()
+        except OSError:
+            self.close_connection = True  # The client of threadtap left, and so did threadtap.
+
+    def answer(self):
+        pieces = {"/big": [b"x" * 65536] * (BIG // 65536), "/slow": [b"piece"] * 10}.get(self.path, [b"ok"])
+        self.send_response(200)
+        self.send_header("Content-Length", str(sum(map(len, pieces))))
+        self.end_headers()
+        for piece in pieces:
+            self.wfile.write(piece)
+            self.wfile.flush()
+            if self.path == "/slow":
+                time.sleep(0.05)
+
+    def log_message(self, *_):
+        pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 1024
+
+    def handle_error(self, *_):
+        pass
+
+
+class Checks:
+    def __init__(self):
+        self.passed = 0
+        self.failed = 0
+
+    def check(self, name, holds, why=""):
+        if holds:
+            self.passed += 1
+        else:
+            self.failed += 1
+            print(f"FAILED {name}: {why}", flush=True)
+
+
+class Threadtap:
+    def __init__(self, upstream, directory):
+        ports = [free_port(), free_port()]
+        self.address = ("127.0.0.1", ports[0])
+        self.admin = f"http://127.0.0.1:{ports[1]}"
+        config = directory / "threadtap.toml"
+        config.write_text(f'[server]\nfirst_byte_timeout = "{FIRST_BYTE_SECS}s"\n')
+        self.log = directory / "threadtap.log"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("THREADTAP_")}
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [
+                    THREADTAP, "--config", config, "--listen", f"127.0.0.1:{ports[0]}", "--upstream", upstream,
+                    "--admin-listen", f"127.0.0.1:{ports[1]}", "--data-dir", directory / "data",
+                ],
+                env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            )
+        deadline = time.monotonic() + READY_SECS
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.admin}/readyz", timeout=5):
+                    return
+            except OSError as error:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.process.kill()
+                    sys.exit(f"threadtap is not ready ({error}):\n{self.log.read_text()}")
+            time.sleep(0.05)
+
+    def memory(self):
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) << 10
+
+    def open_connections(self):
+        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return int(float(next(line for line in lines if line.startswith("threadtap_connections")).split()[1]))
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(EXIT_SECS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return "none: it had to be killed"
+
+
+class Attacker:
+    """A connection that speaks in frames of its own making."""
+
+    def __init__(self, address, settings=None, preface=PREFACE):
+        self.socket = socket.create_connection(address)
+        self.socket.settimeout(ATTACK_SECS)
+        self.encoder = hpack.Encoder()
+        self.received = b""
+        if preface == PREFACE:
+            preface += SettingsFrame(0, settings=settings or {}).serialize()
+        self.send(preface)
+
+    def send(self, data):
+        """Whether all of it could be sent. A peer that does not read makes it false as well."""
+        try:
+            self.socket.sendall(data)
+            return True
+        except OSError:
+            return False
+
+    def flood(self, pieces, secs=ATTACK_SECS):
+        """Sends for a while, or until nothing goes out any more; how many pieces went."""
+        deadline = time.monotonic() + secs
+        sent = 0
+        for piece in pieces:
+            if time.monotonic() > deadline or not self.send(piece):
+                break
+            sent += 1
+        return sent
+
+    def headers(self, path="/ok", extra=()):
+        fields = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", path), *extra]
+        return self.encoder.encode(fields)
+
+    def get(self, stream, path="/ok", extra=()):
+        return HeadersFrame(stream, self.headers(path, extra), flags=[END_STREAM, END_HEADERS]).serialize()
+
+    def closed(self, secs):
+        """Whether the peer closes within so long. What comes before is kept."""
+        deadline = time.monotonic() + secs
+        while (left := deadline - time.monotonic()) > 0:
+            self.socket.settimeout(left)
+            try:
+                data = self.socket.recv(65536)
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+            if not data:
+                return True
+            self.received += data
+        return False
+
+    def frames(self):
+        """The types and payloads of the frames that came."""
+        data, frames = self.received, []
+        while len(data) >= 9:
+            length = int.from_bytes(data[:3], "big")
+            frames.append((data[3], int.from_bytes(data[5:9], "big"), data[9:9 + length]))
+            data = data[9 + length:]
+        return frames
+
+    def goaway(self):
+        return any(kind == GoAwayFrame.type for kind, _, _ in self.frames())
+
+    def answered(self, stream):
+        return any(kind == HeadersFrame.type and at == stream for kind, at, _ in self.frames())
+
+    def leave(self):
+        self.socket.close()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def well_behaved(host, port):
+    """Asks over and over until its standard input ends; then prints how long that took. A process of its own.
+
+    Says so when it has begun.
+    """
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    took, failed = [], 0
+    connection = http.client.HTTPConnection(host, port, timeout=10)
+    while not (took and ended.wait(0.01)):
+        start = time.monotonic()
+        try:
+            connection.request("GET", "/ok")
+            answer = connection.getresponse()
+            failed += answer.status != 200 or answer.read() != b"ok"
+        except (OSError, http.client.HTTPException):
+            failed += 1
+            connection.close()
+        took.append(time.monotonic() - start)
+        if len(took) == 1:
+            print("begun", flush=True)
+    print(json.dumps({"asked": len(took), "failed": failed, "median": sorted(took)[len(took) // 2], "slowest": max(took)}))
+
+
+class Bystander:
+    """The well-behaved client, for the time of an attack."""
+
+    def __init__(self, address):
+        command = [sys.executable, __file__, "--well-behaved", address[0], str(address[1])]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process.stdout.readline()
+
+    def report(self):
+        output, _ = self.process.communicate()
+        return json.loads(output)
+
+
+def polite_get(address, path, while_open=None):
+    """One request over HTTP/2 by the rules; the status and how much body came."""
+    connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+    connection.initiate_connection()
+    status, length = None, 0
+    with socket.create_connection(address) as peer:
+        peer.settimeout(30)
+        connection.send_headers(
+            1, [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", path)], end_stream=True
+        )
+        peer.sendall(connection.data_to_send())
+        while True:
+            data = peer.recv(65536)
+            if not data:
+                raise ConnectionError(f"closed after {status} and {length} bytes")
+            for event in connection.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived):
+                    status = int(dict(event.headers)[b":status"])
+                    if while_open:
+                        while_open(peer)
+                elif isinstance(event, h2.events.DataReceived):
+                    length += len(event.data)
+                    connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                elif isinstance(event, h2.events.StreamEnded):
+                    return status, length
+                elif isinstance(event, h2.events.StreamReset):
+                    raise ConnectionError(f"stream reset: {event.error_code}")
+            peer.sendall(connection.data_to_send())
+
+
+# The attacks. Each gets the address, and returns what it wants checked: names and whether they hold.
+
+
+def rapid_reset(address):
+    attackers = [Attacker(address) for _ in range(4)]
+    for attacker in attackers:
+        attacker.flood(
+            attacker.get(stream) + RstStreamFrame(stream, error_code=8).serialize() for stream in range(1, 40_001, 2)
+        )
+    yield "the connections are closed", all(attacker.closed(5) for attacker in attackers)
+    yield "with GOAWAY, or at once", all(attacker.goaway() or not attacker.received for attacker in attackers)
+
+
+def continuation_flood(address):
+    attackers = [Attacker(address) for _ in range(4)]
+    for attacker in attackers:
+        attacker.send(HeadersFrame(1, attacker.headers(), flags=[END_STREAM]).serialize())
+        piece = ContinuationFrame(1, attacker.encoder.encode([("x-filler", "y" * 8000)])).serialize()
+        attacker.flood(piece for _ in range(100_000))
+    yield "the connections are closed", all(attacker.closed(5) for attacker in attackers)
+
+
+def empty_continuation_flood(address):
+    attacker = Attacker(address)
+    attacker.send(HeadersFrame(1, attacker.headers(), flags=[END_STREAM]).serialize())
+    attacker.flood(ContinuationFrame(1, b"").serialize() * 1000 for _ in range(10_000))
+    yield "the connection is closed", attacker.closed(5)
+
+
+def window_starvation(address):
+    initial_window = {SettingsFrame.INITIAL_WINDOW_SIZE: 1}
+    attackers = [Attacker(address, initial_window) for _ in range(10)]
+    for attacker in attackers:
+        for stream in range(1, 41, 2):
+            attacker.send(attacker.get(stream, "/big"))
+    yield "the connections stay", not any(attacker.closed(0.3) for attacker in attackers)
+    yield "every request is answered", all(attacker.answered(39) for attacker in attackers)
+    for attacker in attackers:
+        attacker.leave()
+
+
+def unread_answers(address):
+    largest = {SettingsFrame.INITIAL_WINDOW_SIZE: 2**31 - 1}
+    attackers = [Attacker(address, largest) for _ in range(4)]
+    for attacker in attackers:
+        attacker.send(WindowUpdateFrame(0, window_increment=2**30).serialize())
+        for stream in range(1, 41, 2):
+            attacker.send(attacker.get(stream, "/big"))
+    time.sleep(ATTACK_SECS)
+    for attacker in attackers:
+        attacker.leave()
+    yield "it ends", True
+
+
+def huge_header_list(address):
+    attacker = Attacker(address)
+    block = attacker.headers(extra=[(f"x-{n}", "v" * 1000) for n in range(200)])
+    attacker.send(HeadersFrame(1, block[:16_000]).serialize())
+    rest = [block[at:at + 16_000] for at in range(16_000, len(block), 16_000)]
+    for at, piece in enumerate(rest):
+        last = [END_HEADERS] if at == len(rest) - 1 else []
+        attacker.send(ContinuationFrame(1, piece, flags=last).serialize())
+    attacker.closed(1)
+    kinds = {kind for kind, stream, _ in attacker.frames() if stream == 1}
+    refused = attacker.goaway() or kinds & {HeadersFrame.type, RstStreamFrame.type}
+    yield "it is refused", bool(refused)
+    yield "nothing of upstream's comes", DataFrame.type not in kinds
+
+
+def compression_bomb(address):
+    attackers = [Attacker(address) for _ in range(4)]
+    for attacker in attackers:
+        attacker.send(attacker.get(1, extra=[("x-bomb", "b" * 3900)]))
+        # One byte each that stands for four thousand.
+        bomb = attacker.headers() + b"\xbe" * 15_000
+        attacker.flood(
+            HeadersFrame(stream, bomb, flags=[END_STREAM, END_HEADERS]).serialize() for stream in range(3, 2001, 2)
+        )
+        attacker.closed(0.2)
+    yield "no bomb is answered with upstream's bytes", not any(
+        kind == DataFrame.type and stream > 1 and payload == b"ok"
+        for attacker in attackers for kind, stream, payload in attacker.frames()
+    )
+
+
+def ping_flood(address):
+    attackers = [Attacker(address) for _ in range(4)]
+    for attacker in attackers:
+        # The acknowledgements are not read.
+        attacker.flood((PingFrame(0, opaque_data=b"12345678").serialize() * 500 for _ in range(100_000)), ATTACK_SECS / 2)
+    for attacker in attackers:
+        attacker.leave()
+    yield "it ends", True
+
+
+def settings_flood(address):
+    attackers = [Attacker(address) for _ in range(4)]
+    for attacker in attackers:
+        piece = SettingsFrame(0, settings={SettingsFrame.INITIAL_WINDOW_SIZE: 65535}).serialize() * 500
+        attacker.flood((piece for _ in range(100_000)), ATTACK_SECS / 2)
+    for attacker in attackers:
+        attacker.leave()
+    yield "it ends", True
+
+
+def half_a_preface(address):
+    attackers = [Attacker(address, preface=PREFACE[:random.randrange(24)]) for _ in range(200)]
+    yield "they are closed in time", all(attacker.closed(FIRST_BYTE_SECS + 8) for attacker in attackers)
+
+
+def preface_and_silence(address):
+    attackers = [Attacker(address) for _ in range(100)]
+    yield "they are served", all(attacker.send(attacker.get(1)) for attacker in attackers)
+    time.sleep(0.5)
+    for attacker in attackers:
+        attacker.closed(0.01)
+    yield "and answered", all(attacker.answered(1) for attacker in attackers)
+    for attacker in attackers:
+        attacker.leave()
+
+
+def priority_garbage(address):
+    polite = Attacker(address)
+    polite.send(polite.get(1))
+    for stream in range(1, 2001, 2):
+        # Depends on a stream that never was, with whatever weight.
+        payload = random.randrange(2**31).to_bytes(4, "big") + bytes([random.randrange(256)])
+        polite.send(raw_frame(2, 0, stream, payload))
+    polite.send(raw_frame(0xFA, 0xFF, 77, b"an unknown type is ignored"))
+    polite.send(polite.get(2001))
+    polite.closed(1)
+    yield "what has no meaning is ignored", polite.answered(1) and polite.answered(2001)
+    of_itself = Attacker(address)
+    of_itself.flood(raw_frame(2, 0, 1, (1).to_bytes(4, "big") + b"\x01") for _ in range(10_000))
+    of_itself.leave()
+
+
+def raw_frame(kind, flags, stream, payload):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def noise(address):
+    noise = random.Random(1)
+    attackers = []
+    for _ in range(100):
+        attacker = Attacker(address)
+        for _ in range(20):
+            payload = noise.randbytes(noise.randrange(200))
+            attacker.send(raw_frame(noise.randrange(12), noise.randrange(256), noise.randrange(8), payload))
+        attackers.append(attacker)
+    for attacker in attackers:
+        attacker.closed(0.02)
+        attacker.leave()
+    yield "it ends", True
+
+
+def window_overflow(address):
+    attacker = Attacker(address)
+    attacker.send(WindowUpdateFrame(0, window_increment=2**31 - 1).serialize() * 2)
+    yield "the connection is closed", attacker.closed(5)
+    yield "with GOAWAY", attacker.goaway()
+
+
+def empty_data_flood(address):
+    attacker = Attacker(address)
+    fields = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/ok")]
+    attacker.send(HeadersFrame(1, attacker.encoder.encode(fields), flags=[END_HEADERS]).serialize())
+    attacker.flood(DataFrame(1, b"").serialize() * 500 for _ in range(100_000))
+    attacker.leave()
+    yield "it ends", True
+
+
+def goaway_in_the_middle(address):
+    goaway = GoAwayFrame(0, last_stream_id=0, error_code=0).serialize()
+    try:
+        answer = polite_get(address, "/slow", while_open=lambda peer: peer.sendall(goaway))
+    except OSError as error:
+        answer = error
+    yield f"the answer still comes whole ({answer})", answer == (200, 50)
+
+
+def leaving_in_the_middle(address):
+    for _ in range(300):
+        attacker = Attacker(address)
+        for stream in range(1, 11, 2):
+            attacker.send(attacker.get(stream, "/slow"))
+        attacker.leave()
+    yield "it ends", True
+
+
+ATTACKS = [
+    rapid_reset, continuation_flood, empty_continuation_flood, window_starvation, unread_answers, huge_header_list,
+    compression_bomb, ping_flood, settings_flood, half_a_preface, preface_and_silence, priority_garbage, noise,
+    window_overflow, empty_data_flood, goaway_in_the_middle, leaving_in_the_middle,
+]
+
+
+def attack(checks, threadtap, attack, memory_before):
+    name = attack.__name__.replace("_", " ")
+    bystander = Bystander(threadtap.address)
+    for what, holds in attack(threadtap.address):
+        checks.check(f"{name}: {what}", holds)
+    memory = threadtap.memory() - memory_before
+    seen = bystander.report()
+    checks.check(f"{name}: others are served", seen["asked"] > 0 and seen["failed"] == 0, seen)
+    quick = seen["median"] < MEDIAN_SECS and seen["slowest"] < SLOWEST_SECS
+    checks.check(f"{name}: others are served quickly", quick, seen)
+    checks.check(f"{name}: memory stays within its bound", memory < MEMORY_BYTES, f"{memory >> 20} MiB more")
+    try:
+        answer = polite_get(threadtap.address, "/ok")
+    except OSError as error:
+        answer = error
+    checks.check(f"{name}: a new client is served", answer == (200, 2), answer)
+    print(
+        f"{name}: {seen['asked']} other requests, median {seen['median'] * 1000:.1f} ms, slowest "
+        f"{seen['slowest'] * 1000:.0f} ms; {memory >> 20:+} MiB",
+        flush=True,
+    )
+
+
+def main():
+    checks = Checks()
+    upstream = Server(("127.0.0.1", 0), Upstream)
+    threading.Thread(target=upstream.serve_forever, daemon=True).start()
+    with tempfile.TemporaryDirectory() as directory:
+        threadtap = Threadtap(f"http://127.0.0.1:{upstream.server_port}", Path(directory))
+        bystander = Bystander(threadtap.address)
+        time.sleep(1)
+        undisturbed = bystander.report()
+        print(f"undisturbed: median {undisturbed['median'] * 1000:.1f} ms, slowest {undisturbed['slowest'] * 1000:.0f} ms")
+        memory_before = threadtap.memory()
+        for each in ATTACKS:
+            attack(checks, threadtap, each, memory_before)
+        deadline = time.monotonic() + 10
+        while threadtap.open_connections() > 0 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        left = threadtap.open_connections()
+        checks.check("no connection is left", left == 0, left)
+        status = threadtap.stop()
+        checks.check("threadtap drains and exits 0", status == 0, status)
+        panicked = "panicked" in threadtap.log.read_text()
+        checks.check("nothing panicked", not panicked, threadtap.log.read_text()[-3000:] if panicked else "")
+    print(f"{checks.passed} passed, {checks.failed} failed")
+    sys.exit(1 if checks.failed else 0)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--well-behaved"]:
+        well_behaved(sys.argv[2], int(sys.argv[3]))
+    else:
+        main()
