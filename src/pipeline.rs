@@ -23,7 +23,7 @@ use crate::capture::Receiver;
 use crate::clock::Clock;
 use crate::console::Console;
 use crate::correlator::{self, Correlator, Output, State};
-use crate::dialect::{Observed, Observer};
+use crate::dialect::{self, Observed, Observer};
 use crate::event::Event;
 use crate::exchange::{Capture, ExchangeId};
 use crate::interaction::Interaction;
@@ -35,7 +35,9 @@ use crate::store::{Op, ReadError, Recovered, Refused, Store};
 /// Settings of the pipeline.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Waiting times of the correlator.
+    /// Where dialects look.
+    pub dialect: dialect::Config,
+    /// Waiting times and limits of the correlator.
     pub correlation: correlator::Config,
     /// How many captures one batch takes at most.
     pub batch: usize,
@@ -50,6 +52,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            dialect: dialect::Config::default(),
             correlation: correlator::Config::default(),
             batch: 1024,
             store_patience: Duration::from_secs(5),
@@ -202,7 +205,7 @@ impl Pipeline {
     fn watch(&mut self, capture: Capture, observed: &mut Observed) {
         match capture {
             Capture::Start(start) => {
-                if let Some(observer) = Observer::start(&start, observed) {
+                if let Some(observer) = Observer::start(&start, &self.config.dialect, observed) {
                     self.observers.insert(start.exchange, observer);
                 }
                 if self.observers.len() > self.config.max_exchanges
@@ -270,6 +273,14 @@ impl Pipeline {
                     let Event::Interaction(interaction) = &event;
                     self.announce(interaction, origin);
                     self.ops.push(Op::event(&event, self.clock.now(), sinks));
+                }
+                Output::Note(note) => {
+                    if origin == Origin::Live {
+                        self.metrics
+                            .correlation_notes
+                            .get_or_create(&KindLabel { kind: note.as_str() })
+                            .inc();
+                    }
                 }
                 Output::Settled(conversation, state) => {
                     let state = state.map(|state| {
