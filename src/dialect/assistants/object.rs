@@ -157,7 +157,8 @@ fn role(value: &Value) -> Role {
 
 pub(super) fn tool_call(object: &Value) -> Option<ToolCall> {
     let kind = object["type"].as_str().unwrap_or("function");
-    let details = &object[kind];
+    // Azure's further kinds have their fields beside the type.
+    let details = if object[kind].is_object() { &object[kind] } else { object };
     let text = |value: &Value| match value {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
