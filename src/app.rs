@@ -8,6 +8,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::capture;
 use crate::clock::Clock;
 use crate::config::{Choice, Config, Drain, Interactions};
 use crate::console::Console;
-use crate::delivery::Delivery;
+use crate::delivery::{self, Delivery};
 use crate::metrics::Metrics;
 use crate::net::{self, Drained};
 use crate::pipeline;
@@ -37,8 +38,14 @@ pub struct App {
     listen: SocketAddr,
     admin: SocketAddr,
     stop: watch::Sender<bool>,
+    sinks: watch::Sender<Sinks>,
+    /// What cannot be changed while it runs, as it is now.
+    fixed: Vec<(&'static str, String)>,
     thread: JoinHandle<Drained>,
 }
+
+/// Where records go. The pipeline asks their filters, delivery sends to them.
+type Sinks = Vec<Arc<Sink>>;
 
 impl App {
     /// Starts everything. When it returns, clients are accepted.
@@ -51,14 +58,16 @@ impl App {
             .block_on(net::bind(config.net.listen))
             .with_context(|| format!("listen is `{}`: cannot listen there", config.net.listen))?;
         let admin_listener = front.block_on(bind_admin(&config.admin_listen))?;
-        let parts = Parts::build(config, front, listener, admin_listener)?;
+        let fixed = fixed(&config);
+        let (sinks, sinks_watch) = watch::channel(config.sinks.clone());
+        let parts = Parts::build(config, sinks_watch, front, listener, admin_listener)?;
         let (listen, admin) = (parts.listener.local_addr()?, parts.admin_listener.local_addr()?);
         let (stop, stopped) = watch::channel(false);
         let thread = std::thread::Builder::new()
             .name("threadtap-main".to_owned())
             .spawn(move || parts.run(stopped))
             .context("cannot start a thread")?;
-        Ok(Self { listen, admin, stop, thread })
+        Ok(Self { listen, admin, stop, sinks, fixed, thread })
     }
 
     /// Where clients are accepted.
@@ -73,6 +82,13 @@ impl App {
         self.admin
     }
 
+    /// Takes over what can change while it runs: the sinks. Tells the sections whose changes need a restart.
+    pub fn reload(&self, config: &Config) -> Vec<&'static str> {
+        self.sinks.send_replace(config.sinks.clone());
+        let now = self.fixed.iter();
+        now.zip(fixed(config)).filter(|(now, new)| now.1 != new.1).map(|(now, _)| now.0).collect()
+    }
+
     /// Drains and takes everything down, blocking the thread until it is done.
     ///
     /// # Errors
@@ -81,6 +97,20 @@ impl App {
         self.stop.send_replace(true);
         self.thread.join().ok().context("a part of threadtap panicked")
     }
+}
+
+/// The sections that only a restart changes. No value in them is a secret that could change unseen but the admin token.
+fn fixed(config: &Config) -> Vec<(&'static str, String)> {
+    vec![
+        ("listen or [server]", format!("{:?}", config.net)),
+        ("upstream or [proxy]", format!("{:?}", config.proxy)),
+        ("[capture]", format!("{:?}", config.capture)),
+        ("[correlation]", format!("{:?}", config.pipeline)),
+        ("data_dir or [store]", format!("{:?} {:?}", config.data_dir, config.store)),
+        ("[delivery]", format!("{:?}", config.delivery)),
+        ("admin_listen", format!("{:?}", config.admin_listen)),
+        ("[drain]", format!("{:?}", config.drain)),
+    ]
 }
 
 /// Everything that was built, before it runs.
@@ -92,8 +122,8 @@ struct Parts {
     proxy: Proxy,
     pipeline: JoinHandle<()>,
     store: Store,
-    delivery: crate::delivery::Config,
-    sinks: Vec<Arc<Sink>>,
+    delivery: delivery::Config,
+    sinks: watch::Receiver<Sinks>,
     admin: admin::Config,
     registry: Registry,
     metrics: Metrics,
@@ -104,6 +134,7 @@ struct Parts {
 impl Parts {
     fn build(
         config: Config,
+        sinks: watch::Receiver<Sinks>,
         front: Runtime,
         listener: TcpListener,
         admin_listener: TcpListener,
@@ -115,13 +146,12 @@ impl Parts {
         }
         let clock = Clock::start();
         let (metrics, registry) = Metrics::new();
-        let holder = format!("listening on {listen}");
+        let holder = listen.to_string();
         let (store, recovered) =
             open_store(store::Config { holder, ..config.store }, config.data_dir.as_ref(), &metrics, clock)?;
-        let sinks: Vec<Arc<Sink>> = config.sinks.into_iter().map(Arc::new).collect();
         let console = match config.log.interactions {
             Interactions::Always => Console::Plain,
-            Interactions::Auto if sinks.is_empty() => Console::on_terminal(),
+            Interactions::Auto if config.sinks.is_empty() => Console::on_terminal(),
             Interactions::Auto | Interactions::Never => Console::Off,
         };
         let (recorder, captures) = capture::new(config.capture, metrics.clone(), clock);
@@ -141,7 +171,7 @@ impl Parts {
         )
         .context("cannot start a thread")?;
         let proxy = Proxy::new(config.proxy, recorder, &metrics)?;
-        let names: Vec<&str> = sinks.iter().map(|sink| &**sink.name()).collect();
+        let names: Vec<&str> = config.sinks.iter().map(|sink| &**sink.name()).collect();
         tracing::info!(
             listen = %listen,
             upstream = %upstream,
@@ -191,16 +221,19 @@ impl Parts {
             std::thread::Builder::new().name("threadtap-back".to_owned()).spawn(move || {
                 let runtime = Builder::new_current_thread().enable_all().build()?;
                 runtime.block_on(async {
-                    let delivery = Delivery::start(delivery, &sinks, &store, &metrics, clock);
                     let (close_admin, admin_closed) = oneshot::channel::<()>();
                     let closed = async {
                         admin_closed.await.ok();
                     };
-                    let serving =
-                        tokio::spawn(admin::serve(admin_listener, admin, registry, readiness, store, closed));
-                    // An error means that the main thread is gone, which is a wish to stop too.
-                    back_stopped.await.ok();
-                    delivery.shutdown(LAST_ATTEMPT_GRACE).await;
+                    let serving = tokio::spawn(admin::serve(
+                        admin_listener,
+                        admin,
+                        registry,
+                        readiness,
+                        store.clone(),
+                        closed,
+                    ));
+                    deliver(delivery, sinks, &store, &metrics, clock, back_stopped).await;
                     drop(close_admin);
                     // A client that keeps its connection to the admin listener must not keep the process.
                     tokio::time::timeout(ADMIN_GRACE, serving).await.ok();
@@ -241,6 +274,32 @@ impl Parts {
         store.close();
         tracing::info!(cut = drained == Drained::Cut, "stopped");
         drained
+    }
+}
+
+/// Delivers until told to stop, to whatever sinks there are.
+async fn deliver(
+    config: delivery::Config,
+    mut sinks: watch::Receiver<Sinks>,
+    store: &Store,
+    metrics: &Metrics,
+    clock: Clock,
+    stopped: oneshot::Receiver<()>,
+) {
+    let mut stopped = pin!(stopped);
+    loop {
+        let now = sinks.borrow_and_update().clone();
+        let delivery = Delivery::start(config.clone(), &now, store, metrics, clock);
+        // Cancel safe, both. An error means that the main thread is gone, which is a wish to stop too.
+        let grace = tokio::select! {
+            _ = &mut stopped => Some(LAST_ATTEMPT_GRACE),
+            Ok(()) = sinks.changed() => None,
+        };
+        // What is under way may take as long as an attempt: cut short, it would be sent twice.
+        delivery.shutdown(grace.unwrap_or(config.attempt_timeout)).await;
+        if grace.is_some() {
+            return;
+        }
     }
 }
 

@@ -23,9 +23,9 @@ mod buffer;
 mod request;
 mod response;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvError, RecvTimeoutError, SyncSender, TryRecvError, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
@@ -35,7 +35,7 @@ pub use self::response::{ResponseTap, ResponseTee};
 
 use self::buffer::Budget;
 use crate::clock::Clock;
-use crate::exchange::{Capture, ExchangeId};
+use crate::exchange::{Capture, End, ExchangeId, Segment, Start};
 use crate::metrics::{DropLabel, DropReason, Metrics};
 
 /// The bounds of capture.
@@ -74,8 +74,14 @@ impl Default for Config {
 pub fn new(config: Config, metrics: Metrics, clock: Clock) -> (Recorder, Receiver) {
     let (queue, items) = mpsc::sync_channel(config.queue);
     let budget = Budget::new(config.budget_bytes, metrics.capture_bytes.clone());
-    let receiver = Receiver { items, budget: budget.clone(), depth: metrics.pipeline_queue.clone() };
-    let shared = Shared { config, queue, budget, metrics, clock, exchanges: AtomicU64::new(0) };
+    let late_ends = Arc::new(LateEnds::default());
+    let receiver = Receiver {
+        items,
+        late_ends: Arc::clone(&late_ends),
+        budget: budget.clone(),
+        depth: metrics.pipeline_queue.clone(),
+    };
+    let shared = Shared { config, queue, late_ends, budget, metrics, clock, exchanges: AtomicU64::new(0) };
     (Recorder { shared: Arc::new(shared) }, receiver)
 }
 
@@ -105,6 +111,7 @@ impl std::fmt::Debug for Recorder {
 #[derive(Debug)]
 pub struct Receiver {
     items: mpsc::Receiver<Capture>,
+    late_ends: Arc<LateEnds>,
     budget: Budget,
     depth: Gauge,
 }
@@ -116,7 +123,10 @@ impl Receiver {
     ///
     /// When nothing is left and nothing can come.
     pub fn recv(&self) -> Result<Capture, RecvError> {
-        self.items.recv().inspect(|item| self.took(item))
+        match self.items.recv() {
+            Ok(item) => Ok(self.took(item)),
+            Err(closed) => self.late_end().ok_or(closed),
+        }
     }
 
     /// Waits for the next item for at most `timeout`.
@@ -125,7 +135,10 @@ impl Receiver {
     ///
     /// When the time is over, or nothing is left and nothing can come.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Capture, RecvTimeoutError> {
-        self.items.recv_timeout(timeout).inspect(|item| self.took(item))
+        match self.items.recv_timeout(timeout) {
+            Ok(item) => Ok(self.took(item)),
+            Err(error) => self.late_end().ok_or(error),
+        }
     }
 
     /// Takes the next item if there is one.
@@ -134,12 +147,22 @@ impl Receiver {
     ///
     /// When there is none now, or nothing is left and nothing can come.
     pub fn try_recv(&self) -> Result<Capture, TryRecvError> {
-        self.items.try_recv().inspect(|item| self.took(item))
+        match self.items.try_recv() {
+            Ok(item) => Ok(self.took(item)),
+            Err(error) => self.late_end().ok_or(error),
+        }
     }
 
-    fn took(&self, item: &Capture) {
+    fn took(&self, item: Capture) -> Capture {
         self.depth.dec();
-        self.budget.give_back(charge(item));
+        self.budget.give_back(charge(&item));
+        item
+    }
+
+    /// An end that found the queue full; whatever the queue held of its exchange has been taken when the queue is empty.
+    fn late_end(&self) -> Option<Capture> {
+        let (exchange, end) = self.late_ends.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        Some(Capture { exchange, start: None, segment: None, end: Some(end) })
     }
 }
 
@@ -153,6 +176,7 @@ impl Drop for Receiver {
 struct Shared {
     config: Config,
     queue: SyncSender<Capture>,
+    late_ends: Arc<LateEnds>,
     budget: Budget,
     metrics: Metrics,
     clock: Clock,
@@ -175,6 +199,26 @@ impl Shared {
         Err(Lost)
     }
 
+    /// Hands over the last of an exchange. If the queue is full, the end of one the pipeline knows comes late: it must not wait
+    /// for it for ever.
+    fn hand_over_end(
+        &self,
+        exchange: ExchangeId,
+        start: Option<Box<Start>>,
+        segment: Option<Segment>,
+        end: End,
+    ) -> Result<(), Lost> {
+        let begins = start.is_some();
+        let lost = self.hand_over(Capture { exchange, start, segment, end: Some(end) });
+        if lost.is_err() && !begins {
+            let mut late = self.late_ends.lock().unwrap_or_else(PoisonError::into_inner);
+            if late.len() < self.config.queue {
+                late.push((exchange, end));
+            }
+        }
+        lost
+    }
+
     fn count_drop(&self, reason: DropReason) {
         self.metrics.dropped.get_or_create(&DropLabel { reason }).inc();
     }
@@ -186,16 +230,16 @@ impl Shared {
     }
 }
 
+/// Ends that found the queue full; never more than the queue has places.
+type LateEnds = Mutex<Vec<(ExchangeId, End)>>;
+
 /// A hand-over found the queue full.
 struct Lost;
 
 /// What the bytes of `capture` were charged to the budget with.
 fn charge(capture: &Capture) -> usize {
-    match capture {
-        Capture::Start(start) => start.request_body.bytes.capacity(),
-        Capture::Segment(segment) => segment.bytes.capacity(),
-        Capture::End(_) => 0,
-    }
+    let request = capture.start.as_ref().map_or(0, |start| start.request_body.bytes.capacity());
+    request + capture.segment.as_ref().map_or(0, |segment| segment.bytes.capacity())
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt, reload};
 
 use crate::config::{Flags, Log, LogFormat};
 
@@ -107,27 +109,35 @@ fn complain(error: &anyhow::Error) {
     eprintln!("threadtap: {error:#}");
 }
 
+/// Changes the level of the logs.
+type SetLevel = Box<dyn Fn(&Log) -> Result<(), Failure>>;
+
 /// Sets up logs on standard error. A filter in `RUST_LOG` goes before the setting.
-fn start_logs(log: &Log) -> Result<(), Failure> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(filter) if !filter.is_empty() => filter,
-        _ => log.level.clone(),
-    };
-    let filter = EnvFilter::try_new(&filter).map_err(|error| {
-        Failure::unusable(anyhow::anyhow!(
-            "log.level is `{filter}`: use a level such as info, or module=level pairs: {error}"
-        ))
-    })?;
+fn start_logs(log: &Log) -> Result<SetLevel, Failure> {
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let json = match log.format {
         LogFormat::Auto => !terminal,
         LogFormat::Json => true,
         LogFormat::Text => false,
     };
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
-    let started = if json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
-    started.map_err(|error| Failure::from(anyhow::anyhow!(error)))
+    let (filter, handle) = reload::Layer::new(level(log)?);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
+    let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.boxed() };
+    let started = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    started.map_err(|error| Failure::from(anyhow::anyhow!(error)))?;
+    Ok(Box::new(move |log| Ok(handle.reload(level(log)?).map_err(anyhow::Error::from)?)))
+}
+
+fn level(log: &Log) -> Result<EnvFilter, Failure> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(filter) if !filter.is_empty() => filter,
+        _ => log.level.clone(),
+    };
+    EnvFilter::try_new(&filter).map_err(|error| {
+        Failure::unusable(anyhow::anyhow!(
+            "log.level is `{filter}`: use a level such as info, or module=level pairs: {error}"
+        ))
+    })
 }
 
 const AFTER_HELP: &str = "\

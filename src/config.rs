@@ -10,6 +10,7 @@ mod sinks;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -92,7 +93,7 @@ pub struct Config {
     /// How deliveries are made.
     pub delivery: delivery::Config,
     /// Where to.
-    pub sinks: Vec<Sink>,
+    pub sinks: Vec<Arc<Sink>>,
     /// Where the admin listener is.
     pub admin_listen: Choice<SocketAddr>,
     /// The admin listener.

@@ -5,7 +5,7 @@
 //! seed, everything binds a free port of the loopback interface, and everything ends when its handle is dropped.
 
 pub mod assistants;
-mod client;
+pub mod client;
 pub mod collector;
 pub mod driver;
 mod listener;

@@ -1,7 +1,8 @@
 //! One request and its response, as capture sees them.
 //!
-//! A tap tells an exchange in order: one [`Start`] when the response head has come, any number of [`Segment`]s while the
-//! response body passes, one [`End`]. Each is a copy; nothing here is ever sent on. Credentials are not part of it.
+//! A tap tells an exchange in order: one [`Start`], any number of [`Segment`]s while the response body passes, one [`End`]. What
+//! is known at the same time goes in the same [`Capture`], so a short exchange is a single one. All of it is a copy; nothing here
+//! is ever sent on. Credentials are not part of it.
 
 use std::sync::Arc;
 
@@ -13,22 +14,22 @@ use crate::time::UnixMillis;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExchangeId(pub u64);
 
-/// One thing a tap hands over.
+/// What a tap hands over at one time, about one exchange; at least one part is there.
 #[derive(Debug)]
-pub enum Capture {
-    /// The response head has come.
-    Start(Box<Start>),
+pub struct Capture {
+    /// The exchange it tells.
+    pub exchange: ExchangeId,
+    /// The request and the response head; comes with the first bytes of the body, or with its end.
+    pub start: Option<Box<Start>>,
     /// Bytes of the response body.
-    Segment(Segment),
+    pub segment: Option<Segment>,
     /// The response body is over; nothing follows for this exchange.
-    End(End),
+    pub end: Option<End>,
 }
 
 /// The request, whole, and the head of its response.
 #[derive(Debug)]
 pub struct Start {
-    /// The exchange this begins.
-    pub exchange: ExchangeId,
     /// The upstream's name: what conversations, keys and metrics are scoped by.
     pub upstream: Arc<str>,
     /// Which credential was used, as a keyed hash, where the configuration wants callers told apart by it.
@@ -76,8 +77,6 @@ pub struct RequestBody {
 /// A run of response body bytes.
 #[derive(Debug)]
 pub struct Segment {
-    /// The exchange it belongs to.
-    pub exchange: ExchangeId,
     /// Counts the segments of the exchange from 0; a gap is a segment that was lost.
     pub seq: u32,
     /// When its last byte passed.
@@ -87,10 +86,8 @@ pub struct Segment {
 }
 
 /// How the response body ended.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct End {
-    /// The exchange it ends.
-    pub exchange: ExchangeId,
     /// The number of segments the tap made, lost ones included.
     pub segments: u32,
     /// When it ended.

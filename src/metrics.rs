@@ -92,6 +92,10 @@ impl Metrics {
             delivery_queue_age_seconds: Family::default(),
             dead_letters: Family::default(),
         };
+        for reason in DropReason::ALL {
+            // A rate needs a 0 to start from, and whoever writes an alert wants to see the name.
+            drop(metrics.dropped.get_or_create(&DropLabel { reason }));
+        }
         let registry = metrics.registry();
         (metrics, registry)
     }
@@ -178,6 +182,11 @@ pub enum DropReason {
     queue_full,
 }
 
+impl DropReason {
+    const ALL: [Self; 5] =
+        [Self::body_too_large, Self::byte_budget, Self::disk, Self::panic, Self::queue_full];
+}
+
 /// A kind of error or problem, from a closed set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct KindLabel {
@@ -234,6 +243,7 @@ mod tests {
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
         assert!(text.contains("threadtap_capture_dropped_total{reason=\"queue_full\"} 1"), "{text}");
+        assert!(text.contains("threadtap_capture_dropped_total{reason=\"disk\"} 0"), "{text}");
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             assert!(line.starts_with("threadtap_"), "{line}");
         }

@@ -1,7 +1,7 @@
 //! The thread that turns captures into records.
 //!
-//! It alone calls the dialects and the correlator, and hands what they conclude to the store, a batch at a time: each batch is
-//! what had gathered while the last one was worked on, so batches grow with the load and an idle pipeline adds no delay.
+//! It alone calls the dialects and the correlator, and hands what they conclude to the store, a batch at a time. An idle pipeline
+//! takes a capture at once; under load it takes what has gathered for a few milliseconds, so batches grow with the load.
 //! Nothing here can reach a client: the proxy's taps never wait for this thread, and a panic costs the exchange or the
 //! conversation it was about.
 //!
@@ -13,11 +13,12 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::watch;
 
 use crate::capture::Receiver;
 use crate::clock::Clock;
@@ -41,6 +42,8 @@ pub struct Config {
     pub correlation: correlator::Config,
     /// How many captures one batch takes at most.
     pub batch: usize,
+    /// How long captures are gathered while there is load; the first one after a pause is taken at once.
+    pub gather: Duration,
     /// How long a batch waits for room in the store before it is given up. Captures queue meanwhile.
     pub store_patience: Duration,
     /// How many exchanges are watched at one time; beyond it the oldest is given up.
@@ -54,7 +57,8 @@ impl Default for Config {
         Self {
             dialect: dialect::Config::default(),
             correlation: correlator::Config::default(),
-            batch: 1024,
+            batch: 4096,
+            gather: Duration::from_millis(10),
             store_patience: Duration::from_secs(5),
             max_exchanges: 65_536,
             max_gathered_bytes: 256 << 20,
@@ -71,8 +75,8 @@ pub struct Ports {
     pub store: Store,
     /// What an earlier process left there.
     pub recovered: Recovered,
-    /// Whose filters say where a record is due.
-    pub sinks: Vec<Arc<Sink>>,
+    /// Whose filters say where a record is due; they may change.
+    pub sinks: watch::Receiver<Vec<Arc<Sink>>>,
     /// Where records are shown.
     pub console: Console,
     /// What is counted.
@@ -117,7 +121,7 @@ struct Pipeline {
     /// The batch being made.
     ops: Vec<Op>,
     store: Store,
-    sinks: Vec<Arc<Sink>>,
+    sinks: watch::Receiver<Vec<Arc<Sink>>>,
     console: Console,
     metrics: Metrics,
     clock: Clock,
@@ -167,30 +171,44 @@ impl Pipeline {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            for _ in 1..self.config.batch {
-                match captures.try_recv() {
-                    Ok(capture) => self.take(capture),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                }
+            // Under load, captures are gathered while this thread sleeps: nobody has to wake it for each of them, and they
+            // are written together.
+            while self.work_off(captures) {
+                std::thread::sleep(self.config.gather);
             }
-            self.tick();
-            self.commit();
         }
         self.guard("shutdown", |pipeline| pipeline.correlator.finish(pipeline.clock.now()));
         self.conclude(Origin::Live);
         self.commit();
     }
 
+    /// Takes what waits and writes what came of it. Tells whether anything waited.
+    fn work_off(&mut self, captures: &Receiver) -> bool {
+        let mut taken = 0;
+        while taken < self.config.batch
+            && let Ok(capture) = captures.try_recv()
+        {
+            self.take(capture);
+            taken += 1;
+        }
+        self.tick();
+        self.commit();
+        taken > 0
+    }
+
     fn take(&mut self, capture: Capture) {
-        let (exchange, at) = match &capture {
-            Capture::Start(start) => (start.exchange, start.response_at),
-            Capture::Segment(segment) => (segment.exchange, segment.at),
-            Capture::End(end) => (end.exchange, end.at),
-        };
+        let exchange = capture.exchange;
+        let at = [
+            capture.end.map(|end| end.at),
+            capture.segment.as_ref().map(|segment| segment.at),
+            capture.start.as_ref().map(|start| start.response_at),
+        ];
+        let at = at.into_iter().flatten().next().unwrap_or_else(|| self.clock.now());
         let mut observed = Observed::default();
         let watched = catch_unwind(AssertUnwindSafe(|| self.watch(capture, &mut observed)));
         if let Err(panic) = watched {
             self.observers.remove(&exchange);
+            self.gathered_bytes = self.observers.values().map(Observer::gathered_bytes).sum();
             self.count_panic("dialect", panic.as_ref());
         }
         for problem in observed.problems {
@@ -203,35 +221,41 @@ impl Pipeline {
     }
 
     fn watch(&mut self, capture: Capture, observed: &mut Observed) {
-        match capture {
-            Capture::Start(start) => {
-                if let Some(observer) = Observer::start(&start, &self.config.dialect, observed) {
-                    self.observers.insert(start.exchange, observer);
-                }
-                if self.observers.len() > self.config.max_exchanges
-                    && let Some((_, oldest)) = self.observers.pop_first()
-                {
-                    self.gathered_bytes -= oldest.gathered_bytes();
-                    self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::queue_full }).inc();
-                }
+        let Capture { exchange, start, segment, end } = capture;
+        let mut observer = match start {
+            Some(start) => Observer::start(&start, &self.config.dialect, observed),
+            None => self.observers.remove(&exchange),
+        };
+        if let Some(observer) = &mut observer
+            && let Some(segment) = &segment
+        {
+            let before = observer.gathered_bytes();
+            observer.feed(segment, observed);
+            self.gathered_bytes = self.gathered_bytes - before + observer.gathered_bytes();
+            if self.gathered_bytes > self.config.max_gathered_bytes && observer.gathered_bytes() > before {
+                self.gathered_bytes -= observer.gathered_bytes();
+                observer.give_up();
+                self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::byte_budget }).inc();
             }
-            Capture::Segment(segment) => {
-                let Some(observer) = self.observers.get_mut(&segment.exchange) else { return };
-                let before = observer.gathered_bytes();
-                observer.feed(&segment, observed);
-                self.gathered_bytes = self.gathered_bytes - before + observer.gathered_bytes();
-                if self.gathered_bytes > self.config.max_gathered_bytes && observer.gathered_bytes() > before
-                {
-                    self.gathered_bytes -= observer.gathered_bytes();
-                    observer.give_up();
-                    self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::byte_budget }).inc();
-                }
-            }
-            Capture::End(end) => {
-                let Some(observer) = self.observers.remove(&end.exchange) else { return };
+        }
+        match (observer, end) {
+            (Some(observer), Some(end)) => {
                 self.gathered_bytes -= observer.gathered_bytes();
                 observer.end(&end, observed);
             }
+            (Some(observer), None) => self.keep(exchange, observer),
+            (None, _) => {}
+        }
+    }
+
+    /// Keeps an observer until its exchange goes on; beyond the limit the oldest one goes.
+    fn keep(&mut self, exchange: ExchangeId, observer: Observer) {
+        self.observers.insert(exchange, observer);
+        if self.observers.len() > self.config.max_exchanges
+            && let Some((_, oldest)) = self.observers.pop_first()
+        {
+            self.gathered_bytes -= oldest.gathered_bytes();
+            self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::queue_full }).inc();
         }
     }
 
@@ -266,6 +290,7 @@ impl Pipeline {
                 Output::Event(event) => {
                     let sinks: Vec<Arc<str>> = self
                         .sinks
+                        .borrow()
                         .iter()
                         .filter(|sink| sink.accepts(&event))
                         .map(|sink| sink.name().clone())

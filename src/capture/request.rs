@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::Shared;
 use super::buffer::{Buffer, OverBudget};
 use super::response::ResponseTap;
-use crate::exchange::{CAPTURED_HEADERS, Capture, ExchangeId, RequestBody, Start};
+use crate::exchange::{CAPTURED_HEADERS, ExchangeId, RequestBody, Start};
 use crate::metrics::DropReason;
 use crate::time::UnixMillis;
 
@@ -70,7 +70,7 @@ impl RequestTap {
         RequestTee { body, copy: Some(Arc::clone(&self.copy)) }
     }
 
-    /// Hands over the request and the head of its response. What passes of the request body from now on is not copied.
+    /// Takes in the head of the response; it is handed over with the first bytes of the body, or with its end. What passes of the request body from now on is not copied.
     pub fn tap_response(self, head: &http::response::Parts) -> ResponseTap {
         let (bytes, complete) = {
             let mut copy = lock(&self.copy);
@@ -79,7 +79,6 @@ impl RequestTap {
             (copy.buffer.take(), complete)
         };
         let start = Start {
-            exchange: self.exchange,
             upstream: self.upstream,
             caller: self.caller,
             method: self.method,
@@ -93,11 +92,7 @@ impl RequestTap {
             content_encoding: joined(&head.headers, &header::CONTENT_ENCODING),
             response_at: self.shared.clock.now(),
         };
-        let heard = self.shared.hand_over(Capture::Start(Box::new(start))).is_ok();
-        if heard {
-            self.shared.metrics.captured.inc();
-        }
-        ResponseTap::new(self.shared, self.exchange, head, heard)
+        ResponseTap::new(self.shared, self.exchange, head, Box::new(start))
     }
 }
 

@@ -8,18 +8,20 @@ use bytes::Bytes;
 use http::header;
 use http_body::{Body, Frame, SizeHint};
 
-use super::Shared;
 use super::buffer::{Buffer, OverBudget};
-use crate::exchange::{Capture, End, Ending, ExchangeId, Segment};
+use super::{Lost, Shared};
+use crate::exchange::{Capture, End, Ending, ExchangeId, Segment, Start};
 use crate::metrics::DropReason;
 use crate::time::UnixMillis;
 
-/// A tap on an exchange whose response head has been handed over. It belongs around the body at once: only the
+/// A tap on an exchange whose response head has come. It belongs around the body at once: only the
 /// [`ResponseTee`] reports the end.
 #[must_use]
 pub struct ResponseTap {
     shared: Arc<Shared>,
     exchange: ExchangeId,
+    /// What waits for the first bytes of the body.
+    start: Option<Box<Start>>,
     buffer: Buffer,
     /// Segments made so far, lost ones included.
     segments: u32,
@@ -46,9 +48,9 @@ impl ResponseTap {
         shared: Arc<Shared>,
         exchange: ExchangeId,
         head: &http::response::Parts,
-        heard: bool,
+        start: Box<Start>,
     ) -> Self {
-        let now = shared.clock.now();
+        let now = start.response_at;
         let room = match head.headers.get(header::CONTENT_TYPE) {
             _ if !head.status.is_success() => Some(shared.config.max_prefix_bytes),
             Some(kind) if is_event_stream(kind.as_bytes()) => None,
@@ -56,12 +58,13 @@ impl ResponseTap {
         };
         Self {
             exchange,
+            start: Some(start),
             buffer: Buffer::new(shared.budget.clone()),
             segments: 0,
             handed_at: now,
             last_at: now,
             room,
-            state: if heard { TapState::Copying } else { TapState::Quiet },
+            state: TapState::Copying,
             shared,
         }
     }
@@ -78,7 +81,8 @@ impl ResponseTap {
         ResponseTee { body, tap: Some(self) }
     }
 
-    fn record(&mut self, data: &[u8]) {
+    /// Copies a frame. What the `last` one brings goes with the end.
+    fn record(&mut self, data: &[u8], last: bool) {
         if !matches!(self.state, TapState::Copying | TapState::Hole) {
             return;
         }
@@ -98,10 +102,10 @@ impl ResponseTap {
         } else {
             self.state = TapState::Copying;
             let config = &self.shared.config;
-            if self.segments == 0
+            let due = self.start.is_some()
                 || self.buffer.len() >= config.segment_bytes
-                || self.last_at.since(self.handed_at) >= config.segment_age
-            {
+                || self.last_at.since(self.handed_at) >= config.segment_age;
+            if due && !last {
                 self.hand_over_segment();
             }
         }
@@ -123,25 +127,43 @@ impl ResponseTap {
         if self.buffer.len() == 0 {
             return;
         }
-        let bytes = self.buffer.take();
-        let segment = Segment { exchange: self.exchange, seq: self.segments, at: self.last_at, bytes };
-        self.segments = self.segments.saturating_add(1);
+        let segment = self.take_segment();
         self.handed_at = self.last_at;
-        let sent = self.shared.hand_over(Capture::Segment(segment));
-        if sent.is_err() && self.room.is_some() {
-            self.state = TapState::Full;
+        let capture = Capture { exchange: self.exchange, start: self.start.take(), segment, end: None };
+        let begins = capture.start.is_some();
+        match self.shared.hand_over(capture) {
+            Ok(()) if begins => {
+                self.shared.metrics.captured.inc();
+            }
+            Ok(()) => {}
+            Err(Lost) if begins => self.state = TapState::Quiet,
+            Err(Lost) if self.room.is_some() => self.state = TapState::Full,
+            Err(Lost) => {}
         }
+    }
+
+    fn take_segment(&mut self) -> Option<Segment> {
+        if self.buffer.len() == 0 {
+            return None;
+        }
+        let segment = Segment { seq: self.segments, at: self.last_at, bytes: self.buffer.take() };
+        self.segments = self.segments.saturating_add(1);
+        Some(segment)
     }
 
     fn end(mut self, ending: Ending) {
         if matches!(self.state, TapState::Quiet) {
             return;
         }
-        self.hand_over_segment();
+        let segment = self.take_segment();
         let at = self.shared.clock.now();
-        let end = End { exchange: self.exchange, segments: self.segments, at, ending };
-        // A lost end is counted where it is lost; there is nobody left to tell.
-        let _ = self.shared.hand_over(Capture::End(end));
+        let end = End { segments: self.segments, at, ending };
+        let start = self.start.take();
+        let begins = start.is_some();
+        let handed_over = self.shared.hand_over_end(self.exchange, start, segment, end);
+        if begins && handed_over.is_ok() {
+            self.shared.metrics.captured.inc();
+        }
     }
 }
 
@@ -178,11 +200,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ResponseTee<B> {
         let Some(tap) = &mut this.tap else { return Poll::Ready(polled) };
         let ending = match &polled {
             Some(Ok(frame)) => {
-                if let Some(data) = frame.data_ref() {
-                    tap.record(data);
-                }
                 // Nothing can follow trailers, and the reader does not ask for more once the length is reached.
-                (frame.is_trailers() || this.body.is_end_stream()).then_some(Ending::Complete)
+                let last = frame.is_trailers() || this.body.is_end_stream();
+                if let Some(data) = frame.data_ref() {
+                    tap.record(data, last);
+                }
+                last.then_some(Ending::Complete)
             }
             Some(Err(_)) => Some(Ending::UpstreamFailed),
             None => Some(Ending::Complete),

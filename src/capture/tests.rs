@@ -86,14 +86,11 @@ impl Bench {
         let (mut bytes, mut numbers, mut end) = (Vec::new(), Vec::new(), None);
         while let Ok(capture) = self.receiver.try_recv() {
             assert!(end.is_none(), "{capture:?} after the end");
-            match capture {
-                Capture::Start(_) => {}
-                Capture::Segment(segment) => {
-                    bytes.extend(segment.bytes);
-                    numbers.push(segment.seq);
-                }
-                Capture::End(last) => end = Some(last),
+            if let Some(segment) = capture.segment {
+                bytes.extend(segment.bytes);
+                numbers.push(segment.seq);
             }
+            end = capture.end;
         }
         (bytes, numbers, end)
     }
@@ -164,16 +161,28 @@ fn a_segment_goes_when_it_is_old_enough() {
 
 #[test]
 fn a_tap_whose_start_was_lost_is_quiet() {
-    let bench = Bench::new(Config { queue: 1, ..Config::default() });
-    let first = bench.response("a/b", Frames::of([&b"abc"[..]]));
-    let mut second = bench.response("a/b", Frames::of([&b"abc"[..]]));
+    let bench = Bench::new(Config { queue: 1, segment_age: Duration::ZERO, ..Config::default() });
+    let mut first = bench.response("a/b", Frames::of([&b"abc"[..]]));
+    let mut second = bench.response("a/b", Frames::of([&b"abc"[..], b"def"]));
+    next(&mut first);
+    next(&mut second);
     assert_eq!(bench.dropped(DropReason::queue_full), 1);
-    assert!(matches!(bench.receiver.try_recv(), Ok(Capture::Start(_))));
+    assert!(bench.receiver.try_recv().unwrap().start.is_some());
     while next(&mut second).is_some() {}
     assert!(bench.receiver.try_recv().is_err());
     drop(first);
-    assert!(matches!(bench.receiver.try_recv(), Ok(Capture::End(_))));
+    assert!(bench.receiver.try_recv().unwrap().end.is_some());
     assert_eq!((bench.dropped(DropReason::queue_full), bench.metrics.captured.get()), (1, 1));
+}
+
+#[test]
+fn a_short_exchange_is_a_single_capture() {
+    let bench = Bench::new(Config::default());
+    let mut body = bench.response("a/b", Frames::of([&b"abc"[..]]).with_length(3));
+    while next(&mut body).is_some() {}
+    let capture = bench.receiver.try_recv().unwrap();
+    assert!(capture.start.is_some() && capture.segment.is_some() && capture.end.is_some());
+    assert!(bench.receiver.try_recv().is_err());
 }
 
 #[test]
@@ -241,4 +250,14 @@ proptest! {
         prop_assert_eq!((end.segments, end.ending), (count, Ending::Complete));
         prop_assert_eq!(bench.metrics.capture_bytes.get(), 0);
     }
+}
+
+#[test]
+fn an_end_that_finds_the_queue_full_comes_late_and_not_never() {
+    let bench = Bench::new(Config { queue: 1, ..Config::default() });
+    let mut body = bench.response("a/b", Frames::of([&b"abc"[..]]));
+    while let Some(Ok(_)) = next(&mut body) {}
+    let (bytes, _, end) = bench.heard();
+    assert_eq!((bytes.as_slice(), end.map(|end| end.ending)), (&b"abc"[..], Some(Ending::Complete)));
+    assert_eq!(bench.metrics.pipeline_queue.get(), 0);
 }

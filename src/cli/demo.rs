@@ -1,6 +1,7 @@
 //! `threadtap demo`: all of it in one process, on free ports, with no key and no network.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::sink::{Sink, reconify};
 
 pub(super) fn run() -> Result<(), Failure> {
     let log = Log { level: "warn".to_owned(), format: LogFormat::Text, interactions: Interactions::Never };
-    start_logs(&log)?;
+    let _set_level = start_logs(&log)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
     Ok(runtime.block_on(play())?)
@@ -47,7 +48,7 @@ async fn play() -> anyhow::Result<()> {
 
     let expected = report.turns.iter().filter(|turn| turn.status == "completed").count();
     tokio::time::timeout(PATIENCE, backend.wait_for(expected)).await.ok();
-    let recorded = records(app.admin()).await?;
+    let recorded = records(app.admin(), report.turns.len()).await?;
     // Stopping waits for threads, which an asynchronous task must not.
     tokio::task::spawn_blocking(move || app.stop()).await??;
     tokio::time::timeout(PATIENCE, backend.wait_for(expected)).await.ok();
@@ -70,14 +71,23 @@ async fn start_proxy(api: &Assistants, backend: &Collector) -> anyhow::Result<Ap
     config.data_dir = None;
     let mut sink = reconify::Config::new(SecretString::from("demo-app"), SecretString::from("demo-key"));
     sink.url = backend.url("/track").parse()?;
-    config.sinks = vec![Sink::Reconify(reconify::Reconify::new(sink)?)];
+    config.sinks = vec![Arc::new(Sink::Reconify(reconify::Reconify::new(sink)?))];
     tokio::task::spawn_blocking(move || App::start(config)).await?
 }
 
-/// What threadtap recorded, by its own word.
-async fn records(admin: std::net::SocketAddr) -> anyhow::Result<Vec<Value>> {
-    let page = driver::get(&format!("http://{admin}/api/v1/interactions")).await?;
-    Ok(page["data"].as_array().cloned().unwrap_or_default())
+/// What threadtap recorded, by its own word; waits a while for as many records as are expected. The run that failed is
+/// delivered nowhere, so no delivery says that it was recorded.
+async fn records(admin: SocketAddr, expected: usize) -> anyhow::Result<Vec<Value>> {
+    let url = format!("http://{admin}/api/v1/interactions");
+    let mut pauses = 0..RECORD_PAUSES;
+    loop {
+        let page = driver::get(&url).await?;
+        let records = page["data"].as_array().cloned().unwrap_or_default();
+        if records.len() >= expected || pauses.next().is_none() {
+            return Ok(records);
+        }
+        tokio::time::sleep(RECORD_PAUSE).await;
+    }
 }
 
 fn conclude(screen: &Screen, report: &Report, recorded: &[Value], delivered: usize) {
@@ -155,3 +165,5 @@ impl Environment for Nothing {
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);
+const RECORD_PAUSES: u32 = 100;
+const RECORD_PAUSE: Duration = Duration::from_millis(50);

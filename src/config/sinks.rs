@@ -1,5 +1,7 @@
 //! The sinks: those of the file, and those the environment switches on by their keys alone.
 
+use std::sync::Arc;
+
 use http::Uri;
 use secrecy::SecretString;
 
@@ -8,9 +10,12 @@ use crate::interaction::Status;
 use crate::sink::{Sink, reconify};
 
 /// Builds the sinks. Keys in the environment fill the file's first sink of their kind, or make one; they never add a second.
-pub(super) fn build(file: Vec<raw::Sink>, environment: &impl Environment) -> Result<Vec<Sink>, ConfigError> {
+pub(super) fn build(
+    file: Vec<raw::Sink>,
+    environment: &impl Environment,
+) -> Result<Vec<Arc<Sink>>, ConfigError> {
     let mut of_environment = Some(ReconifyKeys::read(environment));
-    let mut sinks: Vec<Sink> = Vec::new();
+    let mut sinks: Vec<Arc<Sink>> = Vec::new();
     for (number, sink) in file.into_iter().enumerate() {
         let sink = match sink {
             raw::Sink::Reconify { name, app_key, app_key_file, api_key, api_key_file, url, statuses } => {
@@ -75,11 +80,11 @@ impl ReconifyKeys {
     }
 }
 
-fn reconify(config: reconify::Config, key: &str) -> Result<Sink, ConfigError> {
+fn reconify(config: reconify::Config, key: &str) -> Result<Arc<Sink>, ConfigError> {
     let url = config.url.to_string();
     let sink =
         reconify::Reconify::new(config).map_err(|error| ConfigError::value(key, url, error.to_string()))?;
-    Ok(Sink::Reconify(sink))
+    Ok(Arc::new(Sink::Reconify(sink)))
 }
 
 fn required(key: &str, value: Option<SecretString>, variable: &str) -> Result<SecretString, ConfigError> {

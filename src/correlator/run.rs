@@ -238,9 +238,10 @@ impl OpenRun {
         error: Option<&RawValue>,
     ) -> bool {
         self.note_first_token(first_token_at);
-        if ending == StreamEnding::Complete {
+        if ending == StreamEnding::Complete && error.is_none() {
             self.note_streamed_state();
         } else {
+            // After an error the run may go on, unseen.
             self.streamed_whole = false;
         }
         self.client_gone |= ending == StreamEnding::ClientGone;
@@ -450,14 +451,25 @@ impl OpenRun {
 
 /// Replaces a message by a later state of it. Tells whether anything changed.
 pub(super) fn update_message(known: &mut Message, newer: &Message) -> bool {
-    let same = newer.object.get() == known.object.get();
-    // Of the same status, the later word counts, unless it shows less than what was seen.
-    let later = newer.status > known.status
-        || (newer.status == known.status && !same && newer.text().len() >= known.text().len());
-    if later {
-        *known = newer.clone();
+    if newer.status < known.status || newer.object.get() == known.object.get() {
+        return false;
     }
-    later
+    if newer.status == known.status && !is_fuller(newer, known) {
+        return false;
+    }
+    let created_at = newer.created_at.or(known.created_at);
+    *known = Message { created_at, ..newer.clone() };
+    true
+}
+
+/// Whether a message says at least as much as another. Text goes first: what a broken stream told of a message has more text
+/// than the object it began with, and fewer fields. Of whole messages the last word counts: an app may take metadata back.
+fn is_fuller(newer: &Message, known: &Message) -> bool {
+    let extent = |message: &Message| {
+        let written = if message.status == MessageStatus::Completed { 0 } else { message.object.get().len() };
+        (message.text().len(), written)
+    };
+    extent(newer) >= extent(known)
 }
 
 /// Takes a value if none was known.

@@ -565,3 +565,65 @@ proptest! {
         }
     }
 }
+
+/// A message as a stream begins it: whole in form, without content.
+fn begun(id: &str, second: f64, run: &str) -> Message {
+    let object = json!({"id": id, "object": "thread.message", "created_at": second, "assistant_id": "asst_1",
+        "thread_id": "thread_1", "run_id": run, "status": "in_progress", "incomplete_details": null,
+        "incomplete_at": null, "completed_at": null, "role": "assistant", "content": [], "metadata": {}});
+    let object = to_raw_value(&object).unwrap();
+    Message {
+        status: MessageStatus::InProgress,
+        object,
+        ..message(id, Role::Assistant, "", second, Some(run))
+    }
+}
+
+#[test]
+fn what_a_broken_stream_told_of_a_message_is_kept() {
+    let mut world = World::new();
+    world.create_run("run_1", true);
+    let first = begun("msg_1", world.second(), "run_1");
+    world.see(Fact::MessageSeen { message: first, origin: MessageOrigin::Streamed });
+    let partial = Message {
+        status: MessageStatus::InProgress,
+        created_at: None,
+        ..message("msg_1", Role::Assistant, "half an", 0.0, Some("run_1"))
+    };
+    world.see(Fact::MessageSeen { message: partial, origin: MessageOrigin::Streamed });
+    let ended = Fact::StreamEnded {
+        run: "run_1".to_owned(),
+        ending: StreamEnding::ClientGone,
+        first_token_at: None,
+        error: None,
+    };
+    world.see(ended);
+    world.wait(3600);
+    let run = world.only();
+    assert_eq!(
+        (run.status, &*texts(&run.outputs)),
+        (Status::ClientDisconnected, &["half an".to_owned()][..])
+    );
+    assert!(run.outputs[0].created_at.is_some());
+}
+
+#[test]
+fn a_stream_that_told_an_error_does_not_prove_the_outputs_of_a_run_that_is_polled_to_its_end() {
+    let mut world = World::new();
+    world.create_run("run_1", true);
+    let second = world.second();
+    world
+        .see(Fact::MessageSeen { message: begun("msg_1", second, "run_1"), origin: MessageOrigin::Streamed });
+    let ended = Fact::StreamEnded {
+        run: "run_1".to_owned(),
+        ending: StreamEnding::Complete,
+        first_token_at: None,
+        error: Some(to_raw_value(&json!({"message": "sorry"})).unwrap()),
+    };
+    world.see(ended);
+    world.poll("run_1", RunStatus::Failed);
+    assert!(world.interactions.is_empty());
+    let page = listed(&world, vec![answer("msg_1", second, "run_1")]);
+    world.see(Fact::MessagesListed(page));
+    assert_eq!(texts(&world.only().outputs), ["an answer"]);
+}

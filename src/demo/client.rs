@@ -1,4 +1,7 @@
-//! A small HTTP client for JSON and event streams. Independent of threadtap's own parsers, so that it can witness them.
+//! A small HTTP client for JSON and event streams: the app's side of a fake conversation.
+//!
+//! Independent of threadtap's own parsers, so that it can witness them. Not a client for anything but the fakes: it does not
+//! retry, decode or redirect.
 
 use std::error::Error;
 use std::io;
@@ -16,7 +19,7 @@ use serde_json::Value;
 
 /// Talks to one server over pooled HTTP/1.1 connections.
 #[derive(Clone, Debug)]
-pub(super) struct Client {
+pub struct Client {
     http: legacy::Client<HttpConnector, Full<Bytes>>,
     base_url: String,
     headers: HeaderMap,
@@ -24,23 +27,28 @@ pub(super) struct Client {
 
 /// An answer, its body not yet read.
 #[derive(Debug)]
-pub(super) struct Answered {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
+pub struct Answered {
+    /// The status, whichever it is.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
     body: Incoming,
     buffer: Vec<u8>,
 }
 
 /// One event of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SseEvent {
-    pub(super) name: String,
-    pub(super) data: String,
+pub struct SseEvent {
+    /// The name of its `event:` line; empty without one.
+    pub name: String,
+    /// Its `data:` line.
+    pub data: String,
 }
 
 impl Client {
     /// A client whose paths are appended to `base_url`, with the headers an OpenAI SDK sends.
-    pub(super) fn new(base_url: &str) -> Self {
+    #[must_use]
+    pub fn new(base_url: &str) -> Self {
         let headers = HeaderMap::from_iter([
             (AUTHORIZATION, http::HeaderValue::from_static("Bearer sk-demo")),
             (http::HeaderName::from_static("openai-beta"), http::HeaderValue::from_static("assistants=v2")),
@@ -53,7 +61,8 @@ impl Client {
     }
 
     /// The same client, with one more header on every request.
-    pub(super) fn with_header(mut self, name: &'static str, value: &str) -> Self {
+    #[must_use]
+    pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
         if let Ok(value) = http::HeaderValue::from_str(value) {
             self.headers.insert(name, value);
         }
@@ -61,7 +70,11 @@ impl Client {
     }
 
     /// Sends a request; a null body is none.
-    pub(super) async fn send(&self, method: Method, path: &str, body: &Value) -> io::Result<Answered> {
+    ///
+    /// # Errors
+    ///
+    /// When no head of an answer comes.
+    pub async fn send(&self, method: Method, path: &str, body: &Value) -> io::Result<Answered> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base_url));
         let mut bytes = Bytes::new();
         if !body.is_null() {
@@ -76,7 +89,11 @@ impl Client {
     }
 
     /// Sends a request and reads its JSON answer; a refusal is an error.
-    pub(super) async fn json(&self, method: Method, path: &str, body: &Value) -> io::Result<Value> {
+    ///
+    /// # Errors
+    ///
+    /// When no answer comes, or another than 2xx with JSON.
+    pub async fn json(&self, method: Method, path: &str, body: &Value) -> io::Result<Value> {
         let answered = self.send(method, path, body).await?;
         let status = answered.status;
         let bytes = answered.bytes().await?;
@@ -87,7 +104,11 @@ impl Client {
     }
 
     /// Polls a run until it rests, as the SDKs do, waiting as long as the server says.
-    pub(super) async fn poll(&self, path: &str) -> io::Result<Value> {
+    ///
+    /// # Errors
+    ///
+    /// When an answer does not come, or is not JSON.
+    pub async fn poll(&self, path: &str) -> io::Result<Value> {
         loop {
             let answered = self.send(Method::GET, path, &Value::Null).await?;
             let after = answered.headers.get("openai-poll-after-ms").and_then(|value| value.to_str().ok());
@@ -104,12 +125,20 @@ impl Client {
 
 impl Answered {
     /// The whole body.
-    pub(super) async fn bytes(self) -> io::Result<Bytes> {
+    ///
+    /// # Errors
+    ///
+    /// When the body breaks off.
+    pub async fn bytes(self) -> io::Result<Bytes> {
         Ok(self.body.collect().await.map_err(with_cause)?.to_bytes())
     }
 
     /// The next chunk of the body; none at its end.
-    pub(super) async fn chunk(&mut self) -> io::Result<Option<Bytes>> {
+    ///
+    /// # Errors
+    ///
+    /// When the body breaks off.
+    pub async fn chunk(&mut self) -> io::Result<Option<Bytes>> {
         while let Some(frame) = self.body.frame().await {
             if let Ok(data) = frame.map_err(with_cause)?.into_data() {
                 return Ok(Some(data));
@@ -119,7 +148,11 @@ impl Answered {
     }
 
     /// The next event of the body, which must be a stream with line feeds; none at its end.
-    pub(super) async fn event(&mut self) -> io::Result<Option<SseEvent>> {
+    ///
+    /// # Errors
+    ///
+    /// When the body breaks off.
+    pub async fn event(&mut self) -> io::Result<Option<SseEvent>> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
                 let block: Vec<u8> = self.buffer.drain(..end + 2).collect();

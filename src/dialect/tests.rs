@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::json;
 
 use super::*;
-use crate::exchange::{Ending, ExchangeId};
+use crate::exchange::Ending;
 use crate::observation::Fact;
 
 /// An exchange, as plain text.
@@ -46,7 +46,6 @@ impl Case {
             (HeaderName::from_static(name), HeaderValue::from_static(value))
         };
         Start {
-            exchange: ExchangeId(1),
             upstream: Arc::from("api"),
             caller: None,
             method: method.parse().unwrap(),
@@ -72,10 +71,10 @@ impl Case {
             let Some(bytes) = bytes else { continue };
             let seq = u32::try_from(seq).unwrap();
             let bytes = bytes.to_vec();
-            observer.feed(&Segment { exchange: ExchangeId(1), seq, at: UnixMillis(1002), bytes }, &mut out);
+            observer.feed(&Segment { seq, at: UnixMillis(1002), bytes }, &mut out);
         }
         let segments = u32::try_from(pieces.len()).unwrap();
-        let end = End { exchange: ExchangeId(1), segments, at: UnixMillis(1003), ending: self.ending };
+        let end = End { segments, at: UnixMillis(1003), ending: self.ending };
         observer.end(&end, &mut out);
         out
     }
@@ -345,4 +344,22 @@ fn odd_bodies_are_problems_and_no_facts() {
 fn a_missing_content_type_is_made_up_for_by_the_first_byte() {
     let case = Case::new("GET /v1/threads/thread_1/runs/run_1", "", format!("\n {}", run("completed")));
     assert_eq!(outline(&case.facts()), ["run Completed Seen"]);
+}
+
+#[test]
+fn a_client_may_leave_as_soon_as_the_stream_has_told_all() {
+    let waiting =
+        vec![("thread.run.created", run("queued")), ("thread.run.requires_action", run("requires_action"))];
+    let mut done = waiting.clone();
+    done.push(("done", json!("[DONE]")));
+    for (events, ending) in [
+        (simple_stream(), "end Complete false"),
+        (done, "end Complete false"),
+        (waiting, "end Complete false"),
+        (simple_stream()[..4].to_vec(), "end ClientGone false"),
+    ] {
+        let mut case = Case::new("POST /v1/threads/thread_1/runs", STREAM, frames(&events, "\n"));
+        case.ending = Ending::ClientGone;
+        assert_eq!(outline(&case.facts()).last().unwrap(), ending);
+    }
 }

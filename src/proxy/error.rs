@@ -28,6 +28,8 @@ pub(super) enum Kind {
     Connect,
     /// Something that cannot be went wrong.
     Internal,
+    /// There is nothing to verify upstream's certificate with.
+    NoRoots,
     /// The path is one of threadtap's own, and there is nothing.
     Reserved,
     /// Upstream's answer is not HTTP.
@@ -124,6 +126,12 @@ impl Kind {
                 "internal",
                 "the request cannot be sent on",
             ),
+            Self::NoRoots => (
+                Fault::Upstream,
+                StatusCode::BAD_GATEWAY,
+                "no_roots",
+                "there are no root certificates here to verify the upstream with; install them or set SSL_CERT_FILE",
+            ),
             Self::Reserved => {
                 (Fault::Client, StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
             }
@@ -200,7 +208,8 @@ pub(super) fn kind_of(error: &legacy::Error) -> Kind {
     if error.is_connect() {
         return match find::<ConnectError>(error) {
             Some(ConnectError::Dns(_)) => Kind::UpstreamDns,
-            Some(ConnectError::NoRoots(_) | ConnectError::Tls(_)) => Kind::UpstreamTls,
+            Some(ConnectError::NoRoots(_)) => Kind::NoRoots,
+            Some(ConnectError::Tls(_)) => Kind::UpstreamTls,
             Some(ConnectError::TimedOut(_)) => Kind::UpstreamTimeout,
             Some(ConnectError::Unreachable(_)) | None => Kind::UpstreamUnreachable,
         };
@@ -229,12 +238,13 @@ fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Optio
 mod tests {
     use super::*;
 
-    const ALL: [Kind; 12] = [
+    const ALL: [Kind; 13] = [
         Kind::ClientBody,
         Kind::ClientHost,
         Kind::ClientTarget,
         Kind::Connect,
         Kind::Internal,
+        Kind::NoRoots,
         Kind::Reserved,
         Kind::UpstreamAnswer,
         Kind::UpstreamClosed,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use threadtap::correlator::{self, Correlator, Limits, Output, State};
 use threadtap::dialect::{self, Observed, Observer};
 use threadtap::event::Event;
-use threadtap::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
+use threadtap::exchange::{End, Ending, RequestBody, Segment, Start};
 use threadtap::interaction::Interaction;
 use threadtap::message::{Message, Role};
 use threadtap::observation::{ConversationKey, Observation};
@@ -84,7 +84,6 @@ pub(crate) struct World {
     pub(crate) now: UnixMillis,
     upstream: Arc<str>,
     open: VecDeque<Open>,
-    exchanges: u64,
     journal: Vec<(ConversationKey, String)>,
     states: BTreeMap<ConversationKey, String>,
     /// In the order they were recorded; the store's unique key lets each in once.
@@ -97,7 +96,6 @@ pub(crate) struct World {
 /// An exchange of which a part is held back.
 struct Open {
     observer: Option<Observer>,
-    id: ExchangeId,
     exchange: Exchange,
     next: usize,
 }
@@ -114,7 +112,6 @@ impl World {
             now: UnixMillis(START),
             upstream: Arc::from("api.openai.com:443"),
             open: VecDeque::new(),
-            exchanges: 0,
             journal: Vec::new(),
             states: BTreeMap::new(),
             records: Vec::new(),
@@ -154,31 +151,29 @@ impl World {
         if self.cuts {
             self.assert_cuts_do_not_matter(exchange);
         }
-        self.exchanges += 1;
-        let id = ExchangeId(self.exchanges);
         let mut observed = Observed::default();
-        let start = self.start(exchange, id);
+        let start = self.start(exchange);
         let observer = Observer::start(&start, &self.settings.dialect, &mut observed);
         self.observe(observed);
-        self.pass(Open { observer, id, exchange: exchange.clone(), next: 0 });
+        self.pass(Open { observer, exchange: exchange.clone(), next: 0 });
     }
 
     /// Lets the next piece of a response pass.
     fn pass(&mut self, mut open: Open) {
         let at = self.now.after(Duration::from_millis(200));
         let mut observed = Observed::default();
-        let Open { observer: Some(observer), id, exchange, next } = &mut open else {
+        let Open { observer: Some(observer), exchange, next } = &mut open else {
             self.observe(observed);
             return;
         };
-        observer.feed(&segment(*id, *next, at, &exchange.pieces[*next]), &mut observed);
+        observer.feed(&segment(*next, at, &exchange.pieces[*next]), &mut observed);
         *next += 1;
         if *next < exchange.pieces.len() {
             self.observe(observed);
             self.open.push_back(open);
             return;
         }
-        let end = end(*id, exchange, *next, at);
+        let end = end(exchange, *next, at);
         if let Some(observer) = open.observer {
             observer.end(&end, &mut observed);
         }
@@ -262,7 +257,7 @@ impl World {
         })
     }
 
-    fn start(&self, exchange: &Exchange, id: ExchangeId) -> Start {
+    fn start(&self, exchange: &Exchange) -> Start {
         let (path, query) = exchange.target.split_once('?').unwrap_or((&exchange.target, ""));
         let mut caller = None;
         let mut request_headers = Vec::new();
@@ -276,7 +271,6 @@ impl World {
         }
         let content_type = Some(&exchange.content_type).filter(|kind| !kind.is_empty());
         Start {
-            exchange: id,
             upstream: self.upstream.clone(),
             caller,
             method: exchange.method.parse().unwrap(),
@@ -297,15 +291,14 @@ impl World {
         let body = exchange.pieces.concat();
         let tell = |parts: &[&[u8]]| {
             let mut observed = Observed::default();
-            let id = ExchangeId(0);
             let at = self.now;
             if let Some(mut observer) =
-                Observer::start(&self.start(exchange, id), &self.settings.dialect, &mut observed)
+                Observer::start(&self.start(exchange), &self.settings.dialect, &mut observed)
             {
                 for (seq, part) in parts.iter().enumerate() {
-                    observer.feed(&segment(id, seq, at, part), &mut observed);
+                    observer.feed(&segment(seq, at, part), &mut observed);
                 }
-                observer.end(&end(id, exchange, parts.len(), at), &mut observed);
+                observer.end(&end(exchange, parts.len(), at), &mut observed);
             }
             format!("{observed:?}")
         };
@@ -319,11 +312,11 @@ impl World {
     }
 }
 
-fn segment(exchange: ExchangeId, seq: usize, at: UnixMillis, bytes: &[u8]) -> Segment {
-    Segment { exchange, seq: u32::try_from(seq).unwrap(), at, bytes: bytes.to_vec() }
+fn segment(seq: usize, at: UnixMillis, bytes: &[u8]) -> Segment {
+    Segment { seq: u32::try_from(seq).unwrap(), at, bytes: bytes.to_vec() }
 }
 
-fn end(exchange: ExchangeId, of: &Exchange, segments: usize, at: UnixMillis) -> End {
+fn end(of: &Exchange, segments: usize, at: UnixMillis) -> End {
     let lost = u32::from(of.truncated);
     let ending = match of.ending.as_str() {
         "" => Ending::Complete,
@@ -331,7 +324,7 @@ fn end(exchange: ExchangeId, of: &Exchange, segments: usize, at: UnixMillis) -> 
         "upstream_failed" => Ending::UpstreamFailed,
         other => panic!("no ending {other}"),
     };
-    End { exchange, segments: u32::try_from(segments).unwrap() + lost, at, ending }
+    End { segments: u32::try_from(segments).unwrap() + lost, at, ending }
 }
 
 /// A record, with its messages as a person reads them.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use threadtap::correlator::{Config, Correlator};
 use threadtap::dialect::{self, Observed, Observer};
-use threadtap::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
+use threadtap::exchange::{End, Ending, RequestBody, Segment, Start};
 use threadtap::time::UnixMillis;
 
 /// Prints the resident memory: `cargo test --release --test edges -- --ignored --nocapture memory`.
@@ -21,7 +21,6 @@ fn memory_of_a_hundred_thousand_live_conversations_is_under_512_mb() {
         let at = UnixMillis(1_800_000_000_000 + n);
         let mut tell = |method: &str, path: String, request: serde_json::Value, answer: serde_json::Value| {
             let start = Start {
-                exchange: ExchangeId(n),
                 upstream: upstream.clone(),
                 caller: None,
                 method: method.parse().unwrap(),
@@ -38,8 +37,8 @@ fn memory_of_a_hundred_thousand_live_conversations_is_under_512_mb() {
             let mut observed = Observed::default();
             let mut observer = Observer::start(&start, &dialect::Config::default(), &mut observed).unwrap();
             let bytes = answer.to_string().into_bytes();
-            observer.feed(&Segment { exchange: ExchangeId(n), seq: 0, at, bytes }, &mut observed);
-            let end = End { exchange: ExchangeId(n), segments: 1, at, ending: Ending::Complete };
+            observer.feed(&Segment { seq: 0, at, bytes }, &mut observed);
+            let end = End { segments: 1, at, ending: Ending::Complete };
             observer.end(&end, &mut observed);
             for observation in &observed.observations {
                 assert!(correlator.handle(observation));

@@ -1,7 +1,7 @@
-use threadtap::exchange::{Capture, Ending};
+use threadtap::exchange::Ending;
 use threadtap::metrics::{DropLabel, DropReason};
 
-use crate::support::Rig;
+use crate::support::{Captured, Rig};
 
 const GET: &str = "GET /tapped HTTP/1.1\r\nHost: h\r\n\r\n";
 const EVENTS: &str =
@@ -38,7 +38,7 @@ async fn what_passed_is_what_the_pipeline_gets_before_the_client_sees_the_end() 
     let segment = rig.segment_captured();
     assert_eq!((segment.seq, &*segment.bytes), (0, &b"hello"[..]));
     let end = rig.end_captured();
-    assert_eq!((end.segments, end.ending, end.exchange), (1, Ending::Complete, start.exchange));
+    assert_eq!((end.segments, end.ending), (1, Ending::Complete));
     rig.nothing_captured();
     assert_eq!((rig.metrics.capture_bytes.get(), rig.metrics.pipeline_queue.get()), (0, 0));
     assert_eq!(rig.metrics.captured.get(), 1);
@@ -51,12 +51,12 @@ async fn the_first_event_is_handed_over_at_once_and_the_rest_in_segments() {
     upstream.head().await;
     upstream.send(EVENTS).await;
     client.head().await;
-    assert!(rig.start_captured().request_body.complete);
     let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
     for text in ["data: 1\n\n", "data: 2\n\n", "data: 3\n\n"] {
         upstream.send(chunk(text)).await;
         client.expect(&chunk(text)).await;
     }
+    assert!(rig.start_captured().request_body.complete);
     assert_eq!(rig.segment_captured().bytes, b"data: 1\n\n");
     rig.nothing_captured();
     let long = "x".repeat(20_000);
@@ -66,8 +66,8 @@ async fn the_first_event_is_handed_over_at_once_and_the_rest_in_segments() {
     let mut all = Vec::new();
     let end = loop {
         match rig.captured() {
-            Capture::Segment(segment) => all.extend(segment.bytes),
-            Capture::End(end) => break end,
+            Captured::Segment(segment) => all.extend(segment.bytes),
+            Captured::End(end) => break end,
             other => panic!("{other:?}"),
         }
     };
@@ -181,10 +181,7 @@ async fn a_full_queue_loses_captures_and_is_never_felt() {
     streams_pass(&mut rig).await;
     assert!(dropped(&rig, DropReason::queue_full) > 5);
     assert_eq!(rig.metrics.pipeline_queue.get(), 3);
-    for _ in 0..3 {
-        rig.captured();
-    }
-    rig.nothing_captured();
+    while rig.next_captured().is_some() {}
     assert_eq!((rig.metrics.capture_bytes.get(), rig.metrics.pipeline_queue.get()), (0, 0));
 }
 
@@ -195,11 +192,11 @@ async fn a_used_up_budget_loses_captures_and_is_never_felt() {
     assert!(dropped(&rig, DropReason::byte_budget) >= 5);
     assert!(rig.metrics.capture_bytes.get() <= 100_000);
     let (mut segments, mut holes) = (0, 0);
-    while let Ok(capture) = rig.captured.as_ref().unwrap().try_recv() {
+    while let Some(capture) = rig.next_captured() {
         match capture {
-            Capture::Start(_) => segments = 0,
-            Capture::Segment(_) => segments += 1,
-            Capture::End(end) => holes += end.segments - segments,
+            Captured::Start(_) => segments = 0,
+            Captured::Segment(_) => segments += 1,
+            Captured::End(end) => holes += end.segments - segments,
         }
     }
     assert_eq!(u64::from(holes), dropped(&rig, DropReason::byte_budget));

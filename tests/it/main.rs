@@ -4,6 +4,8 @@
 
 /// What the pipeline gets: everything that passed, in order, within bounds, never at the client's cost.
 mod capture;
+/// The real binary between the fakes, as an operator and an app see it.
+mod end_to_end;
 /// Starting, draining and cutting; limits of connections.
 mod lifecycle;
 mod support;

@@ -1,5 +1,7 @@
 //! A proxy on a free port, an upstream that is scripted byte by byte, and clients of the same kind.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -30,6 +32,8 @@ pub(crate) struct Rig {
     pub(crate) address: SocketAddr,
     pub(crate) upstream: Upstream,
     pub(crate) captured: Option<Receiver>,
+    /// Parts of the last capture that were not asked for yet.
+    parts: RefCell<VecDeque<Captured>>,
     pub(crate) metrics: Metrics,
     shutdown: Option<oneshot::Sender<()>>,
     server: JoinHandle<Drained>,
@@ -61,7 +65,15 @@ impl Rig {
             let told = async move { _ = told.await };
             async move { net::serve(listener, settings.net, proxy, &metrics, told, settings.grace).await }
         });
-        Self { address, upstream, captured: Some(captured), metrics, shutdown: Some(shutdown), server }
+        Self {
+            address,
+            upstream,
+            captured: Some(captured),
+            parts: RefCell::default(),
+            metrics,
+            shutdown: Some(shutdown),
+            server,
+        }
     }
 
     pub(crate) async fn client(&self) -> Raw {
@@ -85,36 +97,56 @@ impl Rig {
         soon("the drain", &mut self.server).await.unwrap()
     }
 
-    /// The next capture, which must be there already.
-    pub(crate) fn captured(&self) -> Capture {
-        self.captured.as_ref().unwrap().try_recv().expect("a capture should be in the queue")
+    /// The next part of a capture, which must be there already.
+    pub(crate) fn captured(&self) -> Captured {
+        self.next_captured().expect("a capture should be in the queue")
+    }
+
+    /// The next part of a capture, if one is there.
+    pub(crate) fn next_captured(&self) -> Option<Captured> {
+        let mut parts = self.parts.borrow_mut();
+        if parts.is_empty() {
+            let Capture { exchange: _, start, segment, end } = self.captured.as_ref()?.try_recv().ok()?;
+            parts.extend(start.map(Captured::Start));
+            parts.extend(segment.map(Captured::Segment));
+            parts.extend(end.map(Captured::End));
+        }
+        parts.pop_front()
     }
 
     pub(crate) fn start_captured(&self) -> Start {
         match self.captured() {
-            Capture::Start(start) => *start,
+            Captured::Start(start) => *start,
             other => panic!("not a start: {other:?}"),
         }
     }
 
     pub(crate) fn segment_captured(&self) -> Segment {
         match self.captured() {
-            Capture::Segment(segment) => segment,
+            Captured::Segment(segment) => segment,
             other => panic!("not a segment: {other:?}"),
         }
     }
 
     pub(crate) fn end_captured(&self) -> End {
         match self.captured() {
-            Capture::End(end) => end,
+            Captured::End(end) => end,
             other => panic!("not an end: {other:?}"),
         }
     }
 
     pub(crate) fn nothing_captured(&self) {
-        let next = self.captured.as_ref().unwrap().try_recv();
-        assert!(next.is_err(), "{next:?}");
+        let next = self.next_captured();
+        assert!(next.is_none(), "{next:?}");
     }
+}
+
+/// A part of a capture.
+#[derive(Debug)]
+pub(crate) enum Captured {
+    End(End),
+    Segment(Segment),
+    Start(Box<Start>),
 }
 
 impl Drop for Rig {

@@ -134,9 +134,12 @@ impl Stream {
 
     /// What the end of the stream tells, if it told of a run at all.
     pub(super) fn end(self, ending: Ending, missed: bool) -> Option<Fact> {
+        // Whoever has heard the run's last word of this stream may leave before the stream is closed.
+        let told_all = self.status.is_some_and(|status| !matches!(status, RunStatus::Active(_)));
         Some(Fact::StreamEnded {
             run: self.run?,
             ending: match ending {
+                _ if told_all && !missed => StreamEnding::Complete,
                 Ending::ClientGone => StreamEnding::ClientGone,
                 Ending::Complete if !missed => StreamEnding::Complete,
                 Ending::Complete | Ending::UpstreamFailed => StreamEnding::Truncated,

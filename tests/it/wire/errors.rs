@@ -23,7 +23,7 @@ async fn to(url: &str) -> (Rig, Raw) {
     let url = url.to_owned();
     let rig = Rig::start_with(|settings| {
         settings.proxy.upstream = url.parse().unwrap();
-        settings.proxy.connect_timeout = std::time::Duration::from_secs(2);
+        settings.proxy.connect_timeout = std::time::Duration::from_secs(1);
     })
     .await;
     let mut client = rig.client().await;
@@ -36,6 +36,22 @@ async fn an_upstream_that_refuses_connections() {
     let closed = Upstream::bind().await.address;
     let (_rig, mut client) = to(&format!("http://{closed}")).await;
     expect_error(&mut client, "502 Bad Gateway", "upstream_unreachable").await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_does_not_accept_in_time() {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    // With the backlog full, the system no longer answers who wants to connect.
+    let mut waiting = Vec::new();
+    let moment = std::time::Duration::from_millis(200);
+    while let Ok(connected) = tokio::time::timeout(moment, tokio::net::TcpStream::connect(address)).await {
+        waiting.push(connected.unwrap());
+    }
+    let (_rig, mut client) = to(&format!("http://{address}")).await;
+    expect_error(&mut client, "504 Gateway Timeout", "upstream_timeout").await;
 }
 
 #[tokio::test]

@@ -1,0 +1,15 @@
+//! The real binary between the fakes of `threadtap::demo`: an app, an Assistants server, an analytics backend.
+
+/// What a kill -9 may cost, which is nothing that was seen before it.
+mod crash;
+/// Backends, upstreams and answers that are not as they should be: the client does not notice, the record is right.
+mod faults;
+/// Every way a run can go: the record and the payload are what the server says happened.
+mod flows;
+mod launch;
+/// What an operator sees: health, metrics, logs, records, an orderly end.
+mod operation;
+/// Starting: what is refused, and what gives way.
+mod startup;
+mod talk;
+mod world;
