@@ -9,6 +9,8 @@
 //! correlator, with the times of then; the store's unique key makes an event that is concluded again harmless.
 //! **End.** When the last tap is gone it works off the queue, settles what only waits for more outputs, and returns.
 
+mod sunset;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,6 +34,7 @@ use crate::metrics::{DropLabel, DropReason, KindLabel, Metrics, StatusLabel};
 use crate::observation::Observation;
 use crate::sink::Sink;
 use crate::store::{Op, ReadError, Recovered, Refused, Store};
+use sunset::Sunset;
 
 /// Settings of the pipeline.
 #[derive(Clone, Debug)]
@@ -102,6 +105,7 @@ pub fn spawn(config: Config, ports: Ports) -> std::io::Result<JoinHandle<()>> {
         console,
         metrics,
         clock,
+        sunset: Sunset::default(),
     };
     std::thread::Builder::new().name("threadtap-pipeline".to_owned()).spawn(move || {
         if let Err(error) = pipeline.recover(&recovered) {
@@ -125,6 +129,7 @@ struct Pipeline {
     console: Console,
     metrics: Metrics,
     clock: Clock,
+    sunset: Sunset,
 }
 
 impl Pipeline {
@@ -211,6 +216,9 @@ impl Pipeline {
             self.gathered_bytes = self.observers.values().map(Observer::gathered_bytes).sum();
             self.count_panic("dialect", panic.as_ref());
         }
+        if let Some(call) = observed.sunset {
+            self.sunset.note(call, at, &self.metrics);
+        }
         for problem in observed.problems {
             self.metrics.problems.get_or_create(&KindLabel { kind: problem.as_str() }).inc();
         }
@@ -281,6 +289,7 @@ impl Pipeline {
         self.conclude(Origin::Live);
         self.metrics.conversations.set(gauge(self.correlator.conversations()));
         self.metrics.open_runs.set(gauge(self.correlator.open_runs()));
+        self.metrics.correlation_bytes.set(gauge(self.correlator.text_bytes()));
     }
 
     /// Turns what the correlator concluded into operations of the store.

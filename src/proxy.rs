@@ -16,6 +16,7 @@
 //! - Trailers reach an HTTP/1 client only when they were announced in `Trailer` and asked for with `TE: trailers`.
 
 mod body;
+mod caller;
 mod connect;
 mod error;
 mod headers;
@@ -36,6 +37,7 @@ use prometheus_client::metrics::counter::Counter;
 use thiserror::Error as ThisError;
 
 pub use self::body::AnswerBody;
+pub use self::caller::CallerKey;
 pub use self::upstream::{ParseUpstreamError, Upstream};
 
 use self::body::{Linger, Progress, Upload};
@@ -53,6 +55,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// Which exchanges are tapped, told by method and path. Of the others nothing is copied.
     pub interest: fn(&Method, &str) -> bool,
+    /// With what callers are told apart by their credentials; none leaves credentials alone.
+    pub caller_key: Option<CallerKey>,
     /// How long a connection to upstream may take, with name resolution and TLS. Answers have no time limit.
     pub connect_timeout: Duration,
     /// Whether upstream sees the `Host` the client sent in place of its own.
@@ -82,6 +86,7 @@ impl Config {
         Self {
             upstream,
             interest,
+            caller_key: None,
             connect_timeout: Duration::from_secs(10),
             keep_client_host: false,
             idle_timeout: Duration::from_secs(60),
@@ -188,9 +193,14 @@ impl Shared {
         if head.uri.path().starts_with(RESERVED) {
             return Err(Error::new(Kind::Reserved));
         }
-        let tap = self
-            .is_tapped(&head)
-            .then(|| self.recorder.tap_request(Arc::clone(self.config.upstream.name()), &head));
+        let tap = self.is_tapped(&head).then(|| {
+            let tap = self.recorder.tap_request(Arc::clone(self.config.upstream.name()), &head);
+            let caller = self.config.caller_key.as_ref().and_then(|key| key.caller(&head.headers));
+            match caller {
+                Some(caller) => tap.with_caller(caller),
+                None => tap,
+            }
+        });
         let hop = headers::hop(&head);
         self.prepare(&mut head, hop, &upload)?;
         let mut invite = None;

@@ -37,7 +37,10 @@ impl RequestTap {
         upstream: Arc<str>,
         head: &http::request::Parts,
     ) -> Self {
-        let captured = head.headers.iter().filter(|(name, _)| CAPTURED_HEADERS.contains(&name.as_str()));
+        let extra = &shared.config.extra_headers;
+        let captured = head.headers.iter().filter(|(name, _)| {
+            CAPTURED_HEADERS.contains(&name.as_str()) || extra.iter().any(|extra| extra == name.as_str())
+        });
         let buffer = Buffer::new(shared.budget.clone());
         let copy = BodyCopy { shared: Arc::clone(&shared), buffer, room: 0, state: CopyState::Copying };
         Self {
