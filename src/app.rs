@@ -5,6 +5,8 @@
 //! stop accepting, exchanges end within `drain.grace`; the last tap's end ends the pipeline, which settles what it can; the store
 //! writes; delivery makes one last attempt; the store closes.
 
+mod caller_key;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use prometheus_client::registry::Registry;
+use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
@@ -22,13 +25,13 @@ use tokio::sync::{oneshot, watch};
 use crate::admin::{self, Readiness};
 use crate::capture;
 use crate::clock::Clock;
-use crate::config::{Choice, Config, Drain, Interactions};
+use crate::config::{Callers, Choice, Config, Drain, Interactions};
 use crate::console::Console;
 use crate::delivery::{self, Delivery};
 use crate::metrics::Metrics;
 use crate::net::{self, Drained};
 use crate::pipeline;
-use crate::proxy::Proxy;
+use crate::proxy::{CallerKey, Proxy};
 use crate::sink::Sink;
 use crate::store::{self, OpenError, Recovered, Store};
 
@@ -170,7 +173,21 @@ impl Parts {
             },
         )
         .context("cannot start a thread")?;
-        let proxy = Proxy::new(config.proxy, recorder, &metrics)?;
+        let mut proxy = config.proxy;
+        proxy.caller_key = match &config.callers {
+            Callers::Off => None,
+            Callers::Keyed(key) => Some(CallerKey::new(key.expose_secret().as_bytes())),
+            Callers::KeyOfDataDir => {
+                let directory = config.data_dir.as_ref().map(|choice| choice.value().as_path());
+                let directory = directory.filter(|directory| directory.is_dir());
+                let key = caller_key::load_or_make(directory).or_else(|error| {
+                    tracing::warn!(%error, "the data directory keeps no key for callers; their names end with this process");
+                    caller_key::load_or_make(None)
+                });
+                Some(key.context("no key can be made for callers")?)
+            }
+        };
+        let proxy = Proxy::new(proxy, recorder, &metrics)?;
         let names: Vec<&str> = config.sinks.iter().map(|sink| &**sink.name()).collect();
         tracing::info!(
             listen = %listen,

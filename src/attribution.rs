@@ -18,6 +18,31 @@ pub struct Attribution {
     /// The app's own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
+    /// How good the sources were.
+    #[serde(default, skip_serializing_if = "Ranks::are_best")]
+    pub ranks: Ranks,
+}
+
+/// The place of each value's source in the configured order: 0 is the best. Only of use while values are gathered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ranks {
+    /// Of the session's.
+    #[serde(default)]
+    pub session: u8,
+    /// Of the user's.
+    #[serde(default)]
+    pub user: u8,
+    /// Of the app's.
+    #[serde(default)]
+    pub app: u8,
+}
+
+impl Ranks {
+    /// Whether they say nothing: they are left out of what is stored then.
+    #[must_use]
+    pub fn are_best(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Attribution {
@@ -27,21 +52,22 @@ impl Attribution {
         *self == Self::default()
     }
 
-    /// Takes over from `newer` whatever it knows.
+    /// Takes over from `newer` whatever it knows from sources that are no worse.
     pub fn update(&mut self, newer: &Self) {
-        let Self { session, session_timeout_minutes, user, app } = newer;
-        if session.is_some() {
-            self.session.clone_from(session);
-        }
+        let Self { session, session_timeout_minutes, user, app, ranks } = newer;
         if session_timeout_minutes.is_some() {
             self.session_timeout_minutes = *session_timeout_minutes;
         }
-        if user.is_some() {
-            self.user.clone_from(user);
-        }
-        if app.is_some() {
-            self.app.clone_from(app);
-        }
+        take(&mut self.session, &mut self.ranks.session, session, ranks.session);
+        take(&mut self.user, &mut self.ranks.user, user, ranks.user);
+        take(&mut self.app, &mut self.ranks.app, app, ranks.app);
+    }
+}
+
+fn take<T: Clone>(known: &mut Option<T>, known_rank: &mut u8, newer: &Option<T>, rank: u8) {
+    if newer.is_some() && (known.is_none() || rank <= *known_rank) {
+        known.clone_from(newer);
+        *known_rank = rank;
     }
 }
 

@@ -54,6 +54,9 @@ pub struct Config {
     pub segment_bytes: usize,
     /// A segment is handed over when a frame passes this long after the last hand-over.
     pub segment_age: Duration,
+    /// Request headers that are copied beside [`CAPTURED_HEADERS`](crate::exchange::CAPTURED_HEADERS). None may carry a
+    /// credential.
+    pub extra_headers: Vec<String>,
 }
 
 impl Default for Config {
@@ -65,6 +68,7 @@ impl Default for Config {
             max_prefix_bytes: 64 << 10,
             segment_bytes: 16 << 10,
             segment_age: Duration::from_millis(250),
+            extra_headers: Vec::new(),
         }
     }
 }

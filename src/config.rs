@@ -90,6 +90,8 @@ pub struct Config {
     pub store: store::Config,
     /// Where it is kept; none keeps it in memory.
     pub data_dir: Option<Choice<PathBuf>>,
+    /// Whether callers are told apart by their credentials.
+    pub callers: Callers,
     /// How deliveries are made.
     pub delivery: delivery::Config,
     /// Where to.
@@ -102,6 +104,17 @@ pub struct Config {
     pub drain: Drain,
     /// What is told.
     pub log: Log,
+}
+
+/// How callers are told apart by their credentials: by a keyed hash, never the credential itself.
+#[derive(Clone, Debug)]
+pub enum Callers {
+    /// With this key, so that several processes give the same names.
+    Keyed(SecretString),
+    /// With a key the data directory keeps.
+    KeyOfDataDir,
+    /// Not at all.
+    Off,
 }
 
 /// How the process ends.
@@ -195,17 +208,19 @@ impl Config {
         });
         let data_dir = flags.data_dir.clone().or(file.data_dir);
         let data_dir = Some(Choice::of(data_dir, || default_data_dir(environment)));
-        let correlation = modules::correlation(&file.correlation);
+        let correlation = modules::correlation(&file.correlation)?;
+        let dialect = modules::dialect(&file.attribution)?;
         let mut store = modules::store(file.store)?;
         store.conversation_ttl = correlation.conversation_ttl;
         Ok(Self {
             net: modules::net(address("listen", listen)?, file.server)?,
             proxy: modules::proxy(upstream, file.capture.enabled, file.proxy)?,
-            capture: modules::capture(&file.capture)?,
-            pipeline: pipeline::Config { correlation, ..pipeline::Config::default() },
+            capture: modules::capture(&file.capture, &dialect.attribution)?,
+            pipeline: pipeline::Config { correlation, dialect, ..pipeline::Config::default() },
             store,
             data_dir,
             delivery: modules::delivery(file.delivery)?,
+            callers: callers(file.attribution)?,
             sinks: sinks::build(file.sinks, environment)?,
             admin_listen,
             admin: admin::Config {
@@ -282,6 +297,15 @@ fn secret(
         )
     })?;
     Ok(Some(SecretString::from(text.trim_end())))
+}
+
+fn callers(file: raw::Attribution) -> Result<Callers, ConfigError> {
+    let key = secret("attribution.hash_key", file.hash_key, file.hash_key_file.as_deref())?;
+    Ok(match (file.hash_credentials.unwrap_or(false), key) {
+        (false, _) => Callers::Off,
+        (true, Some(key)) => Callers::Keyed(key),
+        (true, None) => Callers::KeyOfDataDir,
+    })
 }
 
 /// The user's data directory by the XDG base directory specification, or macOS's; else one beside where we are.

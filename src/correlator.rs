@@ -10,19 +10,24 @@
 //! rows can go.
 
 mod conversation;
+mod deadlines;
+mod input;
+mod limits;
 mod page;
 mod recent;
 mod run;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::event::Event;
 use crate::interaction::Interaction;
 use crate::observation::{ConversationKey, Observation};
 use crate::time::UnixMillis;
-use conversation::Conversation;
 pub use conversation::State;
+use conversation::{Conversation, Outcome};
+use deadlines::{Deadlines, Place, Stake};
+pub use limits::{Limits, Note};
 
 /// Waiting times; see the fixed semantics in ARCHITECTURE.md.
 #[derive(Clone, Debug)]
@@ -39,6 +44,20 @@ pub struct Config {
     pub history_max_age: Duration,
     /// When capture first began; runs that ended before are history.
     pub first_used: UnixMillis,
+    /// What becomes of messages the app wrote in the assistant's name.
+    pub app_messages: AppMessages,
+    /// What may be held.
+    pub limits: Limits,
+}
+
+/// What becomes of messages the app wrote in the assistant's name: they are no run's outputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AppMessages {
+    /// They are left out of records.
+    Drop,
+    /// They are context: they stand among the inputs of the next run, with their role.
+    #[default]
+    Include,
 }
 
 impl Default for Config {
@@ -50,6 +69,8 @@ impl Default for Config {
             conversation_ttl: Duration::from_secs(24 * 3600),
             history_max_age: Duration::from_secs(15 * 60),
             first_used: UnixMillis(0),
+            app_messages: AppMessages::default(),
+            limits: Limits::default(),
         }
     }
 }
@@ -59,6 +80,8 @@ impl Default for Config {
 pub enum Output {
     /// Something a sink can be sent.
     Event(Event),
+    /// Something to be counted.
+    Note(Note),
     /// Nothing of the conversation is pending any more; none when it is forgotten.
     Settled(ConversationKey, Option<Box<State>>),
 }
@@ -68,8 +91,10 @@ pub enum Output {
 pub struct Correlator {
     config: Config,
     conversations: HashMap<ConversationKey, Conversation>,
-    /// When which conversation wants to be looked at again: at most one entry each.
-    deadlines: BTreeSet<(UnixMillis, ConversationKey)>,
+    /// The place of each conversation.
+    deadlines: Deadlines,
+    open_runs: usize,
+    text_bytes: usize,
     outputs: VecDeque<Output>,
 }
 
@@ -77,54 +102,68 @@ impl Correlator {
     /// A correlator that knows nothing.
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self { config, conversations: HashMap::new(), deadlines: BTreeSet::new(), outputs: VecDeque::new() }
+        Self {
+            config,
+            conversations: HashMap::new(),
+            deadlines: Deadlines::default(),
+            open_runs: 0,
+            text_bytes: 0,
+            outputs: VecDeque::new(),
+        }
     }
 
     /// Takes back what an earlier process knew of a settled conversation. To be called before any observation.
     pub fn restore(&mut self, key: ConversationKey, state: State) {
         let conversation = Conversation::restore(state);
-        self.schedule(&key, None, conversation.deadline(&self.config));
+        self.deadlines.insert(conversation.place(&self.config), &key);
         self.conversations.insert(key, conversation);
+        self.make_room(UnixMillis::default());
     }
 
     /// Takes a fact. Tells whether it changed anything: one that did not need not be journaled.
     pub fn handle(&mut self, observation: &Observation) -> bool {
         let key = &observation.conversation;
-        let mut settled = Vec::new();
-        let (changed, before) = match self.conversations.get_mut(key) {
+        let mut outcome = Outcome::default();
+        let before = match self.conversations.get_mut(key) {
             Some(conversation) => {
-                let before = conversation.deadline(&self.config);
-                (conversation.handle(observation, &self.config, &mut settled), Some(before))
+                let before = Standing::of(conversation, &self.config);
+                if !conversation.handle(observation, &self.config, &mut outcome) {
+                    // What was left out for want of room is told all the same.
+                    self.outputs.extend(outcome.notes.into_iter().map(Output::Note));
+                    return false;
+                }
+                Some(before)
             }
             None => {
                 let mut conversation = Conversation::new(observation.at);
-                let changed = conversation.handle(observation, &self.config, &mut settled);
                 // A look at something unknown leaves no trace, so that a scan of ids fills no memory.
-                if !changed {
+                if !conversation.handle(observation, &self.config, &mut outcome) {
                     return false;
                 }
                 self.conversations.insert(key.clone(), conversation);
-                (changed, None)
+                None
             }
         };
-        self.conclude(key, before, settled, changed);
-        changed
+        self.conclude(key, before, outcome);
+        self.make_room(observation.at);
+        true
     }
 
     /// Acts on every deadline that is over at `now`.
     pub fn handle_timeout(&mut self, now: UnixMillis) {
-        while let Some((at, key)) = self.deadlines.first().cloned() {
+        while let Some((at, key)) = self.deadlines.first() {
             if at > now {
                 return;
             }
-            self.deadlines.remove(&(at, key.clone()));
-            let Some(conversation) = self.conversations.get_mut(&key) else { continue };
-            let mut settled = Vec::new();
-            if conversation.handle_timeout(now, &self.config, &mut settled) {
-                self.conversations.remove(&key);
-                self.outputs.push_back(Output::Settled(key, None));
+            let key = key.clone();
+            let conversation =
+                self.conversations.get_mut(&key).expect("only conversations in memory have a deadline");
+            let before = Standing::of(conversation, &self.config);
+            let mut outcome = Outcome::default();
+            if conversation.handle_timeout(now, &self.config, &mut outcome) {
+                self.forget(&key);
             } else {
-                self.conclude(&key, None, settled, true);
+                self.conclude(&key, Some(before), outcome);
             }
         }
     }
@@ -133,13 +172,7 @@ impl Correlator {
     pub fn finish(&mut self, now: UnixMillis) {
         let keys: Vec<ConversationKey> = self.conversations.keys().cloned().collect();
         for key in keys {
-            let Some(conversation) = self.conversations.get_mut(&key) else { continue };
-            let before = conversation.deadline(&self.config);
-            let mut settled = Vec::new();
-            conversation.settle_terminal(&mut settled);
-            if !settled.is_empty() {
-                self.conclude(&key, Some(before), settled, true);
-            }
+            self.flush(&key);
         }
         self.handle_timeout(now);
     }
@@ -147,7 +180,7 @@ impl Correlator {
     /// When [`Correlator::handle_timeout`] wants to be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<UnixMillis> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.deadlines.first().map(|(at, _)| at)
     }
 
     /// The next conclusion.
@@ -164,36 +197,109 @@ impl Correlator {
     /// How many runs are not settled.
     #[must_use]
     pub fn open_runs(&self) -> usize {
-        self.conversations.values().map(Conversation::open_runs).sum()
+        self.open_runs
     }
 
-    fn conclude(
-        &mut self,
-        key: &ConversationKey,
-        before: Option<UnixMillis>,
-        settled: Vec<run::OpenRun>,
-        changed: bool,
-    ) {
+    /// Bytes of messages and tool calls in memory.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        self.text_bytes
+    }
+
+    /// Hands out what a change concluded, and brings the books up to date.
+    fn conclude(&mut self, key: &ConversationKey, before: Option<Standing>, outcome: Outcome) {
         let Some(conversation) = self.conversations.get(key) else { return };
-        let after = conversation.deadline(&self.config);
+        let Outcome { settled, notes, flagged: _ } = outcome;
         for run in settled {
             let interaction: Interaction = run.into_interaction(key, conversation.attribution());
             self.outputs.push_back(Output::Event(Event::Interaction(Box::new(interaction))));
         }
-        if changed && conversation.is_settled() {
+        self.outputs.extend(notes.into_iter().map(Output::Note));
+        if conversation.is_settled() {
             self.outputs.push_back(Output::Settled(key.clone(), Some(Box::new(conversation.state()))));
         }
-        self.schedule(key, before, after);
-    }
-
-    fn schedule(&mut self, key: &ConversationKey, before: Option<UnixMillis>, after: UnixMillis) {
-        if before == Some(after) {
+        let after = Standing::of(conversation, &self.config);
+        if let Some(before) = &before {
+            self.text_bytes -= before.text_bytes;
+            self.open_runs -= before.open_runs;
+        }
+        self.text_bytes += after.text_bytes;
+        self.open_runs += after.open_runs;
+        if before.as_ref().is_some_and(|before| before.place == after.place) {
             return;
         }
         if let Some(before) = before {
-            self.deadlines.remove(&(before, key.clone()));
+            self.deadlines.remove(before.place, key);
         }
-        self.deadlines.insert((after, key.clone()));
+        self.deadlines.insert(after.place, key);
+    }
+
+    /// Settles the runs of a conversation that are over. Tells whether there were any.
+    fn flush(&mut self, key: &ConversationKey) -> bool {
+        let Some(conversation) = self.conversations.get_mut(key) else { return false };
+        let before = Standing::of(conversation, &self.config);
+        let mut outcome = Outcome::default();
+        conversation.settle_terminal(&mut outcome);
+        let any = !outcome.settled.is_empty();
+        if any {
+            self.conclude(key, Some(before), outcome);
+        }
+        any
+    }
+
+    /// Keeps to the limits of all conversations together; see [`Limits::conversations`] for who goes.
+    fn make_room(&mut self, now: UnixMillis) {
+        let Limits { conversations, text_bytes, .. } = self.config.limits;
+        loop {
+            let crowded = self.conversations.len() > conversations;
+            if !crowded && self.text_bytes <= text_bytes {
+                return;
+            }
+            let first = |stake| self.deadlines.first_of(stake).map(|(_, key)| key.clone());
+            let idle = if crowded { first(Stake::Nothing) } else { None };
+            let (idle, messages, run) = (idle, first(Stake::Messages), first(Stake::Run));
+            if idle.is_none() && run.as_ref().is_some_and(|key| self.flush(key)) {
+                continue;
+            }
+            let Some(key) = idle.or(messages).or(run) else { return };
+            self.evict(&key, now);
+        }
+    }
+
+    fn evict(&mut self, key: &ConversationKey, now: UnixMillis) {
+        let Some(conversation) = self.conversations.get_mut(key) else { return };
+        let before = Standing::of(conversation, &self.config);
+        let mut outcome = Outcome::default();
+        conversation.give_up(now, &mut outcome);
+        outcome.notes.push(Note::ConversationEvicted);
+        self.conclude(key, Some(before), outcome);
+        self.forget(key);
+    }
+
+    fn forget(&mut self, key: &ConversationKey) {
+        let Some(conversation) = self.conversations.remove(key) else { return };
+        let Standing { place, text_bytes, open_runs } = Standing::of(&conversation, &self.config);
+        self.deadlines.remove(place, key);
+        self.text_bytes -= text_bytes;
+        self.open_runs -= open_runs;
+        self.outputs.push_back(Output::Settled(key.clone(), None));
+    }
+}
+
+/// How a conversation stands in the books.
+struct Standing {
+    place: Place,
+    text_bytes: usize,
+    open_runs: usize,
+}
+
+impl Standing {
+    fn of(conversation: &Conversation, config: &Config) -> Self {
+        Self {
+            place: conversation.place(config),
+            text_bytes: conversation.text_bytes(),
+            open_runs: conversation.open_runs(),
+        }
     }
 }
 

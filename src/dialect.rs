@@ -6,15 +6,26 @@
 
 mod assistants;
 mod attribution;
+mod prefix;
+mod sunset;
 
 use http::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::content;
 use crate::exchange::{End, RequestBody, Segment, Start};
 use crate::observation::Observation;
 use crate::sse;
 use crate::time::UnixMillis;
+pub use attribution::{Order, ParseSourceError, Source};
+pub use sunset::SunsetCall;
+
+/// Settings of the dialects.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Where session, user and app are looked for.
+    pub attribution: Order,
+}
 
 /// Whether an exchange is worth a tap. Looks at the request line only, and is meant to be cheap.
 #[must_use]
@@ -29,6 +40,8 @@ pub struct Observed {
     pub observations: Vec<Observation>,
     /// Odd input met.
     pub problems: Vec<Problem>,
+    /// A call of an API that was shut down.
+    pub sunset: Option<SunsetCall>,
 }
 
 impl Observed {
@@ -86,12 +99,21 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Begins an exchange. None when it can tell nothing: an answer other than 2xx changes no state anywhere.
-    pub fn start(start: &Start, out: &mut Observed) -> Option<Self> {
-        if !StatusCode::from_u16(start.status).is_ok_and(|status| status.is_success()) {
-            return None;
-        }
+    /// Begins an exchange. None when it can tell nothing: an answer other than 2xx changes no state anywhere; at most it says
+    /// that a known run goes on.
+    pub fn start(start: &Start, config: &Config, out: &mut Observed) -> Option<Self> {
+        let status = StatusCode::from_u16(start.status).ok()?;
         let body = Body::of(start.content_type.as_ref().map(http::HeaderValue::as_bytes));
+        if !status.is_success() {
+            if interest(&start.method, &start.path) {
+                let app = config.attribution.of_request(start, &Value::Null).app;
+                out.sunset = SunsetCall::of(start, app);
+            }
+            let refused = status == StatusCode::BAD_REQUEST && start.method == Method::POST;
+            if !refused || !matches!(body, Body::Json(_)) {
+                return None;
+            }
+        }
         let encoding = start.content_encoding.as_ref().map(|value| value.to_str().unwrap_or("?"));
         let limit = match body {
             Body::Events(_) => content::Limit::BurstBytes(MAX_DECODED_BYTES),
@@ -101,10 +123,10 @@ impl Observer {
             out.problem(Problem::ContentEncoding);
             return None;
         };
-        let request = request_json(start, out);
+        let request = if status.is_success() { request_json(start, out) } else { Request::default() };
         let streamed = matches!(body, Body::Events(_));
-        let attribution = attribution::of_request(start);
-        let kind = Kind::Assistants(assistants::Observer::start(start, &request, attribution, streamed)?);
+        let observer = assistants::Observer::start(start, request, config.attribution.clone(), streamed)?;
+        let kind = Kind::Assistants(observer);
         let resumable = start.content_encoding.is_none();
         Some(Self { kind, decoder, resumable, body, decoded: Vec::new(), next_seq: 0, missed: false })
     }
@@ -144,6 +166,9 @@ impl Observer {
         match &mut self.body {
             // Events begin anew at any blank line.
             Body::Events(decoder) if self.resumable => decoder.resync(),
+            // What came before the hole may say what it was.
+            Body::Json(body) => self.body = Body::Prefix(std::mem::take(body)),
+            Body::Prefix(_) => {}
             _ => self.give_up(),
         }
     }
@@ -152,7 +177,7 @@ impl Observer {
     #[must_use]
     pub fn gathered_bytes(&self) -> usize {
         match &self.body {
-            Body::Json(body) => body.capacity(),
+            Body::Json(body) | Body::Prefix(body) => body.capacity(),
             Body::Events(_) | Body::Ignored | Body::Unknown => 0,
         }
     }
@@ -182,6 +207,12 @@ impl Kind {
             Self::Assistants(observer) => observer.document(body, at, out),
         }
     }
+
+    fn prefix(&mut self, members: Map<String, Value>, at: UnixMillis, out: &mut Observed) {
+        match self {
+            Self::Assistants(observer) => observer.prefix(members, at, out),
+        }
+    }
 }
 
 /// How a response body is read. Decided by its type, never by what the request asked for: servers answer `stream: true` with
@@ -194,6 +225,8 @@ enum Body {
     Ignored,
     /// JSON, gathered until its end.
     Json(Vec<u8>),
+    /// The beginning of JSON of which the rest is lost.
+    Prefix(Vec<u8>),
     /// No type was given: the first byte tells.
     Unknown,
 }
@@ -227,7 +260,7 @@ impl Body {
                 }
             }
             Self::Json(body) => body.extend_from_slice(bytes),
-            Self::Ignored | Self::Unknown => {}
+            Self::Ignored | Self::Prefix(_) | Self::Unknown => {}
         }
     }
 
@@ -245,31 +278,43 @@ impl Body {
                 Ok(value) => kind.document(value, at, out),
                 Err(_) => out.problem(Problem::InvalidJson),
             },
-            Self::Json(_) | Self::Unknown => {}
+            Self::Prefix(body) if body.len() <= MAX_PREFIX_BYTES => {
+                kind.prefix(prefix::members(body), at, out);
+            }
+            Self::Json(_) | Self::Prefix(_) | Self::Unknown => {}
             Self::Ignored if missed => {}
             Self::Ignored => out.problem(Problem::UnexpectedType),
         }
     }
 }
 
-/// The request's body as JSON; null when there is none, or it cannot be read.
-fn request_json(start: &Start, out: &mut Observed) -> Value {
+/// A request's body.
+#[derive(Debug, Default)]
+struct Request {
+    /// The body as JSON; null when there is none, or it cannot be read.
+    body: Value,
+    /// Whether there was a body, and it could not be read.
+    lost: bool,
+}
+
+fn request_json(start: &Start, out: &mut Observed) -> Request {
     let RequestBody { bytes, complete } = &start.request_body;
     if start.method != Method::POST || bytes.is_empty() {
-        return Value::Null;
+        return Request::default();
     }
-    if !complete {
-        out.problem(Problem::RequestIncomplete);
-        return Value::Null;
-    }
-    let Some(decoded) = decode(start.request_header("content-encoding"), bytes) else {
-        out.problem(Problem::ContentEncoding);
-        return Value::Null;
+    let problem = if *complete {
+        match decode(start.request_header("content-encoding"), bytes)
+            .map(|body| serde_json::from_slice(&body))
+        {
+            Some(Ok(body)) => return Request { body, lost: false },
+            Some(Err(_)) => Problem::InvalidJson,
+            None => Problem::ContentEncoding,
+        }
+    } else {
+        Problem::RequestIncomplete
     };
-    serde_json::from_slice(&decoded).unwrap_or_else(|_| {
-        out.problem(Problem::InvalidJson);
-        Value::Null
-    })
+    out.problem(problem);
+    Request { body: Value::Null, lost: true }
 }
 
 fn decode(encoding: Option<&str>, bytes: &[u8]) -> Option<Vec<u8>> {
@@ -279,6 +324,8 @@ fn decode(encoding: Option<&str>, bytes: &[u8]) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
+/// Ids come early; of a longer beginning little more would be learnt than what it costs to read.
+const MAX_PREFIX_BYTES: usize = 16 << 20;
 /// What a compressed body may decode to: four times the most that is copied of one.
 const MAX_DECODED_BYTES: usize = 64 << 20;
 

@@ -32,6 +32,8 @@ pub struct Capture {
 pub struct Start {
     /// The upstream's name: what conversations, keys and metrics are scoped by.
     pub upstream: Arc<str>,
+    /// Which credential was used, as a keyed hash, where the configuration wants callers told apart by it.
+    pub caller: Option<String>,
     /// The request method.
     pub method: Method,
     /// The request target's path as the client sent it, still percent-encoded.

@@ -30,6 +30,12 @@ pub struct Interaction {
     pub attribution: Attribution,
     /// What was asked: the messages this run answered, in thread order.
     pub inputs: Vec<Message>,
+    /// What the run's request told the assistant in place of its own instructions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<String>,
+    /// What the run's request told the assistant beside its instructions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub additional_instructions: Option<String>,
     /// What was answered, in thread order.
     pub outputs: Vec<Message>,
     /// The tools that were called, in order.
@@ -127,4 +133,18 @@ pub struct Times {
     pub first_token_at: Option<UnixMillis>,
     /// When the end was seen.
     pub end_at: UnixMillis,
+    /// What the proxy's times are worth.
+    #[serde(default)]
+    pub source: TimeSource,
+}
+
+/// What the proxy's times of a run tell: its own, or only when this program came to know of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeSource {
+    /// The run's creation was not seen: the API's times are the better ones.
+    Backfilled,
+    /// The run was seen from its creation.
+    #[default]
+    Live,
 }

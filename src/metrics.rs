@@ -39,6 +39,12 @@ pub struct Metrics {
     pub conversations: Gauge,
     /// Runs that are not settled.
     pub open_runs: Gauge,
+    /// Bytes of messages and tool calls in memory.
+    pub correlation_bytes: Gauge,
+    /// What the limits of correlation cost, and outputs that came too late, by kind.
+    pub correlation_notes: Family<KindLabel, Counter>,
+    /// Calls of an API that was shut down, by who makes them.
+    pub sunset_calls: Family<SdkLabel, Counter>,
     /// Interactions by status.
     pub interactions: Family<StatusLabel, Counter>,
     /// Seconds from an exchange's last byte until what it told was written.
@@ -74,6 +80,9 @@ impl Metrics {
             observations: Counter::default(),
             conversations: Gauge::default(),
             open_runs: Gauge::default(),
+            correlation_bytes: Gauge::default(),
+            correlation_notes: Family::default(),
+            sunset_calls: Family::default(),
             interactions: Family::default(),
             written_seconds: Histogram::new(WRITTEN_BUCKETS),
             commit_seconds: Histogram::new(COMMIT_BUCKETS),
@@ -110,6 +119,12 @@ impl Metrics {
         r.register("observations", "Observations made", self.observations.clone());
         r.register("conversations", "Conversations held in memory", self.conversations.clone());
         r.register("open_runs", "Runs that are not settled", self.open_runs.clone());
+        let help = "Messages and tool calls held in memory until their run is settled";
+        r.register_with_unit("correlation_held", help, Unit::Bytes, self.correlation_bytes.clone());
+        let help = "What the limits of correlation cost, and outputs that came too late, by kind";
+        r.register("correlation_notes", help, self.correlation_notes.clone());
+        let help = "Calls answered with 404 because OpenAI shut the Assistants API down, by the caller's SDK";
+        r.register("sunset_calls", help, self.sunset_calls.clone());
         r.register("interactions", "Interactions recorded, by status", self.interactions.clone());
         let help = "Time from an exchange's last byte until what it told is written";
         r.register_with_unit("store_written", help, Unit::Seconds, self.written_seconds.clone());
@@ -177,6 +192,15 @@ impl DropReason {
 pub struct KindLabel {
     /// The kind.
     pub kind: &'static str,
+}
+
+/// An SDK, as a caller names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SdkLabel {
+    /// Its language, from a closed set.
+    pub sdk: &'static str,
+    /// Its version; the number of different ones is bounded.
+    pub version: String,
 }
 
 /// A status of an interaction.

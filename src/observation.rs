@@ -43,9 +43,14 @@ pub enum Fact {
     ConversationCreated {
         /// The messages of the request, in order; without ids.
         messages: Vec<Message>,
+        /// Whether the request may have carried others, which could not be read.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        messages_lost: bool,
     },
     /// The conversation was deleted.
     ConversationDeleted,
+    /// The conversation itself was looked at or modified: it may say whose it is.
+    ConversationSeen,
     /// A message was seen by itself: created, fetched, or in a stream.
     MessageSeen {
         /// The message.
@@ -69,6 +74,15 @@ pub enum Fact {
         /// When the first piece of output text passed, if it was told by a stream that had shown any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         first_token_at: Option<UnixMillis>,
+        /// Whether the run's own stream told it: then everything before it was told as well.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        streamed: bool,
+    },
+    /// A run is still going on, although nothing is known of its state: its stream brings text, or the API refused something
+    /// because of it. Known runs are waited for longer; it is no word of any other.
+    RunGoesOn {
+        /// The run.
+        run: String,
     },
     /// A step of a run was seen by itself or in a stream.
     StepSeen(Box<Step>),
@@ -129,6 +143,15 @@ pub enum RunOrigin {
         streamed: bool,
         /// Whether the same request created the conversation.
         new_conversation: bool,
+        /// Whether the request may have carried messages that could not be read.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        messages_lost: bool,
+        /// What the request told the assistant in place of its own instructions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instructions: Option<String>,
+        /// What the request told the assistant beside its instructions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        additional_instructions: Option<String>,
     },
     /// The answer to handed-in tool outputs.
     Continued {

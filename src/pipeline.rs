@@ -9,6 +9,8 @@
 //! correlator, with the times of then; the store's unique key makes an event that is concluded again harmless.
 //! **End.** When the last tap is gone it works off the queue, settles what only waits for more outputs, and returns.
 
+mod sunset;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,7 +26,7 @@ use crate::capture::Receiver;
 use crate::clock::Clock;
 use crate::console::Console;
 use crate::correlator::{self, Correlator, Output, State};
-use crate::dialect::{Observed, Observer};
+use crate::dialect::{self, Observed, Observer};
 use crate::event::Event;
 use crate::exchange::{Capture, ExchangeId};
 use crate::interaction::Interaction;
@@ -32,11 +34,14 @@ use crate::metrics::{DropLabel, DropReason, KindLabel, Metrics, StatusLabel};
 use crate::observation::Observation;
 use crate::sink::Sink;
 use crate::store::{Op, ReadError, Recovered, Refused, Store};
+use sunset::Sunset;
 
 /// Settings of the pipeline.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Waiting times of the correlator.
+    /// Where dialects look.
+    pub dialect: dialect::Config,
+    /// Waiting times and limits of the correlator.
     pub correlation: correlator::Config,
     /// How many captures one batch takes at most.
     pub batch: usize,
@@ -53,6 +58,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            dialect: dialect::Config::default(),
             correlation: correlator::Config::default(),
             batch: 4096,
             gather: Duration::from_millis(10),
@@ -99,6 +105,7 @@ pub fn spawn(config: Config, ports: Ports) -> std::io::Result<JoinHandle<()>> {
         console,
         metrics,
         clock,
+        sunset: Sunset::default(),
     };
     std::thread::Builder::new().name("threadtap-pipeline".to_owned()).spawn(move || {
         if let Err(error) = pipeline.recover(&recovered) {
@@ -122,6 +129,7 @@ struct Pipeline {
     console: Console,
     metrics: Metrics,
     clock: Clock,
+    sunset: Sunset,
 }
 
 impl Pipeline {
@@ -208,6 +216,9 @@ impl Pipeline {
             self.gathered_bytes = self.observers.values().map(Observer::gathered_bytes).sum();
             self.count_panic("dialect", panic.as_ref());
         }
+        if let Some(call) = observed.sunset {
+            self.sunset.note(call, at, &self.metrics);
+        }
         for problem in observed.problems {
             self.metrics.problems.get_or_create(&KindLabel { kind: problem.as_str() }).inc();
         }
@@ -220,7 +231,7 @@ impl Pipeline {
     fn watch(&mut self, capture: Capture, observed: &mut Observed) {
         let Capture { exchange, start, segment, end } = capture;
         let mut observer = match start {
-            Some(start) => Observer::start(&start, observed),
+            Some(start) => Observer::start(&start, &self.config.dialect, observed),
             None => self.observers.remove(&exchange),
         };
         if let Some(observer) = &mut observer
@@ -278,6 +289,7 @@ impl Pipeline {
         self.conclude(Origin::Live);
         self.metrics.conversations.set(gauge(self.correlator.conversations()));
         self.metrics.open_runs.set(gauge(self.correlator.open_runs()));
+        self.metrics.correlation_bytes.set(gauge(self.correlator.text_bytes()));
     }
 
     /// Turns what the correlator concluded into operations of the store.
@@ -295,6 +307,14 @@ impl Pipeline {
                     let Event::Interaction(interaction) = &event;
                     self.announce(interaction, origin);
                     self.ops.push(Op::event(&event, self.clock.now(), sinks));
+                }
+                Output::Note(note) => {
+                    if origin == Origin::Live {
+                        self.metrics
+                            .correlation_notes
+                            .get_or_create(&KindLabel { kind: note.as_str() })
+                            .inc();
+                    }
                 }
                 Output::Settled(conversation, state) => {
                     let state = state.map(|state| {

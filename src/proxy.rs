@@ -11,6 +11,7 @@
 //! What holds on the way, with the test that proves it, and what hyper cannot keep, is in `docs/transparency.md`.
 
 mod body;
+mod caller;
 mod connect;
 mod error;
 mod headers;
@@ -31,6 +32,7 @@ use prometheus_client::metrics::counter::Counter;
 use thiserror::Error as ThisError;
 
 pub use self::body::AnswerBody;
+pub use self::caller::CallerKey;
 pub use self::upstream::{ParseUpstreamError, Upstream};
 
 use self::body::{Linger, Progress, Upload};
@@ -48,6 +50,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// Which exchanges are tapped, told by method and path. Of the others nothing is copied.
     pub interest: fn(&Method, &str) -> bool,
+    /// With what callers are told apart by their credentials; none leaves credentials alone.
+    pub caller_key: Option<CallerKey>,
     /// How long a connection to upstream may take, with name resolution and TLS. Answers have no time limit.
     pub connect_timeout: Duration,
     /// Whether upstream sees the `Host` the client sent in place of its own.
@@ -77,6 +81,7 @@ impl Config {
         Self {
             upstream,
             interest,
+            caller_key: None,
             connect_timeout: Duration::from_secs(10),
             keep_client_host: false,
             idle_timeout: Duration::from_secs(60),
@@ -188,9 +193,14 @@ impl Shared {
         if head.uri.path().starts_with(RESERVED) {
             return Err(Error::new(Kind::Reserved));
         }
-        let tap = self
-            .is_tapped(&head)
-            .then(|| self.recorder.tap_request(Arc::clone(self.config.upstream.name()), &head));
+        let tap = self.is_tapped(&head).then(|| {
+            let tap = self.recorder.tap_request(Arc::clone(self.config.upstream.name()), &head);
+            let caller = self.config.caller_key.as_ref().and_then(|key| key.caller(&head.headers));
+            match caller {
+                Some(caller) => tap.with_caller(caller),
+                None => tap,
+            }
+        });
         let hop = headers::hop(&head);
         self.prepare(&mut head, hop, &upload)?;
         let mut invite = None;

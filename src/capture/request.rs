@@ -25,6 +25,7 @@ pub struct RequestTap {
     path: String,
     query: String,
     headers: Vec<(HeaderName, HeaderValue)>,
+    caller: Option<String>,
     at: UnixMillis,
     copy: Arc<Mutex<BodyCopy>>,
 }
@@ -36,7 +37,10 @@ impl RequestTap {
         upstream: Arc<str>,
         head: &http::request::Parts,
     ) -> Self {
-        let captured = head.headers.iter().filter(|(name, _)| CAPTURED_HEADERS.contains(&name.as_str()));
+        let extra = &shared.config.extra_headers;
+        let captured = head.headers.iter().filter(|(name, _)| {
+            CAPTURED_HEADERS.contains(&name.as_str()) || extra.iter().any(|extra| extra == name.as_str())
+        });
         let buffer = Buffer::new(shared.budget.clone());
         let copy = BodyCopy { shared: Arc::clone(&shared), buffer, room: 0, state: CopyState::Copying };
         Self {
@@ -46,10 +50,16 @@ impl RequestTap {
             method: head.method.clone(),
             path: head.uri.path().to_owned(),
             query: head.uri.query().unwrap_or_default().to_owned(),
+            caller: None,
             headers: captured.map(|(name, value)| (name.clone(), value.clone())).collect(),
             copy: Arc::new(Mutex::new(copy)),
             shared,
         }
+    }
+
+    /// Says which credential was used: a keyed hash of it, never the credential itself.
+    pub fn with_caller(self, caller: String) -> Self {
+        Self { caller: Some(caller), ..self }
     }
 
     /// Wraps the request body so that it is copied as it passes.
@@ -73,6 +83,7 @@ impl RequestTap {
         };
         let start = Start {
             upstream: self.upstream,
+            caller: self.caller,
             method: self.method,
             path: self.path,
             query: self.query,

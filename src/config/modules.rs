@@ -5,17 +5,66 @@ use std::time::Duration;
 
 use super::ConfigError;
 use super::raw::{self, Size, Span};
+use crate::correlator::{AppMessages, Limits};
+use crate::dialect::{Order, ParseSourceError, Source};
+use crate::exchange::CAPTURED_HEADERS;
 use crate::proxy::Upstream;
 use crate::{capture, correlator, delivery, dialect, net, proxy, store};
 
-pub(super) fn correlation(file: &raw::Correlation) -> correlator::Config {
+pub(super) fn correlation(file: &raw::Correlation) -> Result<correlator::Config, ConfigError> {
     let mut config = correlator::Config::default();
     set(&mut config.outputs_grace, file.outputs_grace);
     set(&mut config.unresolved_grace, file.unresolved_grace);
     set(&mut config.assumed_run_time, file.assumed_run_time);
     set(&mut config.conversation_ttl, file.conversation_ttl);
     set(&mut config.history_max_age, file.history_max_age);
-    config
+    config.app_messages = match file.app_messages {
+        Some(raw::AppMessages::Drop) => AppMessages::Drop,
+        Some(raw::AppMessages::Include) | None => AppMessages::Include,
+    };
+    let Limits {
+        conversations,
+        text_bytes,
+        conversation_messages,
+        conversation_runs,
+        conversation_text_bytes,
+    } = &mut config.limits;
+    set_count("correlation.max_conversations", conversations, file.max_conversations)?;
+    set_size("correlation.max_text", text_bytes, file.max_text)?;
+    set_count(
+        "correlation.max_conversation_messages",
+        conversation_messages,
+        file.max_conversation_messages,
+    )?;
+    set_count("correlation.max_conversation_runs", conversation_runs, file.max_conversation_runs)?;
+    set_size("correlation.max_conversation_text", conversation_text_bytes, file.max_conversation_text)?;
+    Ok(config)
+}
+
+pub(super) fn dialect(file: &raw::Attribution) -> Result<dialect::Config, ConfigError> {
+    let mut config = dialect::Config::default();
+    let Order { session, user, app } = &mut config.attribution;
+    set_sources("attribution.session", session, file.session.as_deref())?;
+    set_sources("attribution.user", user, file.user.as_deref())?;
+    set_sources("attribution.app", app, file.app.as_deref())?;
+    Ok(config)
+}
+
+fn set_sources(key: &str, target: &mut Vec<Source>, names: Option<&[String]>) -> Result<(), ConfigError> {
+    let Some(names) = names else { return Ok(()) };
+    if names.len() > MAX_SOURCES {
+        return Err(ConfigError::value(
+            key,
+            format!("{} sources", names.len()),
+            format!("use at most {MAX_SOURCES}"),
+        ));
+    }
+    let sources = names.iter().map(|name| {
+        name.parse()
+            .map_err(|error: ParseSourceError| ConfigError::value(key, name.clone(), error.to_string()))
+    });
+    *target = sources.collect::<Result<_, _>>()?;
+    Ok(())
 }
 
 pub(super) fn net(listen: SocketAddr, file: raw::Server) -> Result<net::Config, ConfigError> {
@@ -71,8 +120,10 @@ pub(super) fn proxy(
     Ok(config)
 }
 
-pub(super) fn capture(file: &raw::Capture) -> Result<capture::Config, ConfigError> {
+pub(super) fn capture(file: &raw::Capture, order: &Order) -> Result<capture::Config, ConfigError> {
     let mut config = capture::Config::default();
+    let further = order.headers().filter(|name| !CAPTURED_HEADERS.contains(name));
+    config.extra_headers = further.map(str::to_owned).collect();
     set_count("capture.queue", &mut config.queue, file.queue)?;
     set_size("capture.budget", &mut config.budget_bytes, file.budget)?;
     set_size("capture.max_body", &mut config.max_body_bytes, file.max_body)?;
@@ -137,5 +188,7 @@ fn set_size(key: &str, target: &mut usize, value: Option<Size>) -> Result<(), Co
     set_count(key, target, Some(usize::try_from(value).unwrap_or(usize::MAX)))
 }
 
+/// More places to look at than anybody has.
+const MAX_SOURCES: usize = 32;
 /// A run must be known at least as long as it may be polled.
 const SHORTEST_RETAIN: Duration = Duration::from_secs(24 * 3600);

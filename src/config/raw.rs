@@ -21,6 +21,7 @@ pub(super) struct File {
     pub(super) drain: Drain,
     pub(super) capture: Capture,
     pub(super) correlation: Correlation,
+    pub(super) attribution: Attribution,
     pub(super) store: Store,
     pub(super) delivery: Delivery,
     pub(super) admin: Admin,
@@ -86,6 +87,30 @@ pub(super) struct Correlation {
     pub(super) assumed_run_time: Option<Span>,
     pub(super) conversation_ttl: Option<Span>,
     pub(super) history_max_age: Option<Span>,
+    pub(super) app_messages: Option<AppMessages>,
+    pub(super) max_conversations: Option<usize>,
+    pub(super) max_text: Option<Size>,
+    pub(super) max_conversation_messages: Option<usize>,
+    pub(super) max_conversation_runs: Option<usize>,
+    pub(super) max_conversation_text: Option<Size>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum AppMessages {
+    Drop,
+    Include,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Attribution {
+    pub(super) session: Option<Vec<String>>,
+    pub(super) user: Option<Vec<String>>,
+    pub(super) app: Option<Vec<String>>,
+    pub(super) hash_credentials: Option<bool>,
+    pub(super) hash_key: Option<SecretString>,
+    pub(super) hash_key_file: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]

@@ -57,6 +57,7 @@ fn the_example_shows_every_setting() {
         "drain",
         "capture",
         "correlation",
+        "attribution",
         "store",
         "delivery",
         "admin",
@@ -144,6 +145,15 @@ fn an_error_is_one_line_with_key_value_and_what_is_allowed() {
     check_error("[server]\nmax_connections = 0", "server.max_connections is `0`: use at least 1");
     check_error("[capture]\nbudget = \"lots\"", "expected a size such as");
     check_error("[store]\nretain = \"1h\"", "use at least 24h");
+    check_error(
+        "[correlation]\nmax_conversations = 0",
+        "correlation.max_conversations is `0`: use at least 1",
+    );
+    check_error(
+        "[attribution]\nuser = [\"Authorization\"]",
+        "attribution.user is `Authorization`: `authorization` carries",
+    );
+    check_error("[attribution]\nsession = [\"body:\"]", "needs a name behind the colon");
     check_error("[delivery]\nmin_backoff = \"1h\"", "delivery.min_backoff is `3600s`");
     check_error(
         "[[sinks]]\ntype = \"reconify\"",

@@ -1,29 +1,36 @@
 //! One conversation: messages no run has claimed, runs that are not settled, and a memory of what is done.
 
+use std::mem::take;
+
 use serde::{Deserialize, Serialize};
 
-use super::Config;
+use super::deadlines::{Place, Stake};
+use super::limits::Note;
 use super::recent::Recent;
-use super::run::{OpenRun, update_message};
+use super::run::OpenRun;
+use super::{AppMessages, Config};
 use crate::attribution::Attribution;
 use crate::interaction::Status;
 use crate::message::{Message, Role};
-use crate::observation::{Fact, MessageOrigin, Observation, Run, RunOrigin};
+use crate::observation::{Fact, Observation, Run, RunOrigin};
 use crate::time::UnixMillis;
 
 /// What survives of a conversation that has nothing pending: small, stored, and read back at the next start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct State {
     #[serde(default, skip_serializing_if = "Attribution::is_empty")]
-    attribution: Attribution,
+    pub(super) attribution: Attribution,
     /// Runs that are settled.
-    runs: Recent<MEMORY>,
+    pub(super) runs: Recent<MEMORY>,
+    /// Those of them that were history when they were first seen, and so were never recorded.
+    #[serde(default)]
+    pub(super) learnt: Recent<MEMORY>,
     /// Messages that belong to settled runs.
-    messages: Recent<MEMORY>,
+    pub(super) messages: Recent<MEMORY>,
     /// Second in which the last claiming run was created: user messages up to then are claimed.
-    boundary: Option<f64>,
+    pub(super) boundary: Option<f64>,
     /// Whether no message before the next run's inputs can have been missed.
-    history_known: bool,
+    pub(super) history_known: bool,
     last_seen: UnixMillis,
 }
 
@@ -33,6 +40,18 @@ pub(super) struct Conversation {
     pub(super) state: State,
     pub(super) unclaimed: Vec<Message>,
     pub(super) runs: Vec<OpenRun>,
+    /// Bytes of messages and tool calls held.
+    pub(super) text_bytes: usize,
+}
+
+/// What a change led to.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// Runs that are settled.
+    pub(super) settled: Vec<OpenRun>,
+    pub(super) notes: Vec<Note>,
+    /// Whether something that is held became less certain.
+    pub(super) flagged: bool,
 }
 
 impl Conversation {
@@ -40,6 +59,7 @@ impl Conversation {
         Self::restore(State {
             attribution: Attribution::default(),
             runs: Recent::default(),
+            learnt: Recent::default(),
             messages: Recent::default(),
             boundary: None,
             history_known: false,
@@ -48,31 +68,37 @@ impl Conversation {
     }
 
     pub(super) fn restore(state: State) -> Self {
-        Self { state, unclaimed: Vec::new(), runs: Vec::new() }
+        Self { state, unclaimed: Vec::new(), runs: Vec::new(), text_bytes: 0 }
     }
 
-    /// Takes a fact. Runs it settles are appended to `settled`. Tells whether anything changed.
+    /// Takes a fact. Tells whether anything changed.
     pub(super) fn handle(
         &mut self,
         observation: &Observation,
         config: &Config,
-        settled: &mut Vec<OpenRun>,
+        outcome: &mut Outcome,
     ) -> bool {
         let Observation { conversation: _, at, attribution, fact } = observation;
         let at = *at;
         let changed = match fact {
-            Fact::ConversationCreated { messages } => {
-                self.state.history_known = true;
-                self.unclaimed.extend(messages.iter().cloned());
+            Fact::ConversationCreated { messages, messages_lost } => {
+                self.state.history_known = !messages_lost;
+                let messages = self.admit_all(messages, config, outcome);
+                self.unclaimed.extend(messages);
                 true
             }
-            Fact::ConversationDeleted => self.delete(at, settled),
-            Fact::MessageSeen { message, origin } => self.see_message(message, *origin, at, config),
+            Fact::ConversationDeleted => self.delete(at, outcome),
+            Fact::ConversationSeen => self.learn_whose(attribution),
+            Fact::MessageSeen { message, origin } => self.see_message(message, *origin, at, config, outcome),
             Fact::MessageDeleted { id } => self.delete_message(id),
-            Fact::MessagesListed(page) => self.see_page(page, at, config),
-            Fact::RunSeen { run, origin, first_token_at } => {
-                let changed = self.see_run(run, origin, observation, config, settled);
-                changed | self.on_run(&run.id, |run| run.note_first_token(*first_token_at))
+            Fact::MessagesListed(page) => self.see_page(page, at, config, outcome),
+            Fact::RunGoesOn { run } => self.on_run(run, |run| run.wait_on(at, config)),
+            Fact::RunSeen { run, origin, first_token_at, streamed } => {
+                let changed = self.see_run(run, origin, observation, config, outcome);
+                changed
+                    | self.on_run(&run.id, |run| {
+                        run.note_first_token(*first_token_at) | (*streamed && run.note_streamed_state())
+                    })
             }
             Fact::StepSeen(step) => self.on_run(&step.run, |run| run.note_step(step)),
             Fact::StepsListed { run, steps, whole, requested_at } => self.on_run(run, |run| {
@@ -89,34 +115,45 @@ impl Conversation {
                 self.on_run(run, |run| run.note_stream_end(*ending, *first_token_at, error.as_deref()))
             }
         };
-        if changed {
-            self.state.last_seen = self.state.last_seen.max(at);
-            self.state.attribution.update(attribution);
+        if !changed && !outcome.flagged {
+            return false;
         }
-        self.settle_complete(settled);
-        changed
+        self.state.last_seen = self.state.last_seen.max(at);
+        self.state.attribution.update(attribution);
+        self.settle_complete(outcome);
+        self.weigh();
+        true
     }
 
     /// Acts on deadlines. Tells whether the conversation is to be forgotten.
-    pub(super) fn handle_timeout(
-        &mut self,
-        now: UnixMillis,
-        config: &Config,
-        settled: &mut Vec<OpenRun>,
-    ) -> bool {
+    pub(super) fn handle_timeout(&mut self, now: UnixMillis, config: &Config, outcome: &mut Outcome) -> bool {
         for run in &mut self.runs {
             if run.deadline() <= now {
                 run.conclude(now);
             }
         }
-        self.settle_where(settled, |run| run.deadline() <= now);
+        self.settle_where(outcome, |run| run.deadline() <= now);
+        self.weigh();
         self.runs.is_empty() && self.forget_at(config) <= now
     }
 
-    /// When this conversation wants to be looked at again.
-    pub(super) fn deadline(&self, config: &Config) -> UnixMillis {
-        let runs = self.runs.iter().map(OpenRun::deadline).min();
-        runs.unwrap_or_else(|| self.forget_at(config))
+    /// Settles everything with what is known, for there is no room to wait.
+    pub(super) fn give_up(&mut self, now: UnixMillis, outcome: &mut Outcome) {
+        for run in &mut self.runs {
+            run.conclude(now);
+        }
+        self.settle_where(outcome, |_| true);
+        self.unclaimed.clear();
+        self.weigh();
+    }
+
+    /// When this conversation wants to be looked at again, and what would be lost with it.
+    pub(super) fn place(&self, config: &Config) -> Place {
+        match self.runs.iter().map(OpenRun::deadline).min() {
+            Some(deadline) => (Stake::Run, deadline),
+            None if self.unclaimed.is_empty() => (Stake::Nothing, self.forget_at(config)),
+            None => (Stake::Messages, self.forget_at(config)),
+        }
     }
 
     /// Whether nothing is pending.
@@ -136,76 +173,21 @@ impl Conversation {
         self.runs.len()
     }
 
-    /// Whether a message is known by its id: claimed, waiting, or of an open run.
-    pub(super) fn knows_message(&self, id: &str) -> bool {
-        self.state.messages.contains(id)
-            || self.unclaimed.iter().any(|message| message.id.as_deref() == Some(id))
-            || self.runs.iter().any(|run| {
-                let mut messages = run.inputs.iter().chain(&run.outputs);
-                messages.any(|message| message.id.as_deref() == Some(id))
-            })
+    pub(super) fn text_bytes(&self) -> usize {
+        self.text_bytes
     }
 
-    /// Finds where a user's message is held and brings it up to date: by its id, else as one that was born in a request and
-    /// has the same text. None when it is held nowhere; else whether anything changed.
-    pub(super) fn update_input(&mut self, message: &Message) -> Option<bool> {
-        let held = || self.runs.iter().flat_map(|run| &run.inputs).chain(&self.unclaimed);
-        let by_id = held().position(|known| known.id.is_some() && known.id == message.id);
-        let at = by_id.or_else(|| {
-            let text = held().any(|known| known.id.is_none()).then(|| message.text())?;
-            held().position(|known| known.id.is_none() && known.role == message.role && known.text() == text)
-        })?;
-        let mut held = self.runs.iter_mut().flat_map(|run| &mut run.inputs).chain(&mut self.unclaimed);
-        let known = held.nth(at).expect("the position was found in the same sequence");
-        if known.id.is_none() {
-            *known = message.clone();
-            return Some(true);
-        }
-        Some(update_message(known, message))
+    /// Settles what is over, with the outputs seen so far.
+    pub(super) fn settle_terminal(&mut self, outcome: &mut Outcome) {
+        self.settle_where(outcome, OpenRun::is_terminal);
+        self.weigh();
     }
 
-    /// Second in which the last claiming run was created.
-    pub(super) fn boundary(&self) -> Option<f64> {
-        self.state.boundary
-    }
-
-    fn see_message(
-        &mut self,
-        message: &Message,
-        origin: MessageOrigin,
-        at: UnixMillis,
-        config: &Config,
-    ) -> bool {
-        let Some(id) = &message.id else { return false };
-        match &message.run {
-            Some(run) => {
-                let Some(run) = self.runs.iter_mut().find(|open| open.id() == run) else { return false };
-                if message.role == Role::Assistant {
-                    return run.note_output(message, at, config);
-                }
-            }
-            None if origin == MessageOrigin::Created => {}
-            // Alone, a message that was fetched proves nothing: it may be old, and of any run.
-            None => return self.update_input(message).unwrap_or(false),
-        }
-        if let Some(changed) = self.update_input(message) {
-            return changed;
-        }
-        if self.knows_message(id) {
-            return false;
-        }
-        match self.runs.iter_mut().find(|open| Some(open.id()) == message.run.as_deref()) {
-            Some(run) => run.inputs.push(message.clone()),
-            None => self.unclaimed.push(message.clone()),
-        }
-        true
-    }
-
-    fn delete_message(&mut self, id: &str) -> bool {
-        let before = self.unclaimed.len();
-        // A run's inputs stay: the model saw them.
-        self.unclaimed.retain(|message| message.id.as_deref() != Some(id));
-        self.unclaimed.len() < before
+    fn learn_whose(&mut self, attribution: &Attribution) -> bool {
+        let mut updated = self.state.attribution.clone();
+        updated.update(attribution);
+        let known = !self.is_settled() || !self.state.runs.is_empty();
+        known && updated != self.state.attribution
     }
 
     fn see_run(
@@ -214,16 +196,22 @@ impl Conversation {
         origin: &RunOrigin,
         observation: &Observation,
         config: &Config,
-        settled: &mut Vec<OpenRun>,
+        outcome: &mut Outcome,
     ) -> bool {
         let at = observation.at;
-        if let Some(open) = self.runs.iter_mut().find(|open| open.id() == run.id) {
-            let mut changed = open.merge(run.clone(), at, config) | open.note_origin(origin);
-            // The creation may be told after a poll of the same run: a slow answer, another client.
-            if let RunOrigin::Created { messages, .. } = origin {
-                open.inputs.extend(messages.iter().cloned());
-                changed = true;
-            }
+        let created = matches!(origin, RunOrigin::Created { .. });
+        let carried = match origin {
+            RunOrigin::Created { messages, .. } => messages.as_slice(),
+            RunOrigin::Continued { .. } | RunOrigin::Seen => &[],
+        };
+        if let Some(place) = self.runs.iter().position(|open| open.id() == run.id) {
+            // The creation may be told after a poll of the same run (a slow answer, another client), and told again where
+            // the server answers a repeated request with the same run.
+            let late = created && !self.runs[place].created_seen();
+            let carried = if late { self.admit_all(carried, config, outcome) } else { Vec::new() };
+            let open = &mut self.runs[place];
+            let changed = open.merge(run.clone(), at, config) | open.note_origin(origin) | late;
+            open.inputs.extend(carried);
             if changed {
                 open.note_attribution(&observation.attribution);
             }
@@ -232,27 +220,42 @@ impl Conversation {
         if self.state.runs.contains(&run.id) {
             return false;
         }
-        let created = matches!(origin, RunOrigin::Created { .. });
         let mut open = OpenRun::new(run.clone(), at, config);
         if !created && open.is_terminal() && !is_recent(&open, at, config) {
             return self.learn_silently(&open);
         }
         open.note_origin(origin);
         open.note_attribution(&observation.attribution);
-        let mut messages: &[Message] = &[];
-        if let RunOrigin::Created { messages: carried, new_conversation, .. } = origin {
-            messages = carried;
+        let mut messages_lost = false;
+        if let RunOrigin::Created { new_conversation, messages_lost: lost, .. } = origin {
+            messages_lost = *lost;
             self.state.history_known |= new_conversation;
             // A run can only be created when the ones before are over, on servers that lock; and it claims what came next.
-            self.settle_terminal(settled);
+            self.settle_terminal(outcome);
+        }
+        if self.runs.len() >= config.limits.conversation_runs.max(1) {
+            outcome.notes.push(Note::RunsFull);
+            self.runs[0].conclude(at);
+            let oldest = self.runs[0].id().to_owned();
+            self.settle_where(outcome, |run| run.id() == oldest);
         }
         // Whoever missed the run's creation may have missed messages too.
-        open.inputs_complete = created && self.state.history_known;
+        open.inputs_complete = created && self.state.history_known && !messages_lost;
+        open.claimed_after = self.state.boundary;
         open.inputs = self.claim(open.created_second());
-        open.inputs.extend(messages.iter().cloned());
+        open.inputs.extend(self.admit_all(carried, config, outcome));
         self.state.history_known |= created;
         self.runs.push(open);
         true
+    }
+
+    /// Takes messages that were born in a request, as far as they are wanted and there is room.
+    fn admit_all(&mut self, messages: &[Message], config: &Config, outcome: &mut Outcome) -> Vec<Message> {
+        let wanted = |message: &&Message| {
+            message.role != Role::Assistant || config.app_messages == AppMessages::Include
+        };
+        let wanted: Vec<&Message> = messages.iter().filter(wanted).collect();
+        wanted.into_iter().filter(|message| self.admit(message, config, outcome)).cloned().collect()
     }
 
     /// Takes the unclaimed messages a run created in this second answers: not those that came later.
@@ -260,9 +263,11 @@ impl Conversation {
         let later = |message: &Message| {
             created.zip(message.created_at).is_some_and(|(run, message)| message.floor() > run)
         };
-        let (kept, claimed) = std::mem::take(&mut self.unclaimed).into_iter().partition(later);
+        let (kept, claimed) = take(&mut self.unclaimed).into_iter().partition(later);
         self.unclaimed = kept;
-        self.raise_boundary(created);
+        if let Some(created) = created {
+            self.state.boundary = Some(self.state.boundary.map_or(created, |known| known.max(created)));
+        }
         claimed
     }
 
@@ -272,38 +277,29 @@ impl Conversation {
         for id in claimed.iter().filter_map(|message| message.id.as_deref()) {
             self.state.messages.insert(id);
         }
+        self.state.learnt.insert(run.id());
         self.state.runs.insert(run.id())
     }
 
-    fn raise_boundary(&mut self, created: Option<f64>) {
-        if let Some(created) = created {
-            self.state.boundary = Some(self.state.boundary.map_or(created, |known| known.max(created)));
-        }
-    }
-
-    fn delete(&mut self, at: UnixMillis, settled: &mut Vec<OpenRun>) -> bool {
+    fn delete(&mut self, at: UnixMillis, outcome: &mut Outcome) -> bool {
+        let held = !self.is_settled();
         for run in &mut self.runs {
             run.conclude_as(Status::ThreadDeleted, at);
         }
-        self.settle_where(settled, |_| true);
+        self.settle_where(outcome, |_| true);
         self.unclaimed.clear();
-        true
+        held
     }
 
     fn on_run(&mut self, id: &str, change: impl FnOnce(&mut OpenRun) -> bool) -> bool {
         self.runs.iter_mut().find(|run| run.id() == id).is_some_and(change)
     }
 
-    /// Settles what is over, with the outputs seen so far.
-    pub(super) fn settle_terminal(&mut self, settled: &mut Vec<OpenRun>) {
-        self.settle_where(settled, OpenRun::is_terminal);
+    fn settle_complete(&mut self, outcome: &mut Outcome) {
+        self.settle_where(outcome, OpenRun::is_complete);
     }
 
-    fn settle_complete(&mut self, settled: &mut Vec<OpenRun>) {
-        self.settle_where(settled, OpenRun::is_complete);
-    }
-
-    fn settle_where(&mut self, settled: &mut Vec<OpenRun>, done: impl Fn(&OpenRun) -> bool) {
+    fn settle_where(&mut self, outcome: &mut Outcome, done: impl Fn(&OpenRun) -> bool) {
         let mut at = 0;
         while at < self.runs.len() {
             if !done(&self.runs[at]) {
@@ -315,8 +311,14 @@ impl Conversation {
                 self.state.messages.insert(id);
             }
             self.state.runs.insert(run.id());
-            settled.push(run);
+            outcome.notes.extend(run.notes());
+            outcome.settled.push(run);
         }
+    }
+
+    fn weigh(&mut self) {
+        let unclaimed: usize = self.unclaimed.iter().map(Message::bytes).sum();
+        self.text_bytes = unclaimed + self.runs.iter().map(OpenRun::text_bytes).sum::<usize>();
     }
 
     fn forget_at(&self, config: &Config) -> UnixMillis {

@@ -5,7 +5,8 @@
 //! without a gap from one end of the thread (or of the run, where the server honours `run_id`), and has passed beyond them.
 
 use super::Config;
-use super::conversation::Conversation;
+use super::conversation::{Conversation, Outcome};
+use super::input::Merge;
 use super::run::OpenRun;
 use crate::interaction::Pairing;
 use crate::message::{Message, Role};
@@ -14,7 +15,13 @@ use crate::time::UnixMillis;
 
 impl Conversation {
     /// Takes in a page. Tells whether anything changed.
-    pub(super) fn see_page(&mut self, page: &MessagePage, at: UnixMillis, config: &Config) -> bool {
+    pub(super) fn see_page(
+        &mut self,
+        page: &MessagePage,
+        at: UnixMillis,
+        config: &Config,
+        outcome: &mut Outcome,
+    ) -> bool {
         let mut chronological: Vec<&Message> = page.messages.iter().collect();
         if page.order == PageOrder::Descending {
             chronological.reverse();
@@ -22,102 +29,57 @@ impl Conversation {
         let filtered = honours_filter(page);
         let names_runs = page.messages.iter().any(|message| message.run.is_some());
         let mut changed = false;
-        // The run whose inputs the last user message belonged to.
-        let mut owner: Option<usize> = None;
-        let mut user_message_seen = false;
+        let mut last = Asked::Nothing;
         for (place, message) in chronological.iter().enumerate() {
             let after = &chronological[place + 1..];
             if message.role != Role::Assistant {
-                user_message_seen = true;
-                changed |= self.see_listed_input(message, after, filtered, page);
-                owner = self.run_with_input(message);
+                changed |= self.see_listed_input(message, after, filtered, page, config, outcome);
+                last = self.asked(message);
                 continue;
             }
-            let run = match &message.run {
-                Some(run) => self.runs.iter().position(|open| open.id() == run),
-                None if self.knows_as_output(message) => self.run_with_output(message),
-                None if names_runs => None,
-                None if owner.is_some() => owner,
-                None if !user_message_seen => self.only_run_at(message),
-                None => None,
-            };
-            let Some(run) = run else { continue };
-            let run = &mut self.runs[run];
-            if message.run.is_none() {
-                run.pairing = Pairing::Heuristic;
+            if message.run.is_none()
+                && let Some(updated) = self.update_input(message, Merge::ByIdOrText)
+            {
+                changed |= updated;
+                continue;
             }
-            changed |= run.note_output(message, at, config);
+            let run = match (&message.run, last) {
+                (Some(run), _) => self.runs.iter().position(|open| open.id() == run),
+                (None, _) if self.knows_as_output(message) => self.run_with_output(message),
+                (None, _) if names_runs => None,
+                (None, Asked::Run(run)) => Some(run).filter(|run| !self.is_older(message, *run)),
+                (None, Asked::Before | Asked::Nothing) => self.only_run_at(message),
+                (None, Asked::Else) => None,
+            };
+            let Some(run) = run else {
+                changed |= self.note_late_output(message, outcome);
+                continue;
+            };
+            if message.run.is_none() {
+                self.runs[run].pairing = Pairing::Heuristic;
+            }
+            let before = self.output_after(run, after, page);
+            changed |= self.take_output(run, message, before.as_deref(), at, config, outcome);
         }
         changed |= self.prove_inputs(page, &chronological, filtered);
         for run in &mut self.runs {
-            changed |= prove_outputs(run, page, filtered);
+            if prove_outputs(run, page, filtered) {
+                run.await_more_pages(at, config);
+                changed = true;
+            }
         }
         changed
     }
 
-    /// A listed message that is not the assistant's: known, waiting, an input seen late, or history.
-    fn see_listed_input(
-        &mut self,
-        message: &Message,
-        after: &[&Message],
-        filtered: bool,
-        page: &MessagePage,
-    ) -> bool {
-        let Some(id) = &message.id else { return false };
-        if let Some(changed) = self.update_input(message) {
-            return changed;
-        }
-        if self.knows_message(id) {
-            return false;
-        }
-        if let Some(run) = &message.run {
-            let Some(run) = self.runs.iter_mut().find(|open| open.id() == run) else { return false };
-            run.inputs.push(message.clone());
-            return true;
-        }
-        if filtered {
-            return false;
-        }
-        let second = message.created_at.map(f64::floor);
-        // An input of a run that began before this program knew the thread: nothing of another run may lie between.
-        let candidate = self.runs.iter_mut().find(|run| {
-            !run.inputs_complete
-                && second.zip(run.created_second()).is_none_or(|(message, run)| message <= run)
-                && after.iter().all(|later| {
-                    let later_second = later.created_at.map(f64::floor);
-                    later.role != Role::Assistant
-                        || later.run.as_deref() == Some(run.id())
-                        || (later.run.is_none()
-                            && later_second
-                                .zip(run.created_second())
-                                .is_some_and(|(later, run)| later >= run))
-                })
-        });
-        if let Some(run) = candidate {
-            let place = run.inputs.iter().position(|input| {
-                let known = input.created_at.map(f64::floor);
-                known.zip(second).is_some_and(|(known, second)| known > second)
-            });
-            let place = place.unwrap_or_else(|| {
-                // Oldest first within a page, before whatever the run's own request carried.
-                run.inputs.iter().position(|input| input.id.is_none()).unwrap_or(run.inputs.len())
-            });
-            run.inputs.insert(place, message.clone());
-            return true;
-        }
-        let newer_than_claims =
-            self.boundary().is_none_or(|boundary| second.is_some_and(|second| second > boundary));
-        let answered = after.iter().any(|later| later.role == Role::Assistant);
-        let newest_shown = page.order == PageOrder::Descending || page.has_more == Some(false);
-        let covered = self
-            .runs
-            .iter()
-            .any(|run| second.zip(run.created_second()).is_none_or(|(message, run)| message <= run));
-        if newer_than_claims && !answered && newest_shown && !covered {
-            self.unclaimed.push(message.clone());
-            return true;
-        }
-        false
+    /// The known output of a run that comes next behind some place on a page; the pages of a list newest first go on before
+    /// the message the last one ended with.
+    fn output_after(&self, run: usize, after: &[&Message], page: &MessagePage) -> Option<String> {
+        let run = &self.runs[run];
+        let on_page = after.iter().find(|later| run.has_output(later)).and_then(|later| later.id.clone());
+        on_page.or_else(|| match (&page.start, page.order) {
+            (PageStart::After(id), PageOrder::Descending) => Some(id.clone()),
+            _ => None,
+        })
     }
 
     /// Whoever lists back to something older than a run's inputs has seen them all.
@@ -144,8 +106,20 @@ impl Conversation {
         changed
     }
 
-    fn run_with_input(&self, message: &Message) -> Option<usize> {
-        self.runs.iter().position(|run| run.inputs.iter().any(|input| input.id == message.id))
+    /// Whose question a listed message is.
+    fn asked(&self, message: &Message) -> Asked {
+        let mut runs = self.runs.iter();
+        match runs.position(|run| run.inputs.iter().any(|input| input.id == message.id)) {
+            Some(run) => Asked::Run(run),
+            None if message.id.as_deref().is_some_and(|id| self.state.messages.contains(id)) => Asked::Before,
+            None => Asked::Else,
+        }
+    }
+
+    /// Whether a message was there before a run was.
+    fn is_older(&self, message: &Message, run: usize) -> bool {
+        let second = message.created_at.map(f64::floor);
+        second.zip(self.runs[run].created_second()).is_some_and(|(message, run)| message < run)
     }
 
     fn run_with_output(&self, message: &Message) -> Option<usize> {
@@ -164,11 +138,22 @@ impl Conversation {
     }
 }
 
-/// Whether the page shows one run only: it was asked to, and does.
+/// What the last question on a page before some place belongs to.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    /// A run that is settled.
+    Before,
+    /// No run that is known.
+    Else,
+    /// There was none.
+    Nothing,
+    /// An open run.
+    Run(usize),
+}
+
+/// Whether the page shows one run only: it was asked to, and does. An empty one shows nothing of any other.
 fn honours_filter(page: &MessagePage) -> bool {
-    page.run_filter.is_some()
-        && !page.messages.is_empty()
-        && page.messages.iter().all(|message| message.run == page.run_filter)
+    page.run_filter.is_some() && page.messages.iter().all(|message| message.run == page.run_filter)
 }
 
 /// Judges whether this page completes a listing that shows every output of the run. Tells whether anything changed.
@@ -191,8 +176,8 @@ fn prove_outputs(run: &mut OpenRun, page: &MessagePage, filtered: bool) -> bool 
     let is_own =
         |message: &Message| run.outputs.iter().any(|output| output.id.is_some() && output.id == message.id);
     let passed = page.has_more == Some(false) || (!filtered && passes_beyond(run, page, is_own));
-    let any_output = !run.outputs.is_empty();
-    if passed && any_output {
+    // A completed run that shows no output is odd enough to wait for more; one that failed may well have none.
+    if passed && (!run.outputs.is_empty() || !run.is_completed()) {
         run.pages_prove_outputs = true;
         return true;
     }
@@ -209,8 +194,10 @@ fn passes_beyond(run: &OpenRun, page: &MessagePage, is_own: impl Fn(&Message) ->
     match page.order {
         // An input of the run itself lies beyond its outputs too.
         PageOrder::Descending => second < created || run.inputs.iter().any(|input| input.id == last.id),
+        // A later message may still lie between outputs, on servers that take messages while a run is active.
         PageOrder::Ascending => {
-            second > created && page.messages.iter().any(&is_own) && last.run.as_deref() != Some(run.id())
+            let behind = run.ended_second().map_or(second > created, |ended| second >= ended);
+            behind && page.messages.iter().any(&is_own) && last.run.as_deref() != Some(run.id())
         }
     }
 }

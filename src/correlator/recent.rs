@@ -16,6 +16,11 @@ impl<const N: usize> Recent<N> {
         !self.0.is_empty() && self.0.contains(&fingerprint(id))
     }
 
+    /// Whether nothing is remembered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Remembers an id, and forgets the oldest one if need be. Tells whether it was new.
     pub(super) fn insert(&mut self, id: &str) -> bool {
         let fingerprint = fingerprint(id);

@@ -1,8 +1,8 @@
 //! One run that is not settled.
 //!
 //! Its state only moves forward: active and requires_action may alternate, a terminal status never changes again. Deadlines:
-//! `outputs_grace` after it became terminal (longer when a page brought more of its outputs); until then `unresolved_grace`
-//! beyond `expires_at`, or beyond the time a run is assumed to take.
+//! `outputs_grace` after it became terminal (longer while pages bring more of its outputs); until then `unresolved_grace`
+//! beyond `expires_at`, or beyond the time a run is assumed to take, or beyond the last time it was seen to go on.
 
 mod record;
 
@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use super::Config;
+use super::limits::Note;
 use crate::attribution::Attribution;
 use crate::interaction::{Pairing, Status};
 use crate::message::{Message, MessageStatus};
@@ -24,15 +25,24 @@ pub(super) struct OpenRun {
     pub(super) inputs: Vec<Message>,
     pub(super) outputs: Vec<Message>,
     tool_calls: Vec<ToolCall>,
+    tool_bytes: usize,
+    /// How many steps, tool calls or texts of them were left out.
+    text_lost: usize,
     /// Step id to the message it created: in step order, for ids are compared as they came.
     steps: Vec<(String, Option<String>)>,
     attribution: Attribution,
-    request_at: UnixMillis,
+    instructions: Option<String>,
+    additional_instructions: Option<String>,
+    /// When the request arrived that created it; none if that was not seen.
+    request_at: Option<UnixMillis>,
+    first_seen: UnixMillis,
     first_token_at: Option<UnixMillis>,
     end_at: Option<UnixMillis>,
     deadline: UnixMillis,
     /// Whether every part of the run so far was told by streams that were seen as a whole.
     streamed_whole: bool,
+    /// Whether a stream told the end, so that nothing of it is still on its way.
+    stream_told_end: bool,
     /// Whether all steps were listed after the run was over.
     steps_whole: bool,
     /// Whether listed pages prove that no output is missing.
@@ -40,6 +50,10 @@ pub(super) struct OpenRun {
     /// Where a listing that has not passed beyond this run's outputs stopped.
     pub(super) page_frontier: BTreeMap<(bool, bool), String>,
     pub(super) inputs_complete: bool,
+    /// Second in which the last run before this one claimed its inputs.
+    pub(super) claimed_after: Option<f64>,
+    /// Whether an output is known to be missing for good.
+    outputs_lost: bool,
     pub(super) pairing: Pairing,
     /// Our conclusion where the API said none.
     concluded: Option<Status>,
@@ -54,23 +68,30 @@ impl OpenRun {
             inputs: Vec::new(),
             outputs: Vec::new(),
             tool_calls: Vec::new(),
+            tool_bytes: 0,
+            text_lost: 0,
             steps: Vec::new(),
             attribution: Attribution::default(),
-            request_at: at,
+            instructions: None,
+            additional_instructions: None,
+            request_at: None,
+            first_seen: at,
             first_token_at: None,
             end_at: None,
             deadline: at,
             streamed_whole: false,
+            stream_told_end: false,
             steps_whole: false,
             pages_prove_outputs: false,
             page_frontier: BTreeMap::new(),
             inputs_complete: false,
+            claimed_after: None,
+            outputs_lost: false,
             pairing: Pairing::Exact,
             concluded: None,
             client_gone: false,
             stream_error: None,
         };
-        open.deadline = open.unresolved_deadline(at, config);
         open.merge(run, at, config);
         open
     }
@@ -113,19 +134,41 @@ impl OpenRun {
             if self.run.status.is_terminal() {
                 self.end_at = Some(at);
                 self.deadline = at.after(config.outputs_grace);
-            } else {
-                self.deadline = self.unresolved_deadline(at, config).max(self.deadline);
             }
         }
-        changed
+        changed | self.wait_on(at, config)
+    }
+
+    /// Notes that the run was not over at a time. Tells whether it is waited for any longer because of that.
+    pub(super) fn wait_on(&mut self, at: UnixMillis, config: &Config) -> bool {
+        if self.is_terminal() {
+            return false;
+        }
+        let deadline = self.unresolved_deadline(config).max(at.after(config.unresolved_grace));
+        let longer = deadline > self.deadline;
+        self.deadline = self.deadline.max(deadline);
+        longer
     }
 
     /// Notes how this state came to be seen.
     pub(super) fn note_origin(&mut self, origin: &RunOrigin) -> bool {
         match origin {
-            RunOrigin::Created { request_at, streamed, .. } => {
-                self.request_at = *request_at;
+            RunOrigin::Created {
+                request_at,
+                streamed,
+                instructions,
+                additional_instructions,
+                messages_lost,
+                ..
+            } => {
+                if self.created_seen() {
+                    return false;
+                }
+                self.request_at = Some(*request_at);
                 self.streamed_whole = *streamed;
+                self.instructions.clone_from(instructions);
+                self.additional_instructions.clone_from(additional_instructions);
+                self.inputs_complete &= !messages_lost;
                 true
             }
             RunOrigin::Continued { streamed } => {
@@ -134,6 +177,13 @@ impl OpenRun {
             }
             RunOrigin::Seen => false,
         }
+    }
+
+    /// Notes that the run's own stream told its state.
+    pub(super) fn note_streamed_state(&mut self) -> bool {
+        let told = self.is_terminal() && !self.stream_told_end;
+        self.stream_told_end |= told;
+        told
     }
 
     pub(super) fn note_attribution(&mut self, attribution: &Attribution) {
@@ -145,8 +195,12 @@ impl OpenRun {
     }
 
     pub(super) fn note_step(&mut self, step: &Step) -> bool {
-        let mut changed = match self.steps.iter_mut().find(|(id, _)| *id == step.id) {
-            Some((_, message)) => fill(message, step.message.clone()),
+        let mut changed = match self.steps.iter().position(|(id, _)| *id == step.id) {
+            Some(known) => fill(&mut self.steps[known].1, step.message.clone()),
+            None if self.steps.len() >= MAX_STEPS => {
+                self.text_lost += 1;
+                false
+            }
             None => {
                 self.steps.push((step.id.clone(), step.message.clone()));
                 true
@@ -170,9 +224,10 @@ impl OpenRun {
         let mut changed = false;
         for output in outputs {
             if let Some(call) = self.tool_calls.iter_mut().find(|call| call.id == output.call) {
-                changed |= fill(&mut call.output, Some(output.output.clone()));
+                changed |= grow(&mut call.output, Some(&output.output));
             }
         }
+        self.weigh_tool_calls();
         changed
     }
 
@@ -183,8 +238,10 @@ impl OpenRun {
         error: Option<&RawValue>,
     ) -> bool {
         self.note_first_token(first_token_at);
-        // After an error the run may go on, unseen.
-        if ending != StreamEnding::Complete || error.is_some() {
+        if ending == StreamEnding::Complete && error.is_none() {
+            self.note_streamed_state();
+        } else {
+            // After an error the run may go on, unseen.
             self.streamed_whole = false;
         }
         self.client_gone |= ending == StreamEnding::ClientGone;
@@ -195,23 +252,72 @@ impl OpenRun {
     }
 
     /// Takes in an assistant message of this run. Tells whether it said anything new.
-    pub(super) fn note_output(&mut self, message: &Message, at: UnixMillis, config: &Config) -> bool {
+    pub(super) fn note_output(
+        &mut self,
+        message: &Message,
+        before: Option<&str>,
+        at: UnixMillis,
+        config: &Config,
+    ) -> bool {
         let changed = match self.outputs.iter_mut().find(|output| output.id == message.id) {
             Some(known) => update_message(known, message),
             None => {
-                self.outputs.push(message.clone());
+                let next =
+                    self.outputs.iter().position(|output| before.is_some() && output.id.as_deref() == before);
+                self.outputs.insert(next.unwrap_or(self.outputs.len()), message.clone());
                 true
             }
         };
-        if changed && self.is_terminal() {
-            self.deadline = self.deadline.max(at.after(config.outputs_grace));
+        if changed {
+            self.await_more_pages(at, config);
         }
         changed
+    }
+
+    /// Outputs of a run that is over are being fetched: there may be more of them.
+    pub(super) fn await_more_pages(&mut self, at: UnixMillis, config: &Config) {
+        if self.is_terminal() {
+            self.deadline = self.deadline.max(at.after(config.outputs_grace));
+        }
+    }
+
+    /// Notes that an output is missing for good. Tells whether that is new.
+    pub(super) fn lose_outputs(&mut self) -> bool {
+        !std::mem::replace(&mut self.outputs_lost, true)
     }
 
     /// Where in time this run lies, in whole seconds: that is what servers can be trusted to order by.
     pub(super) fn created_second(&self) -> Option<f64> {
         self.run.created_at.map(f64::floor)
+    }
+
+    /// Second in which the run ended, by the API's word.
+    pub(super) fn ended_second(&self) -> Option<f64> {
+        self.run.ended_at.map(f64::floor)
+    }
+
+    pub(super) fn has_output(&self, message: &Message) -> bool {
+        message.id.is_some() && self.outputs.iter().any(|output| output.id == message.id)
+    }
+
+    /// Whether the run was seen from its creation.
+    pub(super) fn created_seen(&self) -> bool {
+        self.request_at.is_some()
+    }
+
+    pub(super) fn is_completed(&self) -> bool {
+        self.run.status == RunStatus::Completed
+    }
+
+    /// Bytes of messages and tool calls.
+    pub(super) fn text_bytes(&self) -> usize {
+        let messages: usize = self.inputs.iter().chain(&self.outputs).map(Message::bytes).sum();
+        size_of::<Self>() + messages + self.tool_bytes
+    }
+
+    /// What was left out of this run.
+    pub(super) fn notes(&self) -> impl Iterator<Item = Note> {
+        std::iter::repeat_n(Note::TextFull, self.text_lost)
     }
 
     pub(super) fn id(&self) -> &str {
@@ -257,11 +363,10 @@ impl OpenRun {
     }
 
     fn outputs_are_complete(&self) -> bool {
-        let completed = self.run.status == RunStatus::Completed;
-        if self.streamed_whole {
+        if self.streamed_whole && self.stream_told_end {
             // A failed run's last message may never be told as a whole. A completed one that showed neither message nor
             // step is told by a server whose streams do not carry them.
-            return if completed {
+            return if self.is_completed() {
                 let told_anything = !self.outputs.is_empty() || !self.steps.is_empty();
                 told_anything && !self.outputs_are_open()
             } else {
@@ -297,22 +402,50 @@ impl OpenRun {
     }
 
     fn note_tool_call(&mut self, newer: ToolCall) -> bool {
-        let Some(known) = self.tool_calls.iter_mut().find(|call| call.id == newer.id) else {
-            self.tool_calls.push(newer);
-            return true;
+        let ToolCall { id, kind: _, name, arguments, output } = &newer;
+        let changed = match self.tool_calls.iter().position(|call| call.id == *id) {
+            Some(known) => {
+                let known = &mut self.tool_calls[known];
+                grow(&mut known.name, name.as_ref())
+                    | grow(&mut known.arguments, arguments.as_ref())
+                    | grow(&mut known.output, output.as_ref())
+            }
+            None if self.tool_calls.len() >= MAX_STEPS || self.tool_bytes > MAX_TOOL_BYTES => {
+                self.text_lost += 1;
+                false
+            }
+            None => {
+                self.tool_calls.push(newer);
+                true
+            }
         };
-        fill(&mut known.name, newer.name)
-            | fill(&mut known.arguments, newer.arguments)
-            | fill(&mut known.output, newer.output)
+        if changed {
+            self.weigh_tool_calls();
+        }
+        changed
+    }
+
+    /// Counts what tool calls hold; what goes beyond the limit loses its longest texts.
+    fn weigh_tool_calls(&mut self) {
+        let bytes = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let of = |call: &ToolCall| bytes(&call.arguments) + bytes(&call.output) + size_of::<ToolCall>();
+        self.tool_bytes = self.tool_calls.iter().map(of).sum();
+        while self.tool_bytes > MAX_TOOL_BYTES {
+            let texts = self.tool_calls.iter_mut().flat_map(|call| [&mut call.arguments, &mut call.output]);
+            let Some(longest) = texts.max_by_key(|text| bytes(text)) else { return };
+            let Some(text) = longest.take() else { return };
+            self.tool_bytes -= text.len();
+            self.text_lost += 1;
+        }
     }
 
     /// When this program gives up on a run whose end it has not seen. The API's clock only tells how long it takes, for it may
     /// differ from ours.
-    fn unresolved_deadline(&self, at: UnixMillis, config: &Config) -> UnixMillis {
+    fn unresolved_deadline(&self, config: &Config) -> UnixMillis {
         let span = self.run.expires_at.zip(self.run.created_at).map(|(expires, created)| expires - created);
         let span = span.filter(|span| *span > 0.0 && *span < LONGEST_RUN_SECS);
         let span = span.map_or(config.assumed_run_time, std::time::Duration::from_secs_f64);
-        at.after(span).after(config.unresolved_grace)
+        self.first_seen.after(span).after(config.unresolved_grace)
     }
 }
 
@@ -330,9 +463,12 @@ pub(super) fn update_message(known: &mut Message, newer: &Message) -> bool {
 }
 
 /// Whether a message says at least as much as another. Text goes first: what a broken stream told of a message has more text
-/// than the object it began with, and fewer fields.
+/// than the object it began with, and fewer fields. Of whole messages the last word counts: an app may take metadata back.
 fn is_fuller(newer: &Message, known: &Message) -> bool {
-    let extent = |message: &Message| (message.text().len(), message.object.get().len());
+    let extent = |message: &Message| {
+        let written = if message.status == MessageStatus::Completed { 0 } else { message.object.get().len() };
+        (message.text().len(), written)
+    };
     extent(newer) >= extent(known)
 }
 
@@ -345,6 +481,15 @@ fn fill<T>(known: &mut Option<T>, newer: Option<T>) -> bool {
     changed
 }
 
+/// The longer text wins: what is still being written grows.
+fn grow(known: &mut Option<String>, newer: Option<&String>) -> bool {
+    let longer = newer.map(String::len) > known.as_ref().map(String::len);
+    if longer {
+        *known = newer.cloned();
+    }
+    longer
+}
+
 /// The last value given wins.
 fn replace(known: &mut Option<Box<RawValue>>, newer: Option<Box<RawValue>>) -> bool {
     let Some(newer) = newer else { return false };
@@ -353,5 +498,9 @@ fn replace(known: &mut Option<Box<RawValue>>, newer: Option<Box<RawValue>>) -> b
     changed
 }
 
+/// Steps, and tool calls, of one run: many times what any run takes.
+const MAX_STEPS: usize = 1024;
+/// Texts of one run's tool calls.
+const MAX_TOOL_BYTES: usize = 4 << 20;
 /// Longer waits are nonsense from the wire.
 const LONGEST_RUN_SECS: f64 = 30.0 * 24.0 * 3600.0;

@@ -22,6 +22,9 @@ struct World {
     attribution: Attribution,
     interactions: Vec<Interaction>,
     settled: Vec<Option<State>>,
+    /// Whether the run's own stream tells its states.
+    streams: bool,
+    notes: Vec<Note>,
 }
 
 const START: u64 = 1_800_000_000_000;
@@ -38,6 +41,8 @@ impl World {
             attribution: Attribution::default(),
             interactions: Vec::new(),
             settled: Vec::new(),
+            streams: false,
+            notes: Vec::new(),
         }
     }
 
@@ -63,6 +68,7 @@ impl World {
         while let Some(output) = self.correlator.poll() {
             match output {
                 Output::Event(Event::Interaction(interaction)) => self.interactions.push(*interaction),
+                Output::Note(note) => self.notes.push(note),
                 Output::Settled(_, state) => self.settled.push(state.map(|state| *state)),
             }
         }
@@ -83,14 +89,24 @@ impl World {
             request_at: self.now,
             streamed,
             new_conversation: false,
+            messages_lost: false,
+            instructions: None,
+            additional_instructions: None,
         };
+        self.streams = streamed;
         let run = self.run(id, active("queued"));
-        self.see(Fact::RunSeen { run: Box::new(run), origin, first_token_at: None });
+        self.see(Fact::RunSeen { run: Box::new(run), origin, first_token_at: None, streamed });
     }
 
     fn poll(&mut self, id: &str, status: RunStatus) -> bool {
         let run = self.run(id, status);
-        self.see(Fact::RunSeen { run: Box::new(run), origin: RunOrigin::Seen, first_token_at: None })
+        let streamed = self.streams;
+        self.see(Fact::RunSeen {
+            run: Box::new(run),
+            origin: RunOrigin::Seen,
+            first_token_at: None,
+            streamed,
+        })
     }
 
     fn run(&self, id: &str, status: RunStatus) -> Run {
@@ -262,7 +278,12 @@ fn tool_calls_keep_the_run_open_and_are_recorded() {
     };
     let mut run = world.run("run_1", RunStatus::RequiresAction);
     run.tool_calls.push(call(None));
-    world.see(Fact::RunSeen { run: Box::new(run), origin: RunOrigin::Seen, first_token_at: None });
+    world.see(Fact::RunSeen {
+        run: Box::new(run),
+        origin: RunOrigin::Seen,
+        first_token_at: None,
+        streamed: true,
+    });
     let ended = Fact::StreamEnded {
         run: "run_1".to_owned(),
         ending: StreamEnding::Complete,
@@ -274,7 +295,7 @@ fn tool_calls_keep_the_run_open_and_are_recorded() {
     world.see(Fact::ToolOutputsSubmitted { run: "run_1".to_owned(), outputs });
     let run = world.run("run_1", active("in_progress"));
     let origin = RunOrigin::Continued { streamed: true };
-    world.see(Fact::RunSeen { run: Box::new(run), origin, first_token_at: None });
+    world.see(Fact::RunSeen { run: Box::new(run), origin, first_token_at: None, streamed: true });
     let message = answer("msg_2", world.second(), "run_1");
     world.see(Fact::MessageSeen { message, origin: MessageOrigin::Streamed });
     world.poll("run_1", RunStatus::Completed);
@@ -308,7 +329,7 @@ fn messages_of_a_request_take_the_place_of_none_when_they_are_listed() {
     let mut born = message("", Role::User, "hello", 0.0, None);
     born.id = None;
     born.created_at = None;
-    world.see(Fact::ConversationCreated { messages: vec![born] });
+    world.see(Fact::ConversationCreated { messages: vec![born], messages_lost: false });
     world.create_run("run_1", false);
     world.poll("run_1", RunStatus::Completed);
     let second = world.second();
@@ -362,6 +383,7 @@ fn history_is_learnt_without_a_record() {
         run: Box::new(run.clone()),
         origin: RunOrigin::Seen,
         first_token_at: None,
+        streamed: false,
     };
     world.see(seen(&old));
     world.wait(60);
@@ -377,7 +399,7 @@ fn history_is_learnt_without_a_record() {
 #[test]
 fn a_run_whose_creation_was_missed_may_have_missed_inputs_which_a_list_brings_back() {
     let mut world = World::new();
-    world.see(Fact::ConversationCreated { messages: vec![] });
+    world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
     world.poll("run_1", active("in_progress"));
     world.poll("run_1", RunStatus::Completed);
     let second = world.correlator.conversations[&key()].runs[0].created_second().unwrap();
@@ -469,11 +491,12 @@ proptest! {
             Box::new(run)
         };
         let created = RunOrigin::Created {
-            messages: vec![], request_at: world.now, streamed: false, new_conversation: false,
+            messages: vec![], request_at: world.now, streamed: false, new_conversation: false, messages_lost: false,
+            instructions: None, additional_instructions: None,
         };
         let mut facts = vec![
             Fact::MessageSeen { message: question.clone(), origin: MessageOrigin::Created },
-            Fact::RunSeen { run: run(active("queued"), &world), origin: created, first_token_at: None },
+            Fact::RunSeen { run: run(active("queued"), &world), origin: created, first_token_at: None, streamed: false },
         ];
         let mut over = false;
         for act in acts.into_iter().map(Some).chain([None]) {
@@ -482,7 +505,7 @@ proptest! {
                     over |= status == "completed";
                     let status = if status == "completed" { RunStatus::Completed } else { active(status) };
                     let run = run(status, &world);
-                    facts.push(Fact::RunSeen { run, origin: RunOrigin::Seen, first_token_at: None });
+                    facts.push(Fact::RunSeen { run, origin: RunOrigin::Seen, first_token_at: None, streamed: false });
                 }
                 Some(Act::List { limit, ascending, filtered }) => {
                     let mut all: Vec<Message> = Vec::new();
@@ -528,7 +551,7 @@ proptest! {
                     world.interactions.truncate(1);
                 }
                 None => facts.push(Fact::RunSeen {
-                    run: run(RunStatus::Completed, &world), origin: RunOrigin::Seen, first_token_at: None,
+                    run: run(RunStatus::Completed, &world), origin: RunOrigin::Seen, first_token_at: None, streamed: false,
                 }),
             }
             for fact in facts.drain(..) {

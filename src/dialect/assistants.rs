@@ -4,16 +4,20 @@
 //! the same facts. Text deltas are folded per message and told only where no whole message followed them.
 
 mod object;
+mod partial;
+mod refusal;
 mod route;
 mod stream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::attribution::Attribution;
-use crate::dialect::{Observed, Problem};
+use crate::dialect::attribution::{Order, Owner};
+use crate::dialect::{Observed, Problem, Request};
 use crate::exchange::{Ending, Start};
 use crate::message::Message;
 use crate::observation::{
@@ -22,6 +26,7 @@ use crate::observation::{
 };
 use crate::time::UnixMillis;
 use route::Route;
+pub(super) use route::percent_decode;
 use stream::Stream;
 
 /// Whether a request is one of this API's.
@@ -36,28 +41,50 @@ pub(super) struct Observer {
     method: Method,
     query: String,
     upstream: Arc<str>,
+    order: Order,
     attribution: Attribution,
     request_at: UnixMillis,
     /// The thread: from the path, or learnt from the body where the path has none.
     thread: Option<Arc<str>>,
     /// Messages of the request that a thread or run is created with; taken by the first fact that carries them.
     messages: Vec<Message>,
+    /// Whether the request may have had messages that could not be read.
+    messages_lost: bool,
+    instructions: Option<String>,
+    additional_instructions: Option<String>,
     tool_outputs: Vec<ToolOutput>,
     /// Whether the fact that answers this request's `POST` was told.
     answered: bool,
     stream: Option<Stream>,
+    /// When something was last told.
+    told_at: UnixMillis,
+    /// Whether the request was refused: then the answer can only say what still goes on.
+    refused: bool,
 }
 
 impl Observer {
-    /// Begins an exchange that succeeded; `request` is its parsed body, null when there is none.
-    pub(super) fn start(
-        start: &Start,
-        request: &Value,
-        attribution: Attribution,
-        streamed: bool,
-    ) -> Option<Self> {
+    /// Begins an exchange that succeeded, or was refused in a way that may tell something.
+    pub(super) fn start(start: &Start, request: Request, order: Order, streamed: bool) -> Option<Self> {
         let route = Route::parse(&start.path).filter(|_| Route::takes(&start.method))?;
         let posted = start.method == Method::POST;
+        let refused = !(200..300).contains(&start.status);
+        if refused && !matches!(route, Route::Messages { .. } | Route::Runs { .. }) {
+            return None;
+        }
+        let Request { body: request, lost: messages_lost } = request;
+        let mut attribution = order.of_request(start, &request);
+        let owner = match route {
+            Route::Runs { .. } | Route::Run { .. } | Route::ThreadRuns => Owner::Run,
+            Route::Messages { .. } | Route::Message { .. } => Owner::Message,
+            _ => Owner::Thread,
+        };
+        order.note_metadata(&mut attribution, &request["metadata"], owner);
+        order.note_metadata(&mut attribution, &request["thread"]["metadata"], Owner::Thread);
+        let text = |name: &str| {
+            let text = request[name].as_str().filter(|text| !text.is_empty() && text.len() <= MAX_TEXT_BYTES);
+            text.filter(|_| matches!(route, Route::Runs { .. } | Route::ThreadRuns)).map(str::to_owned)
+        };
+        let (instructions, additional_instructions) = (text("instructions"), text("additional_instructions"));
         let messages = match route {
             Route::Threads if posted => &request["messages"],
             Route::ThreadRuns if posted => &request["thread"]["messages"],
@@ -79,16 +106,28 @@ impl Observer {
             method: start.method.clone(),
             query: start.query.clone(),
             upstream: start.upstream.clone(),
+            order,
             attribution,
             request_at: start.request_at,
             messages,
+            messages_lost,
+            instructions,
+            additional_instructions,
             answered: false,
             stream: streamed.then(Stream::default),
+            told_at: start.response_at,
+            refused,
         })
     }
 
     /// Takes a whole JSON body.
     pub(super) fn document(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
+        if self.refused {
+            if let Some(run) = refusal::active_run(&body) {
+                self.tell(Fact::RunGoesOn { run }, at, out);
+            }
+            return;
+        }
         match object::kind(&body) {
             "list" => self.list(body, at, out),
             "thread.deleted" => self.tell(Fact::ConversationDeleted, at, out),
@@ -100,11 +139,26 @@ impl Observer {
         }
     }
 
+    /// Takes what came of an object before it was cut: ids and status, if they came early.
+    pub(super) fn prefix(&mut self, members: Map<String, Value>, at: UnixMillis, out: &mut Observed) {
+        let mut body = Value::Object(members);
+        match object::kind(&body) {
+            "thread.message" => {
+                if body["content"].is_null() {
+                    body["content"] = json!([{"type": "truncated"}]);
+                }
+                self.object(body, at, out);
+            }
+            "thread.run" if body["status"].is_string() => self.object(body, at, out),
+            _ => {}
+        }
+    }
+
     /// Takes one event of an event stream.
     pub(super) fn event(&mut self, name: &str, data: &str, at: UnixMillis, out: &mut Observed) {
         let stream = self.stream.get_or_insert_default();
         if stream.take_delta(name, data, at) {
-            return;
+            return self.tell_that_it_goes_on(at, out);
         }
         if data.is_empty() || data == "[DONE]" || data == "\"done\"" {
             return;
@@ -117,16 +171,21 @@ impl Observer {
             let inner = value["data"].take();
             let name = value["event"].as_str().unwrap_or_default();
             if stream.take_delta(name, &inner.to_string(), at) {
-                return;
+                return self.tell_that_it_goes_on(at, out);
             }
             value = inner;
         }
-        if name == "error" || value.get("error").is_some_and(|error| !error.is_null()) {
+        let kind = object::kind(&value);
+        let tells_error = kind.is_empty() && value.get("error").is_some_and(|error| !error.is_null());
+        if name == "error" || tells_error {
             return stream.note_error(&value);
         }
-        match object::kind(&value) {
+        match kind {
             // The run on create-thread-and-run brings the messages; see `end` for when it never comes.
-            "thread" => self.learn_thread(&value["id"]),
+            "thread" => {
+                self.learn_thread(&value["id"]);
+                self.order.note_metadata(&mut self.attribution, &value["metadata"], Owner::Thread);
+            }
             "list" | "" => out.problem(Problem::UnexpectedShape),
             _ => self.object(value, at, out),
         }
@@ -135,8 +194,8 @@ impl Observer {
     /// The body is over; `missed` says whether part of it was not seen.
     pub(super) fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed) {
         if matches!(self.route, Route::ThreadRuns) && !self.answered && !self.messages.is_empty() {
-            let messages = std::mem::take(&mut self.messages);
-            self.tell(Fact::ConversationCreated { messages }, at, out);
+            let (messages, messages_lost) = (std::mem::take(&mut self.messages), self.messages_lost);
+            self.tell(Fact::ConversationCreated { messages, messages_lost }, at, out);
         }
         if self.stream.is_some() {
             self.flush_partials(at, out);
@@ -156,6 +215,9 @@ impl Observer {
                     return out.problem(Problem::UnexpectedShape);
                 };
                 self.learn_thread(&body["thread_id"]);
+                if let Some(stream) = &mut self.stream {
+                    stream.note_step(&step);
+                }
                 self.tell(Fact::StepSeen(Box::new(step)), at, out);
             }
             // Errors answered with 200, look-alikes of other products, objects of later versions: not ours to judge.
@@ -164,15 +226,22 @@ impl Observer {
     }
 
     fn thread_object(&mut self, body: &Value, at: UnixMillis, out: &mut Observed) {
+        self.order.note_metadata(&mut self.attribution, &body["metadata"], Owner::Thread);
         if self.method == Method::POST && self.route == Route::Threads {
             self.learn_thread(&body["id"]);
-            let messages = std::mem::take(&mut self.messages);
-            self.tell(Fact::ConversationCreated { messages }, at, out);
+            let (messages, messages_lost) = (std::mem::take(&mut self.messages), self.messages_lost);
+            self.tell(Fact::ConversationCreated { messages, messages_lost }, at, out);
+        } else if matches!(self.route, Route::Thread { .. }) {
+            self.tell(Fact::ConversationSeen, at, out);
         }
     }
 
     fn message(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
         self.learn_thread(&body["thread_id"]);
+        let mut attribution = self.attribution.clone();
+        if body["role"] == "user" && self.stream.is_none() {
+            self.order.note_metadata(&mut attribution, &body["metadata"], Owner::Message);
+        }
         let Some(mut message) = object::message(body) else { return out.problem(Problem::UnexpectedShape) };
         let origin = if let Some(stream) = &mut self.stream {
             stream.note_message(&mut message);
@@ -182,7 +251,7 @@ impl Observer {
         } else {
             MessageOrigin::Fetched
         };
-        self.tell(Fact::MessageSeen { message, origin }, at, out);
+        self.tell_as(attribution, Fact::MessageSeen { message, origin }, at, out);
     }
 
     fn run(&mut self, body: &Value, at: UnixMillis, out: &mut Observed) {
@@ -197,7 +266,11 @@ impl Observer {
             self.flush_partials(at, out);
         }
         let origin = self.run_origin(&run.id, at, out);
-        self.tell(Fact::RunSeen { run: Box::new(run), origin, first_token_at }, at, out);
+        let mut attribution = self.attribution.clone();
+        self.order.note_metadata(&mut attribution, &body["metadata"], Owner::Run);
+        let streamed = self.stream.is_some();
+        let fact = Fact::RunSeen { run: Box::new(run), origin, first_token_at, streamed };
+        self.tell_as(attribution, fact, at, out);
     }
 
     fn run_origin(&mut self, run: &str, at: UnixMillis, out: &mut Observed) -> RunOrigin {
@@ -213,6 +286,9 @@ impl Observer {
                     request_at: self.request_at,
                     streamed,
                     new_conversation: self.route == Route::ThreadRuns,
+                    messages_lost: self.messages_lost,
+                    instructions: self.instructions.take(),
+                    additional_instructions: self.additional_instructions.take(),
                 }
             }
             Route::SubmitToolOutputs { run: asked, .. } if asked == run => {
@@ -232,17 +308,25 @@ impl Observer {
         match &self.route {
             Route::Messages { .. } => self.message_page(items, body["has_more"].as_bool(), at, out),
             Route::Runs { .. } => {
-                // Newest first by default; told oldest first, as they happened.
-                for item in items.iter().rev().filter(|item| object::kind(item) == "thread.run") {
-                    self.run(item, at, out);
+                // Told oldest first, as they happened.
+                let mut runs: Vec<_> =
+                    items.iter().filter(|item| object::kind(item) == "thread.run").collect();
+                if page_order(&self.query) == PageOrder::Descending {
+                    runs.reverse();
+                }
+                for run in runs {
+                    self.run(run, at, out);
                 }
             }
             Route::Steps { run, .. } => {
-                let steps: Vec<_> = items
+                let mut steps: Vec<_> = items
                     .iter()
                     .filter(|item| object::kind(item) == "thread.run.step")
                     .filter_map(|item| object::step(item, Some(run)))
                     .collect();
+                if page_order(&self.query) == PageOrder::Descending {
+                    steps.reverse();
+                }
                 let more = has_more(body["has_more"].as_bool(), &self.query, items.len());
                 let whole = page_start(&self.query) == PageStart::Beginning && more == Some(false);
                 let run = run.clone();
@@ -266,13 +350,9 @@ impl Observer {
                 return;
             }
         }
-        let order = match query_value(&self.query, "order").as_deref() {
-            Some("asc") => PageOrder::Ascending,
-            _ => PageOrder::Descending,
-        };
         let page = MessagePage {
             messages,
-            order,
+            order: page_order(&self.query),
             run_filter: query_value(&self.query, "run_id"),
             start: page_start(&self.query),
             has_more,
@@ -284,8 +364,23 @@ impl Observer {
     /// Tells what only pieces were seen of, before something that may settle the run.
     fn flush_partials(&mut self, at: UnixMillis, out: &mut Observed) {
         let (Some(stream), Some(thread)) = (&mut self.stream, &self.thread) else { return };
-        for message in stream.take_partials(thread) {
+        let (messages, steps) = (stream.take_messages(thread), stream.take_steps());
+        for step in steps {
+            self.tell(Fact::StepSeen(Box::new(step)), at, out);
+        }
+        for message in messages {
             self.tell(Fact::MessageSeen { message, origin: MessageOrigin::Streamed }, at, out);
+        }
+    }
+
+    /// Pieces of text are not told one by one; that they still come is, now and then.
+    fn tell_that_it_goes_on(&mut self, at: UnixMillis, out: &mut Observed) {
+        if at.since(self.told_at) < GOES_ON_EVERY {
+            return;
+        }
+        if let Some(run) = self.stream.as_ref().and_then(Stream::run) {
+            let run = run.to_owned();
+            self.tell(Fact::RunGoesOn { run }, at, out);
         }
     }
 
@@ -296,12 +391,17 @@ impl Observer {
         }
     }
 
-    fn tell(&self, fact: Fact, at: UnixMillis, out: &mut Observed) {
+    fn tell(&mut self, fact: Fact, at: UnixMillis, out: &mut Observed) {
+        self.tell_as(self.attribution.clone(), fact, at, out);
+    }
+
+    fn tell_as(&mut self, attribution: Attribution, fact: Fact, at: UnixMillis, out: &mut Observed) {
+        self.told_at = at;
         let Some(thread) = &self.thread else { return out.problem(Problem::UnexpectedShape) };
         out.observations.push(Observation {
             conversation: ConversationKey { upstream: self.upstream.clone(), id: thread.clone() },
             at,
-            attribution: self.attribution.clone(),
+            attribution,
             fact,
         });
     }
@@ -312,6 +412,13 @@ fn has_more(said: Option<bool>, query: &str, items: usize) -> Option<bool> {
     let limit =
         query_value(query, "limit").and_then(|limit| limit.parse().ok()).unwrap_or(DEFAULT_PAGE_LIMIT);
     said.or_else(|| (items < limit).then_some(false))
+}
+
+fn page_order(query: &str) -> PageOrder {
+    match query_value(query, "order").as_deref() {
+        Some("asc") => PageOrder::Ascending,
+        _ => PageOrder::Descending,
+    }
 }
 
 fn page_start(query: &str) -> PageStart {
@@ -325,8 +432,12 @@ fn page_start(query: &str) -> PageStart {
 fn query_value(query: &str, name: &str) -> Option<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.filter(|(key, _)| *key == name).find(|(_, value)| !value.is_empty())?;
-    Some(route::percent_decode(&value.replace('+', " ")))
+    Some(percent_decode(&value.replace('+', " ")))
 }
 
+/// Instructions longer than the API takes (256,000 characters) are not kept.
+const MAX_TEXT_BYTES: usize = 1 << 20;
+/// Often enough for whoever waits, and no more.
+const GOES_ON_EVERY: Duration = Duration::from_secs(20);
 /// The API's default page size (API reference, list messages).
 const DEFAULT_PAGE_LIMIT: usize = 20;

@@ -47,6 +47,7 @@ impl Case {
         };
         Start {
             upstream: Arc::from("api"),
+            caller: None,
             method: method.parse().unwrap(),
             path: path.to_owned(),
             query: query.to_owned(),
@@ -63,7 +64,9 @@ impl Case {
     /// Feeds the body in the given pieces; a missing piece is a hole.
     fn observe(&self, pieces: &[Option<&[u8]>]) -> Observed {
         let mut out = Observed::default();
-        let Some(mut observer) = Observer::start(&self.start(), &mut out) else { return out };
+        let Some(mut observer) = Observer::start(&self.start(), &Config::default(), &mut out) else {
+            return out;
+        };
         for (seq, bytes) in pieces.iter().enumerate() {
             let Some(bytes) = bytes else { continue };
             let seq = u32::try_from(seq).unwrap();
@@ -98,7 +101,7 @@ fn outline(facts: &[Fact]) -> Vec<String> {
     facts
         .iter()
         .map(|fact| match fact {
-            Fact::RunSeen { run, origin, first_token_at } => {
+            Fact::RunSeen { run, origin, first_token_at, .. } => {
                 let origin = format!("{origin:?}");
                 let origin = origin.split([' ', '{']).next().unwrap().to_owned();
                 let token = if first_token_at.is_some() { " after text" } else { "" };
@@ -250,7 +253,7 @@ fn all_four_routes_of_user_text_are_seen() {
         let facts = case.facts();
         assert_eq!(facts.len(), 1);
         match &facts[0] {
-            Fact::ConversationCreated { messages } => messages[0].text(),
+            Fact::ConversationCreated { messages, .. } => messages[0].text(),
             Fact::RunSeen { origin: crate::observation::RunOrigin::Created { messages, .. }, .. } => {
                 messages[0].text()
             }

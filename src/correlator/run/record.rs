@@ -1,12 +1,10 @@
 //! The record a settled run becomes.
 
-use std::cmp::Ordering;
-
 use sha2::{Digest, Sha256};
 
 use super::OpenRun;
-use crate::attribution::Attribution;
-use crate::interaction::{Interaction, Status, Times};
+use crate::attribution::{Attribution, Ranks};
+use crate::interaction::{Interaction, Status, TimeSource, Times};
 use crate::message::Message;
 use crate::observation::{ConversationKey, RunStatus};
 
@@ -17,9 +15,10 @@ impl OpenRun {
         key: &ConversationKey,
         conversation: &Attribution,
     ) -> Interaction {
-        let outputs_complete = self.is_complete();
+        let outputs_complete = self.is_complete() && !self.outputs_lost;
         let mut attribution = conversation.clone();
         attribution.update(&self.attribution);
+        attribution.ranks = Ranks::default();
         let status = self.concluded.unwrap_or(match self.run.status {
             RunStatus::Cancelled => Status::Cancelled,
             RunStatus::Completed => Status::Completed,
@@ -28,21 +27,21 @@ impl OpenRun {
             RunStatus::Incomplete => Status::Incomplete,
             RunStatus::Active(_) | RunStatus::RequiresAction => Status::UnknownFinal,
         });
-        let mut outputs = self.outputs;
         let step_of = |message: &Message| {
             let by_step =
                 |(_, created): &(String, Option<String>)| created.is_some() && *created == message.id;
             self.steps.iter().position(by_step).unwrap_or(usize::MAX)
         };
-        // A stable sort: what neither time nor steps tell apart stays in the order it was seen.
-        outputs.sort_by(|a, b| {
-            let times = (a.created_at.map(f64::floor), b.created_at.map(f64::floor));
-            let by_time = match times {
-                (Some(a), Some(b)) => a.total_cmp(&b),
-                _ => Ordering::Equal,
-            };
-            by_time.then_with(|| step_of(a).cmp(&step_of(b)))
-        });
+        // What was told without a time lies where it was seen.
+        let mut time = f64::NEG_INFINITY;
+        let mut outputs: Vec<(f64, usize, Message)> = Vec::with_capacity(self.outputs.len());
+        for message in self.outputs {
+            time = message.created_at.map_or(time, f64::floor);
+            outputs.push((time, step_of(&message), message));
+        }
+        // A stable sort: what neither time nor steps tell apart stays in the order it was listed or seen.
+        outputs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let outputs = outputs.into_iter().map(|(_, _, message)| message).collect();
         Interaction {
             key: interaction_key(key, &self.run.id),
             conversation: key.clone(),
@@ -52,6 +51,8 @@ impl OpenRun {
             model: self.run.model,
             attribution,
             inputs: self.inputs,
+            instructions: self.instructions,
+            additional_instructions: self.additional_instructions,
             outputs,
             tool_calls: self.tool_calls,
             usage_absent: self.run.usage.is_none().then(|| {
@@ -65,9 +66,13 @@ impl OpenRun {
                 created_at: self.run.created_at,
                 started_at: self.run.started_at,
                 ended_at: self.run.ended_at,
-                request_at: self.request_at,
+                request_at: self.request_at.unwrap_or(self.first_seen),
                 first_token_at: self.first_token_at,
-                end_at: self.end_at.unwrap_or(self.request_at),
+                end_at: self.end_at.unwrap_or(self.first_seen),
+                source: match self.request_at {
+                    Some(_) => TimeSource::Live,
+                    None => TimeSource::Backfilled,
+                },
             },
             inputs_complete: self.inputs_complete,
             outputs_complete,

@@ -61,12 +61,12 @@ pub(super) fn request_message(message: &Value) -> Option<Message> {
     })
 }
 
-/// A message of which only streamed pieces of text were seen.
+/// A message of which only streamed pieces were seen.
 pub(super) fn partial_message(
     thread: &str,
     run: &str,
     id: &str,
-    text: &str,
+    content: &Value,
     status: MessageStatus,
 ) -> Option<Message> {
     let object = json!({
@@ -75,7 +75,7 @@ pub(super) fn partial_message(
         "thread_id": thread,
         "run_id": run,
         "role": "assistant",
-        "content": [{"type": "text", "text": {"value": text, "annotations": []}}],
+        "content": content,
     });
     Some(Message {
         id: Some(id.to_owned()),
@@ -92,7 +92,9 @@ pub(super) fn run(object: &Value) -> Option<Run> {
     let error = [&object["last_error"], &object["incomplete_details"]].into_iter().find_map(raw);
     let ended_at =
         ["completed_at", "failed_at", "cancelled_at"].iter().find_map(|name| seconds(&object[*name]));
-    let required = object["required_action"]["submit_tool_outputs"]["tool_calls"].as_array();
+    // `submit_tool_outputs`, or what Azure's agents call it for other kinds of tools.
+    let mut required = object["required_action"].as_object().into_iter().flat_map(|action| action.values());
+    let required = required.find_map(|action| action["tool_calls"].as_array());
     Some(Run {
         id: id(&object["id"])?.to_owned(),
         status: match object["status"].as_str().unwrap_or_default() {
@@ -141,7 +143,8 @@ fn raw(value: &Value) -> Option<Box<RawValue>> {
         Value::Array(items) => items.is_empty(),
         _ => true,
     };
-    if empty { None } else { to_raw_value(value).ok() }
+    let raw = if empty { None } else { to_raw_value(value).ok() };
+    raw.filter(|raw| raw.get().len() <= MAX_RAW_BYTES)
 }
 
 fn role(value: &Value) -> Role {
@@ -152,9 +155,10 @@ fn role(value: &Value) -> Role {
     }
 }
 
-fn tool_call(object: &Value) -> Option<ToolCall> {
+pub(super) fn tool_call(object: &Value) -> Option<ToolCall> {
     let kind = object["type"].as_str().unwrap_or("function");
-    let details = &object[kind];
+    // Azure's further kinds have their fields beside the type.
+    let details = if object[kind].is_object() { &object[kind] } else { object };
     let text = |value: &Value| match value {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
@@ -205,6 +209,8 @@ fn shorten_data_urls(content: &mut Value) {
 
 /// Longest id kept; the longest seen on a real gateway has some 400 characters.
 const MAX_ID_BYTES: usize = 4096;
+/// Usage, errors and metadata of the API have at most a few kilobytes.
+const MAX_RAW_BYTES: usize = 64 << 10;
 const MAX_STATUS_CHARS: usize = 64;
 /// No API time in seconds reaches this before the year 5138.
 const FIRST_MILLISECONDS: f64 = 1e11;

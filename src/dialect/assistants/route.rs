@@ -36,7 +36,10 @@ pub(super) enum Route {
 impl Route {
     /// Recognises a path; none when it is no endpoint of this API.
     pub(super) fn parse(path: &str) -> Option<Self> {
-        memchr::memmem::find(path.as_bytes(), b"threads")?;
+        // Most paths are of no interest: they are turned away without being taken apart.
+        if memchr::memmem::find(path.as_bytes(), b"threads").is_none() && !path.contains('%') {
+            return None;
+        }
         let segments: Vec<String> =
             path.split('/').filter(|segment| !segment.is_empty()).map(percent_decode).collect();
         let at = segments.iter().rposition(|segment| segment == "threads")?;
@@ -84,7 +87,7 @@ impl Route {
 }
 
 /// Decodes `%XX`; anything that is no valid escape, or would not be UTF-8, stays as it is.
-pub(super) fn percent_decode(text: &str) -> String {
+pub(in crate::dialect) fn percent_decode(text: &str) -> String {
     if !text.contains('%') {
         return text.to_owned();
     }
@@ -147,6 +150,7 @@ mod tests {
         let expected = Some(Route::Messages { thread: "a/b".to_owned() });
         check("//v1//threads/a%2Fb/messages/", expected.clone());
         check("/v1/threads/a%2fb/mess%61ges", expected);
+        check("/v1/%74hre%61ds", Some(Route::Threads));
         check("/v1/%zz/threads", Some(Route::Threads));
     }
 

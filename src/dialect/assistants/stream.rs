@@ -4,14 +4,15 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::object;
+use super::partial::{PartialMessage, PartialStep};
 use crate::exchange::Ending;
 use crate::message::{Message, MessageStatus};
-use crate::observation::{Fact, Run, RunStatus, StreamEnding};
+use crate::observation::{Fact, Run, RunStatus, Step, StreamEnding};
 use crate::time::UnixMillis;
 
 /// The state of a stream.
@@ -22,7 +23,9 @@ pub(super) struct Stream {
     first_token_at: Option<UnixMillis>,
     error: Option<Box<RawValue>>,
     /// Messages of which pieces passed and the whole has not, in the order they began.
-    partials: Vec<Partial>,
+    messages: Vec<PartialMessage>,
+    /// Steps of the same kind.
+    steps: Vec<PartialStep>,
 }
 
 impl Stream {
@@ -37,36 +40,50 @@ impl Stream {
     }
 
     /// Takes an event if it is a delta of a message or a step. These are nearly all events there are, so they are recognised
-    /// without being parsed as a whole, and only their text is read.
+    /// without being parsed as a whole, and only their pieces are read.
     pub(super) fn take_delta(&mut self, name: &str, data: &str, at: UnixMillis) -> bool {
         let named = name.ends_with(".delta");
         if !named && (name.starts_with("thread.") || !begins_with_delta(data)) {
             return false;
         }
-        if name == "thread.run.step.delta" {
-            return true;
-        }
-        let Ok(delta) = serde_json::from_str::<MessageDelta<'_>>(data) else { return named };
-        match &*delta.object {
-            "thread.message.delta" => {}
-            "" if name == "thread.message.delta" => {}
-            other => return other == "thread.run.step.delta",
-        }
-        let mut text = String::new();
-        for part in delta.delta.content {
-            text.push_str(part.text.value.as_str());
-            text.push_str(part.refusal.as_str());
-        }
-        if !text.is_empty() {
-            self.first_token_at.get_or_insert(at);
-        }
-        let room = self.partials.len() < MAX_PARTIALS && !delta.id.is_empty();
-        match self.partials.iter_mut().find(|partial| partial.id == delta.id) {
-            Some(partial) => partial.push(&text),
-            None if !room => {}
-            None => self.partials.push(Partial { id: delta.id.to_string(), text }),
+        let Ok(delta) = serde_json::from_str::<Delta<'_>>(data) else { return named };
+        let kind = if delta.object.is_empty() { name } else { &*delta.object };
+        match kind {
+            "thread.message.delta" => self.take_message_delta(&delta, at),
+            "thread.run.step.delta" => self.take_step_delta(&delta),
+            _ => return false,
         }
         true
+    }
+
+    fn take_message_delta(&mut self, delta: &Delta<'_>, at: UnixMillis) {
+        let Some(partial) =
+            find_or_add(&mut self.messages, &delta.id, |known| &known.id, PartialMessage::new)
+        else {
+            return;
+        };
+        for part in &delta.delta.content {
+            let (text, refusal) = (part.text.value.as_str(), part.refusal.as_str());
+            if !text.is_empty() || !refusal.is_empty() {
+                self.first_token_at.get_or_insert(at);
+            }
+            partial.push_text(text);
+            partial.push_refusal(refusal);
+            for annotation in part.text.annotations.iter().flatten() {
+                partial.push_annotation(annotation);
+            }
+            if part.kind.as_str().starts_with("image") {
+                partial.push_image(part.whole);
+            }
+        }
+    }
+
+    fn take_step_delta(&mut self, delta: &Delta<'_>) {
+        let Some(details) = delta.delta.step_details else { return };
+        let Ok(value) = serde_json::from_str::<Value>(details.get()) else { return };
+        if let Some(step) = find_or_add(&mut self.steps, &delta.id, |known| &known.id, PartialStep::new) {
+            step.push(&value["tool_calls"], details.get().len());
+        }
     }
 
     /// Notes a message object. One that does not name its run is this stream's.
@@ -75,7 +92,7 @@ impl Stream {
             message.run.clone_from(&self.run);
         }
         if message.status != MessageStatus::InProgress {
-            self.partials.retain(|partial| Some(&partial.id) != message.id.as_ref());
+            self.messages.retain(|partial| Some(&partial.id) != message.id.as_ref());
         }
     }
 
@@ -91,18 +108,28 @@ impl Stream {
         self.error = to_raw_value(error).ok();
     }
 
+    /// Notes a step object. Once it names its calls they are not needed in pieces.
+    pub(super) fn note_step(&mut self, step: &Step) {
+        if !step.tool_calls.is_empty() {
+            self.steps.retain(|partial| partial.id != step.id);
+        }
+    }
+
     /// Takes the messages of which only pieces were seen. They count as whole if the run completed.
-    pub(super) fn take_partials(&mut self, thread: &str) -> Vec<Message> {
+    pub(super) fn take_messages(&mut self, thread: &str) -> Vec<Message> {
         let Some(run) = &self.run else { return Vec::new() };
         let status = match self.status {
             Some(RunStatus::Completed) => MessageStatus::Completed,
             _ => MessageStatus::InProgress,
         };
-        let partials =
-            std::mem::take(&mut self.partials).into_iter().filter(|partial| !partial.text.is_empty());
-        partials
-            .filter_map(|partial| object::partial_message(thread, run, &partial.id, &partial.text, status))
-            .collect()
+        let partials = std::mem::take(&mut self.messages).into_iter();
+        partials.filter_map(|partial| partial.into_message(thread, run, status)).collect()
+    }
+
+    /// Takes the steps of which only pieces were seen.
+    pub(super) fn take_steps(&mut self) -> Vec<Step> {
+        let Some(run) = &self.run else { return Vec::new() };
+        std::mem::take(&mut self.steps).into_iter().filter_map(|partial| partial.into_step(run)).collect()
     }
 
     /// What the end of the stream tells, if it told of a run at all.
@@ -123,42 +150,65 @@ impl Stream {
     }
 }
 
-/// The text of a message so far.
-#[derive(Debug)]
-struct Partial {
-    id: String,
-    text: String,
-}
-
-impl Partial {
-    fn push(&mut self, text: &str) {
-        if self.text.len() + text.len() <= MAX_PARTIAL_BYTES {
-            self.text.push_str(text);
+/// The entry with an id; a new one if there is room.
+fn find_or_add<'a, T>(
+    known: &'a mut Vec<T>,
+    id: &str,
+    id_of: impl Fn(&T) -> &String,
+    new: impl FnOnce(&str) -> T,
+) -> Option<&'a mut T> {
+    match known.iter().position(|entry| id_of(entry) == id) {
+        Some(place) => known.get_mut(place),
+        None if known.len() >= MAX_PARTIALS || id.is_empty() => None,
+        None => {
+            known.push(new(id));
+            known.last_mut()
         }
     }
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct MessageDelta<'a> {
+struct Delta<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
     #[serde(borrow)]
     object: Cow<'a, str>,
     #[serde(borrow)]
-    delta: Delta<'a>,
+    delta: DeltaBody<'a>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Delta<'a> {
+struct DeltaBody<'a> {
     #[serde(borrow)]
     content: Vec<DeltaPart<'a>>,
+    #[serde(borrow)]
+    step_details: Option<&'a RawValue>,
+}
+
+/// A piece of content, and the same as it was written.
+struct DeltaPart<'a> {
+    kind: Text<'a>,
+    text: DeltaText<'a>,
+    refusal: Text<'a>,
+    whole: &'a RawValue,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for DeltaPart<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let whole = <&RawValue>::deserialize(deserializer)?;
+        let DeltaFields { kind, text, refusal } =
+            serde_json::from_str(whole.get()).map_err(D::Error::custom)?;
+        Ok(Self { kind, text, refusal, whole })
+    }
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct DeltaPart<'a> {
+struct DeltaFields<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
     #[serde(borrow)]
     text: DeltaText<'a>,
     #[serde(borrow)]
@@ -170,6 +220,8 @@ struct DeltaPart<'a> {
 struct DeltaText<'a> {
     #[serde(borrow)]
     value: Text<'a>,
+    #[serde(borrow)]
+    annotations: Option<Vec<&'a RawValue>>,
 }
 
 /// A string that may be null.
@@ -190,7 +242,5 @@ fn begins_with_delta(data: &str) -> bool {
 }
 
 const DELTA_SEARCH_BYTES: usize = 512;
-/// Messages in progress at one time; the API writes one after the other.
+/// Messages, and steps, in progress at one time; the API writes one after the other.
 const MAX_PARTIALS: usize = 64;
-/// Text kept of a message that was never told as a whole. The API's own limit is 256,000 characters.
-const MAX_PARTIAL_BYTES: usize = 1 << 20;

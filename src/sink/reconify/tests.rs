@@ -99,6 +99,7 @@ fn session_timeout_and_user_are_those_of_the_attribution() {
         session_timeout_minutes: Some(15),
         user: Some(User::from_id("123")),
         app: Some("shop".to_owned()),
+        ..Attribution::default()
     };
     let body = encode(&interaction);
     assert_eq!(body["user"], json!({"userId": "123"}));
@@ -204,6 +205,8 @@ fn plain() -> Interaction {
         model: Some("gpt-4o-mini".to_owned()),
         attribution: Attribution::default(),
         inputs: vec![message(json!({"id": "msg_in", "content": []}))],
+        instructions: None,
+        additional_instructions: None,
         outputs: vec![message(json!({"id": "msg_out", "content": []}))],
         tool_calls: Vec::new(),
         usage: Some(raw(&json!({"total_tokens": 3}))),

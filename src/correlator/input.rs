@@ -1,0 +1,250 @@
+//! Messages on their way to a run: which are new, which are known, which are whose.
+
+use super::conversation::{Conversation, Outcome};
+use super::limits::Note;
+use super::run::update_message;
+use super::{AppMessages, Config};
+use crate::message::{Message, Role};
+use crate::observation::{MessageOrigin, MessagePage, PageOrder};
+use crate::time::UnixMillis;
+
+impl Conversation {
+    /// Takes a message that was seen by itself. Tells whether anything changed.
+    pub(super) fn see_message(
+        &mut self,
+        message: &Message,
+        origin: MessageOrigin,
+        at: UnixMillis,
+        config: &Config,
+        outcome: &mut Outcome,
+    ) -> bool {
+        let Some(id) = &message.id else { return false };
+        let owner = match &message.run {
+            Some(run) => match self.runs.iter().position(|open| open.id() == run) {
+                Some(place) if message.role == Role::Assistant => {
+                    return self.take_output(place, message, None, at, config, outcome);
+                }
+                Some(place) => Some(place),
+                None => return self.note_late_output(message, outcome),
+            },
+            None if origin == MessageOrigin::Created => None,
+            // Alone, a message that was fetched proves nothing: it may be old, and of any run.
+            None => return self.update_input(message, Merge::ByIdOrText).unwrap_or(false),
+        };
+        let merge = if origin == MessageOrigin::Created { Merge::ById } else { Merge::ByIdOrText };
+        if let Some(changed) = self.update_input(message, merge) {
+            return changed;
+        }
+        if self.knows_message(id) {
+            return false;
+        }
+        if message.role == Role::Assistant && config.app_messages == AppMessages::Drop {
+            return self.state.messages.insert(id);
+        }
+        if !self.admit(message, config, outcome) {
+            return false;
+        }
+        match owner {
+            Some(place) => self.runs[place].inputs.push(message.clone()),
+            None => self.unclaimed.push(message.clone()),
+        }
+        true
+    }
+
+    /// Takes an assistant message of an open run, before the output `before` if that is given. Tells whether anything changed.
+    pub(super) fn take_output(
+        &mut self,
+        run: usize,
+        message: &Message,
+        before: Option<&str>,
+        at: UnixMillis,
+        config: &Config,
+        outcome: &mut Outcome,
+    ) -> bool {
+        let known = self.runs[run].has_output(message);
+        if !known && !self.admit(message, config, outcome) {
+            return self.runs[run].lose_outputs();
+        }
+        self.runs[run].note_output(message, before, at, config)
+    }
+
+    /// Notes an assistant message of a run that was recorded already; once.
+    pub(super) fn note_late_output(&mut self, message: &Message, outcome: &mut Outcome) -> bool {
+        let (Some(run), Some(id)) = (&message.run, &message.id) else { return false };
+        let recorded = self.state.runs.contains(run) && !self.state.learnt.contains(run);
+        let late = recorded && message.role == Role::Assistant && self.state.messages.insert(id);
+        if late {
+            outcome.notes.push(Note::LateOutput);
+        }
+        late
+    }
+
+    /// Tells whether there is room for a further message, and counts it if not.
+    pub(super) fn admit(&mut self, message: &Message, config: &Config, outcome: &mut Outcome) -> bool {
+        let limits = &config.limits;
+        let held = self.runs.iter().map(|run| run.inputs.len() + run.outputs.len()).sum::<usize>();
+        let bytes = self.text_bytes + message.bytes();
+        let note = if held + self.unclaimed.len() >= limits.conversation_messages {
+            Note::MessagesFull
+        } else if bytes > limits.conversation_text_bytes {
+            Note::TextFull
+        } else {
+            self.text_bytes = bytes;
+            return true;
+        };
+        outcome.notes.push(note);
+        // What is left out may have been the next run's input, or an open one's; an output is the caller's to note.
+        if message.role != Role::Assistant {
+            outcome.flagged |= std::mem::take(&mut self.state.history_known);
+            for run in &mut self.runs {
+                outcome.flagged |= std::mem::take(&mut run.inputs_complete);
+            }
+        }
+        false
+    }
+
+    /// Whether a message is known by its id: claimed, waiting, or of an open run.
+    pub(super) fn knows_message(&self, id: &str) -> bool {
+        self.state.messages.contains(id)
+            || self.unclaimed.iter().any(|message| message.id.as_deref() == Some(id))
+            || self.runs.iter().any(|run| {
+                let mut messages = run.inputs.iter().chain(&run.outputs);
+                messages.any(|message| message.id.as_deref() == Some(id))
+            })
+    }
+
+    /// Finds where an input is held and brings it up to date. None when it is held nowhere; else whether anything changed.
+    pub(super) fn update_input(&mut self, message: &Message, merge: Merge) -> Option<bool> {
+        let held = || {
+            let claimed =
+                self.runs.iter().flat_map(|run| run.inputs.iter().map(move |input| (Some(run), input)));
+            claimed.chain(self.unclaimed.iter().map(|input| (None, input)))
+        };
+        let by_id = held().position(|(_, known)| known.id.is_some() && known.id == message.id);
+        let at = by_id.or_else(|| {
+            let wanted = merge == Merge::ByIdOrText && held().any(|(_, known)| known.id.is_none());
+            let text = wanted.then(|| message.text())?;
+            let second = message.created_at.map(f64::floor);
+            held().position(|(run, known)| {
+                // What an earlier run answered may have been the same words.
+                let earlier = run.and_then(|run| run.claimed_after).zip(second);
+                let newer = earlier.is_none_or(|(earlier, second)| second >= earlier);
+                known.id.is_none() && known.role == message.role && newer && known.text() == text
+            })
+        })?;
+        let mut held = self.runs.iter_mut().flat_map(|run| &mut run.inputs).chain(&mut self.unclaimed);
+        let known = held.nth(at).expect("the position was found in the same sequence");
+        if known.id.is_none() {
+            *known = message.clone();
+            return Some(true);
+        }
+        Some(update_message(known, message))
+    }
+
+    /// A message was deleted. What a run claimed stays, for the model saw it; what was never seen may have been an output.
+    pub(super) fn delete_message(&mut self, id: &str) -> bool {
+        let before = self.unclaimed.len();
+        self.unclaimed.retain(|message| message.id.as_deref() != Some(id));
+        if self.unclaimed.len() < before {
+            // An old answer to a listing may still show it.
+            self.state.messages.insert(id);
+            return true;
+        }
+        if self.knows_message(id) {
+            return false;
+        }
+        self.runs.iter_mut().fold(false, |changed, run| run.lose_outputs() | changed)
+    }
+
+    /// A listed message that is not the assistant's: known, waiting, an input seen late, or history.
+    pub(super) fn see_listed_input(
+        &mut self,
+        message: &Message,
+        after: &[&Message],
+        filtered: bool,
+        page: &MessagePage,
+        config: &Config,
+        outcome: &mut Outcome,
+    ) -> bool {
+        let Some(id) = &message.id else { return false };
+        if let Some(changed) = self.update_input(message, Merge::ByIdOrText) {
+            return changed;
+        }
+        if self.knows_message(id) {
+            return false;
+        }
+        if let Some(run) = &message.run {
+            let Some(place) = self.runs.iter().position(|open| open.id() == run) else { return false };
+            let admitted = self.admit(message, config, outcome);
+            if admitted {
+                self.runs[place].inputs.push(message.clone());
+            }
+            return admitted;
+        }
+        if filtered {
+            return false;
+        }
+        let second = message.created_at.map(f64::floor);
+        let candidate = self.runs.iter().position(|run| {
+            // What began before this program knew the thread; or a message whose own answer was lost.
+            let lost = || {
+                let after_claims = run.claimed_after.is_none_or(|claimed| second > Some(claimed));
+                after_claims && second.is_some() && run.inputs.iter().all(|input| input.id.is_some())
+            };
+            (!run.inputs_complete || lost())
+                && second.zip(run.created_second()).is_none_or(|(message, run)| message <= run)
+                // Nothing of another run may lie between.
+                && after.iter().all(|later| {
+                    let later_second = later.created_at.map(f64::floor);
+                    later.role != Role::Assistant
+                        || later.run.as_deref() == Some(run.id())
+                        || (later.run.is_none()
+                            && later_second
+                                .zip(run.created_second())
+                                .is_some_and(|(later, run)| later >= run))
+                })
+        });
+        if let Some(place) = candidate {
+            let admitted = self.admit(message, config, outcome);
+            if admitted {
+                insert_in_time(&mut self.runs[place].inputs, message);
+            }
+            return admitted;
+        }
+        let newer_than_claims =
+            self.state.boundary.is_none_or(|boundary| second.is_some_and(|second| second > boundary));
+        let answered = after.iter().any(|later| later.role == Role::Assistant);
+        let newest_shown = page.order == PageOrder::Descending || page.has_more == Some(false);
+        let covered = self
+            .runs
+            .iter()
+            .any(|run| second.zip(run.created_second()).is_none_or(|(message, run)| message <= run));
+        let waiting = newer_than_claims && !answered && newest_shown && !covered;
+        let admitted = waiting && self.admit(message, config, outcome);
+        if admitted {
+            insert_in_time(&mut self.unclaimed, message);
+        }
+        admitted
+    }
+}
+
+/// What makes a message the same as one that is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Merge {
+    /// Its id only: it is new.
+    ById,
+    /// Its id; else its role and text, if the one that is held was born in a request and has no id.
+    ByIdOrText,
+}
+
+/// Oldest first within a page, before whatever a run's own request carried.
+fn insert_in_time(inputs: &mut Vec<Message>, message: &Message) {
+    let second = message.created_at.map(f64::floor);
+    let place = inputs.iter().position(|input| {
+        let known = input.created_at.map(f64::floor);
+        known.zip(second).is_some_and(|(known, second)| known > second)
+    });
+    let place =
+        place.unwrap_or_else(|| inputs.iter().position(|input| input.id.is_none()).unwrap_or(inputs.len()));
+    inputs.insert(place, message.clone());
+}

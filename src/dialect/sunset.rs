@@ -1,0 +1,77 @@
+//! Calls of the Assistants API that was shut down: OpenAI ended it on 2026-08-26 and answers its paths with 404 since, and
+//! Azure follows. Whoever still calls it is to be found.
+
+use http::StatusCode;
+
+use crate::exchange::Start;
+
+/// A call of an API that is no more, as far as its host says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SunsetCall {
+    /// The upstream that refused it.
+    pub upstream: String,
+    /// The app, where it is known.
+    pub app: Option<String>,
+    /// The SDK's language (`x-stainless-lang`), `other` for one this program does not know, `none` where none is named.
+    pub sdk: &'static str,
+    /// The SDK's version (`x-stainless-package-version`) if it looks like one, else `other` or `none`.
+    pub version: String,
+}
+
+impl SunsetCall {
+    /// Judges an answer to a request on one of the API's paths.
+    pub(super) fn of(start: &Start, app: Option<String>) -> Option<Self> {
+        if start.status != StatusCode::NOT_FOUND.as_u16() || !is_official(&start.upstream) {
+            return None;
+        }
+        let sdk = match start.request_header("x-stainless-lang") {
+            None => "none",
+            Some(lang) => SDKS.into_iter().find(|known| *known == lang).unwrap_or("other"),
+        };
+        let version = match start.request_header("x-stainless-package-version") {
+            None => "none",
+            Some(version) if is_version(version) => version,
+            Some(_) => "other",
+        };
+        let (upstream, version) = (start.upstream.to_string(), version.to_owned());
+        Some(Self { upstream, app, sdk, version })
+    }
+}
+
+/// Whether an upstream, by the host its name begins with, is OpenAI's or Azure's.
+fn is_official(upstream: &str) -> bool {
+    let host = upstream.split([':', '/']).next().unwrap_or_default();
+    HOSTS
+        .iter()
+        .any(|known| host == *known || host.strip_suffix(known).is_some_and(|rest| rest.ends_with('.')))
+}
+
+fn is_version(text: &str) -> bool {
+    (1..=MAX_VERSION_BYTES).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'+'))
+}
+
+const SDKS: [&str; 8] = ["csharp", "go", "java", "js", "kotlin", "php", "python", "ruby"];
+const HOSTS: [&str; 5] = [
+    "api.openai.com",
+    "cognitiveservices.azure.com",
+    "openai.azure.com",
+    "openai.azure.us",
+    "services.ai.azure.com",
+];
+const MAX_VERSION_BYTES: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_compared_as_a_whole() {
+        for host in ["api.openai.com:443", "eu.api.openai.com:443/v1", "x.openai.azure.com:443"] {
+            assert!(is_official(host), "{host}");
+        }
+        for host in ["api.openai.com.evil.test:443", "notapi.openai.com:443", "localhost:8080", ""] {
+            assert!(!is_official(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The edge cases of `docs/edge-cases.md`, as exchanges in text files with the expected records beside them.
+//!
+//! A case is a directory of `tests/fixtures/assistants`, named like its test: `script.http` says what passes through the proxy
+//! and when (see [`script`]), `expected.json` what is recorded. The dialect and the correlator are driven by a clock of their
+//! own; every response is read whole and cut in two at each of its bytes, and every script is run again with a restart after
+//! each of its steps.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails may panic, its helpers too")]
+
+/// The cases.
+mod cases;
+/// Cases that one script cannot tell.
+mod facts;
+/// Runs a script.
+mod harness;
+/// What a hundred thousand conversations take.
+mod memory;
+/// Holds the list of cases to the tests.
+mod register;
+/// Reads a script.
+mod script;
