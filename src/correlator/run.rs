@@ -4,7 +4,9 @@
 //! `outputs_grace` after it became terminal (longer while pages bring more of its outputs); until then `unresolved_grace`
 //! beyond `expires_at`, or beyond the time a run is assumed to take, or beyond the last time it was seen to go on.
 
+mod output;
 mod record;
+mod tool;
 
 use std::collections::BTreeMap;
 
@@ -14,9 +16,10 @@ use super::Config;
 use super::limits::Note;
 use crate::attribution::Attribution;
 use crate::interaction::{Pairing, Status};
-use crate::message::{Message, MessageStatus};
-use crate::observation::{PageOrder, Run, RunOrigin, RunStatus, Step, StreamEnding, ToolCall, ToolOutput};
+use crate::message::Message;
+use crate::observation::{PageOrder, Run, RunOrigin, RunStatus, StreamEnding, ToolCall};
 use crate::time::UnixMillis;
+pub(super) use output::update_message;
 
 /// A run, and all that was seen of it.
 #[derive(Debug)]
@@ -194,43 +197,6 @@ impl OpenRun {
         fill(&mut self.first_token_at, at)
     }
 
-    pub(super) fn note_step(&mut self, step: &Step) -> bool {
-        let mut changed = match self.steps.iter().position(|(id, _)| *id == step.id) {
-            Some(known) => fill(&mut self.steps[known].1, step.message.clone()),
-            None if self.steps.len() >= MAX_STEPS => {
-                self.text_lost += 1;
-                false
-            }
-            None => {
-                self.steps.push((step.id.clone(), step.message.clone()));
-                true
-            }
-        };
-        for call in &step.tool_calls {
-            changed |= self.note_tool_call(call.clone());
-        }
-        changed
-    }
-
-    /// Notes that all steps were listed; a proof only if it was asked for when the run was over.
-    pub(super) fn note_all_steps(&mut self, requested_at: UnixMillis) -> bool {
-        let proof = self.ended_before(requested_at);
-        let changed = proof && !self.steps_whole;
-        self.steps_whole |= proof;
-        changed
-    }
-
-    pub(super) fn note_tool_outputs(&mut self, outputs: &[ToolOutput]) -> bool {
-        let mut changed = false;
-        for output in outputs {
-            if let Some(call) = self.tool_calls.iter_mut().find(|call| call.id == output.call) {
-                changed |= grow(&mut call.output, Some(&output.output));
-            }
-        }
-        self.weigh_tool_calls();
-        changed
-    }
-
     pub(super) fn note_stream_end(
         &mut self,
         ending: StreamEnding,
@@ -251,41 +217,6 @@ impl OpenRun {
         true
     }
 
-    /// Takes in an assistant message of this run. Tells whether it said anything new.
-    pub(super) fn note_output(
-        &mut self,
-        message: &Message,
-        before: Option<&str>,
-        at: UnixMillis,
-        config: &Config,
-    ) -> bool {
-        let changed = match self.outputs.iter_mut().find(|output| output.id == message.id) {
-            Some(known) => update_message(known, message),
-            None => {
-                let next =
-                    self.outputs.iter().position(|output| before.is_some() && output.id.as_deref() == before);
-                self.outputs.insert(next.unwrap_or(self.outputs.len()), message.clone());
-                true
-            }
-        };
-        if changed {
-            self.await_more_pages(at, config);
-        }
-        changed
-    }
-
-    /// Outputs of a run that is over are being fetched: there may be more of them.
-    pub(super) fn await_more_pages(&mut self, at: UnixMillis, config: &Config) {
-        if self.is_terminal() {
-            self.deadline = self.deadline.max(at.after(config.outputs_grace));
-        }
-    }
-
-    /// Notes that an output is missing for good. Tells whether that is new.
-    pub(super) fn lose_outputs(&mut self) -> bool {
-        !std::mem::replace(&mut self.outputs_lost, true)
-    }
-
     /// Where in time this run lies, in whole seconds: that is what servers can be trusted to order by.
     pub(super) fn created_second(&self) -> Option<f64> {
         self.run.created_at.map(f64::floor)
@@ -294,10 +225,6 @@ impl OpenRun {
     /// Second in which the run ended, by the API's word.
     pub(super) fn ended_second(&self) -> Option<f64> {
         self.run.ended_at.map(f64::floor)
-    }
-
-    pub(super) fn has_output(&self, message: &Message) -> bool {
-        message.id.is_some() && self.outputs.iter().any(|output| output.id == message.id)
     }
 
     /// Whether the run was seen from its creation.
@@ -354,28 +281,6 @@ impl OpenRun {
         self.is_terminal() && self.outputs_are_complete()
     }
 
-    /// Whether there are messages still being written, or steps whose message was not seen.
-    fn outputs_are_open(&self) -> bool {
-        let unseen =
-            |message: &String| !self.outputs.iter().any(|output| output.id.as_ref() == Some(message));
-        self.outputs.iter().any(|output| output.status == MessageStatus::InProgress)
-            || self.steps.iter().filter_map(|(_, message)| message.as_ref()).any(unseen)
-    }
-
-    fn outputs_are_complete(&self) -> bool {
-        if self.streamed_whole && self.stream_told_end {
-            // A failed run's last message may never be told as a whole. A completed one that showed neither message nor
-            // step is told by a server whose streams do not carry them.
-            return if self.is_completed() {
-                let told_anything = !self.outputs.is_empty() || !self.steps.is_empty();
-                told_anything && !self.outputs_are_open()
-            } else {
-                true
-            };
-        }
-        !self.outputs_are_open() && ((self.steps_whole && !self.steps.is_empty()) || self.pages_prove_outputs)
-    }
-
     /// Concludes a status where the API said none in time.
     pub(super) fn conclude(&mut self, at: UnixMillis) {
         if self.is_terminal() {
@@ -401,44 +306,6 @@ impl OpenRun {
         }
     }
 
-    fn note_tool_call(&mut self, newer: ToolCall) -> bool {
-        let ToolCall { id, kind: _, name, arguments, output } = &newer;
-        let changed = match self.tool_calls.iter().position(|call| call.id == *id) {
-            Some(known) => {
-                let known = &mut self.tool_calls[known];
-                grow(&mut known.name, name.as_ref())
-                    | grow(&mut known.arguments, arguments.as_ref())
-                    | grow(&mut known.output, output.as_ref())
-            }
-            None if self.tool_calls.len() >= MAX_STEPS || self.tool_bytes > MAX_TOOL_BYTES => {
-                self.text_lost += 1;
-                false
-            }
-            None => {
-                self.tool_calls.push(newer);
-                true
-            }
-        };
-        if changed {
-            self.weigh_tool_calls();
-        }
-        changed
-    }
-
-    /// Counts what tool calls hold; what goes beyond the limit loses its longest texts.
-    fn weigh_tool_calls(&mut self) {
-        let bytes = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let of = |call: &ToolCall| bytes(&call.arguments) + bytes(&call.output) + size_of::<ToolCall>();
-        self.tool_bytes = self.tool_calls.iter().map(of).sum();
-        while self.tool_bytes > MAX_TOOL_BYTES {
-            let texts = self.tool_calls.iter_mut().flat_map(|call| [&mut call.arguments, &mut call.output]);
-            let Some(longest) = texts.max_by_key(|text| bytes(text)) else { return };
-            let Some(text) = longest.take() else { return };
-            self.tool_bytes -= text.len();
-            self.text_lost += 1;
-        }
-    }
-
     /// When this program gives up on a run whose end it has not seen. The API's clock only tells how long it takes, for it may
     /// differ from ours.
     fn unresolved_deadline(&self, config: &Config) -> UnixMillis {
@@ -447,29 +314,6 @@ impl OpenRun {
         let span = span.map_or(config.assumed_run_time, std::time::Duration::from_secs_f64);
         self.first_seen.after(span).after(config.unresolved_grace)
     }
-}
-
-/// Replaces a message by a later state of it. Tells whether anything changed.
-pub(super) fn update_message(known: &mut Message, newer: &Message) -> bool {
-    if newer.status < known.status || newer.object.get() == known.object.get() {
-        return false;
-    }
-    if newer.status == known.status && !is_fuller(newer, known) {
-        return false;
-    }
-    let created_at = newer.created_at.or(known.created_at);
-    *known = Message { created_at, ..newer.clone() };
-    true
-}
-
-/// Whether a message says at least as much as another. Text goes first: what a broken stream told of a message has more text
-/// than the object it began with, and fewer fields. Of whole messages the last word counts: an app may take metadata back.
-fn is_fuller(newer: &Message, known: &Message) -> bool {
-    let extent = |message: &Message| {
-        let written = if message.status == MessageStatus::Completed { 0 } else { message.object.get().len() };
-        (message.text().len(), written)
-    };
-    extent(newer) >= extent(known)
 }
 
 /// Takes a value if none was known.
@@ -481,15 +325,6 @@ fn fill<T>(known: &mut Option<T>, newer: Option<T>) -> bool {
     changed
 }
 
-/// The longer text wins: what is still being written grows.
-fn grow(known: &mut Option<String>, newer: Option<&String>) -> bool {
-    let longer = newer.map(String::len) > known.as_ref().map(String::len);
-    if longer {
-        *known = newer.cloned();
-    }
-    longer
-}
-
 /// The last value given wins.
 fn replace(known: &mut Option<Box<RawValue>>, newer: Option<Box<RawValue>>) -> bool {
     let Some(newer) = newer else { return false };
@@ -498,9 +333,5 @@ fn replace(known: &mut Option<Box<RawValue>>, newer: Option<Box<RawValue>>) -> b
     changed
 }
 
-/// Steps, and tool calls, of one run: many times what any run takes.
-const MAX_STEPS: usize = 1024;
-/// Texts of one run's tool calls.
-const MAX_TOOL_BYTES: usize = 4 << 20;
 /// Longer waits are nonsense from the wire.
 const LONGEST_RUN_SECS: f64 = 30.0 * 24.0 * 3600.0;

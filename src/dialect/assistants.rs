@@ -3,6 +3,7 @@
 //! What a body is, its `object` field says; which request it answers, the [`Route`] says. A run's stream and a poll of it tell
 //! the same facts. Text deltas are folded per message and told only where no whole message followed them.
 
+mod list;
 mod object;
 mod partial;
 mod refusal;
@@ -20,10 +21,7 @@ use crate::dialect::attribution::{Order, Owner};
 use crate::dialect::{Observed, Problem, Request};
 use crate::exchange::{Ending, Start};
 use crate::message::Message;
-use crate::observation::{
-    ConversationKey, Fact, MessageOrigin, MessagePage, Observation, PageOrder, PageStart, RunOrigin,
-    ToolOutput,
-};
+use crate::observation::{ConversationKey, Fact, MessageOrigin, Observation, RunOrigin, ToolOutput};
 use crate::time::UnixMillis;
 use route::Route;
 pub(super) use route::percent_decode;
@@ -303,64 +301,6 @@ impl Observer {
         }
     }
 
-    fn list(&mut self, mut body: Value, at: UnixMillis, out: &mut Observed) {
-        let Value::Array(items) = body["data"].take() else { return out.problem(Problem::UnexpectedShape) };
-        match &self.route {
-            Route::Messages { .. } => self.message_page(items, body["has_more"].as_bool(), at, out),
-            Route::Runs { .. } => {
-                // Told oldest first, as they happened.
-                let mut runs: Vec<_> =
-                    items.iter().filter(|item| object::kind(item) == "thread.run").collect();
-                if page_order(&self.query) == PageOrder::Descending {
-                    runs.reverse();
-                }
-                for run in runs {
-                    self.run(run, at, out);
-                }
-            }
-            Route::Steps { run, .. } => {
-                let mut steps: Vec<_> = items
-                    .iter()
-                    .filter(|item| object::kind(item) == "thread.run.step")
-                    .filter_map(|item| object::step(item, Some(run)))
-                    .collect();
-                if page_order(&self.query) == PageOrder::Descending {
-                    steps.reverse();
-                }
-                let more = has_more(body["has_more"].as_bool(), &self.query, items.len());
-                let whole = page_start(&self.query) == PageStart::Beginning && more == Some(false);
-                let run = run.clone();
-                self.tell(Fact::StepsListed { run, steps, whole, requested_at: self.request_at }, at, out);
-            }
-            _ => out.problem(Problem::UnexpectedShape),
-        }
-    }
-
-    fn message_page(&mut self, items: Vec<Value>, more: Option<bool>, at: UnixMillis, out: &mut Observed) {
-        let has_more = has_more(more, &self.query, items.len());
-        let listed = items.len();
-        let messages: Vec<Message> = items
-            .into_iter()
-            .filter(|item| object::kind(item) == "thread.message")
-            .filter_map(object::message)
-            .collect();
-        if messages.len() < listed {
-            out.problem(Problem::UnexpectedShape);
-            if messages.is_empty() {
-                return;
-            }
-        }
-        let page = MessagePage {
-            messages,
-            order: page_order(&self.query),
-            run_filter: query_value(&self.query, "run_id"),
-            start: page_start(&self.query),
-            has_more,
-            requested_at: self.request_at,
-        };
-        self.tell(Fact::MessagesListed(page), at, out);
-    }
-
     /// Tells what only pieces were seen of, before something that may settle the run.
     fn flush_partials(&mut self, at: UnixMillis, out: &mut Observed) {
         let (Some(stream), Some(thread)) = (&mut self.stream, &self.thread) else { return };
@@ -407,37 +347,7 @@ impl Observer {
     }
 }
 
-/// Whether more follows a page. Where the server does not say, fewer items than were asked for are the last ones.
-fn has_more(said: Option<bool>, query: &str, items: usize) -> Option<bool> {
-    let limit =
-        query_value(query, "limit").and_then(|limit| limit.parse().ok()).unwrap_or(DEFAULT_PAGE_LIMIT);
-    said.or_else(|| (items < limit).then_some(false))
-}
-
-fn page_order(query: &str) -> PageOrder {
-    match query_value(query, "order").as_deref() {
-        Some("asc") => PageOrder::Ascending,
-        _ => PageOrder::Descending,
-    }
-}
-
-fn page_start(query: &str) -> PageStart {
-    if query_value(query, "before").is_some() {
-        return PageStart::Unknown;
-    }
-    query_value(query, "after").map_or(PageStart::Beginning, PageStart::After)
-}
-
-/// The decoded value of a query parameter; an empty one is as if it were missing.
-fn query_value(query: &str, name: &str) -> Option<String> {
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.filter(|(key, _)| *key == name).find(|(_, value)| !value.is_empty())?;
-    Some(percent_decode(&value.replace('+', " ")))
-}
-
 /// Instructions longer than the API takes (256,000 characters) are not kept.
 const MAX_TEXT_BYTES: usize = 1 << 20;
 /// Often enough for whoever waits, and no more.
 const GOES_ON_EVERY: Duration = Duration::from_secs(20);
-/// The API's default page size (API reference, list messages).
-const DEFAULT_PAGE_LIMIT: usize = 20;

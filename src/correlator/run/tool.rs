@@ -1,0 +1,96 @@
+//! The steps of a run and the tools it called.
+
+use super::{OpenRun, fill};
+use crate::observation::{Step, ToolCall, ToolOutput};
+use crate::time::UnixMillis;
+
+impl OpenRun {
+    pub(in crate::correlator) fn note_step(&mut self, step: &Step) -> bool {
+        let mut changed = match self.steps.iter().position(|(id, _)| *id == step.id) {
+            Some(known) => fill(&mut self.steps[known].1, step.message.clone()),
+            None if self.steps.len() >= MAX_STEPS => {
+                self.text_lost += 1;
+                false
+            }
+            None => {
+                self.steps.push((step.id.clone(), step.message.clone()));
+                true
+            }
+        };
+        for call in &step.tool_calls {
+            changed |= self.note_tool_call(call.clone());
+        }
+        changed
+    }
+
+    /// Notes that all steps were listed; a proof only if it was asked for when the run was over.
+    pub(in crate::correlator) fn note_all_steps(&mut self, requested_at: UnixMillis) -> bool {
+        let proof = self.ended_before(requested_at);
+        let changed = proof && !self.steps_whole;
+        self.steps_whole |= proof;
+        changed
+    }
+
+    pub(in crate::correlator) fn note_tool_outputs(&mut self, outputs: &[ToolOutput]) -> bool {
+        let mut changed = false;
+        for output in outputs {
+            if let Some(call) = self.tool_calls.iter_mut().find(|call| call.id == output.call) {
+                changed |= grow(&mut call.output, Some(&output.output));
+            }
+        }
+        self.weigh_tool_calls();
+        changed
+    }
+
+    pub(super) fn note_tool_call(&mut self, newer: ToolCall) -> bool {
+        let ToolCall { id, kind: _, name, arguments, output } = &newer;
+        let changed = match self.tool_calls.iter().position(|call| call.id == *id) {
+            Some(known) => {
+                let known = &mut self.tool_calls[known];
+                grow(&mut known.name, name.as_ref())
+                    | grow(&mut known.arguments, arguments.as_ref())
+                    | grow(&mut known.output, output.as_ref())
+            }
+            None if self.tool_calls.len() >= MAX_STEPS || self.tool_bytes > MAX_TOOL_BYTES => {
+                self.text_lost += 1;
+                false
+            }
+            None => {
+                self.tool_calls.push(newer);
+                true
+            }
+        };
+        if changed {
+            self.weigh_tool_calls();
+        }
+        changed
+    }
+
+    /// Counts what tool calls hold; what goes beyond the limit loses its longest texts.
+    fn weigh_tool_calls(&mut self) {
+        let bytes = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let of = |call: &ToolCall| bytes(&call.arguments) + bytes(&call.output) + size_of::<ToolCall>();
+        self.tool_bytes = self.tool_calls.iter().map(of).sum();
+        while self.tool_bytes > MAX_TOOL_BYTES {
+            let texts = self.tool_calls.iter_mut().flat_map(|call| [&mut call.arguments, &mut call.output]);
+            let Some(longest) = texts.max_by_key(|text| bytes(text)) else { return };
+            let Some(text) = longest.take() else { return };
+            self.tool_bytes -= text.len();
+            self.text_lost += 1;
+        }
+    }
+}
+
+/// The longer text wins: what is still being written grows.
+fn grow(known: &mut Option<String>, newer: Option<&String>) -> bool {
+    let longer = newer.map(String::len) > known.as_ref().map(String::len);
+    if longer {
+        *known = newer.cloned();
+    }
+    longer
+}
+
+/// Steps, and tool calls, of one run: many times what any run takes.
+const MAX_STEPS: usize = 1024;
+/// Texts of one run's tool calls.
+const MAX_TOOL_BYTES: usize = 4 << 20;

@@ -1,0 +1,101 @@
+//! Lists: pages of messages, runs and steps.
+
+use serde_json::Value;
+
+use super::route::{Route, percent_decode};
+use super::{Observer, object};
+use crate::dialect::{Observed, Problem};
+use crate::message::Message;
+use crate::observation::{Fact, MessagePage, PageOrder, PageStart};
+use crate::time::UnixMillis;
+
+impl Observer {
+    pub(super) fn list(&mut self, mut body: Value, at: UnixMillis, out: &mut Observed) {
+        let Value::Array(items) = body["data"].take() else { return out.problem(Problem::UnexpectedShape) };
+        match &self.route {
+            Route::Messages { .. } => self.message_page(items, body["has_more"].as_bool(), at, out),
+            Route::Runs { .. } => {
+                // Told oldest first, as they happened.
+                let mut runs: Vec<_> =
+                    items.iter().filter(|item| object::kind(item) == "thread.run").collect();
+                if page_order(&self.query) == PageOrder::Descending {
+                    runs.reverse();
+                }
+                for run in runs {
+                    self.run(run, at, out);
+                }
+            }
+            Route::Steps { run, .. } => {
+                let mut steps: Vec<_> = items
+                    .iter()
+                    .filter(|item| object::kind(item) == "thread.run.step")
+                    .filter_map(|item| object::step(item, Some(run)))
+                    .collect();
+                if page_order(&self.query) == PageOrder::Descending {
+                    steps.reverse();
+                }
+                let more = has_more(body["has_more"].as_bool(), &self.query, items.len());
+                let whole = page_start(&self.query) == PageStart::Beginning && more == Some(false);
+                let run = run.clone();
+                self.tell(Fact::StepsListed { run, steps, whole, requested_at: self.request_at }, at, out);
+            }
+            _ => out.problem(Problem::UnexpectedShape),
+        }
+    }
+
+    fn message_page(&mut self, items: Vec<Value>, more: Option<bool>, at: UnixMillis, out: &mut Observed) {
+        let has_more = has_more(more, &self.query, items.len());
+        let listed = items.len();
+        let messages: Vec<Message> = items
+            .into_iter()
+            .filter(|item| object::kind(item) == "thread.message")
+            .filter_map(object::message)
+            .collect();
+        if messages.len() < listed {
+            out.problem(Problem::UnexpectedShape);
+            if messages.is_empty() {
+                return;
+            }
+        }
+        let page = MessagePage {
+            messages,
+            order: page_order(&self.query),
+            run_filter: query_value(&self.query, "run_id"),
+            start: page_start(&self.query),
+            has_more,
+            requested_at: self.request_at,
+        };
+        self.tell(Fact::MessagesListed(page), at, out);
+    }
+}
+
+/// Whether more follows a page. Where the server does not say, fewer items than were asked for are the last ones.
+fn has_more(said: Option<bool>, query: &str, items: usize) -> Option<bool> {
+    let limit =
+        query_value(query, "limit").and_then(|limit| limit.parse().ok()).unwrap_or(DEFAULT_PAGE_LIMIT);
+    said.or_else(|| (items < limit).then_some(false))
+}
+
+fn page_order(query: &str) -> PageOrder {
+    match query_value(query, "order").as_deref() {
+        Some("asc") => PageOrder::Ascending,
+        _ => PageOrder::Descending,
+    }
+}
+
+fn page_start(query: &str) -> PageStart {
+    if query_value(query, "before").is_some() {
+        return PageStart::Unknown;
+    }
+    query_value(query, "after").map_or(PageStart::Beginning, PageStart::After)
+}
+
+/// The decoded value of a query parameter; an empty one is as if it were missing.
+fn query_value(query: &str, name: &str) -> Option<String> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.filter(|(key, _)| *key == name).find(|(_, value)| !value.is_empty())?;
+    Some(percent_decode(&value.replace('+', " ")))
+}
+
+/// The API's default page size (API reference, list messages).
+const DEFAULT_PAGE_LIMIT: usize = 20;
