@@ -25,6 +25,8 @@ use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+#[cfg(any(test, fuzzing))]
+pub use self::io::assert_greetings_are_told;
 pub use self::link::Link;
 
 use self::connection::Server;

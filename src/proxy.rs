@@ -33,6 +33,10 @@ use thiserror::Error as ThisError;
 
 pub use self::body::AnswerBody;
 pub use self::caller::CallerKey;
+#[cfg(any(test, fuzzing))]
+pub use self::headers::assert_heads_are_sound;
+#[cfg(any(test, fuzzing))]
+pub use self::upstream::assert_targets_are_kept;
 pub use self::upstream::{ParseUpstreamError, Upstream};
 
 use self::body::{Linger, Progress, Upload};

@@ -97,9 +97,30 @@ impl Drop for ClientStream {
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Asserts that a greeting is over at the same byte however it is cut, and that nothing but the start of the preface leaves it
+/// open. The first byte of `data` says how long the parts are.
+#[cfg(any(test, fuzzing))]
+pub fn assert_greetings_are_told(data: &[u8]) {
+    let Some((&size, bytes)) = data.split_first() else { return };
+    let start = Greeting::Preface(0);
+    let parts = bytes.chunks(usize::from(size) + 1);
+    let end = parts.fold(start, |greeting, part| greeting.after(part));
+    let is_open = bytes.len() < PREFACE.len() && PREFACE.starts_with(bytes);
+    assert_eq!(matches!(end, Greeting::Preface(seen) if seen == bytes.len()), is_open);
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_greeting_is_told(size: u8, prefix in 0..=PREFACE.len(), rest: Vec<u8>) {
+            assert_greetings_are_told(&[&[size], &PREFACE[..prefix], &rest].concat());
+        }
+    }
 
     #[test]
     fn half_a_preface_is_no_greeting_and_anything_else_is() {

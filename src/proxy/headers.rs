@@ -3,6 +3,9 @@
 //! A map is rebuilt rather than thinned out, because `HeaderMap::remove` fills the gap with the last entry and so changes the
 //! order. A response from which nothing has to go keeps its map.
 
+#[cfg(any(test, fuzzing))]
+mod soundness;
+
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
     UPGRADE,
@@ -10,6 +13,9 @@ use http::header::{
 use http::{Method, StatusCode, Version, request, response};
 
 use super::error::{Error, Kind};
+
+#[cfg(any(test, fuzzing))]
+pub use self::soundness::assert_heads_are_sound;
 
 /// What the connection a message goes out on asks of its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

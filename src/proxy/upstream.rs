@@ -148,9 +148,38 @@ fn is_own(address: IpAddr) -> bool {
     std::net::UdpSocket::bind((address, 0)).is_ok()
 }
 
+/// Asserts that an upstream is what its text says and that any target reaches it unchanged. The first line of `text` names the
+/// upstream, the second is a target.
+#[cfg(any(test, fuzzing))]
+pub fn assert_targets_are_kept(text: &str) {
+    let (upstream, target) = text.split_once('\n').unwrap_or((text, "/"));
+    let Ok(upstream) = upstream.parse::<Upstream>() else { return };
+    assert_eq!(upstream.to_string().parse::<Upstream>().expect("what is printed can be read"), upstream);
+    assert!(upstream.port > 0 && !upstream.host.is_empty());
+    let Ok(uri) = target.parse::<Uri>() else { return };
+    let Some(sent) = upstream.target(&uri) else { return };
+    assert_eq!(sent.authority(), Some(&upstream.authority));
+    let path = sent.path_and_query().expect("a target has a path").as_str();
+    if !target.starts_with('/') {
+        return;
+    }
+    // A fragment is no part of a target (RFC 9112 §3.2).
+    let target = target.split('#').next().unwrap_or_default();
+    assert_eq!(path, format!("{}{target}", upstream.prefix));
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_target_is_kept(text in UPSTREAM_AND_TARGET) {
+            assert_targets_are_kept(&text);
+        }
+    }
 
     fn upstream(text: &str) -> Upstream {
         text.parse().unwrap()
@@ -221,4 +250,7 @@ mod tests {
         check("http://192.0.2.1:8080", "0.0.0.0:8080", false).await;
         check("http://127.0.0.2:8080", "127.0.0.1:8080", false).await;
     }
+
+    const UPSTREAM_AND_TARGET: &str =
+        "(https?|HTTP)://[a-z.]{1,8}(:[0-9]{1,5})?(/[a-z%/]{0,6})?\n(/[!-~]{0,12}|\\*|[!-~]{0,12})";
 }

@@ -37,9 +37,9 @@ BIG = 8 << 20
 # How long an attack that is not ended by threadtap goes on.
 ATTACK_SECS = 2.0
 # What all attacks together may add to the memory of the process. The tables and buffers of hundreds of connections fit in.
-MEMORY_BYTES = 96 << 20
+MEMORY_BYTES = 64 << 20
 # The slowest request of the well-behaved client. Undisturbed it takes a millisecond; a machine with other work may add to it.
-SLOWEST_SECS = 2.0
+SLOWEST_SECS = 5.0
 MEDIAN_SECS = 0.1
 FIRST_BYTE_SECS = 2
 READY_SECS = 30
