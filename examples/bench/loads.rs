@@ -160,7 +160,7 @@ impl Load {
 
 /// What is counted in a closed loop.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Unit {
+pub(crate) enum Unit {
     Message,
     Polled,
     Stream,
@@ -172,7 +172,7 @@ pub(crate) struct Bench {
     pub(crate) world: Arc<World>,
     pub(crate) scale: Scale,
     /// The next turn's number: no id ever comes twice.
-    turns: Arc<AtomicU64>,
+    pub(crate) turns: Arc<AtomicU64>,
 }
 
 impl Bench {
@@ -308,6 +308,9 @@ impl Bench {
     }
 
     async fn idle(&self, proxy: &Proxy) -> Result<Figures> {
+        // What a first request brings about is not a stream's.
+        check(proxy.address).await?;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         let (before, descriptors) = (proxy.rss() as f64, proxy.descriptors());
         let mut held = Vec::new();
         while (held.len() as u64) < self.scale.idle {
@@ -373,7 +376,7 @@ impl Bench {
     }
 
     /// Waits until so many records were delivered, as long as there is any progress.
-    async fn drain(&self, expected: u64) {
+    pub(crate) async fn drain(&self, expected: u64) {
         let mut seen = self.world.delivered();
         while seen < expected {
             let world = &self.world;
@@ -387,7 +390,8 @@ impl Bench {
     }
 }
 
-async fn exchange(client: &mut Client, unit: Unit, thread: u64, turn: u64) -> std::io::Result<()> {
+/// Does one unit of a load.
+pub(crate) async fn exchange(client: &mut Client, unit: Unit, thread: u64, turn: u64) -> std::io::Result<()> {
     let stream = Ask::Stream { deltas: DELTAS, every_us: 0 };
     match unit {
         Unit::Message => client.exchange(&Ask::CreateMessage, thread, turn).await,
@@ -414,7 +418,8 @@ pub(crate) async fn check(address: SocketAddr) -> Result<()> {
     client.exchange(&Ask::Poll { last: false }, 0, 0).await.context("a first request failed")
 }
 
-async fn join(mut workers: JoinSet<Result<()>>) -> Result<()> {
+/// Waits for all of them.
+pub(crate) async fn join(mut workers: JoinSet<Result<()>>) -> Result<()> {
     while let Some(worker) = workers.join_next().await {
         worker??;
     }

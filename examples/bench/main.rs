@@ -16,6 +16,7 @@ mod pace;
 mod plot;
 mod proxies;
 mod report;
+mod soak;
 mod upstream;
 
 use std::io::Write;
@@ -61,6 +62,9 @@ struct Arguments {
     /// How long each measurement takes
     #[arg(long)]
     seconds: Option<f64>,
+    /// Instead of all else: whole turns at half of capacity, for so many minutes
+    #[arg(long, value_name = "MINUTES")]
+    soak: Option<f64>,
     /// Where databases and logs of the proxies go: a directory on a disk
     #[arg(long, value_name = "DIR")]
     work: PathBuf,
@@ -75,14 +79,14 @@ fn main() -> Result<()> {
 }
 
 async fn run(arguments: Arguments) -> Result<()> {
-    let Arguments { quick, binary, other, loads, rows, rounds, seconds, work, out } = arguments;
+    let Arguments { quick, binary, other, loads, rows, rounds, seconds, soak, work, out } = arguments;
     std::fs::create_dir_all(&work)?;
     let work = work.canonicalize()?;
     let mut scale = if quick { QUICK } else { FULL };
     if let Some(seconds) = seconds {
         scale.window = Duration::from_secs_f64(seconds);
     }
-    let rounds = rounds.unwrap_or(if quick { 3 } else { 5 });
+    let rounds = rounds.unwrap_or(if quick { 2 } else { 5 });
     let world = World::new(loads::DELTAS as usize, Pacer::start());
     let (authority, acceptor) = certificates(&work)?;
     let site = Site {
@@ -95,6 +99,9 @@ async fn run(arguments: Arguments) -> Result<()> {
         authority,
     };
     let bench = Bench::new(Arc::clone(&world), scale);
+    if let Some(minutes) = soak {
+        return soak::soak(&bench, &site, Duration::from_secs_f64(minutes * 60.0), &out).await;
+    }
     let setting = format!(
         "- {rounds} rounds of {:?}{}",
         scale.window,
@@ -224,11 +231,11 @@ const QUICK: Scale = Scale {
     large: 8,
 };
 const FULL: Scale = Scale {
-    window: Duration::from_secs(4),
+    window: Duration::from_millis(3500),
     rate: 5000,
     streams: 1000,
     stream_time: Duration::from_secs(30),
     idle: 8000,
-    large: 32,
+    large: 16,
 };
 const WARM_UP: Duration = Duration::from_millis(300);

@@ -1,4 +1,4 @@
-//! Bar charts as SVG.
+//! Charts as SVG.
 
 use std::fmt::Write;
 
@@ -47,6 +47,27 @@ pub(crate) fn bars(title: &str, bars: &[Bar]) -> String {
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+/// A curve through `points`, on scales from zero.
+pub(crate) fn line(title: &str, points: &[(f64, f64)]) -> String {
+    let most = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).fold(f64::MIN_POSITIVE, f64::max);
+    let (most_x, most_y) = (most(|point| point.0), most(|point| point.1));
+    let path: String = points
+        .iter()
+        .map(|(x, y)| format!("{:.1},{:.1} ", 60.0 + x / most_x * 660.0, 260.0 - y / most_y * 210.0))
+        .collect();
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"290\" viewBox=\"0 0 {WIDTH} 290\" \
+         font-family=\"system-ui, sans-serif\" font-size=\"13\" fill=\"#333\">\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
+         <text x=\"8\" y=\"20\" font-size=\"15\" font-weight=\"600\">{title}</text>\n\
+         <path d=\"M60 50V260H720\" fill=\"none\" stroke=\"#9aa5b1\"/>\n\
+         <text x=\"8\" y=\"55\">{}</text>\n<text x=\"700\" y=\"280\">{}</text>\n\
+         <polyline points=\"{path}\" fill=\"none\" stroke=\"#2f6fab\" stroke-width=\"2\"/>\n</svg>\n",
+        number(most_y),
+        number(most_x),
+    )
 }
 
 const WIDTH: usize = 760;

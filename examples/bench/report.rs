@@ -173,7 +173,7 @@ type Aim = (&'static str, Load, Row, &'static str, Option<Row>, f64);
 const REQUEST: &str = "CPU µs per request";
 const TURN: &str = "CPU µs per turn";
 const NGINX: Option<Row> = Some(Row::Nginx);
-const AIMS: [Aim; 12] = [
+const AIMS: [Aim; 13] = [
     ("small POST, CPU, capture off : nginx", Load::Message, Row::Off, REQUEST, NGINX, 1.0),
     ("small POST, CPU, everything on : nginx", Load::Message, Row::On, REQUEST, NGINX, 1.5),
     ("small POST, p99, everything on : nginx", Load::MessageRate, Row::On, "p99 µs", NGINX, 1.2),
@@ -183,6 +183,7 @@ const AIMS: [Aim; 12] = [
     ("delay per event, p99, everything on : nginx", Load::Events, Row::On, "p99 µs", NGINX, 1.0),
     ("RSS per idle stream, everything on : nginx", Load::Idle, Row::On, "RSS KB per stream", NGINX, 1.5),
     ("two workers : one, CPU per request", Load::Workers, Row::OnTwoWorkers, REQUEST, Some(Row::On), 1.1),
+    ("turns/s, sink in order : sink dead", Load::Trouble, Row::On, "turns/s", Some(Row::OnSinkDead), 1.05),
     ("ms to the first connection", Load::Start, Row::On, "ms to first connection", None, 50.0),
     ("RSS at rest, MB", Load::Start, Row::On, "RSS MB at rest", None, 25.0),
     ("small POST over TLS, CPU, everything on : nginx", Load::Tls, Row::On, REQUEST, NGINX, 1.5),
