@@ -70,7 +70,7 @@ pub(crate) async fn soak(bench: &Bench, site: &Site, length: Duration, out: &Pat
     let slope = slope(settled);
     let grown = slope / first.rss_megabytes;
     let page = format!(
-        "# Soak\n\n{}\n- {:.0} minutes of whole turns at {rate:.0} a second, half of what this machine could do at the start\n\n\
+        "# Soak\n\n{}\n- {:.1} minutes of whole turns at {rate:.0} a second, half of what this machine could do at the start\n\n\
          | figure | value |\n|---|--:|\n| turns | {done} |\n| records lost | {lost} |\n| RSS at the end, MB | {:.1} |\n\
          | RSS slope after the first third, MB an hour | {slope:.2} |\n| descriptors, after the first third and at the end | {}, {} |\n\n\
          ![RSS over time](soak.svg)\n",
