@@ -56,7 +56,11 @@ impl App {
     /// # Errors
     /// When a setting that somebody asked for cannot be used: an address that is taken, a data directory that is locked.
     pub fn start(config: Config) -> Result<Self> {
-        let front = Builder::new_multi_thread().enable_all().thread_name("threadtap-proxy").build()?;
+        let mut front = Builder::new_multi_thread();
+        if let Some(workers) = config.net.workers {
+            front.worker_threads(workers);
+        }
+        let front = front.enable_all().thread_name("threadtap-proxy").build()?;
         let listener = front
             .block_on(net::bind(config.net.listen))
             .with_context(|| format!("listen is `{}`: cannot listen there", config.net.listen))?;

@@ -38,6 +38,8 @@ use crate::metrics::Metrics;
 pub struct Config {
     /// The address to listen on.
     pub listen: SocketAddr,
+    /// How many threads serve connections; none is one per core.
+    pub workers: Option<usize>,
     /// How many connections may be open, tunnels included; further clients wait in the listener's backlog.
     pub max_connections: usize,
     /// How long a new connection may be silent, or stop within the preface of HTTP/2.
@@ -76,6 +78,7 @@ impl Config {
     pub fn new(listen: SocketAddr) -> Self {
         Self {
             listen,
+            workers: None,
             max_connections: 16_384,
             first_byte_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(75),

@@ -69,6 +69,10 @@ fn set_sources(key: &str, target: &mut Vec<Source>, names: Option<&[String]>) ->
 
 pub(super) fn net(listen: SocketAddr, file: raw::Server) -> Result<net::Config, ConfigError> {
     let mut config = net::Config::new(listen);
+    match file.workers {
+        Some(0) => return Err(ConfigError::value("server.workers", "0", "use at least 1")),
+        workers => config.workers = workers,
+    }
     set_count("server.max_connections", &mut config.max_connections, file.max_connections)?;
     set(&mut config.first_byte_timeout, file.first_byte_timeout);
     set(&mut config.head_timeout, file.head_timeout);

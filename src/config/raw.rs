@@ -32,6 +32,7 @@ pub(super) struct File {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Server {
+    pub(super) workers: Option<usize>,
     pub(super) max_connections: Option<usize>,
     pub(super) first_byte_timeout: Option<Span>,
     pub(super) head_timeout: Option<Span>,

@@ -142,6 +142,7 @@ fn an_error_is_one_line_with_key_value_and_what_is_allowed() {
     check_error("lisen = 1", "c.toml line 1: `lisen = 1`: unknown field `lisen`, expected one of `listen`");
     check_error("\n[drain]\ngrace = \"5 parsecs\"", "c.toml line 3: `grace = \"5 parsecs\"`: invalid value");
     check_error("[drain]\ngrace = 5", "expected a duration such as \"250ms\"");
+    check_error("[server]\nworkers = 0", "server.workers is `0`: use at least 1");
     check_error("[server]\nmax_connections = 0", "server.max_connections is `0`: use at least 1");
     check_error("[capture]\nbudget = \"lots\"", "expected a size such as");
     check_error("[store]\nretain = \"1h\"", "use at least 24h");

@@ -1,0 +1,96 @@
+//! Holds the steps of capture to the instructions they may take, roughly: what doubles the cost of a step fails here, whatever
+//! else the machine does at the time.
+//!
+//! The program runs itself under callgrind, for each step once and a few times more; the difference is the step's own. Limits
+//! are for the test profile, a quarter above what was counted when they were set; an optimised build is far below them.
+
+#![cfg(target_os = "linux")]
+
+#[path = "../benches/micro/work.rs"]
+mod work;
+
+use std::hint::black_box;
+use std::process::Command;
+
+use work::Work;
+
+fn check(step: &str, most: u64) {
+    let instructions = (counted(step, 1 + TIMES) - counted(step, 1)) / TIMES;
+    assert!(
+        instructions <= most,
+        "{step} takes {instructions} instructions for a run, at most {most} are allowed"
+    );
+    assert!(instructions > most / 100, "{step} takes {instructions} instructions: is it measured at all?");
+}
+
+/// The instructions of this program when it does a step so often and nothing else.
+fn counted(step: &str, times: u64) -> u64 {
+    let program = std::env::current_exe().expect("a program knows where it is");
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(program)
+        .args(["--exact", "one_step_alone", "--nocapture", "--test-threads=1"])
+        .env(STEP, format!("{step} {times}"))
+        .output()
+        .expect("valgrind is installed; scripts/test sees to that");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let collected = said.lines().find_map(|line| line.split_once("Collected : "));
+    let count = collected.and_then(|(_, count)| count.trim().parse().ok());
+    count.unwrap_or_else(|| panic!("callgrind counted nothing: {said}"))
+}
+
+/// What callgrind counts; on its own it has nothing to do.
+#[test]
+fn one_step_alone() {
+    let Ok(wish) = std::env::var(STEP) else { return };
+    let (step, times) = wish.split_once(' ').unwrap();
+    let work = Work::new();
+    for _ in 0..times.parse().unwrap() {
+        match step {
+            "correlator" => {
+                black_box(work.correlator());
+            }
+            "dialect" => {
+                black_box(work.dialect());
+            }
+            "sink" => {
+                black_box(work.sink());
+            }
+            "sse" => {
+                black_box(work.sse());
+            }
+            "tee" => {
+                black_box(work.tee());
+            }
+            other => panic!("there is no step {other}"),
+        }
+    }
+}
+
+#[test]
+fn the_correlator_keeps_to_its_instructions() {
+    check("correlator", 270_000);
+}
+
+#[test]
+fn the_dialect_keeps_to_its_instructions() {
+    check("dialect", 12_300_000);
+}
+
+#[test]
+fn the_sink_keeps_to_its_instructions() {
+    check("sink", 1_860_000);
+}
+
+#[test]
+fn the_sse_decoder_keeps_to_its_instructions() {
+    check("sse", 2_560_000);
+}
+
+#[test]
+fn the_tee_keeps_to_its_instructions() {
+    check("tee", 4_270_000);
+}
+
+const STEP: &str = "THREADTAP_STEP";
+const TIMES: u64 = 4;
