@@ -14,9 +14,9 @@ use secrecy::SecretString;
 use threadtap::capture::{self, Receiver, Recorder};
 use threadtap::clock::Clock;
 use threadtap::correlator::{self, Correlator, Output};
-use threadtap::dialect::{Observed, Observer};
+use threadtap::dialect::{self, Observed, Observer};
 use threadtap::event::Event;
-use threadtap::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
+use threadtap::exchange::{End, Ending, RequestBody, Segment, Start};
 use threadtap::metrics::Metrics;
 use threadtap::observation::Observation;
 use threadtap::payload::Payload;
@@ -113,7 +113,7 @@ impl Body for Frames<'_> {
 /// What an exchange tells.
 fn read(path: &str, request: &str, content_type: &'static str, body: &[u8]) -> Vec<Observation> {
     let start = Start {
-        exchange: ExchangeId(1),
+        caller: None,
         upstream: Arc::from("bench"),
         method: Method::POST,
         path: path.to_owned(),
@@ -127,14 +127,15 @@ fn read(path: &str, request: &str, content_type: &'static str, body: &[u8]) -> V
         response_at: AT,
     };
     let mut observed = Observed::default();
-    let mut observer = Observer::start(&start, &mut observed).expect("it is one of the API's");
+    let mut observer =
+        Observer::start(&start, &dialect::Config::default(), &mut observed).expect("it is one of the API's");
     let mut segments = 0;
     for bytes in body.chunks(SEGMENT_BYTES) {
-        let segment = Segment { exchange: ExchangeId(1), seq: segments, at: AT, bytes: bytes.to_vec() };
+        let segment = Segment { seq: segments, at: AT, bytes: bytes.to_vec() };
         observer.feed(&segment, &mut observed);
         segments += 1;
     }
-    observer.end(&End { exchange: ExchangeId(1), segments, at: AT, ending: Ending::Complete }, &mut observed);
+    observer.end(&End { segments, at: AT, ending: Ending::Complete }, &mut observed);
     assert_eq!(observed.problems, []);
     observed.observations
 }
@@ -148,7 +149,7 @@ fn pair(observations: &[Observation]) -> Vec<Event> {
     std::iter::from_fn(|| correlator.poll())
         .filter_map(|output| match output {
             Output::Event(event) => Some(event),
-            Output::Settled(..) => None,
+            Output::Note(_) | Output::Settled(..) => None,
         })
         .collect()
 }
