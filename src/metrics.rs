@@ -85,7 +85,7 @@ impl Metrics {
         };
         for reason in DropReason::ALL {
             // A rate needs a 0 to start from, and whoever writes an alert wants to see the name.
-            metrics.dropped.get_or_create(&DropLabel { reason });
+            metrics.dropped.get_or_create(&DropLabel { reason }).inc_by(0);
         }
         let registry = metrics.registry();
         (metrics, registry)
