@@ -2,7 +2,7 @@
 //!
 //! A dialect says which requests matter ([`interest`]) and reads their answers ([`Observer`]). It never fails: odd input is a
 //! [`Problem`] beside whatever could be observed. What it sees is a copy, so nothing it does can reach a client. A further
-//! dialect is one more variant of [`Kind`] and one more file under `dialect/`.
+//! dialect is one more variant of `Kind` and one more file under `dialect/`.
 
 mod assistants;
 mod attribution;
