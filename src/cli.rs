@@ -41,6 +41,7 @@ struct Settings {
     /// Where clients connect [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR", env = "THREADTAP_LISTEN")]
     listen: Option<String>,
+    #[expect(rustdoc::bare_urls, reason = "the text is shown as help, where brackets would be in the way")]
     /// Where requests go, with a path prefix if need be [default: https://api.openai.com]
     #[arg(long, value_name = "URL", env = "THREADTAP_UPSTREAM")]
     upstream: Option<String>,

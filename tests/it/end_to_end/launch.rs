@@ -161,6 +161,14 @@ impl Threadtap {
         records
     }
 
+    /// The newest records, newest first.
+    pub(crate) async fn newest_records(&self, limit: usize) -> Vec<Value> {
+        let (_, text) = self.ask(&format!("/api/v1/interactions?limit={limit}")).await;
+        let mut page: Value = serde_json::from_str(&text).unwrap();
+        let rows = page["data"].as_array_mut().unwrap_or_else(|| panic!("not a page: {text}"));
+        rows.iter_mut().map(|row| row["interaction"].take()).collect()
+    }
+
     /// The records there are now, oldest first.
     pub(crate) async fn all_records(&self) -> Vec<Value> {
         let (mut records, mut from) = (Vec::new(), String::new());
