@@ -4,8 +4,8 @@
 //!
 //! A [`Recorder`] puts a tap on an exchange. The tap goes through the states an exchange goes through, each made by
 //! consuming the one before: [`RequestTap`] copies the request body while it passes, [`RequestTap::tap_response`] hands over
-//! [`Start`](crate::exchange::Start) and becomes a [`ResponseTap`], which hands over
-//! [`Segment`](crate::exchange::Segment)s and one [`End`](crate::exchange::End). The bodies that do the copying,
+//! [`Start`] and becomes a [`ResponseTap`], which hands over
+//! [`Segment`]s and one [`End`]. The bodies that do the copying,
 //! [`RequestTee`] and [`ResponseTee`], change nothing: frames, `size_hint`, `is_end_stream` and trailers are those of the
 //! body inside.
 //!
