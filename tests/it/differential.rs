@@ -74,11 +74,16 @@ async fn random_exchanges_look_the_same_directly_and_through_threadtap() {
     assert!(failed.is_empty(), "{summary}; cases {:?}", failed.keys());
     if only.is_none() && count >= CASES {
         let used = bench.used.lock().unwrap();
-        let idle = ALLOWED.iter().filter(|allowance| !used.contains(allowance.name));
+        let idle = ALLOWED
+            .iter()
+            .filter(|allowance| !used.contains(allowance.name) && !RACES.contains(&allowance.name));
         let idle: Vec<_> = idle.map(|allowance| (allowance.name, allowance.reason)).collect();
         assert!(idle.is_empty(), "allowed without need: {idle:?}");
     }
 }
+
+/// Allowances a run may do without: whether an answer overtakes the upload it answers is the scheduler's choice.
+const RACES: &[&str] = &["an upload after its answer"];
 
 /// An upstream, and a threadtap in front of it.
 struct Bench {
