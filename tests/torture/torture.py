@@ -207,7 +207,13 @@ class Attacker:
         return any(kind == GoAwayFrame.type for kind, _, _ in self.frames())
 
     def answered(self, stream):
-        return any(kind == HeadersFrame.type and at == stream for kind, at, _ in self.frames())
+        """Whether the head of an answer comes; a busy machine may take its time."""
+        deadline = time.monotonic() + READY_SECS
+        while True:
+            if any(kind == HeadersFrame.type and at == stream for kind, at, _ in self.frames()):
+                return True
+            if time.monotonic() > deadline or self.closed(0.1):
+                return False
 
     def leave(self):
         self.socket.close()
