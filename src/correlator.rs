@@ -20,7 +20,6 @@ mod run;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::event::Event;
 use crate::interaction::Interaction;
 use crate::observation::{ConversationKey, Observation};
 use crate::time::UnixMillis;
@@ -78,8 +77,8 @@ impl Default for Config {
 /// What correlation concluded.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Something a sink can be sent.
-    Event(Event),
+    /// A run is settled.
+    Interaction(Box<Interaction>),
     /// Something to be counted.
     Note(Note),
     /// Nothing of the conversation is pending any more; none when it is forgotten.
@@ -212,7 +211,7 @@ impl Correlator {
         let Outcome { settled, notes, flagged: _ } = outcome;
         for run in settled {
             let interaction: Interaction = run.into_interaction(key, conversation.attribution());
-            self.outputs.push_back(Output::Event(Event::Interaction(Box::new(interaction))));
+            self.outputs.push_back(Output::Interaction(Box::new(interaction)));
         }
         self.outputs.extend(notes.into_iter().map(Output::Note));
         if conversation.is_settled() {

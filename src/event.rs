@@ -1,16 +1,27 @@
 //! Everything a sink can be sent.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use crate::attribution::{Attribution, User};
 use crate::interaction::Interaction;
 use crate::observation::ConversationKey;
+use crate::time::UnixMillis;
 
 /// A domain event. Stored as JSON, so variants are never renamed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
+    /// Somebody judged an answer or a session.
+    Feedback(Box<Feedback>),
     /// A run is settled.
     Interaction(Box<Interaction>),
+    /// A session is over.
+    SessionClosed(Box<SessionClosed>),
+    /// A session began, or went on after it was over.
+    SessionOpened(Box<SessionOpened>),
+    /// A user was first seen, or more is known of one.
+    UserIdentified(Box<UserIdentified>),
 }
 
 impl Event {
@@ -18,15 +29,49 @@ impl Event {
     #[must_use]
     pub fn key(&self) -> &str {
         match self {
+            Self::Feedback(feedback) => &feedback.key,
             Self::Interaction(interaction) => &interaction.key,
+            Self::SessionClosed(closed) => &closed.key,
+            Self::SessionOpened(opened) => &opened.key,
+            Self::UserIdentified(identified) => &identified.key,
         }
     }
 
-    /// The conversation whose order it keeps.
+    /// The conversation it is about, or that led to it; none for users and sessions named from outside.
     #[must_use]
-    pub fn conversation(&self) -> &ConversationKey {
+    pub fn conversation(&self) -> Option<&ConversationKey> {
         match self {
-            Self::Interaction(interaction) => &interaction.conversation,
+            Self::Feedback(feedback) => feedback.conversation.as_ref(),
+            Self::Interaction(interaction) => Some(&interaction.conversation),
+            Self::SessionClosed(closed) => Some(&closed.conversation),
+            Self::SessionOpened(opened) => Some(&opened.conversation),
+            Self::UserIdentified(identified) => identified.conversation.as_ref(),
+        }
+    }
+
+    /// The session whose order it keeps; none for users named from outside.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionKey> {
+        match self {
+            Self::Feedback(feedback) => Some(feedback.session.clone()),
+            Self::Interaction(interaction) => {
+                Some(SessionKey::of(&interaction.attribution, &interaction.conversation))
+            }
+            Self::SessionClosed(closed) => Some(closed.session.clone()),
+            Self::SessionOpened(opened) => Some(opened.session.clone()),
+            Self::UserIdentified(identified) => identified.session.clone(),
+        }
+    }
+
+    /// The app it belongs to, where that is known.
+    #[must_use]
+    pub fn app(&self) -> Option<&str> {
+        match self {
+            Self::Feedback(feedback) => feedback.app.as_deref(),
+            Self::Interaction(interaction) => interaction.attribution.app.as_deref(),
+            Self::SessionClosed(closed) => closed.app.as_deref(),
+            Self::SessionOpened(opened) => opened.attribution.app.as_deref(),
+            Self::UserIdentified(identified) => identified.app.as_deref(),
         }
     }
 
@@ -34,7 +79,197 @@ impl Event {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Feedback(_) => "feedback",
             Self::Interaction(_) => "interaction",
+            Self::SessionClosed(_) => "session_closed",
+            Self::SessionOpened(_) => "session_opened",
+            Self::UserIdentified(_) => "user_identified",
         }
     }
+}
+
+/// An event as the store keeps it.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The event.
+    pub event: Event,
+    /// The number of an interaction's first message in its session; the others follow without a gap. Counts from 1.
+    pub first_message: Option<u64>,
+}
+
+/// What a session is known by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SessionKey {
+    /// Within what the id is unique: an app for sessions the app named, an upstream for others.
+    pub scope: String,
+    /// The id: the app's own, else the conversation's.
+    pub id: String,
+}
+
+impl SessionKey {
+    /// The session an interaction belongs to: the one the app named, else its conversation.
+    #[must_use]
+    pub fn of(attribution: &Attribution, conversation: &ConversationKey) -> Self {
+        match &attribution.session {
+            Some(session) => Self {
+                scope: format!("app:{}", attribution.app.as_deref().unwrap_or_default()),
+                id: session.clone(),
+            },
+            None => Self::of_conversation(conversation),
+        }
+    }
+
+    /// The session of a conversation for which the app named none.
+    #[must_use]
+    pub fn of_conversation(conversation: &ConversationKey) -> Self {
+        Self { scope: format!("upstream:{}", conversation.upstream), id: conversation.id.to_string() }
+    }
+}
+
+/// A session began, or went on after it was over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionOpened {
+    /// The idempotency key.
+    pub key: String,
+    /// The session.
+    pub session: SessionKey,
+    /// The conversation of its first interaction.
+    pub conversation: ConversationKey,
+    /// When that interaction began: the proxy's clock.
+    pub at: UnixMillis,
+    /// Whose it is.
+    #[serde(default)]
+    pub attribution: Attribution,
+    /// The assistant that answered first.
+    #[serde(default)]
+    pub assistant: Option<String>,
+}
+
+/// A session is over.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionClosed {
+    /// The idempotency key.
+    pub key: String,
+    /// The session.
+    pub session: SessionKey,
+    /// The conversation of its last interaction.
+    pub conversation: ConversationKey,
+    /// When it was over: the proxy's clock.
+    pub at: UnixMillis,
+    /// The app it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+    /// Why.
+    pub reason: CloseReason,
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CloseReason {
+    /// Its conversation was deleted.
+    ConversationDeleted,
+    /// There was no room to remember it any longer.
+    Evicted,
+    /// Nothing happened for so long.
+    Idle,
+}
+
+/// A user was first seen, or more is known of one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UserIdentified {
+    /// The idempotency key.
+    pub key: String,
+    /// All that is known of the user.
+    pub user: User,
+    /// When it was learnt: the proxy's clock.
+    pub at: UnixMillis,
+    /// The session whose traffic told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionKey>,
+    /// The conversation whose traffic told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<ConversationKey>,
+    /// The app that told it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+}
+
+/// Somebody judged an answer or a session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Feedback {
+    /// The idempotency key.
+    pub key: String,
+    /// What was said.
+    pub rating: Rating,
+    /// In words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// In a number of the app's own scale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// What was judged.
+    pub target: FeedbackTarget,
+    /// The session it was judged in.
+    pub session: SessionKey,
+    /// The conversation, where one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<ConversationKey>,
+    /// The run that made what was judged, where one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// When it was said: the proxy's clock.
+    pub at: UnixMillis,
+    /// The app it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app: Option<String>,
+}
+
+/// What somebody said of an answer or a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rating {
+    /// It was bad.
+    ThumbsDown,
+    /// It was good.
+    ThumbsUp,
+}
+
+impl Rating {
+    /// The name in requests and payloads.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ThumbsDown => "thumbs_down",
+            Self::ThumbsUp => "thumbs_up",
+        }
+    }
+}
+
+/// What was judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedbackTarget {
+    /// A message of the session.
+    Message {
+        /// Its number in the session.
+        number: u64,
+        /// The API's id.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+    },
+    /// The session as a whole.
+    Session,
+}
+
+/// The idempotency key of whatever these parts tell apart: hex of a hash, the same on every machine.
+#[must_use]
+pub fn key_of(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        // Lengths keep ("ab", "c") and ("a", "bc") apart.
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::attribution::Attribution;
-use crate::message::Message;
+use crate::message::{Message, Role};
 use crate::observation::{ConversationKey, ToolCall};
 use crate::time::UnixMillis;
 
@@ -58,6 +58,13 @@ pub struct Interaction {
     pub assumed: bool,
     /// How outputs were assigned.
     pub pairing: Pairing,
+}
+
+impl Interaction {
+    /// What was said, in order: the messages that are numbered in a session. Roles the API does not know are none of them.
+    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+        self.inputs.iter().chain(&self.outputs).filter(|message| message.role != Role::Other)
+    }
 }
 
 /// How a run ended.

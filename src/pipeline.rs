@@ -296,17 +296,9 @@ impl Pipeline {
     fn conclude(&mut self, origin: Origin) {
         while let Some(output) = self.correlator.poll() {
             match output {
-                Output::Event(event) => {
-                    let sinks: Vec<Arc<str>> = self
-                        .sinks
-                        .borrow()
-                        .iter()
-                        .filter(|sink| sink.accepts(&event))
-                        .map(|sink| sink.name().clone())
-                        .collect();
-                    let Event::Interaction(interaction) = &event;
-                    self.announce(interaction, origin);
-                    self.ops.push(Op::event(&event, self.clock.now(), sinks));
+                Output::Interaction(interaction) => {
+                    self.announce(&interaction, origin);
+                    self.store_event(&Event::Interaction(interaction));
                 }
                 Output::Note(note) => {
                     if origin == Origin::Live {
@@ -325,6 +317,13 @@ impl Pipeline {
                 }
             }
         }
+    }
+
+    /// Has an event stored and delivered to the sinks that accept it.
+    fn store_event(&mut self, event: &Event) {
+        let sinks = self.sinks.borrow();
+        let sinks = sinks.iter().filter(|sink| sink.accepts(event)).map(|sink| sink.name().clone()).collect();
+        self.ops.push(Op::event(event, self.clock.now(), sinks));
     }
 
     fn announce(&self, interaction: &Interaction, origin: Origin) {

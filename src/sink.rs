@@ -9,14 +9,29 @@ pub mod reconify;
 pub mod verdict;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::event::Event;
+use crate::event::{Event, Record};
 use crate::payload::Payload;
 
 use self::reconify::Reconify;
 use self::verdict::Verdict;
+
+/// How events are gathered into one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// At most so many events; at least 1.
+    pub events: usize,
+    /// So long the first one waits for others.
+    pub linger: Duration,
+}
+
+impl Batch {
+    /// Each event by itself and at once.
+    pub const ONE: Self = Self { events: 1, linger: Duration::ZERO };
+}
 
 /// A configured backend.
 #[derive(Debug)]
@@ -43,11 +58,20 @@ impl Sink {
         }
     }
 
-    /// The request that tells the backend of the event. Does not ask [`accepts`](Self::accepts).
+    /// How many events one request may tell, and how long it is waited for them.
     #[must_use]
-    pub fn encode(&self, event: &Event) -> Payload {
+    pub fn batch(&self) -> Batch {
         match self {
-            Self::Reconify(sink) => sink.encode(event),
+            Self::Reconify(_) => Batch::ONE,
+        }
+    }
+
+    /// The request that tells the backend of events, at least one and at most [`batch`](Self::batch) allows, in order. None
+    /// when there is nothing in them the backend could be told. Does not ask [`accepts`](Self::accepts).
+    #[must_use]
+    pub fn encode(&self, records: &[Record]) -> Option<Payload> {
+        match self {
+            Self::Reconify(sink) => sink.encode(records),
         }
     }
 

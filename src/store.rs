@@ -18,9 +18,13 @@
 //! meta           key, value                                         first_used_at
 //! journal        seq, upstream, conversation, at, body              an observation of an unsettled conversation
 //! conversations  id, upstream, conversation, state, updated_at      what the correlator must remember of a settled one
-//! events         id, key UNIQUE, kind, upstream, conversation, at, body
+//! events         id, key UNIQUE, kind, upstream, conversation, at, body, session_scope, session, first_message
 //! deliveries     id, event, sink, lane, queued_at, attempts, failure    UNIQUE(event, sink); still to be made
 //! dead_letters   id, event, sink, lane, queued_at, attempts, died_at, reason, answer   UNIQUE(event, sink); given up
+//! sessions       scope, id, next, state, updated_at                 the next message's number; state while it is open
+//! refs           event, id, message                                 the ids of runs, messages, … an event is found by
+//! held           id, reference, body, at                            feedback whose record is still waited for
+//! users          id, body, updated_at                               what is known of a user
 //! ```
 //!
 //! Bodies are JSON text. Times are Unix milliseconds by the proxy's clock. `user_version` is the schema's version: an older one
@@ -34,6 +38,8 @@
 //!   them within one group cancel out and never touch the disk.
 //! * **Once.** An event whose key is known is ignored, with the deliveries that came with it. The key is known as long as the
 //!   event is kept: [`Config::retain`], at least 24 hours.
+//! * **Numbers.** The messages of an event are numbered in its session when it is written, in the same transaction: without a
+//!   gap and never twice, also where an event is derived again or a write was refused.
 //! * **Retention.** Events older than that go in small steps while nothing waits, unless a delivery or a dead letter still
 //!   refers to them. Under a full database the oldest delivered events go first, whatever their age.
 //! * **Trouble.** A failed transaction leaves nothing behind and is tried again, with growing pauses, until it succeeds; the
@@ -57,6 +63,7 @@ mod op;
 mod reads;
 mod recovered;
 mod retention;
+mod schema;
 mod syncer;
 mod writer;
 
@@ -75,8 +82,8 @@ use crate::metrics::Metrics;
 
 pub use self::database::OpenError;
 pub use self::inbox::Refused;
-pub use self::op::Op;
-pub use self::reads::{Backlog, Due, DuePage, JournalRow, Stored, Waiting};
+pub use self::op::{NewEvent, Op, Ref};
+pub use self::reads::{Backlog, Due, DuePage, DueRecord, JournalRow, Stored, Waiting};
 pub use self::recovered::Recovered;
 
 use self::database::Database;
@@ -191,12 +198,12 @@ impl Store {
         self.read(move |connection| reads::due(connection, &sink, lane, after, limit)).await
     }
 
-    /// The event of a delivery, as JSON; none when the delivery is gone.
+    /// The events of deliveries, in the deliveries' order; those that are gone are missing.
     ///
     /// # Errors
     /// When the database cannot be read, or the store is closed.
-    pub async fn event(&self, delivery: u64) -> Result<Option<String>, ReadError> {
-        self.read(move |connection| reads::event(connection, delivery)).await
+    pub async fn records(&self, deliveries: Vec<u64>) -> Result<Vec<DueRecord>, ReadError> {
+        self.read(move |connection| reads::records(connection, &deliveries)).await
     }
 
     /// Interactions, newest first, older than the event `before`.

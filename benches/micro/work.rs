@@ -15,7 +15,7 @@ use threadtap::capture::{self, Receiver, Recorder};
 use threadtap::clock::Clock;
 use threadtap::correlator::{self, Correlator, Output};
 use threadtap::dialect::{self, Observed, Observer};
-use threadtap::event::Event;
+use threadtap::event::{Event, Record};
 use threadtap::exchange::{End, Ending, RequestBody, Segment, Start};
 use threadtap::metrics::Metrics;
 use threadtap::observation::Observation;
@@ -29,7 +29,7 @@ use threadtap::time::UnixMillis;
 pub(crate) struct Work {
     body: Vec<u8>,
     observations: Vec<Observation>,
-    event: Event,
+    record: Record,
     sink: Sink,
     recorder: Recorder,
     receiver: Receiver,
@@ -44,10 +44,11 @@ impl Work {
         }]
         .concat();
         let event = pair(&observations).pop().expect("the run is whole");
+        let record = Record { event, first_message: Some(1) };
         let keys = || SecretString::from("bench");
         let sink = Reconify::new(reconify::Config::new(keys(), keys())).expect("the keys are not empty");
         let (recorder, receiver) = capture::new(capture::Config::default(), Metrics::new().0, Clock::start());
-        Self { body, observations, event, sink: Sink::Reconify(sink), recorder, receiver }
+        Self { body, observations, record, sink: Sink::Reconify(sink), recorder, receiver }
     }
 
     /// Finds the events of the stream.
@@ -74,7 +75,7 @@ impl Work {
 
     /// Encodes the record for a backend.
     pub(crate) fn sink(&self) -> Payload {
-        self.sink.encode(&self.event)
+        self.sink.encode(std::slice::from_ref(&self.record)).expect("an interaction")
     }
 
     /// Copies the stream as it passes, a frame for each event, and hands the copy over.
@@ -148,7 +149,7 @@ fn pair(observations: &[Observation]) -> Vec<Event> {
     }
     std::iter::from_fn(|| correlator.poll())
         .filter_map(|output| match output {
-            Output::Event(event) => Some(event),
+            Output::Interaction(interaction) => Some(Event::Interaction(interaction)),
             Output::Note(_) | Output::Settled(..) => None,
         })
         .collect()

@@ -67,7 +67,7 @@ impl World {
     fn collect(&mut self) {
         while let Some(output) = self.correlator.poll() {
             match output {
-                Output::Event(Event::Interaction(interaction)) => self.interactions.push(*interaction),
+                Output::Interaction(interaction) => self.interactions.push(*interaction),
                 Output::Note(note) => self.notes.push(note),
                 Output::Settled(_, state) => self.settled.push(state.map(|state| *state)),
             }

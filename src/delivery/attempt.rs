@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::delivery::backoff::retry_after;
 use crate::delivery::client::{Client, Outcome};
-use crate::event::Event;
+use crate::event::{Event, Record};
 use crate::sink::Sink;
 use crate::sink::verdict::Verdict;
 use crate::store::{ReadError, Store};
@@ -37,17 +37,21 @@ pub(super) async fn attempt(
     clock: Clock,
     max_retry_after: Duration,
 ) -> Attempt {
-    let event = match store.event(delivery).await {
-        Ok(Some(event)) => event,
-        Ok(None) => return Attempt::Gone,
+    let record = match store.records(vec![delivery]).await {
+        Ok(records) => match records.into_iter().next() {
+            Some(record) => record,
+            None => return Attempt::Gone,
+        },
         Err(error) => return Attempt::StoreFailed(error),
     };
-    let Ok(event) = serde_json::from_str::<Event>(&event) else { return Attempt::Unreadable };
+    let Ok(event) = serde_json::from_str::<Event>(&record.body) else { return Attempt::Unreadable };
+    let record = Record { event, first_message: record.first_message };
     // A payload an encoder stumbles over must not stop its lane.
-    let Ok(payload) = catch_unwind(AssertUnwindSafe(|| sink.encode(&event))) else {
+    let Ok(Some(payload)) = catch_unwind(AssertUnwindSafe(|| sink.encode(std::slice::from_ref(&record))))
+    else {
         return Attempt::Unreadable;
     };
-    drop(event);
+    drop(record);
     match client.send(payload).await {
         Outcome::Answer { status, retry_after: wait, body } => Attempt::Answered {
             verdict: sink.judge(status, &body),

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::event::Event;
+use crate::event::{Event, Record};
 use crate::interaction::{Interaction, Status};
 use crate::payload::Payload;
 use crate::sink::verdict::Verdict;
@@ -111,21 +111,25 @@ impl Reconify {
     pub fn accepts(&self, event: &Event) -> bool {
         match event {
             Event::Interaction(interaction) => self.config.statuses.contains(&interaction.status),
+            Event::Feedback(_)
+            | Event::SessionClosed(_)
+            | Event::SessionOpened(_)
+            | Event::UserIdentified(_) => false,
         }
     }
 
     /// The vendor's body, and the event's key as `Idempotency-Key`: the body has no field for it.
     #[must_use]
-    pub fn encode(&self, event: &Event) -> Payload {
-        let Event::Interaction(interaction) = event;
+    pub fn encode(&self, records: &[Record]) -> Option<Payload> {
+        let [Record { event: Event::Interaction(interaction), .. }] = records else { return None };
         let mut headers = HeaderMap::with_capacity(3);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Ok(key) = HeaderValue::from_str(event.key()) {
+        if let Ok(key) = HeaderValue::from_str(&interaction.key) {
             headers.insert(IDEMPOTENCY_KEY, key);
         }
         let body = serde_json::to_vec(&self.body(interaction)).expect("string keys and finite numbers only");
-        Payload { uri: self.config.url.clone(), headers, body: Bytes::from(body) }
+        Some(Payload { uri: self.config.url.clone(), headers, body: Bytes::from(body) })
     }
 
     /// The shared rules, and one of the vendor's: a 2xx whose JSON names another `status` than `ok` has not been taken.

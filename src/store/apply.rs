@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
+use crate::event::SessionKey;
 use crate::observation::ConversationKey;
 use crate::store::Op;
+use crate::store::op::{NewEvent, Ref};
 use crate::time::UnixMillis;
 
 /// What a transaction changed that others are told of, once it is committed.
@@ -67,36 +69,17 @@ pub(super) fn one(
             }
             Ok(())
         }
-        Op::Event { key, kind, conversation, at, body, sinks } => {
-            let ConversationKey { upstream, id } = conversation;
-            let new = connection
-                .prepare_cached(
-                    "INSERT INTO events (key, kind, upstream, conversation, at, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                     ON CONFLICT (key) DO NOTHING",
-                )?
-                .execute(params![key, kind, upstream, id, sql(at.0), body])?;
-            if new == 0 {
-                return Ok(());
-            }
-            let event = connection.last_insert_rowid();
-            for sink in sinks {
-                let new = connection
-                    .prepare_cached(
-                        "INSERT INTO deliveries (event, sink, lane, queued_at) VALUES (?1, ?2, ?3, ?4)
-                         ON CONFLICT (event, sink) DO NOTHING",
-                    )?
-                    .execute(params![event, sink, lane_number(conversation), sql(now.0)])?;
-                if new > 0 {
-                    effects.change(sink).waiting += 1;
-                    effects.newest_delivery = Some(unsql(connection.last_insert_rowid()));
-                }
-            }
-            Ok(())
-        }
+        Op::Event(new) => event(connection, new, now, effects),
         Op::Failed { id, attempts, failure } => {
             connection
                 .prepare_cached("UPDATE deliveries SET attempts = ?2, failure = ?3 WHERE id = ?1")?
                 .execute(params![sql(*id), attempts, failure])?;
+            Ok(())
+        }
+        Op::Hold { reference, body } => {
+            connection
+                .prepare_cached("INSERT INTO held (reference, body, at) VALUES (?1, ?2, ?3)")?
+                .execute(params![reference, body, sql(now.0)])?;
             Ok(())
         }
         Op::Journal { conversation, at, body } => {
@@ -107,8 +90,100 @@ pub(super) fn one(
                 .execute(params![conversation.upstream, conversation.id, sql(at.0), body])?;
             Ok(())
         }
+        Op::Release { id } => {
+            connection.prepare_cached("DELETE FROM held WHERE id = ?1")?.execute([sql(*id)])?;
+            Ok(())
+        }
+        Op::Session { session, state } => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO sessions (scope, id, state, updated_at) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (scope, id) DO UPDATE SET state = excluded.state, updated_at = excluded.updated_at",
+                )?
+                .execute(params![session.scope, session.id, state, sql(now.0)])?;
+            Ok(())
+        }
         Op::Settle { conversation, state } => settle(connection, conversation, state.as_deref(), now),
+        Op::User { id, body } => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO users (id, body, updated_at) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (id) DO UPDATE SET body = excluded.body, updated_at = excluded.updated_at",
+                )?
+                .execute(params![id, body, sql(now.0)])?;
+            Ok(())
+        }
     }
+}
+
+/// Stores an event with its number, its references and its deliveries, unless its key is known.
+fn event(
+    connection: &Connection,
+    new: &NewEvent,
+    now: UnixMillis,
+    effects: &mut Effects,
+) -> rusqlite::Result<()> {
+    let (upstream, conversation) = match &new.conversation {
+        Some(ConversationKey { upstream, id }) => (&**upstream, &**id),
+        None => ("", ""),
+    };
+    let (scope, session) = match &new.session {
+        Some(SessionKey { scope, id }) => (Some(scope), Some(id)),
+        None => (None, None),
+    };
+    let inserted = connection
+        .prepare_cached(
+            "INSERT INTO events (key, kind, upstream, conversation, session_scope, session, at, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (key) DO NOTHING",
+        )?
+        .execute(params![
+            new.key,
+            new.kind,
+            upstream,
+            conversation,
+            scope,
+            session,
+            sql(new.at.0),
+            new.body
+        ])?;
+    if inserted == 0 {
+        return Ok(());
+    }
+    let event = connection.last_insert_rowid();
+    if let Some(session) = &new.session
+        && new.messages > 0
+    {
+        // Numbers are given here, where it is known that the event is new: whatever is derived twice, or refused by a
+        // full disk, leaves no gap.
+        let next: i64 = connection
+            .prepare_cached(
+                "INSERT INTO sessions (scope, id, next, updated_at) VALUES (?1, ?2, 1 + ?3, ?4)
+                 ON CONFLICT (scope, id) DO UPDATE SET next = next + ?3, updated_at = excluded.updated_at
+                 RETURNING next",
+            )?
+            .query_row(params![session.scope, session.id, new.messages, sql(now.0)], |row| row.get(0))?;
+        connection
+            .prepare_cached("UPDATE events SET first_message = ?2 WHERE id = ?1")?
+            .execute(params![event, next - i64::from(new.messages)])?;
+    }
+    for Ref { id, message } in &new.refs {
+        connection
+            .prepare_cached("INSERT OR IGNORE INTO refs (event, id, message) VALUES (?1, ?2, ?3)")?
+            .execute(params![event, id, message])?;
+    }
+    for sink in &new.sinks {
+        let inserted = connection
+            .prepare_cached(
+                "INSERT INTO deliveries (event, sink, lane, queued_at) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (event, sink) DO NOTHING",
+            )?
+            .execute(params![event, sink, new.lane, sql(now.0)])?;
+        if inserted > 0 {
+            effects.change(sink).waiting += 1;
+            effects.newest_delivery = Some(unsql(connection.last_insert_rowid()));
+        }
+    }
+    Ok(())
 }
 
 /// A number as SQLite keeps it. Ids and times never come near the limit; one that does means "the end".
@@ -187,17 +262,17 @@ fn needed(ops: &[&Op]) -> Vec<bool> {
         match op {
             Op::Journal { conversation, .. } => needed[index] = !settled.contains(conversation),
             Op::Settle { conversation, .. } => needed[index] = settled.insert(conversation),
-            Op::Dead { .. } | Op::Delivered { .. } | Op::Event { .. } | Op::Failed { .. } => {}
+            Op::Dead { .. }
+            | Op::Delivered { .. }
+            | Op::Event(_)
+            | Op::Failed { .. }
+            | Op::Hold { .. }
+            | Op::Release { .. }
+            | Op::Session { .. }
+            | Op::User { .. } => {}
         }
     }
     needed
-}
-
-/// A number that stays the same for a conversation on every machine and in every version (FNV-1a), for lanes to divide by
-/// their count.
-fn lane_number(conversation: &ConversationKey) -> u32 {
-    let bytes = conversation.upstream.bytes().chain([0]).chain(conversation.id.bytes());
-    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 const MAX_ANSWER_BYTES: usize = 4096;

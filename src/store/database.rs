@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::clock::Clock;
 use crate::store::Config;
 use crate::store::lock::{DirLock, LockError};
+use crate::store::schema::{self, SCHEMA_VERSION, TABLES};
 
 /// Why the store could not be opened.
 #[derive(Debug, Error)]
@@ -227,11 +228,16 @@ fn prepare(connection: &Connection, max_bytes: Option<u64>, clock: Clock) -> rus
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
     }
     let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if version == 0 {
-        let now = i64::try_from(clock.now().0).unwrap_or(i64::MAX);
+    let created = version == 0;
+    if version < SCHEMA_VERSION {
         connection.execute_batch("BEGIN IMMEDIATE")?;
-        connection.execute_batch(SCHEMA)?;
-        connection.execute("INSERT INTO meta (key, value) VALUES ('first_used_at', ?1)", params![now])?;
+        for step in schema::STEPS.iter().skip(version as usize) {
+            connection.execute_batch(step)?;
+        }
+        if created {
+            let now = i64::try_from(clock.now().0).unwrap_or(i64::MAX);
+            connection.execute("INSERT INTO meta (key, value) VALUES ('first_used_at', ?1)", params![now])?;
+        }
         connection.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         connection.execute_batch("COMMIT")?;
     }
@@ -239,64 +245,6 @@ fn prepare(connection: &Connection, max_bytes: Option<u64>, clock: Clock) -> rus
 }
 
 const FILE_NAME: &str = "threadtap.db";
-const SCHEMA_VERSION: u32 = 1;
-const TABLES: [&str; 6] = ["meta", "journal", "conversations", "events", "deliveries", "dead_letters"];
-
-/// `AUTOINCREMENT` where readers remember how far they have read: a number must not be given twice.
-const SCHEMA: &str = "
-CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE journal (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    upstream TEXT NOT NULL,
-    conversation TEXT NOT NULL,
-    at INTEGER NOT NULL,
-    body TEXT NOT NULL
-);
-CREATE INDEX journal_by_conversation ON journal (conversation, upstream);
-CREATE TABLE conversations (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    upstream TEXT NOT NULL,
-    conversation TEXT NOT NULL,
-    state TEXT NOT NULL,
-    updated_at INTEGER NOT NULL,
-    UNIQUE (conversation, upstream)
-);
-CREATE INDEX conversations_by_age ON conversations (updated_at);
-CREATE TABLE events (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    key TEXT NOT NULL UNIQUE,
-    kind TEXT NOT NULL,
-    upstream TEXT NOT NULL,
-    conversation TEXT NOT NULL,
-    at INTEGER NOT NULL,
-    body TEXT NOT NULL
-);
-CREATE TABLE deliveries (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    event INTEGER NOT NULL,
-    sink TEXT NOT NULL,
-    lane INTEGER NOT NULL,
-    queued_at INTEGER NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    failure TEXT,
-    UNIQUE (event, sink)
-);
-CREATE INDEX deliveries_by_sink ON deliveries (sink);
-CREATE TABLE dead_letters (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    event INTEGER NOT NULL,
-    sink TEXT NOT NULL,
-    lane INTEGER NOT NULL,
-    queued_at INTEGER NOT NULL,
-    attempts INTEGER NOT NULL,
-    died_at INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    answer TEXT NOT NULL,
-    UNIQUE (event, sink)
-);
-CREATE INDEX dead_letters_by_sink ON dead_letters (sink);
-";
-
 /// Without a disk, what cannot be delivered must not eat the machine's memory.
 const MEMORY_BYTES: u64 = 256 << 20;
 const CACHE_KIB: i64 = 8 << 10;

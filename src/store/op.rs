@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::event::Event;
+use crate::event::{Event, SessionKey};
+use crate::interaction::Interaction;
+use crate::message::Role;
 use crate::observation::ConversationKey;
 use crate::time::UnixMillis;
 
@@ -26,20 +28,7 @@ pub enum Op {
         id: u64,
     },
     /// An event, and the sinks it is due at.
-    Event {
-        /// Stored once under this key.
-        key: String,
-        /// The event's kind.
-        kind: &'static str,
-        /// The conversation whose order it keeps.
-        conversation: ConversationKey,
-        /// When it was derived.
-        at: UnixMillis,
-        /// The event as JSON.
-        body: String,
-        /// The sinks' names.
-        sinks: Vec<Arc<str>>,
-    },
+    Event(Box<NewEvent>),
     /// A delivery failed and will be tried again.
     Failed {
         /// The delivery.
@@ -48,6 +37,13 @@ pub enum Op {
         attempts: u32,
         /// Why, in a few words without content.
         failure: String,
+    },
+    /// Feedback whose record is still waited for.
+    Hold {
+        /// The id it names.
+        reference: String,
+        /// The feedback as JSON.
+        body: String,
     },
     /// An observation of a conversation that is not settled.
     Journal {
@@ -58,6 +54,18 @@ pub enum Op {
         /// The observation as JSON.
         body: String,
     },
+    /// Held feedback is done with.
+    Release {
+        /// Its number.
+        id: u64,
+    },
+    /// What must be remembered of a session beside its numbers.
+    Session {
+        /// The session.
+        session: SessionKey,
+        /// What; none when it is over and only its numbers go on.
+        state: Option<String>,
+    },
     /// The conversation is settled: its journal so far is no longer needed.
     Settle {
         /// The conversation.
@@ -65,31 +73,117 @@ pub enum Op {
         /// What must be remembered of it; none forgets it.
         state: Option<String>,
     },
+    /// What is known of a user, in place of what was known before.
+    User {
+        /// The user's id.
+        id: String,
+        /// As JSON.
+        body: String,
+    },
+}
+
+/// An event to be stored.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// Stored once under this key.
+    pub key: String,
+    /// The event's kind.
+    pub kind: &'static str,
+    /// The conversation it is about, if it is about one.
+    pub conversation: Option<ConversationKey>,
+    /// The session whose messages are numbered.
+    pub session: Option<SessionKey>,
+    /// How many numbers it takes.
+    pub messages: u32,
+    /// The ids under which it can be found.
+    pub refs: Vec<Ref>,
+    /// The number of the lane its deliveries travel on.
+    pub lane: u32,
+    /// When it was derived.
+    pub at: UnixMillis,
+    /// The event as JSON.
+    pub body: String,
+    /// The sinks' names.
+    pub sinks: Vec<Arc<str>>,
+}
+
+/// An id an event can be found by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ref {
+    /// The API's id of a run, a message or a conversation, or the app's of a session.
+    pub id: String,
+    /// Which of the event's messages it means, counted from 0; none for the event as a whole.
+    pub message: Option<u32>,
 }
 
 impl Op {
     /// Stores an event and makes it due at the sinks named.
     #[must_use]
     pub fn event(event: &Event, at: UnixMillis, sinks: Vec<Arc<str>>) -> Self {
-        Self::Event {
+        let session = event.session();
+        let (messages, refs) = match event {
+            Event::Interaction(interaction) => (count(interaction), refs(interaction)),
+            _ => (0, Vec::new()),
+        };
+        Self::Event(Box::new(NewEvent {
             key: event.key().to_owned(),
             kind: event.kind(),
-            conversation: event.conversation().clone(),
+            conversation: event.conversation().cloned(),
+            lane: match &session {
+                Some(SessionKey { scope, id }) => lane_number(scope, id),
+                None => lane_number("", event.key()),
+            },
+            session,
+            messages,
+            refs,
             at,
             body: serde_json::to_string(event).expect("an event has string keys and finite numbers only"),
             sinks,
-        }
+        }))
     }
 
     /// Roughly what it takes in memory.
     pub(super) fn bytes(&self) -> usize {
         let text = match self {
             Self::Dead { answer, .. } => answer.len(),
-            Self::Delivered { .. } => 0,
-            Self::Event { body, .. } | Self::Journal { body, .. } => body.len(),
+            Self::Delivered { .. } | Self::Release { .. } => 0,
+            Self::Event(event) => event.body.len() + size_of::<NewEvent>() + 64 * event.refs.len(),
+            Self::Hold { body, .. } | Self::Journal { body, .. } | Self::User { body, .. } => body.len(),
             Self::Failed { failure, .. } => failure.len(),
-            Self::Settle { state, .. } => state.as_ref().map_or(0, String::len),
+            Self::Session { state, .. } | Self::Settle { state, .. } => state.as_ref().map_or(0, String::len),
         };
         text + size_of::<Self>() + 64
     }
+}
+
+/// How many of its session's numbers an interaction takes.
+fn count(interaction: &Interaction) -> u32 {
+    u32::try_from(interaction.messages().count()).unwrap_or(u32::MAX)
+}
+
+/// Its run, meaning the last answer; its messages; its conversation and session.
+fn refs(interaction: &Interaction) -> Vec<Ref> {
+    let messages = (0..).zip(interaction.messages());
+    let mut refs: Vec<Ref> = messages
+        .filter_map(|(at, message)| Some(Ref { id: message.id.clone()?, message: Some(at) }))
+        .collect();
+    let answered = interaction.outputs.iter().any(|message| message.role != Role::Other);
+    refs.push(Ref {
+        id: interaction.run.clone(),
+        message: if answered { count(interaction).checked_sub(1) } else { None },
+    });
+    let named = interaction.attribution.session.clone();
+    refs.extend(
+        [Some(interaction.conversation.id.to_string()), named]
+            .into_iter()
+            .flatten()
+            .map(|id| Ref { id, message: None }),
+    );
+    refs
+}
+
+/// A number that stays the same on every machine and in every version (FNV-1a), for lanes to divide by their count.
+fn lane_number(scope: &str, id: &str) -> u32 {
+    let bytes = scope.bytes().chain([0]).chain(id.bytes());
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -34,6 +34,17 @@ pub struct DuePage {
     pub more: bool,
 }
 
+/// The event of a delivery that is being made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueRecord {
+    /// The delivery.
+    pub delivery: u64,
+    /// The event as JSON.
+    pub body: String,
+    /// The number of its first message in its session.
+    pub first_message: Option<u64>,
+}
+
 /// A row of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalRow {
@@ -143,13 +154,20 @@ pub(super) fn due(
     Ok(page)
 }
 
-pub(super) fn event(connection: &Connection, delivery: u64) -> rusqlite::Result<Option<String>> {
-    connection
-        .prepare_cached(
-            "SELECT body FROM deliveries JOIN events ON events.id = deliveries.event WHERE deliveries.id = ?1",
-        )?
-        .query_row([sql(delivery)], |row| row.get(0))
-        .optional()
+/// The events of deliveries, in the deliveries' order; those that are gone are missing.
+pub(super) fn records(connection: &Connection, deliveries: &[u64]) -> rusqlite::Result<Vec<DueRecord>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT body, first_message FROM deliveries JOIN events ON events.id = deliveries.event WHERE deliveries.id = ?1",
+    )?;
+    let mut records = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        let record = statement.query_row([sql(*delivery)], |row| {
+            let first_message = row.get::<_, Option<i64>>(1)?.map(unsql);
+            Ok(DueRecord { delivery: *delivery, body: row.get(0)?, first_message })
+        });
+        records.extend(record.optional()?);
+    }
+    Ok(records)
 }
 
 pub(super) fn interactions(

@@ -31,6 +31,17 @@ impl Trim {
                  (SELECT id FROM conversations WHERE updated_at < ?1 ORDER BY updated_at LIMIT ?2)",
             )?
             .execute(params![conversations_before, STEP_ROWS])?;
+        let mut aged = 0;
+        for table in ["sessions", "users"] {
+            // The rows of a table without row ids are named by their whole key.
+            let key = if table == "sessions" { "scope, id" } else { "id" };
+            aged += connection
+                .prepare_cached(&format!(
+                    "DELETE FROM {table} WHERE ({key}) IN
+                     (SELECT {key} FROM {table} WHERE updated_at < ?1 ORDER BY updated_at LIMIT ?2)"
+                ))?
+                .execute(params![events_before, STEP_ROWS])?;
+        }
         // Events come in the order of their times, so the walk ends at the first that is young enough.
         let (looked_at, last): (i64, i64) = connection
             .prepare_cached(
@@ -53,7 +64,8 @@ impl Trim {
         // What was passed over, because it is not delivered yet, is met again on the next walk.
         let more_events = looked_at == STEP_ROWS;
         self.after_event = if more_events { unsql(last) } else { 0 };
-        Ok(more_events || forgotten == STEP_ROWS.unsigned_abs() as usize)
+        let step = STEP_ROWS.unsigned_abs() as usize;
+        Ok(more_events || forgotten == step || aged >= step)
     }
 }
 

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::event::SessionKey;
 use crate::observation::ConversationKey;
 use crate::time::UnixMillis;
 
@@ -25,7 +26,7 @@ fn what_was_acknowledged_is_found_again_without_an_orderly_close() {
     assert_eq!(journal_of(&recovered), [("t1".to_owned(), "a".to_owned())]);
     assert_eq!(states_of(&recovered), [("t2".to_owned(), "st".to_owned())]);
     assert_eq!(due(&copied, "s"), [1]);
-    assert_eq!(wait(copied.event(1)).unwrap().as_deref(), Some("k1"));
+    assert_eq!(wait(copied.records(vec![1])).unwrap()[0].body, "k1");
 }
 
 #[test]
@@ -167,6 +168,43 @@ fn a_database_that_breaks_in_use_is_set_aside_and_nothing_that_waits_is_lost() {
 }
 
 #[test]
+fn what_version_1_wrote_is_brought_up_to_date_and_delivered() {
+    let dir = TempDir::new().unwrap();
+    {
+        let old = Connection::open(dir.path().join("threadtap.db")).unwrap();
+        old.pragma_update(None, "auto_vacuum", "INCREMENTAL").unwrap();
+        old.execute_batch(schema::STEPS[0]).unwrap();
+        old.execute_batch(
+            "INSERT INTO meta VALUES ('first_used_at', 7);
+             INSERT INTO events VALUES (5, 'k', 'interaction', 'u', 't', 1, 'body');
+             INSERT INTO deliveries VALUES (9, 5, 's', 3, 1, 2, NULL);
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+    }
+    let (store, recovered) = open(dir.path());
+    assert_eq!(recovered.first_used_at(), UnixMillis(7));
+    assert_eq!(due(&store, "s"), [9]);
+    let expected = DueRecord { delivery: 9, body: "body".to_owned(), first_message: None };
+    assert_eq!(wait(store.records(vec![9])).unwrap(), [expected]);
+    write(&store, vec![numbered("k2", "t", 2)]);
+    assert_eq!(first_message(&store, "k2"), Some(1));
+}
+
+#[test]
+fn messages_are_numbered_without_a_gap_also_where_an_event_comes_twice() {
+    let dir = TempDir::new().unwrap();
+    let (store, recovered) = open(dir.path());
+    write(&store, vec![numbered("a", "t", 2), numbered("b", "u", 3), numbered("a", "t", 2)]);
+    write(&store, vec![numbered("a", "t", 2), numbered("c", "t", 1)]);
+    drop((store, recovered));
+    let (store, _) = open(dir.path());
+    write(&store, vec![numbered("d", "t", 4), numbered("e", "t", 1)]);
+    let numbers = ["a", "b", "c", "d", "e"].map(|key| first_message(&store, key));
+    assert_eq!(numbers, [Some(1), Some(1), Some(3), Some(4), Some(8)]);
+}
+
+#[test]
 fn a_newer_schema_is_refused() {
     let dir = TempDir::new().unwrap();
     open(dir.path()).0.close();
@@ -174,7 +212,7 @@ fn a_newer_schema_is_refused() {
     connection.pragma_update(None, "user_version", 9).unwrap();
     drop(connection);
     let refused = Store::open(on_disk(dir.path()), Metrics::new().0, Clock::start()).unwrap_err();
-    assert!(matches!(refused, OpenError::NewerSchema { found: 9, known: 1, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::NewerSchema { found: 9, known: 2, .. }), "{refused}");
     assert_eq!(set_aside(dir.path()), 0);
 }
 
@@ -214,7 +252,7 @@ fn under_a_full_database_delivered_events_make_room() {
         write(&store, vec![event_with(&format!("k{n}"), "t", &[], &body)]);
     }
     assert_eq!(due(&store, "s"), [1]);
-    assert!(wait(store.event(1)).unwrap().is_some());
+    assert_eq!(wait(store.records(vec![1])).unwrap().len(), 1);
     let newest = wait(store.interactions(1, None)).unwrap();
     assert_eq!(newest[0].id, 1001);
 }
@@ -228,9 +266,7 @@ fn retention_takes_only_what_is_old_and_delivered() {
         UnixMillis(now.since(UnixMillis(u64::try_from(age.as_millis()).unwrap())).as_millis() as u64)
     };
     let aged = |key: &str, sinks: &[&str], age| match event(key, key, sinks) {
-        Op::Event { key, kind, conversation, body, sinks, .. } => {
-            Op::Event { key, kind, conversation, at: at(age), body, sinks }
-        }
+        Op::Event(event) => Op::Event(Box::new(NewEvent { at: at(age), ..*event })),
         other => other,
     };
     write(
@@ -316,14 +352,38 @@ fn event(key: &str, id: &str, sinks: &[&str]) -> Op {
 }
 
 fn event_with(key: &str, id: &str, sinks: &[&str], body: &str) -> Op {
-    Op::Event {
+    Op::Event(Box::new(NewEvent {
         key: key.to_owned(),
         kind: "interaction",
-        conversation: conversation(id),
+        conversation: Some(conversation(id)),
+        session: None,
+        messages: 0,
+        refs: Vec::new(),
+        lane: lane(id),
         at: UnixMillis(1),
         body: body.to_owned(),
         sinks: sinks.iter().map(|sink| Arc::from(*sink)).collect(),
+    }))
+}
+
+/// An event of a session with so many messages.
+fn numbered(key: &str, session: &str, messages: u32) -> Op {
+    let session = SessionKey { scope: "upstream:u".to_owned(), id: session.to_owned() };
+    match event(key, &session.id.clone(), &[]) {
+        Op::Event(event) => Op::Event(Box::new(NewEvent { session: Some(session), messages, ..*event })),
+        other => other,
     }
+}
+
+fn first_message(store: &Store, key: &str) -> Option<i64> {
+    let key = key.to_owned();
+    let query = "SELECT first_message FROM events WHERE key = ?1";
+    wait(store.read(move |connection| connection.query_row(query, [key], |row| row.get(0)))).unwrap()
+}
+
+/// As different as the conversations are.
+fn lane(id: &str) -> u32 {
+    id.bytes().fold(7, |lane, byte| lane * 31 % 65_521 + u32::from(byte))
 }
 
 fn dead(id: u64, answer: &str) -> Op {

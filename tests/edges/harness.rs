@@ -10,7 +10,6 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use threadtap::correlator::{self, Correlator, Limits, Output, State};
 use threadtap::dialect::{self, Observed, Observer};
-use threadtap::event::Event;
 use threadtap::exchange::{End, Ending, RequestBody, Segment, Start};
 use threadtap::interaction::Interaction;
 use threadtap::message::{Message, Role};
@@ -220,7 +219,7 @@ impl World {
     fn collect(&mut self) {
         while let Some(output) = self.correlator.poll() {
             match output {
-                Output::Event(Event::Interaction(interaction)) => {
+                Output::Interaction(interaction) => {
                     if !self.records.iter().any(|known| known.key == interaction.key) {
                         self.records.push(*interaction);
                     }

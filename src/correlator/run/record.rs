@@ -1,9 +1,8 @@
 //! The record a settled run becomes.
 
-use sha2::{Digest, Sha256};
-
 use super::OpenRun;
 use crate::attribution::{Attribution, Ranks};
+use crate::event::key_of;
 use crate::interaction::{Interaction, Status, TimeSource, Times};
 use crate::message::Message;
 use crate::observation::{ConversationKey, RunStatus};
@@ -43,7 +42,7 @@ impl OpenRun {
         outputs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let outputs = outputs.into_iter().map(|(_, _, message)| message).collect();
         Interaction {
-            key: interaction_key(key, &self.run.id),
+            key: key_of(&[&key.upstream, &key.id, &self.run.id]),
             conversation: key.clone(),
             run: self.run.id,
             status,
@@ -80,15 +79,4 @@ impl OpenRun {
             pairing: self.pairing,
         }
     }
-}
-
-/// The key under which a run is recorded once: the same on every machine, and after every restart.
-fn interaction_key(key: &ConversationKey, run: &str) -> String {
-    let mut hash = Sha256::new();
-    for part in [&*key.upstream, &*key.id, run] {
-        // Lengths keep ("ab", "c") and ("a", "bc") apart.
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }

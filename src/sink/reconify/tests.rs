@@ -110,10 +110,10 @@ fn session_timeout_and_user_are_those_of_the_attribution() {
 #[test]
 fn the_key_is_sent_as_a_header_and_secrets_are_never_shown() {
     let sink = sink(vec![Status::Completed]);
-    let event = Event::Interaction(Box::new(plain()));
-    let payload = sink.encode(&event);
+    let records = [record(plain())];
+    let payload = sink.encode(&records).unwrap();
     assert_eq!(payload.headers["idempotency-key"], "key_1");
-    assert_eq!(payload.body, sink.encode(&event).body);
+    assert_eq!(payload.body, sink.encode(&records).unwrap().body);
     for shown in [format!("{sink:?}"), format!("{payload:?}"), format!("{:?}", sink.config)] {
         assert!(!shown.contains("APPKEY") && !shown.contains("APIKEY"), "{shown}");
     }
@@ -170,8 +170,12 @@ fn sink(statuses: Vec<Status>) -> Reconify {
     Reconify::new(Config { statuses, ..Config::new("APPKEY".into(), "APIKEY".into()) }).unwrap()
 }
 
+fn record(interaction: Interaction) -> Record {
+    Record { event: Event::Interaction(Box::new(interaction)), first_message: None }
+}
+
 fn encode(interaction: &Interaction) -> Value {
-    let payload = sink(vec![Status::Completed]).encode(&Event::Interaction(Box::new(interaction.clone())));
+    let payload = sink(vec![Status::Completed]).encode(&[record(interaction.clone())]).unwrap();
     serde_json::from_slice(&payload.body).unwrap()
 }
 

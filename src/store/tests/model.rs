@@ -65,6 +65,7 @@ impl Model {
             Op::Journal { conversation, body, .. } => {
                 self.journal.push((conversation.id.to_string(), body.clone()));
             }
+            Op::Hold { .. } | Op::Release { .. } | Op::Session { .. } | Op::User { .. } => {}
             Op::Settle { conversation, state } => {
                 self.journal.retain(|(id, _)| **id != *conversation.id);
                 match state {
@@ -72,9 +73,9 @@ impl Model {
                     None => self.states.remove(&*conversation.id),
                 };
             }
-            Op::Event { key, sinks, .. } => {
-                if self.events.insert(key.clone()) {
-                    for sink in sinks {
+            Op::Event(event) => {
+                if self.events.insert(event.key.clone()) {
+                    for sink in &event.sinks {
                         self.next_delivery += 1;
                         self.deliveries.insert(self.next_delivery, (sink.to_string(), 0));
                     }
