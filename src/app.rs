@@ -34,6 +34,7 @@ use crate::pipeline;
 use crate::proxy::{CallerKey, Proxy};
 use crate::sink::Sink;
 use crate::store::{self, OpenError, Recovered, Store};
+use crate::users::Users;
 
 /// A threadtap that runs.
 #[derive(Debug)]
@@ -163,6 +164,7 @@ impl Parts {
         };
         let (recorder, captures) = capture::new(config.capture, metrics.clone(), clock);
         let mut pipeline = config.pipeline;
+        let max_users = pipeline.max_users;
         pipeline.correlation.first_used = recovered.first_used_at();
         let pipeline = pipeline::spawn(
             pipeline,
@@ -170,6 +172,7 @@ impl Parts {
                 captures,
                 store: store.clone(),
                 recovered,
+                users: Users::new(max_users),
                 sinks: sinks.clone(),
                 console,
                 metrics: metrics.clone(),

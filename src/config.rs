@@ -216,7 +216,7 @@ impl Config {
             net: modules::net(address("listen", listen)?, file.server)?,
             proxy: modules::proxy(upstream, file.capture.enabled, file.proxy)?,
             capture: modules::capture(&file.capture, &dialect.attribution)?,
-            pipeline: pipeline::Config { correlation, dialect, ..pipeline::Config::default() },
+            pipeline: modules::pipeline(dialect, correlation, &file.sessions)?,
             store,
             data_dir,
             delivery: modules::delivery(file.delivery)?,

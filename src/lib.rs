@@ -5,10 +5,11 @@
 //! *Vocabulary*, plain data: [`time`], [`exchange`], [`attribution`], [`message`], [`observation`], [`interaction`],
 //! [`event`], [`payload`].
 //!
-//! *Pure*, values in and values out: [`sse`], [`content`], [`dialect`], [`correlator`], [`sink`].
+//! *Pure*, values in and values out: [`sse`], [`content`], [`dialect`], [`correlator`], [`session`], [`user`],
+//! [`sink`].
 //!
 //! *Shell*, sockets, files and threads: [`clock`], [`metrics`], [`net`], [`capture`], [`proxy`], [`store`], [`delivery`],
-//! [`console`], [`pipeline`], [`admin`], [`demo`].
+//! [`users`], [`console`], [`pipeline`], [`admin`], [`demo`].
 //!
 //! *Top*: [`config`], [`app`], [`cli`].
 
@@ -35,7 +36,10 @@ pub mod observation;
 pub mod payload;
 pub mod pipeline;
 pub mod proxy;
+pub mod session;
 pub mod sink;
 pub mod sse;
 pub mod store;
 pub mod time;
+pub mod user;
+pub mod users;

@@ -37,6 +37,8 @@ pub struct Metrics {
     pub observations: Counter,
     /// Conversations in memory.
     pub conversations: Gauge,
+    /// Sessions that are open.
+    pub sessions: Gauge,
     /// Runs that are not settled.
     pub open_runs: Gauge,
     /// Bytes of messages and tool calls in memory.
@@ -78,6 +80,7 @@ impl Metrics {
             pipeline_queue: Gauge::default(),
             problems: Family::default(),
             observations: Counter::default(),
+            sessions: Gauge::default(),
             conversations: Gauge::default(),
             open_runs: Gauge::default(),
             correlation_bytes: Gauge::default(),
@@ -117,6 +120,7 @@ impl Metrics {
         r.register("pipeline_queue_depth", help, self.pipeline_queue.clone());
         r.register("capture_problems", "Odd input met in captures, by kind", self.problems.clone());
         r.register("observations", "Observations made", self.observations.clone());
+        r.register("sessions", "Sessions that are open", self.sessions.clone());
         r.register("conversations", "Conversations held in memory", self.conversations.clone());
         r.register("open_runs", "Runs that are not settled", self.open_runs.clone());
         let help = "Messages and tool calls held in memory until their run is settled";

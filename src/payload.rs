@@ -16,6 +16,8 @@ pub struct Payload {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// How many values had to be cut or replaced to fit what the backend takes.
+    pub cuts: u64,
 }
 
 impl fmt::Debug for Payload {

@@ -9,6 +9,8 @@
 //! correlator, with the times of then; the store's unique key makes an event that is concluded again harmless.
 //! **End.** When the last tap is gone it works off the queue, settles what only waits for more outputs, and returns.
 
+mod emission;
+mod recovery;
 mod sunset;
 
 use std::any::Any;
@@ -19,21 +21,21 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::capture::Receiver;
 use crate::clock::Clock;
 use crate::console::Console;
-use crate::correlator::{self, Correlator, Output, State};
+use crate::correlator::{self, Correlator, Output};
 use crate::dialect::{self, Observed, Observer};
-use crate::event::Event;
 use crate::exchange::{Capture, ExchangeId};
-use crate::interaction::Interaction;
-use crate::metrics::{DropLabel, DropReason, KindLabel, Metrics, StatusLabel};
-use crate::observation::Observation;
+use crate::metrics::{DropLabel, DropReason, KindLabel, Metrics};
+use crate::observation::{Fact, Observation};
+use crate::session;
 use crate::sink::Sink;
-use crate::store::{Op, ReadError, Recovered, Refused, Store};
+use crate::store::{Recovered, Refused, Store};
+use crate::users::Users;
+use emission::Emission;
 use sunset::Sunset;
 
 /// Settings of the pipeline.
@@ -43,6 +45,10 @@ pub struct Config {
     pub dialect: dialect::Config,
     /// Waiting times and limits of the correlator.
     pub correlation: correlator::Config,
+    /// When sessions are over.
+    pub sessions: session::Config,
+    /// Users that are known at one time.
+    pub max_users: usize,
     /// How many captures one batch takes at most.
     pub batch: usize,
     /// How long captures are gathered while there is load; the first one after a pause is taken at once.
@@ -60,6 +66,8 @@ impl Default for Config {
         Self {
             dialect: dialect::Config::default(),
             correlation: correlator::Config::default(),
+            sessions: session::Config::default(),
+            max_users: 100_000,
             batch: 4096,
             gather: Duration::from_millis(10),
             store_patience: Duration::from_secs(5),
@@ -78,6 +86,8 @@ pub struct Ports {
     pub store: Store,
     /// What an earlier process left there.
     pub recovered: Recovered,
+    /// What is known of users.
+    pub users: Users,
     /// Whose filters say where a record is due; they may change.
     pub sinks: watch::Receiver<Vec<Arc<Sink>>>,
     /// Where records are shown.
@@ -93,22 +103,20 @@ pub struct Ports {
 /// # Errors
 /// When no thread can be had.
 pub fn spawn(config: Config, ports: Ports) -> std::io::Result<JoinHandle<()>> {
-    let Ports { captures, store, recovered, sinks, console, metrics, clock } = ports;
+    let Ports { captures, store, recovered, users, sinks, console, metrics, clock } = ports;
     let mut pipeline = Pipeline {
         correlator: Correlator::new(config.correlation.clone()),
+        emission: Emission::new(config.sessions.clone(), users, sinks, console, metrics.clone(), clock),
         config,
         observers: BTreeMap::new(),
         gathered_bytes: 0,
-        ops: Vec::new(),
         store,
-        sinks,
-        console,
         metrics,
         clock,
         sunset: Sunset::default(),
     };
     std::thread::Builder::new().name("threadtap-pipeline".to_owned()).spawn(move || {
-        if let Err(error) = pipeline.recover(&recovered) {
+        if let Err(error) = recovery::recover(&mut pipeline, &recovered) {
             tracing::error!(error = %error, "what an earlier process left cannot be read; it stays on disk, capture begins anew");
         }
         drop(recovered);
@@ -122,55 +130,19 @@ struct Pipeline {
     /// Oldest first: ids count up.
     observers: BTreeMap<ExchangeId, Observer>,
     gathered_bytes: usize,
-    /// The batch being made.
-    ops: Vec<Op>,
+    emission: Emission,
     store: Store,
-    sinks: watch::Receiver<Vec<Arc<Sink>>>,
-    console: Console,
     metrics: Metrics,
     clock: Clock,
     sunset: Sunset,
 }
 
 impl Pipeline {
-    fn recover(&mut self, recovered: &Recovered) -> Result<(), RecoverError> {
-        for row in recovered.conversations() {
-            let (key, state) = row?;
-            match serde_json::from_str::<State>(&state) {
-                Ok(state) => self.correlator.restore(key, state),
-                Err(error) => {
-                    tracing::warn!(error = %error, "the stored state of a conversation cannot be read")
-                }
-            }
-        }
-        let mut replayed = 0_u64;
-        for row in recovered.journal() {
-            let row = row?;
-            match serde_json::from_str::<Observation>(&row.body) {
-                Ok(observation) => {
-                    self.guard("replay", |pipeline| {
-                        pipeline.correlator.handle_timeout(observation.at);
-                        pipeline.correlator.handle(&observation);
-                    });
-                    replayed += 1;
-                }
-                Err(error) => tracing::warn!(error = %error, "a row of the journal cannot be read"),
-            }
-            self.conclude(Origin::Replay);
-            self.commit();
-        }
-        self.tick();
-        self.commit();
-        if replayed > 0 {
-            let open_runs = self.correlator.open_runs();
-            tracing::info!(observations = replayed, open_runs, "went on where an earlier process stopped");
-        }
-        Ok(())
-    }
-
     fn run(&mut self, captures: &Receiver) {
         loop {
-            let wait = self.correlator.poll_timeout().map_or(LONGEST_WAIT, |at| at.since(self.clock.now()));
+            let deadlines = [self.correlator.poll_timeout(), self.emission.poll_timeout()];
+            let next = deadlines.into_iter().flatten().min();
+            let wait = next.map_or(LONGEST_WAIT, |at| at.since(self.clock.now()));
             match captures.recv_timeout(wait.min(LONGEST_WAIT)) {
                 Ok(capture) => self.take(capture),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -183,7 +155,7 @@ impl Pipeline {
             }
         }
         self.guard("shutdown", |pipeline| pipeline.correlator.finish(pipeline.clock.now()));
-        self.conclude(Origin::Live);
+        self.conclude();
         self.commit();
     }
 
@@ -272,75 +244,43 @@ impl Pipeline {
         let mut changed = false;
         self.guard("correlator", |pipeline| changed = pipeline.correlator.handle(observation));
         if changed {
-            self.ops.push(Op::Journal {
-                conversation: observation.conversation.clone(),
-                at: observation.at,
-                body: serde_json::to_string(observation)
-                    .expect("an observation has string keys and finite numbers only"),
-            });
+            self.emission.journal(observation);
         }
-        self.conclude(Origin::Live);
+        self.conclude();
+        if changed && matches!(observation.fact, Fact::ConversationDeleted) {
+            self.emission.conversation_deleted(&observation.conversation);
+        }
     }
 
     /// Acts on deadlines.
     fn tick(&mut self) {
         let now = self.clock.now();
         self.guard("correlator", |pipeline| pipeline.correlator.handle_timeout(now));
-        self.conclude(Origin::Live);
+        self.conclude();
+        self.emission.handle_timeout(now);
         self.metrics.conversations.set(gauge(self.correlator.conversations()));
         self.metrics.open_runs.set(gauge(self.correlator.open_runs()));
         self.metrics.correlation_bytes.set(gauge(self.correlator.text_bytes()));
     }
 
     /// Turns what the correlator concluded into operations of the store.
-    fn conclude(&mut self, origin: Origin) {
+    fn conclude(&mut self) {
         while let Some(output) = self.correlator.poll() {
             match output {
-                Output::Interaction(interaction) => {
-                    self.announce(&interaction, origin);
-                    self.store_event(&Event::Interaction(interaction));
-                }
+                Output::Interaction(interaction) => self.emission.interaction(*interaction),
                 Output::Note(note) => {
-                    if origin == Origin::Live {
-                        self.metrics
-                            .correlation_notes
-                            .get_or_create(&KindLabel { kind: note.as_str() })
-                            .inc();
-                    }
+                    self.metrics.correlation_notes.get_or_create(&KindLabel { kind: note.as_str() }).inc();
                 }
-                Output::Settled(conversation, state) => {
-                    let state = state.map(|state| {
-                        serde_json::to_string(&state)
-                            .expect("a state has string keys and finite numbers only")
-                    });
-                    self.ops.push(Op::Settle { conversation, state });
-                }
+                Output::Settled(conversation, state) => self.emission.settled(conversation, state.as_deref()),
             }
         }
     }
 
-    /// Has an event stored and delivered to the sinks that accept it.
-    fn store_event(&mut self, event: &Event) {
-        let sinks = self.sinks.borrow();
-        let sinks = sinks.iter().filter(|sink| sink.accepts(event)).map(|sink| sink.name().clone()).collect();
-        self.ops.push(Op::event(event, self.clock.now(), sinks));
-    }
-
-    fn announce(&self, interaction: &Interaction, origin: Origin) {
-        // A replay may conclude what an earlier process already announced.
-        if origin == Origin::Replay {
-            return;
-        }
-        let status = interaction.status.as_str();
-        self.metrics.interactions.get_or_create(&StatusLabel { status }).inc();
-        self.console.interaction(interaction);
-    }
-
     fn commit(&mut self) {
-        if self.ops.is_empty() {
+        let ops = self.emission.take();
+        if ops.is_empty() {
             return;
         }
-        let ops = std::mem::take(&mut self.ops);
         let lost = ops.len() as u64;
         match self.store.commit(ops, self.config.store_patience) {
             Ok(()) => {}
@@ -365,17 +305,6 @@ impl Pipeline {
         tracing::error!(place, message, "capture panicked; forwarding is not affected. Please report this");
     }
 }
-
-/// Whether a conclusion was drawn now or is drawn again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    Live,
-    Replay,
-}
-
-#[derive(Debug, Error)]
-#[error("the store cannot be read")]
-struct RecoverError(#[from] ReadError);
 
 fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)

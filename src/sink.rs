@@ -5,6 +5,8 @@
 //!
 //! **Invariant.** The same event always encodes to the same bytes, so that a repeated delivery is recognisable as such.
 
+pub mod align;
+pub mod filter;
 pub mod reconify;
 pub mod verdict;
 
@@ -16,6 +18,7 @@ use http::StatusCode;
 use crate::event::{Event, Record};
 use crate::payload::Payload;
 
+use self::align::Align;
 use self::reconify::Reconify;
 use self::verdict::Verdict;
 
@@ -35,7 +38,10 @@ impl Batch {
 
 /// A configured backend.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are a few of them, each behind a pointer")]
 pub enum Sink {
+    /// Align's `CollectEvents`.
+    Align(Align),
     /// Reconify's `/track`.
     Reconify(Reconify),
 }
@@ -46,6 +52,7 @@ impl Sink {
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         match self {
+            Self::Align(sink) => sink.name(),
             Self::Reconify(sink) => sink.name(),
         }
     }
@@ -54,6 +61,7 @@ impl Sink {
     #[must_use]
     pub fn accepts(&self, event: &Event) -> bool {
         match self {
+            Self::Align(sink) => sink.accepts(event),
             Self::Reconify(sink) => sink.accepts(event),
         }
     }
@@ -62,7 +70,17 @@ impl Sink {
     #[must_use]
     pub fn batch(&self) -> Batch {
         match self {
+            Self::Align(sink) => sink.batch(),
             Self::Reconify(_) => Batch::ONE,
+        }
+    }
+
+    /// How many of [`Batch::events`] a record counts for.
+    #[must_use]
+    pub fn weight(&self, record: &Record) -> usize {
+        match self {
+            Self::Align(_) => Align::weight(record),
+            Self::Reconify(_) => 1,
         }
     }
 
@@ -71,6 +89,7 @@ impl Sink {
     #[must_use]
     pub fn encode(&self, records: &[Record]) -> Option<Payload> {
         match self {
+            Self::Align(sink) => sink.encode(records),
             Self::Reconify(sink) => sink.encode(records),
         }
     }
@@ -79,6 +98,7 @@ impl Sink {
     #[must_use]
     pub fn judge(&self, status: StatusCode, body: &[u8]) -> Verdict {
         match self {
+            Self::Align(sink) => sink.judge(status, body),
             Self::Reconify(sink) => sink.judge(status, body),
         }
     }

@@ -9,7 +9,7 @@ use crate::correlator::{AppMessages, Limits};
 use crate::dialect::{Order, ParseSourceError, Source};
 use crate::exchange::CAPTURED_HEADERS;
 use crate::proxy::Upstream;
-use crate::{capture, correlator, delivery, dialect, net, proxy, store};
+use crate::{capture, correlator, delivery, dialect, net, pipeline, proxy, store};
 
 pub(super) fn correlation(file: &raw::Correlation) -> Result<correlator::Config, ConfigError> {
     let mut config = correlator::Config::default();
@@ -134,6 +134,18 @@ pub(super) fn capture(file: &raw::Capture, order: &Order) -> Result<capture::Con
     set_size("capture.max_prefix", &mut config.max_prefix_bytes, file.max_prefix)?;
     set_size("capture.segment", &mut config.segment_bytes, file.segment)?;
     set(&mut config.segment_age, file.segment_age);
+    Ok(config)
+}
+
+pub(super) fn pipeline(
+    dialect: dialect::Config,
+    correlation: correlator::Config,
+    file: &raw::Sessions,
+) -> Result<pipeline::Config, ConfigError> {
+    let mut config = pipeline::Config { dialect, correlation, ..pipeline::Config::default() };
+    set(&mut config.sessions.idle, file.idle);
+    set_count("sessions.max_open", &mut config.sessions.max_sessions, file.max_open)?;
+    set_count("sessions.max_users", &mut config.max_users, file.max_users)?;
     Ok(config)
 }
 

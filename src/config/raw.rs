@@ -1,5 +1,6 @@
 //! The file as it is written: everything optional, nothing checked but its form.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub(super) struct File {
     pub(super) capture: Capture,
     pub(super) correlation: Correlation,
     pub(super) attribution: Attribution,
+    pub(super) sessions: Sessions,
     pub(super) store: Store,
     pub(super) delivery: Delivery,
     pub(super) admin: Admin,
@@ -116,6 +118,14 @@ pub(super) struct Attribution {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub(super) struct Sessions {
+    pub(super) idle: Option<Span>,
+    pub(super) max_open: Option<usize>,
+    pub(super) max_users: Option<usize>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct Store {
     pub(super) sync_every: Option<Span>,
     pub(super) retain: Option<Span>,
@@ -177,17 +187,48 @@ pub enum Interactions {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(tag = "type", rename_all = "lowercase")]
 pub(super) enum Sink {
-    Reconify {
-        name: Option<String>,
-        app_key: Option<SecretString>,
-        app_key_file: Option<PathBuf>,
-        api_key: Option<SecretString>,
-        api_key_file: Option<PathBuf>,
-        url: Option<String>,
-        statuses: Option<Vec<String>>,
-    },
+    Align(Align),
+    Reconify(Reconify),
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Align {
+    pub(super) name: Option<String>,
+    pub(super) api_key: Option<SecretString>,
+    pub(super) api_key_file: Option<PathBuf>,
+    pub(super) project_id: Option<String>,
+    pub(super) host: Option<String>,
+    pub(super) filter: Filter,
+    pub(super) properties: BTreeMap<String, String>,
+    pub(super) unknown_user: Option<String>,
+    pub(super) batch: Option<usize>,
+    pub(super) linger: Option<Span>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Reconify {
+    pub(super) name: Option<String>,
+    pub(super) app_key: Option<SecretString>,
+    pub(super) app_key_file: Option<PathBuf>,
+    pub(super) api_key: Option<SecretString>,
+    pub(super) api_key_file: Option<PathBuf>,
+    pub(super) url: Option<String>,
+    pub(super) filter: Filter,
+}
+
+/// Which events a sink is sent.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Filter {
+    pub(super) statuses: Option<Vec<String>>,
+    pub(super) apps: Option<Vec<String>>,
+    pub(super) assistants: Option<Vec<String>>,
+    pub(super) metadata: Option<BTreeMap<String, String>>,
+    pub(super) sample: Option<f64>,
 }
 
 /// A duration: a whole number and a unit.

@@ -48,7 +48,7 @@ fn the_example_says_the_defaults() {
 #[test]
 fn the_example_shows_every_setting() {
     let config = load(&uncommented(), &HashMap::new()).unwrap();
-    assert_eq!(config.sinks.len(), 1);
+    assert_eq!(config.sinks.len(), 2);
     // Every key a section knows is named by serde when it meets one it does not know.
     for section in [
         "",
@@ -58,6 +58,7 @@ fn the_example_shows_every_setting() {
         "capture",
         "correlation",
         "attribution",
+        "sessions",
         "store",
         "delivery",
         "admin",
@@ -119,7 +120,7 @@ fn keys_in_the_environment_switch_reconify_on_and_fill_the_files_sink() {
         ("RECONIFY_API_KEY", "api"),
         ("RECONIFY_URL", "http://127.0.0.1:9/track"),
     ]);
-    let file = "[[sinks]]\ntype = \"reconify\"\nname = \"mine\"\nstatuses = [\"failed\"]";
+    let file = "[[sinks]]\ntype = \"reconify\"\nname = \"mine\"\nfilter = { statuses = [\"failed\"] }";
     for (toml, name) in [("", "reconify"), (file, "mine")] {
         let config = load(toml, &environment).unwrap();
         let [sink] = &config.sinks[..] else { panic!("{:?}", config.sinks) };
@@ -130,6 +131,26 @@ fn keys_in_the_environment_switch_reconify_on_and_fill_the_files_sink() {
     let half = HashMap::from([("RECONIFY_APP_KEY", "app")]);
     assert!(load("", &half).unwrap().sinks.is_empty());
     let _: fn(&Sink, &Event) -> bool = Sink::accepts;
+}
+
+#[test]
+fn keys_in_the_environment_switch_align_on_and_fill_the_files_sink() {
+    let environment = HashMap::from([
+        ("ALIGNAI_API_KEY", "hush"),
+        ("ALIGNAI_PROJECT_ID", "project"),
+        ("ALIGNAI_HOST", "http://127.0.0.1:9"),
+    ]);
+    let file = "[[sinks]]\ntype = \"align\"\nname = \"mine\"\nproject_id = \"other\"";
+    for (toml, name) in [("", "align"), (file, "mine")] {
+        let config = load(toml, &environment).unwrap();
+        let [sink] = &config.sinks[..] else { panic!("{:?}", config.sinks) };
+        assert_eq!(&**sink.name(), name);
+        let shown = format!("{sink:?}");
+        assert!(shown.contains("127.0.0.1:9/ingestion") && shown.contains("\"project\""), "{shown}");
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+    let half = HashMap::from([("ALIGNAI_API_KEY", "hush")]);
+    assert!(load("", &half).unwrap().sinks.is_empty());
 }
 
 #[test]
@@ -160,9 +181,20 @@ fn an_error_is_one_line_with_key_value_and_what_is_allowed() {
         "[[sinks]]\ntype = \"reconify\"",
         "sinks[0].app_key is ``: set sinks[0].app_key, sinks[0].app_key_file or RECONIFY_APP_KEY",
     );
-    check_error("[[sinks]]\ntype = \"kafka\"", "unknown variant `kafka`, expected `reconify`");
+    check_error("[[sinks]]\ntype = \"kafka\"", "unknown variant `kafka`, expected `align` or `reconify`");
     let sink = "[[sinks]]\ntype = \"reconify\"\napp_key = \"a\"\napi_key = \"b\"\n";
-    check_error(&format!("{sink}statuses = [\"done\"]"), "use any of cancelled");
+    check_error(&format!("{sink}filter = {{ statuses = [\"done\"] }}"), "use any of cancelled");
+    check_error(
+        &format!("{sink}filter = {{ sample = 1.5 }}"),
+        "sinks[0].filter.sample is `1.5`: use a share",
+    );
+    check_error(&format!("{sink}statuses = [\"failed\"]"), "unknown field `statuses`");
+    let align = "[[sinks]]\ntype = \"align\"\napi_key = \"a\"\n";
+    check_error(align, "sinks[0].project_id is ``: set sinks[0].project_id or ALIGNAI_PROJECT_ID");
+    let align = format!("{align}project_id = \"p\"\n");
+    check_error(&format!("{align}batch = 0"), "sinks[0].batch is `0`: use at least 1");
+    check_error(&format!("{align}host = \"/x\""), "sinks[0].host is `/x`: the host /x is not");
+    check_error(&format!("{align}properties = {{ \"1a\" = \"x\" }}"), "the property 1a is not a letter");
     check_error(&format!("{sink}url = \"ftp://x\""), "sinks[0].url is `ftp://x");
     check_error(&format!("{sink}{sink}"), "give each sink a name of its own");
     check_error(

@@ -16,9 +16,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::attribution::User;
 use crate::event::{Event, Record};
 use crate::interaction::{Interaction, Status};
 use crate::payload::Payload;
+use crate::sink::filter::Filter;
 use crate::sink::verdict::Verdict;
 use crate::time::UnixMillis;
 
@@ -33,8 +35,8 @@ pub struct Config {
     pub api_key: SecretString,
     /// Where to post to: absolute, `http` or `https`.
     pub url: Uri,
-    /// Runs that ended otherwise are not sent.
-    pub statuses: Vec<Status>,
+    /// Which runs are sent.
+    pub filter: Filter,
 }
 
 impl Config {
@@ -46,18 +48,18 @@ impl Config {
             app_key,
             api_key,
             url: Uri::from_static(DEFAULT_URL),
-            statuses: vec![Status::Completed],
+            filter: Filter { statuses: vec![Status::Completed], ..Filter::default() },
         }
     }
 }
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, app_key: _, api_key: _, url, statuses } = self;
+        let Self { name, app_key: _, api_key: _, url, filter } = self;
         f.debug_struct("Config")
             .field("name", name)
             .field("url", url)
-            .field("statuses", statuses)
+            .field("filter", filter)
             .finish_non_exhaustive()
     }
 }
@@ -106,16 +108,10 @@ impl Reconify {
         &self.config.name
     }
 
-    /// Whether the event is a run that ended in one of the configured ways.
+    /// Whether the event is a run the filter admits.
     #[must_use]
     pub fn accepts(&self, event: &Event) -> bool {
-        match event {
-            Event::Interaction(interaction) => self.config.statuses.contains(&interaction.status),
-            Event::Feedback(_)
-            | Event::SessionClosed(_)
-            | Event::SessionOpened(_)
-            | Event::UserIdentified(_) => false,
-        }
+        matches!(event, Event::Interaction(_)) && self.config.filter.admits(event)
     }
 
     /// The vendor's body, and the event's key as `Idempotency-Key`: the body has no field for it.
@@ -129,7 +125,7 @@ impl Reconify {
             headers.insert(IDEMPOTENCY_KEY, key);
         }
         let body = serde_json::to_vec(&self.body(interaction)).expect("string keys and finite numbers only");
-        Some(Payload { uri: self.config.url.clone(), headers, body: Bytes::from(body) })
+        Some(Payload { uri: self.config.url.clone(), headers, body: Bytes::from(body), cuts: 0 })
     }
 
     /// The shared rules, and one of the vendor's: a 2xx whose JSON names another `status` than `ok` has not been taken.
@@ -157,7 +153,7 @@ impl Reconify {
             },
             request: message::request(interaction),
             response: message::response(interaction),
-            user: attribution.user.as_ref().map(|user| &user.0),
+            user: attribution.user.as_ref().map(user),
             session: attribution.session.as_deref(),
             session_timeout: attribution.session_timeout_minutes,
             timestamps: Timestamps::of(interaction),
@@ -172,7 +168,7 @@ struct Body<'a> {
     request: Map<String, Value>,
     response: Option<Map<String, Value>>,
     #[serde(serialize_with = "object_or_empty")]
-    user: Option<&'a Map<String, Value>>,
+    user: Option<Map<String, Value>>,
     session: Option<&'a str>,
     #[serde(rename = "sessionTimeout")]
     session_timeout: Option<u64>,
@@ -227,8 +223,24 @@ fn first_known(wanted: UnixMillis, other: UnixMillis) -> u64 {
     if wanted.0 == 0 { other.0.max(1) } else { wanted.0 }
 }
 
+/// The user as given, without what the vendor's format has no field for; a name for display stands in for the first name.
+fn user(known: &User) -> Map<String, Value> {
+    let mut user = known.0.clone();
+    let display_name = user.shift_remove("displayName");
+    for field in ["countryCode", "createdAt", "ip", "properties"] {
+        user.shift_remove(field);
+    }
+    if let Some(name) = display_name
+        && !user.contains_key("firstName")
+        && !user.contains_key("lastName")
+    {
+        user.insert("firstName".to_owned(), name);
+    }
+    user
+}
+
 fn object_or_empty<S: serde::Serializer>(
-    user: &Option<&Map<String, Value>>,
+    user: &Option<Map<String, Value>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     match user {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::event::SessionKey;
 use crate::observation::ConversationKey;
 use crate::store::Lane;
 use crate::store::apply::{sql, unsql};
@@ -123,6 +124,27 @@ pub(super) fn conversations(
             Ok((number(row, 0)?, (conversation(row, 1)?, row.get(3)?)))
         })?
         .collect()
+}
+
+/// The open sessions and their states.
+pub(super) fn sessions(connection: &Connection) -> rusqlite::Result<Vec<(SessionKey, String)>> {
+    connection
+        .prepare_cached("SELECT scope, id, state FROM sessions WHERE state IS NOT NULL")?
+        .query_map([], |row| Ok((SessionKey { scope: row.get(0)?, id: row.get(1)? }, row.get(2)?)))?
+        .collect()
+}
+
+/// What is known of the users seen last, the last one first.
+pub(super) fn users(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<String>> {
+    connection
+        .prepare_cached("SELECT body FROM users ORDER BY updated_at DESC LIMIT ?1")?
+        .query_map([rows(limit)], |row| row.get(0))?
+        .collect()
+}
+
+/// Whether an event is stored under this key.
+pub(super) fn is_known(connection: &Connection, key: &str) -> rusqlite::Result<bool> {
+    connection.prepare_cached("SELECT 1 FROM events WHERE key = ?1")?.exists([key])
 }
 
 pub(super) fn due(

@@ -1,5 +1,6 @@
 //! Reading what an earlier process left.
 
+use crate::event::SessionKey;
 use crate::observation::ConversationKey;
 use crate::store::reads::{self, JournalRow};
 use crate::store::{ReadError, Store};
@@ -25,6 +26,31 @@ impl Recovered {
         Pages::new(move |after| {
             self.store.read_blocking(move |connection| reads::conversations(connection, after, PAGE_ROWS))
         })
+    }
+
+    /// The states of open sessions, in no particular order.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the store is closed.
+    pub fn sessions(&self) -> Result<Vec<(SessionKey, String)>, ReadError> {
+        self.store.read_blocking(reads::sessions)
+    }
+
+    /// What is known of the users seen last, the last one first.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the store is closed.
+    pub fn users(&self, limit: usize) -> Result<Vec<String>, ReadError> {
+        self.store.read_blocking(move |connection| reads::users(connection, limit))
+    }
+
+    /// Whether an event is stored under this key.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the store is closed.
+    pub fn is_known(&self, key: &str) -> Result<bool, ReadError> {
+        let key = key.to_owned();
+        self.store.read_blocking(move |connection| reads::is_known(connection, &key))
     }
 
     /// The journal in the order it was written, without what was added since opening.

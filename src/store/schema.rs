@@ -90,6 +90,7 @@ CREATE TABLE sessions (
     PRIMARY KEY (scope, id)
 ) WITHOUT ROWID;
 CREATE INDEX sessions_by_age ON sessions (updated_at);
+CREATE INDEX sessions_open ON sessions (scope) WHERE state IS NOT NULL;
 CREATE TABLE refs (
     event INTEGER NOT NULL,
     id TEXT NOT NULL,

@@ -120,6 +120,21 @@ fn the_key_is_sent_as_a_header_and_secrets_are_never_shown() {
 }
 
 #[test]
+fn of_a_users_profile_only_what_the_vendor_knows_is_sent() {
+    let user = |fields: Value| {
+        let mut interaction = plain();
+        interaction.attribution.user = Some(User(fields.as_object().unwrap().clone()));
+        encode(&interaction)["user"].clone()
+    };
+    let profile = json!({"userId": "u", "email": "j@e.com", "displayName": "Jane", "ip": "192.0.2.1", "countryCode": "KR",
+                         "createdAt": 1, "properties": {"plan": "pro"}, "gender": "female"});
+    let sent = json!({"userId": "u", "email": "j@e.com", "gender": "female", "firstName": "Jane"});
+    assert_eq!(user(profile), sent);
+    let named = json!({"userId": "u", "displayName": "JJ", "lastName": "Doe"});
+    assert_eq!(user(named), json!({"userId": "u", "lastName": "Doe"}));
+}
+
+#[test]
 fn only_the_configured_statuses_are_accepted() {
     let mut interaction = plain();
     assert!(sink(vec![Status::Completed]).accepts(&Event::Interaction(Box::new(interaction.clone()))));
@@ -167,7 +182,8 @@ fn settings_that_cannot_work_are_refused() {
 }
 
 fn sink(statuses: Vec<Status>) -> Reconify {
-    Reconify::new(Config { statuses, ..Config::new("APPKEY".into(), "APIKEY".into()) }).unwrap()
+    let filter = Filter { statuses, ..Filter::default() };
+    Reconify::new(Config { filter, ..Config::new("APPKEY".into(), "APIKEY".into()) }).unwrap()
 }
 
 fn record(interaction: Interaction) -> Record {

@@ -101,7 +101,7 @@ async fn a_run_that_calls_tools_is_one_record_with_its_calls() {
 #[tokio::test]
 async fn runs_that_do_not_complete_are_recorded_and_sent_where_statuses_say_so() {
     let world = World::new().await;
-    let settings = "[correlation]\noutputs_grace = \"300ms\"\nSINKstatuses = [\"completed\", \"failed\", \"cancelled\", \
+    let settings = "[correlation]\noutputs_grace = \"300ms\"\nSINKfilter.statuses = [\"completed\", \"failed\", \"cancelled\", \
                     \"expired\", \"incomplete\"]";
     let threadtap = world.launch_with(settings).start().await;
     let endings = [
@@ -137,7 +137,7 @@ async fn runs_that_do_not_complete_are_recorded_and_sent_where_statuses_say_so()
 async fn a_run_the_app_cancels_is_a_record_of_that() {
     let world = World::new().await;
     let threadtap = world
-        .launch_with("[correlation]\noutputs_grace = \"300ms\"\nSINKstatuses = [\"cancelled\"]")
+        .launch_with("[correlation]\noutputs_grace = \"300ms\"\nSINKfilter.statuses = [\"cancelled\"]")
         .start()
         .await;
     let talk = Talk::begin(threadtap.client(), &["never mind"]).await;

@@ -1,0 +1,163 @@
+//! What leaves the pipeline: events, with the sessions and users they belong to, and all else the store is asked to keep.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::attribution::User;
+use crate::clock::Clock;
+use crate::console::Console;
+use crate::correlator;
+use crate::event::{Event, SessionKey, UserIdentified, key_of};
+use crate::interaction::Interaction;
+use crate::metrics::{Metrics, StatusLabel};
+use crate::observation::{ConversationKey, Observation};
+use crate::session::{self, Output, Sessions};
+use crate::sink::Sink;
+use crate::store::Op;
+use crate::time::UnixMillis;
+use crate::users::Users;
+
+pub(super) struct Emission {
+    sessions: Sessions,
+    users: Users,
+    sinks: watch::Receiver<Vec<Arc<Sink>>>,
+    console: Console,
+    metrics: Metrics,
+    clock: Clock,
+    /// The batch being made.
+    ops: Vec<Op>,
+}
+
+impl Emission {
+    pub(super) fn new(
+        sessions: session::Config,
+        users: Users,
+        sinks: watch::Receiver<Vec<Arc<Sink>>>,
+        console: Console,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> Self {
+        Self { sessions: Sessions::new(sessions), users, sinks, console, metrics, clock, ops: Vec::new() }
+    }
+
+    /// Takes back an open session.
+    pub(super) fn restore(&mut self, key: SessionKey, state: session::State) {
+        self.sessions.restore(key, state);
+    }
+
+    /// Takes back what was known of a user.
+    pub(super) fn restore_user(&self, user: &User) {
+        self.users.learn(user);
+    }
+
+    /// The batch that was made.
+    pub(super) fn take(&mut self) -> Vec<Op> {
+        std::mem::take(&mut self.ops)
+    }
+
+    /// Keeps an observation until its conversation is settled.
+    pub(super) fn journal(&mut self, observation: &Observation) {
+        self.ops.push(Op::Journal {
+            conversation: observation.conversation.clone(),
+            at: observation.at,
+            body: serde_json::to_string(observation)
+                .expect("an observation has string keys and finite numbers only"),
+        });
+    }
+
+    /// Lets the journal of a conversation go.
+    pub(super) fn settled(&mut self, conversation: ConversationKey, state: Option<&correlator::State>) {
+        let state = state.map(|state| {
+            serde_json::to_string(state).expect("a state has string keys and finite numbers only")
+        });
+        self.ops.push(Op::Settle { conversation, state });
+    }
+
+    /// Emits an interaction, and before it what it tells of its user and its session.
+    pub(super) fn interaction(&mut self, mut interaction: Interaction) {
+        let now = self.clock.now();
+        self.identify(&mut interaction, now);
+        self.sessions.handle(&interaction, now);
+        self.conclude(now);
+        let status = interaction.status.as_str();
+        self.metrics.interactions.get_or_create(&StatusLabel { status }).inc();
+        self.console.interaction(&interaction);
+        let event = Event::Interaction(Box::new(interaction));
+        let due = self.due(&event);
+        self.ops.push(Op::event(&event, now, due));
+    }
+
+    /// Closes the sessions of a conversation that was deleted.
+    pub(super) fn conversation_deleted(&mut self, conversation: &ConversationKey) {
+        let now = self.clock.now();
+        self.sessions.handle_deletion(conversation, now);
+        self.conclude(now);
+    }
+
+    /// Closes the sessions that are over.
+    pub(super) fn handle_timeout(&mut self, now: UnixMillis) {
+        self.sessions.handle_timeout(now);
+        self.conclude(now);
+        self.metrics.sessions.set(i64::try_from(self.sessions.len()).unwrap_or(i64::MAX));
+    }
+
+    /// When [`Emission::handle_timeout`] wants to be called next.
+    pub(super) fn poll_timeout(&self) -> Option<UnixMillis> {
+        self.sessions.poll_timeout()
+    }
+
+    /// Completes the user of an interaction with what is known, and tells what is new.
+    fn identify(&mut self, interaction: &mut Interaction, now: UnixMillis) {
+        let Some(said) = &interaction.attribution.user else { return };
+        let known = self.users.learn(said);
+        if known.changed
+            && let Some(id) = known.user.id()
+        {
+            let body = serde_json::to_string(&known.user).expect("a user has string keys");
+            let key = key_of(&["user_identified", id, &body, &now.0.to_string()]);
+            self.ops.push(Op::User { id: id.to_owned(), body });
+            self.side_event(
+                &Event::UserIdentified(Box::new(UserIdentified {
+                    key,
+                    user: known.user.clone(),
+                    at: now,
+                    session: Some(SessionKey::of(&interaction.attribution, &interaction.conversation)),
+                    conversation: Some(interaction.conversation.clone()),
+                    app: interaction.attribution.app.clone(),
+                })),
+                now,
+            );
+        }
+        interaction.attribution.user = Some(known.user);
+    }
+
+    fn conclude(&mut self, now: UnixMillis) {
+        while let Some(output) = self.sessions.poll() {
+            match output {
+                Output::Event(event) => self.side_event(&event, now),
+                Output::Remember(session, state) => {
+                    let state = state.map(|state| {
+                        serde_json::to_string(&state)
+                            .expect("a state has string keys and finite numbers only")
+                    });
+                    self.ops.push(Op::Session { session, state });
+                }
+            }
+        }
+    }
+
+    /// Emits what is no record of a run: kept only where a sink wants it.
+    fn side_event(&mut self, event: &Event, now: UnixMillis) {
+        let due = self.due(event);
+        if !due.is_empty() {
+            self.ops.push(Op::event(event, now, due));
+        }
+    }
+
+    /// The sinks that accept an event.
+    fn due(&self, event: &Event) -> Vec<Arc<str>> {
+        let sinks = self.sinks.borrow();
+        sinks.iter().filter(|sink| sink.accepts(event)).map(|sink| sink.name().clone()).collect()
+    }
+}

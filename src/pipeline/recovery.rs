@@ -1,0 +1,87 @@
+//! Going on where an earlier process stopped: what it knew of users, sessions and settled conversations is restored, and the
+//! journal replayed through the same correlator, with the times of then.
+
+use thiserror::Error;
+
+use super::Pipeline;
+use crate::attribution::User;
+use crate::correlator::{Output, State};
+use crate::observation::Observation;
+use crate::session;
+use crate::store::{ReadError, Recovered};
+
+/// Why what an earlier process left could not be read to its end.
+#[derive(Debug, Error)]
+#[error("the store cannot be read")]
+pub(super) struct RecoverError(#[from] ReadError);
+
+/// Restores and replays.
+///
+/// # Errors
+/// When the store cannot be read; what was read until then counts.
+pub(super) fn recover(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<(), RecoverError> {
+    for user in recovered.users(pipeline.config.max_users)?.into_iter().rev() {
+        if let Some(user) = read::<User>(&user, "what is known of a user") {
+            pipeline.emission.restore_user(&user);
+        }
+    }
+    for (key, state) in recovered.sessions()? {
+        if let Some(state) = read::<session::State>(&state, "the state of a session") {
+            pipeline.emission.restore(key, state);
+        }
+    }
+    for row in recovered.conversations() {
+        let (key, state) = row?;
+        if let Some(state) = read::<State>(&state, "the state of a conversation") {
+            pipeline.correlator.restore(key, state);
+        }
+    }
+    let mut replayed = 0_u64;
+    for row in recovered.journal() {
+        let row = row?;
+        if let Some(observation) = read::<Observation>(&row.body, "a row of the journal") {
+            pipeline.guard("replay", |pipeline| {
+                pipeline.correlator.handle_timeout(observation.at);
+                pipeline.correlator.handle(&observation);
+            });
+            replayed += 1;
+        }
+        conclude(pipeline, recovered)?;
+        pipeline.commit();
+    }
+    pipeline.tick();
+    pipeline.commit();
+    if replayed > 0 {
+        let open_runs = pipeline.correlator.open_runs();
+        tracing::info!(observations = replayed, open_runs, "went on where an earlier process stopped");
+    }
+    Ok(())
+}
+
+/// Takes what a replay concludes. What the earlier process already told is told no second time: neither its session nor its
+/// user may hear of it again.
+fn conclude(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<(), RecoverError> {
+    while let Some(output) = pipeline.correlator.poll() {
+        match output {
+            Output::Interaction(interaction) => {
+                if !recovered.is_known(&interaction.key)? {
+                    pipeline.emission.interaction(*interaction);
+                }
+            }
+            Output::Note(_) => {}
+            Output::Settled(conversation, state) => pipeline.emission.settled(conversation, state.as_deref()),
+        }
+    }
+    Ok(())
+}
+
+/// Reads what was stored. What cannot be read is left out, and said.
+fn read<T: serde::de::DeserializeOwned>(json: &str, what: &'static str) -> Option<T> {
+    match serde_json::from_str(json) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            tracing::warn!(%error, what, "what an earlier process stored cannot be read");
+            None
+        }
+    }
+}

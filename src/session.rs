@@ -1,0 +1,193 @@
+//! Opens sessions at their first interaction and closes them when nothing happens any more.
+//!
+//! A session is the one the app named, else the conversation; see [`SessionKey`]. Interactions and the time go in, events and
+//! what must be remembered come out. A session that is closed and goes on is opened again under the same id. Its messages are
+//! numbered by the store, where it is known that an interaction is new.
+//!
+//! Memory: at most [`Config::max_sessions`] open ones; beyond it the one that would close first is closed.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{CloseReason, Event, SessionClosed, SessionKey, SessionOpened, key_of};
+use crate::interaction::Interaction;
+use crate::observation::ConversationKey;
+use crate::time::UnixMillis;
+
+/// When sessions are over.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How long nothing happens in a session that is over, unless the app named another time.
+    pub idle: Duration,
+    /// Sessions that may be open.
+    pub max_sessions: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(30 * 60), max_sessions: 100_000 }
+    }
+}
+
+/// What must be remembered of an open session: stored, and read back at the next start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    opened_at: UnixMillis,
+    /// When it is over if nothing happens.
+    closes_at: UnixMillis,
+    /// The conversation of its last interaction.
+    conversation: ConversationKey,
+    /// Whether it had interactions of more than one conversation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    several: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    app: Option<String>,
+}
+
+/// What follows from an interaction or from time.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// A session opened or closed.
+    Event(Event),
+    /// What must be remembered of a session; none once it is over.
+    Remember(SessionKey, Option<State>),
+}
+
+/// The open sessions.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    config: Config,
+    open: HashMap<Arc<SessionKey>, State>,
+    deadlines: BTreeSet<(UnixMillis, Arc<SessionKey>)>,
+    /// The named sessions that had interactions of one conversation only, by that conversation.
+    named: BTreeSet<(ConversationKey, Arc<SessionKey>)>,
+    outputs: VecDeque<Output>,
+}
+
+impl Sessions {
+    /// None are open.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self { config, ..Self::default() }
+    }
+
+    /// Takes back what an earlier process knew. To be called before any interaction.
+    pub fn restore(&mut self, key: SessionKey, state: State) {
+        self.insert(Arc::new(key), state);
+    }
+
+    /// Takes an interaction that is about to be stored; what comes out belongs before it.
+    pub fn handle(&mut self, interaction: &Interaction, now: UnixMillis) {
+        let key = SessionKey::of(&interaction.attribution, &interaction.conversation);
+        let key = Arc::new(key);
+        let idle = interaction.attribution.session_timeout_minutes;
+        let idle = idle.map_or(self.config.idle, |minutes| Duration::from_secs(minutes.saturating_mul(60)));
+        let mut state = self.remove(&key).unwrap_or_else(|| {
+            let opened = SessionOpened {
+                key: key_of(&["session_opened", &key.scope, &key.id, &now.0.to_string()]),
+                session: SessionKey::clone(&key),
+                conversation: interaction.conversation.clone(),
+                at: interaction.times.request_at,
+                attribution: interaction.attribution.clone(),
+                assistant: interaction.assistant.clone(),
+            };
+            self.outputs.push_back(Output::Event(Event::SessionOpened(Box::new(opened))));
+            State {
+                opened_at: now,
+                closes_at: now,
+                conversation: interaction.conversation.clone(),
+                several: false,
+                app: interaction.attribution.app.clone(),
+            }
+        });
+        state.closes_at = state.closes_at.max(now.after(idle));
+        state.several |= state.conversation != interaction.conversation;
+        state.conversation = interaction.conversation.clone();
+        self.outputs.push_back(Output::Remember(SessionKey::clone(&key), Some(state.clone())));
+        self.insert(key, state);
+        while self.open.len() > self.config.max_sessions
+            && let Some((_, first)) = self.deadlines.first().cloned()
+        {
+            self.close(&first, CloseReason::Evicted, now);
+        }
+    }
+
+    /// Closes the sessions of a conversation that was deleted: its own, and those the app named if they had no other.
+    pub fn handle_deletion(&mut self, conversation: &ConversationKey, now: UnixMillis) {
+        let own = SessionKey::of_conversation(conversation);
+        let least = SessionKey { scope: String::new(), id: String::new() };
+        let named = self.named.range((conversation.clone(), Arc::new(least))..);
+        let named = named.take_while(|(of, _)| of == conversation).map(|(_, key)| Arc::clone(key));
+        for key in named.chain([Arc::new(own)]).collect::<Vec<_>>() {
+            self.close(&key, CloseReason::ConversationDeleted, now);
+        }
+    }
+
+    /// Closes what is over at `now`.
+    pub fn handle_timeout(&mut self, now: UnixMillis) {
+        while let Some((at, key)) = self.deadlines.first().cloned()
+            && at <= now
+        {
+            self.close(&key, CloseReason::Idle, at);
+        }
+    }
+
+    /// When [`Sessions::handle_timeout`] wants to be called next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<UnixMillis> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// What follows next.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether none is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    fn close(&mut self, key: &Arc<SessionKey>, reason: CloseReason, at: UnixMillis) {
+        let Some(state) = self.remove(key) else { return };
+        let State { opened_at, closes_at: _, conversation, several: _, app } = state;
+        let closed = SessionClosed {
+            key: key_of(&["session_closed", &key.scope, &key.id, &opened_at.0.to_string()]),
+            session: SessionKey::clone(key),
+            conversation,
+            at,
+            app,
+            reason,
+        };
+        self.outputs.push_back(Output::Event(Event::SessionClosed(Box::new(closed))));
+        self.outputs.push_back(Output::Remember(SessionKey::clone(key), None));
+    }
+
+    fn insert(&mut self, key: Arc<SessionKey>, state: State) {
+        self.deadlines.insert((state.closes_at, Arc::clone(&key)));
+        if !state.several && *key != SessionKey::of_conversation(&state.conversation) {
+            self.named.insert((state.conversation.clone(), Arc::clone(&key)));
+        }
+        self.open.insert(key, state);
+    }
+
+    fn remove(&mut self, key: &Arc<SessionKey>) -> Option<State> {
+        let state = self.open.remove(key)?;
+        self.deadlines.remove(&(state.closes_at, Arc::clone(key)));
+        self.named.remove(&(state.conversation.clone(), Arc::clone(key)));
+        Some(state)
+    }
+}
+
+#[cfg(test)]
+mod tests;
