@@ -156,6 +156,12 @@ def seen_call(call):
     if call["type"] == "code_interpreter":
         code = call["code_interpreter"]
         return [call["id"], call["type"], "", code["input"], "".join(part["logs"] for part in code["outputs"])]
+    if call["type"] == "azure_ai_search":
+        search = call["azure_ai_search"]
+        return [call["id"], call["type"], "", search["input"], search["output"]]
+    if call["type"] == "bing_grounding":
+        details = json.dumps(call["bing_grounding"], separators=(",", ":"))
+        return [call["id"], call["type"], "", details, None]
     function = call["function"]
     return [call["id"], call["type"], function["name"], function["arguments"], function.get("output")]
 

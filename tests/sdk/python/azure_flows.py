@@ -219,6 +219,17 @@ def stream_code_interpreter():
     return told(asked(), "code")
 
 
+def searches_of_azure():
+    thread = asked()
+    run = processed(thread, "search")
+    steps = [dump(step) for step in client.run_steps.list(thread, run.id)]
+    return {"run": dump(run), "steps": steps, "messages": listed(thread, run.id)}
+
+
+def stream_searches_of_azure():
+    return told(asked(), "search")
+
+
 def create_thread_and_run():
     thread = AgentThreadCreationOptions(messages=[ThreadMessageOptions(role="user", content=QUESTION)])
     created = client.create_thread_and_run(**behaving("echo"), thread=thread)
@@ -394,6 +405,7 @@ def error_in_stream():
 
 FLOWS = [
     agents, create_and_process, last_message_by_role, pages, create_and_poll_by_hand, stream, stream_code_interpreter,
+    searches_of_azure, stream_searches_of_azure,
     create_thread_and_run, create_thread_and_process_run, tools_by_hand, tools_automatic, tools_streamed_by_hand,
     tools_streamed_automatic, tools_that_fail_are_tried_again, tools_that_fail_too_often_cancel,
     tools_that_fail_too_often_cancel_the_stream, additional_messages, second_run, refusing, failing_streamed,
