@@ -6,7 +6,7 @@
 //! - `GET /snapshot`: every run, as its record should be;
 //! - `GET /received`: the bodies the analytics backend has taken;
 //! - `GET /requests?from=N`: what the Assistants server was sent, from the Nth request on;
-//! - `POST /wire/plain`, `POST /wire/hostile`: how the Assistants server answers from now on.
+//! - `POST /wire/plain`, `POST /wire/cut`, `POST /wire/hostile`: how the Assistants server answers from now on.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -86,6 +86,7 @@ async fn reshape(State(world): State<Arc<World>>, Path(shape): Path<String>) -> 
             split: Split::Random(40),
             ..WireShape::default()
         },
+        "cut" => WireShape { compress: true, split: Split::Random(40), ..WireShape::default() },
         "plain" => WireShape::default(),
         _ => return StatusCode::NOT_FOUND,
     };

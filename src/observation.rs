@@ -281,7 +281,8 @@ pub struct ToolCall {
     /// The function's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The function's arguments (JSON in a string), or the interpreter's input.
+    /// The function's arguments (JSON in a string), the interpreter's or search's input, or as JSON text whatever else
+    /// describes a call of a kind that has none of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,
     /// What came back: a function's output, or the interpreter's outputs or the search's results as JSON text.

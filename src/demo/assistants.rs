@@ -17,6 +17,7 @@ mod server;
 mod state;
 mod stream;
 mod truth;
+mod vendor;
 
 use std::fmt;
 use std::io;

@@ -118,5 +118,6 @@ cases! {
     shape_openai
     shape_sse_starlette_crlf_pings_and_no_done
     steps_that_never_came_whole_are_put_together_from_their_pieces
+    steps_tool_calls_of_azures_own_kinds_are_part_of_the_record
     steps_tool_calls_of_every_kind_are_part_of_the_record
 }

@@ -6,7 +6,8 @@ For each SDK and each shape of the server's answers (plain; compressed, CRLF, co
 
 - the app saw through threadtap what it sees without it, to the last field, save ids and times;
 - the server was sent the same requests, save hop-by-hop headers and threadtap's own;
-- the analytics backend got exactly one payload for each completed run, with the right content, and none for others.
+- the analytics backend got exactly one payload for each completed run, with the right content, and none for others;
+- the admin API shows exactly one record for each run that is over, which says what happened and what the app saw.
 
 Ends with `N passed, N failed`; exit status 1 when anything failed. Needs the standard library alone.
 """
@@ -24,18 +25,31 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from records import AppView, check_records, part_text
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+PYTHON_3 = [str(HERE / ".venv-openai-3/bin/python"), str(HERE / "python/flows.py"), "{url}"]
+PYTHON_1 = [str(HERE / ".venv-openai-1/bin/python"), *PYTHON_3[1:]]
+NODE = ["node", str(HERE / "node/flows.mjs"), "{url}"]
+AGENTS = [str(HERE / ".venv-azure/bin/python"), str(HERE / "python/azure_flows.py"), "{url}", "{wire}"]
 SDKS = {
-    "openai-python 3": [str(HERE / ".venv-openai-3/bin/python"), str(HERE / "python/flows.py")],
-    "openai-python 1.43": [str(HERE / ".venv-openai-1/bin/python"), str(HERE / "python/flows.py")],
-    "openai-node 7": ["node", str(HERE / "node/flows.mjs")],
+    "openai-python 3": [*PYTHON_3, "openai"],
+    "openai-python 3, Azure's dated paths": [*PYTHON_3, "azure-dated"],
+    "openai-python 3, Azure's v1 paths": [*PYTHON_3, "azure-v1"],
+    "openai-python 1.43": [*PYTHON_1, "openai"],
+    "openai-node 7": [*NODE, "openai"],
+    "openai-node 7, Azure's dated paths": [*NODE, "azure-dated"],
+    "azure-ai-agents 1": AGENTS,
 }
 ATTRIBUTION = {
+    "user-azure": ({"userId": "user-azure"}, "session-azure"),
     "user-py": ({"userId": "user-py"}, "session-py"),
     "user-node": ({"userId": "user-node", "firstName": "Ada"}, "session-node"),
 }
-WIRES = ["plain", "hostile"]
+WIRES = ["plain", "cut", "hostile"]
+# What only one of them needs: the SDK reads no hostile stream without the app's help, but a compressed and cut one.
+ALONE = {"cut": ["azure-ai-agents 1"]}
 # What a proxy may change: hop-by-hop headers, the host, and threadtap's own headers, which are not for the server.
 HEADERS_OF_THE_HOP = {"connection", "keep-alive", "host", "te", "transfer-encoding"}
 FAKES = ROOT / "target/debug/examples/fakes"
@@ -82,7 +96,9 @@ def first_difference(expected, got, at="$"):
 class Normal:
     """Numbers ids in the order they appear, and blanks times."""
 
-    ID = re.compile(r"\b(thread|msg|run|step|call|req)_[0-9A-Za-z]{24}\b")
+    ID = re.compile(
+        r"\b(?:(asst|thread|msg|run|step|call|req)_[0-9A-Za-z]{24}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\b"
+    )
 
     def __init__(self):
         self.ids = {}
@@ -99,7 +115,7 @@ class Normal:
         return value
 
     def number(self, match):
-        kind = match[1]
+        kind = match[1] or "uuid"
         return self.ids.setdefault(match[0], f"{kind}#{len(self.ids)}")
 
 
@@ -153,6 +169,7 @@ class Threadtap:
     def __init__(self, fakes, directory):
         listen, admin = free_port(), free_port()
         self.base_url = f"http://127.0.0.1:{listen}"
+        self.admin_url = f"http://127.0.0.1:{admin}"
         self.log_path = Path(directory) / "threadtap.log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("THREADTAP_")}
         environment |= {
@@ -169,7 +186,7 @@ class Threadtap:
                 ],
                 env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             )
-        self.wait_ready(f"http://127.0.0.1:{admin}/readyz")
+        self.wait_ready(f"{self.admin_url}/readyz")
 
     def wait_ready(self, url):
         deadline = time.monotonic() + READY_SECS
@@ -182,6 +199,16 @@ class Threadtap:
                     self.process.kill()
                     sys.exit(f"threadtap is not ready ({error}):\n{self.log_path.read_text()}")
             time.sleep(0.05)
+
+    def records(self):
+        """Every record there is, newest first."""
+        rows, before = [], ""
+        while True:
+            page = fetch(f"{self.admin_url}/api/v1/interactions?limit=500{before}")
+            if not page["data"]:
+                return rows
+            rows += page["data"]
+            before = f"&before={page['before']}"
 
     def stop(self):
         """Drains it; its exit status."""
@@ -198,11 +225,13 @@ def fetch_status(url):
         return answer.status
 
 
-def play(command, base_url):
+def play(command, url, wire):
     """Lets one SDK play its flows; its report."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "OPENAI_"))
+    }
     done = subprocess.run(
-        [*command, f"{base_url}/v1"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [part.format(url=url, wire=wire) for part in command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         timeout=300,
     )
     if done.returncode != 0:
@@ -224,14 +253,18 @@ def as_sent(requests):
     return kept
 
 
-def round_trip(checks, fakes, proxy, name, command):
-    """Plays one SDK's flows directly and through the proxy, and compares; the ids of the runs that passed the proxy."""
+def round_trip(checks, fakes, proxy, sdk, wire, view):
+    """Plays one SDK's flows directly and through the proxy, and compares; the ids of the runs that passed the proxy.
+
+    What the app saw through the proxy goes into `view`.
+    """
+    name, command = f"{sdk} ({wire})", SDKS[sdk]
     reports, sent, runs = [], [], set()
     for base_url in [fakes.assistants] + ([proxy.base_url] if proxy else []):
         start = len(fakes.requests(0))
         before = fakes.run_ids()
         try:
-            reports.append(play(command, base_url))
+            reports.append(play(command, base_url, wire))
         except (OSError, RuntimeError, ValueError, subprocess.TimeoutExpired) as error:
             checks.check(f"{name}: plays against {base_url}", False, error)
             return runs
@@ -243,6 +276,7 @@ def round_trip(checks, fakes, proxy, name, command):
         checks.check(f"{name}: {flow}: directly", "seen" in outcome, outcome.get("error"))
     if proxy is None:
         return runs
+    view.take(reports[1]["flows"])
     for flow, outcome in reports[1]["flows"].items():
         # `Normal` afresh for each, so that ids are numbered alike.
         checks.equal(f"{name}: {flow}: through threadtap", Normal()(direct[flow]), Normal()(outcome))
@@ -280,7 +314,7 @@ def payload_in_short(payload):
         "assistant": asked["assistant_id"],
         "model": asked["model"],
         "asked": [part["text"]["value"] for part in asked["content"]],
-        "answered": [part["text"]["value"] for part in answered["content"]],
+        "answered": [part_text(part) for part in answered["content"]],
         "last answer": answered["id"],
         "usage": answered["usage"],
         "timestamps": [payload["timestamps"]["request"], payload["timestamps"]["response"]],
@@ -342,9 +376,11 @@ def main():
     try:
         with tempfile.TemporaryDirectory() as directory:
             proxy = None if direct else Threadtap(fakes, directory)
-            through = proxied(checks, fakes, proxy)
+            view = AppView()
+            through = proxied(checks, fakes, proxy, view)
             if proxy:
                 wait_delivered(fakes, {truth["run"] for truth in through if truth["status"] == "completed"})
+                check_records(checks, proxy.records, through, view, ATTRIBUTION)
                 status = proxy.stop()
                 checks.check("threadtap drains and exits 0", status == 0, status)
                 check_payloads(checks, fakes, through)
@@ -356,14 +392,14 @@ def main():
     sys.exit(1 if checks.failures else 0)
 
 
-def proxied(checks, fakes, proxy):
-    """Plays everything; the runs that passed the proxy."""
+def proxied(checks, fakes, proxy, view):
+    """Plays everything, and lets `view` see what the apps saw; the runs that passed the proxy."""
     through = set()
     for wire in WIRES:
         fakes.reshape(wire)
-        for sdk, command in SDKS.items():
+        for sdk in ALONE.get(wire, SDKS):
             before = checks.passed
-            through |= round_trip(checks, fakes, proxy, f"{sdk} ({wire})", command)
+            through |= round_trip(checks, fakes, proxy, sdk, wire, view)
             print(f"{sdk} ({wire}): {checks.passed - before} held", flush=True)
     return [truth for truth in fakes.snapshot() if truth["run"] in through]
 

@@ -34,6 +34,8 @@ pub enum Behaviour {
     Messages,
     /// `refuse`: answers with a refusal.
     Refuse,
+    /// `search`: Azure's own searches run, of its index and of the web, then the answer comes.
+    Search,
     /// `shop`: answers as a shop would, by the words of the question.
     Shop,
     /// `slow`: stays in progress for eight polls (or paces) before it answers.
@@ -110,6 +112,11 @@ impl Behaviour {
                     Act::Complete,
                 ]);
             }
+            Self::Search => {
+                plan.push_back(Act::Search);
+                answer(&mut plan, &echo);
+                plan.push_back(Act::Complete);
+            }
             Self::Shop => {
                 answer(&mut plan, shop_says(inputs.last().copied().unwrap_or_default()));
                 plan.push_back(Act::Complete);
@@ -177,6 +184,8 @@ pub(super) enum Act {
     Refusal(String),
     /// Waits for the tools' outputs.
     RequireAction,
+    /// Searches an index and the web, by tools of the server's own.
+    Search,
     /// Gets going.
     Start,
     /// Waits until somebody changes the plan.
@@ -274,7 +283,7 @@ const SHOP: [(&str, &str); 3] = [
 const LONG_WORDS: usize = 400;
 const SLOW_IDLES: usize = 8;
 
-const NAMES: [(&str, Behaviour); 18] = [
+const NAMES: [(&str, Behaviour); 19] = [
     ("cancel", Behaviour::Cancel),
     ("code", Behaviour::Code),
     ("echo", Behaviour::Echo),
@@ -287,6 +296,7 @@ const NAMES: [(&str, Behaviour); 18] = [
     ("long", Behaviour::Long),
     ("messages", Behaviour::Messages),
     ("refuse", Behaviour::Refuse),
+    ("search", Behaviour::Search),
     ("shop", Behaviour::Shop),
     ("slow", Behaviour::Slow),
     ("stall", Behaviour::Stall),

@@ -1,14 +1,12 @@
-//! Refusals, in OpenAI's shape and words.
-
-use serde_json::{Value, json};
+//! Refusals, in OpenAI's words.
 
 /// An answer that is not 2xx.
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
     pub(super) status: u16,
-    message: String,
-    param: Option<&'static str>,
-    code: Option<&'static str>,
+    pub(super) message: String,
+    pub(super) param: Option<&'static str>,
+    pub(super) code: Option<&'static str>,
 }
 
 impl Fault {
@@ -43,13 +41,5 @@ impl Fault {
     pub(super) fn trouble(status: u16) -> Self {
         let message = "The server had an error while processing your request. Sorry about that!".to_owned();
         Self { status, message, param: None, code: None }
-    }
-
-    /// The body of the answer.
-    pub(super) fn object(&self) -> Value {
-        let kind = if self.status < 500 { "invalid_request_error" } else { "server_error" };
-        json!({"error": {
-            "message": self.message, "type": kind, "param": self.param, "code": self.code,
-        }})
     }
 }

@@ -148,6 +148,14 @@ fn call_object(call: &TruthCall) -> Value {
                 "outputs": call.output.iter().map(|logs| json!({"type": "logs", "logs": logs})).collect::<Vec<_>>(),
             },
         }),
+        "azure_ai_search" => json!({
+            "id": call.id, "type": "azure_ai_search",
+            "azure_ai_search": {"input": call.arguments, "output": call.output},
+        }),
+        "bing_grounding" => json!({
+            "id": call.id, "type": "bing_grounding",
+            "bing_grounding": serde_json::from_str(&call.arguments).unwrap_or(Value::Null),
+        }),
         _ => json!({
             "id": call.id, "type": "function",
             "function": {"name": call.name, "arguments": call.arguments, "output": call.output},

@@ -137,6 +137,7 @@ impl Stage<'_> {
                 self.playing.run.state = RunState::RequiresAction;
                 vec![Event::new("thread.run.requires_action", self.playing.run.object(false))]
             }
+            Act::Search => self.search(),
             Act::Start => {
                 self.playing.run.state = RunState::InProgress;
                 self.playing.run.started_at.get_or_insert(self.now);
@@ -311,6 +312,27 @@ impl Stage<'_> {
             arguments: input,
             output: Some(logs),
         }]);
+        events.extend(self.end_step("completed"));
+        events
+    }
+
+    fn search(&mut self) -> Vec<Event> {
+        self.begin_step(StepDetails::Tools(Vec::new()));
+        let mut events = self.step_events(&["thread.run.step.created", "thread.run.step.in_progress"]);
+        let mut call = |kind: &str, arguments: &str, output: Option<&str>| TruthCall {
+            id: self.random.id("call"),
+            kind: kind.to_owned(),
+            name: String::new(),
+            arguments: arguments.to_owned(),
+            output: output.map(str::to_owned),
+        };
+        let index = call("azure_ai_search", "opening hours", Some("{'results': 2}"));
+        let web = call(
+            "bing_grounding",
+            r#"{"requesturl":"https://api.bing.microsoft.com/v7.0/search?q=hours"}"#,
+            None,
+        );
+        self.fill_tools(vec![index, web]);
         events.extend(self.end_step("completed"));
         events
     }

@@ -9,6 +9,7 @@ use super::page::PageQuery;
 use super::play::Event;
 use super::script::Progress;
 use super::server::Server;
+use super::vendor::Vendor;
 
 /// The answer to a request that is not refused.
 pub(super) enum Routed {
@@ -43,6 +44,9 @@ pub(super) fn route(
             let mut state = state();
             let id = state.create_thread(body, now)?;
             Ok(Routed::Created(state.thread(&id)?.object()))
+        }
+        ("GET", ["threads"]) if Vendor::of(path) == Vendor::Azure => {
+            state().list_threads(&PageQuery::parse(query)?).map(Routed::Found)
         }
         ("POST", ["threads", "runs"]) => {
             let created = state().create_thread_and_run(body, now)?;

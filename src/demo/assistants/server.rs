@@ -22,6 +22,7 @@ use super::routes::{Routed, route};
 use super::script::{Mishap, Progress, Script, WireShape};
 use super::state::State;
 use super::stream::{Wire, play};
+use super::vendor::Vendor;
 use super::{RecordedRequest, fault::Fault};
 use crate::clock::Clock;
 use crate::demo::listener::{Answer, Chunks, Link, Reply};
@@ -121,18 +122,23 @@ impl Server {
         });
     }
 
-    fn head(&self, status: u16) -> Builder {
+    fn head(&self, status: u16, caller: &Caller) -> Builder {
         let id = self.state().random.id("req");
-        Response::builder().status(status).header("openai-version", "2020-10-01").header("x-request-id", id)
+        let headers = caller.vendor.headers(id).into_iter();
+        headers.fold(Response::builder().status(status), |head, (name, value)| head.header(name, value))
     }
 
-    fn encoder(&self, accept_encoding: &str) -> io::Result<Encoder> {
-        if self.wire().compress { Encoder::accepted(accept_encoding) } else { Ok(Encoder::identity()) }
+    fn encoder(&self, caller: &Caller) -> io::Result<Encoder> {
+        if self.wire().compress {
+            Encoder::accepted(&caller.accept_encoding)
+        } else {
+            Ok(Encoder::identity())
+        }
     }
 
-    fn json(&self, status: u16, body: &Value, accept_encoding: &str) -> io::Result<Response<Reply>> {
-        let mut encoder = self.encoder(accept_encoding)?;
-        let mut head = self.head(status).header(CONTENT_TYPE, "application/json");
+    fn json(&self, status: u16, body: &Value, caller: &Caller) -> io::Result<Response<Reply>> {
+        let mut encoder = self.encoder(caller)?;
+        let mut head = self.head(status, caller).header(CONTENT_TYPE, "application/json");
         if let Some(name) = encoder.name() {
             head = head.header(CONTENT_ENCODING, name);
         }
@@ -149,11 +155,11 @@ impl Server {
         self: &Arc<Self>,
         run: &str,
         first: Vec<Event>,
-        accept_encoding: &str,
+        caller: &Caller,
         link: Link,
     ) -> io::Result<Response<Reply>> {
-        let encoder = self.encoder(accept_encoding)?;
-        let mut head = self.head(200).header(CONTENT_TYPE, "text/event-stream; charset=utf-8");
+        let encoder = self.encoder(caller)?;
+        let mut head = self.head(200, caller).header(CONTENT_TYPE, "text/event-stream; charset=utf-8");
         if let Some(name) = encoder.name() {
             head = head.header(CONTENT_ENCODING, name);
         }
@@ -164,6 +170,12 @@ impl Server {
     }
 }
 
+/// What an answer must suit.
+struct Caller {
+    accept_encoding: String,
+    vendor: Vendor,
+}
+
 impl Answer for Server {
     async fn answer(self: Arc<Self>, request: Request<Incoming>, link: Link) -> io::Result<Response<Reply>> {
         self.request_count.fetch_add(1, Ordering::Relaxed);
@@ -171,8 +183,8 @@ impl Answer for Server {
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let accept =
             parts.headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let accept = accept.to_owned();
         let (method, target) = (parts.method.as_str().to_owned(), parts.uri.clone());
+        let caller = Caller { accept_encoding: accept.to_owned(), vendor: Vendor::of(target.path()) };
         self.record(&parts, &body);
         let mishap = self.mishaps.lock().expect("no holder panics").pop_front();
         let parsed = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
@@ -190,10 +202,10 @@ impl Answer for Server {
             return Err(io::Error::other("lost by the script"));
         }
         match routed {
-            Ok(Routed::Created(object)) => self.json(self.script.created_status, &object, &accept),
-            Ok(Routed::Found(object)) => self.json(200, &object, &accept),
-            Ok(Routed::Stream { run, first }) => self.event_stream(&run, first, &accept, link),
-            Err(fault) => self.json(fault.status, &fault.object(), &accept),
+            Ok(Routed::Created(object)) => self.json(self.script.created_status, &object, &caller),
+            Ok(Routed::Found(object)) => self.json(200, &object, &caller),
+            Ok(Routed::Stream { run, first }) => self.event_stream(&run, first, &caller, link),
+            Err(fault) => self.json(fault.status, &caller.vendor.refusal(&fault), &caller),
         }
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct State {
     pub(super) lock_active_runs: bool,
     pub(super) assistants: Vec<Value>,
     pub(super) threads: HashMap<String, Thread>,
+    /// All threads ever, in the order of their creation.
+    pub(super) thread_order: Vec<String>,
     pub(super) runs: HashMap<String, Playing>,
     /// All runs ever, in the order of their creation.
     pub(super) run_order: Vec<String>,
@@ -60,6 +62,7 @@ impl State {
             lock_active_runs,
             assistants: Vec::new(),
             threads: HashMap::new(),
+            thread_order: Vec::new(),
             runs: HashMap::new(),
             run_order: Vec::new(),
         }
@@ -85,7 +88,14 @@ impl State {
         };
         let messages = self.new_messages(&id, &body["messages"], now)?;
         self.threads.insert(id.clone(), Thread { messages, ..thread });
+        self.thread_order.push(id.clone());
         Ok(id)
+    }
+
+    /// The threads that are still there.
+    pub(super) fn list_threads(&self, query: &PageQuery) -> Result<Value, Fault> {
+        let threads = self.thread_order.iter().filter_map(|id| self.threads.get(id));
+        query.cut(threads.map(Thread::object).collect())
     }
 
     pub(super) fn thread(&self, id: &str) -> Result<&Thread, Fault> {

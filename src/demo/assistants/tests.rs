@@ -488,3 +488,27 @@ async fn requests_are_kept_to_the_byte_when_the_script_says_so() {
     assert_eq!((recorded.method.as_str(), recorded.target.as_str()), ("POST", "/v1/threads?a=%2f"));
     assert_eq!((&recorded.body[..], world.fake.request_count()), (&b"{}"[..], 1));
 }
+
+#[tokio::test]
+async fn below_the_paths_of_azure_it_speaks_as_azure_does() {
+    let fake = Assistants::start(Script::default()).await.unwrap();
+    let host = format!("http://{}", fake.addr());
+    let mut made = Vec::new();
+    for prefix in ["/openai", "/openai/v1", "/api/projects/shop"] {
+        let client = Client::new(&format!("{host}{prefix}"));
+        made.push(client.json(Method::POST, "/threads", &json!({})).await.unwrap()["id"].clone());
+        let refused =
+            client.send(Method::GET, "/threads/thread_none?api-version=v1", &Value::Null).await.unwrap();
+        assert!(refused.headers.contains_key("apim-request-id"), "{prefix}");
+        let body: Value = serde_json::from_slice(&refused.bytes().await.unwrap()).unwrap();
+        let expected = json!({"code": "NotFound", "message": "No thread found with id 'thread_none'."});
+        assert_eq!(body, json!({ "error": expected }), "{prefix}");
+        let listed = client.json(Method::GET, "/threads?limit=100", &Value::Null).await.unwrap();
+        let ids: Vec<&Value> =
+            listed["data"].as_array().unwrap().iter().map(|thread| &thread["id"]).collect();
+        assert_eq!(ids, made.iter().rev().collect::<Vec<_>>(), "{prefix}");
+    }
+    let client = Client::new(&fake.base_url());
+    let refused = client.send(Method::GET, "/threads", &Value::Null).await.unwrap();
+    assert_eq!((refused.status.as_u16(), refused.headers.contains_key("openai-version")), (404, true));
+}

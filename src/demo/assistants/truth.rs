@@ -55,11 +55,11 @@ pub struct TruthMessage {
 pub struct TruthCall {
     /// Its id.
     pub id: String,
-    /// `function` or `code_interpreter`.
+    /// `function`, `code_interpreter`, `azure_ai_search` or `bing_grounding`.
     pub kind: String,
-    /// The function's name; empty for the interpreter.
+    /// The function's name; empty for tools of the server's own.
     pub name: String,
-    /// The function's arguments, or the code.
+    /// The function's arguments, the code, or what is searched for.
     pub arguments: String,
     /// What came back.
     pub output: Option<String>,

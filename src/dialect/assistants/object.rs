@@ -157,8 +157,9 @@ fn role(value: &Value) -> Role {
 
 pub(super) fn tool_call(object: &Value) -> Option<ToolCall> {
     let kind = object["type"].as_str().unwrap_or("function");
-    // Azure's further kinds have their fields beside the type.
-    let details = if object[kind].is_object() { &object[kind] } else { object };
+    // Of Azure's further kinds some have their fields beside the type, and `openapi` has them under `function`.
+    let nested = [kind, "function"].map(|name| &object[name]).into_iter().find(|details| details.is_object());
+    let details = nested.unwrap_or(object);
     let text = |value: &Value| match value {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
@@ -167,7 +168,15 @@ pub(super) fn tool_call(object: &Value) -> Option<ToolCall> {
     let (arguments, output) = match kind {
         "code_interpreter" => (text(&details["input"]), text(&details["outputs"])),
         "file_search" => (None, text(&details["results"])),
-        _ => (text(&details["arguments"]), text(&details["output"])),
+        "function" => (text(&details["arguments"]), text(&details["output"])),
+        _ => {
+            let arguments = text(&details["arguments"]).or_else(|| text(&details["input"]));
+            let output = text(&details["output"]);
+            // What has none of these fields (`bing_grounding`, for one) is kept as it is.
+            let unread =
+                nested.filter(|details| arguments.is_none() && output.is_none() && **details != json!({}));
+            (arguments.or_else(|| unread.map(Value::to_string)), output)
+        }
     };
     Some(ToolCall {
         id: id(&object["id"])?.to_owned(),

@@ -1,15 +1,15 @@
 // Plays every flow with the official Node SDK and prints what the app saw, as JSON.
 //
-// usage: flows.mjs BASE_URL
+// usage: flows.mjs URL openai | azure-dated
 //
 // The flows are those of flows.py.
 
 import assert from "node:assert";
-import OpenAI from "openai";
+import OpenAI, { AzureOpenAI } from "openai";
 import { VERSION } from "openai/version";
 
-const client = new OpenAI({
-  baseURL: process.argv[2],
+const [url, kind] = process.argv.slice(2);
+const options = {
   apiKey: "sk-test-123",
   maxRetries: 0,
   timeout: 30_000,
@@ -18,7 +18,11 @@ const client = new OpenAI({
     "x-threadtap-session-timeout": "15",
     "x-threadtap-user": JSON.stringify({ userId: "user-node", firstName: "Ada" }),
   },
-});
+};
+const client =
+  kind === "azure-dated"
+    ? new AzureOpenAI({ endpoint: url, apiVersion: "2025-03-01-preview", ...options })
+    : new OpenAI({ baseURL: `${url}/v1`, ...options });
 const threads = client.beta.threads;
 const QUESTION = "What are the störe hours? 🕘";
 

@@ -1,8 +1,9 @@
 """Plays every flow with the official Python SDK and prints what the app saw, as JSON.
 
-usage: flows.py BASE_URL
+usage: flows.py URL openai | azure-dated | azure-v1
 
-Works with openai 1.43 and 3.x alike. The flows are those of flows.mjs.
+The second word says which client plays, and so below which paths of the server at URL. Works with openai 1.43 and 3.x
+alike. The flows are those of flows.mjs.
 """
 
 import json
@@ -20,10 +21,20 @@ ATTRIBUTION = {
 }
 QUESTION = "What are the störe hours? 🕘"
 
-client = openai.OpenAI(
-    base_url=sys.argv[1], api_key="sk-test-123", max_retries=0, default_headers=ATTRIBUTION, timeout=30
-)
-threads = client.beta.threads
+
+
+def client_of(url, kind):
+    """The client that an app of this kind makes."""
+    options = {"api_key": "sk-test-123", "max_retries": 0, "default_headers": ATTRIBUTION, "timeout": 30}
+    if kind == "azure-dated":
+        return openai.AzureOpenAI(azure_endpoint=url, api_version="2025-03-01-preview", **options)
+    if kind == "azure-v1":
+        # By Azure's own word: its v1 paths are for the plain client.
+        return openai.OpenAI(base_url=f"{url}/openai/v1/", default_query={"api-version": "preview"}, **options)
+    return openai.OpenAI(base_url=f"{url}/v1", **options)
+
+
+threads = client_of(*sys.argv[1:]).beta.threads
 
 
 def dump(value):
