@@ -7,6 +7,7 @@
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /api/v1/interactions?limit=&before=` | records, newest first |
 //! | `GET /api/v1/deliveries` | what waits and what was given up, by sink |
+//! | `POST /api/v1/feedback`, `/api/v1/users` | what the app says itself; see [`intake`](crate::intake) |
 //!
 //! The first three never need a token and hold no content. The API does hold content: without a token it answers only on a
 //! loopback address, and only to requests that name one, so that a web page cannot reach it through a name of its own.
@@ -21,7 +22,7 @@ use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use secrecy::{ExposeSecret, SecretString};
@@ -31,6 +32,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 
+use crate::intake::{Answer, Intake, Listener};
 use crate::store::Store;
 
 /// Settings of the admin listener.
@@ -74,6 +76,7 @@ pub async fn serve(
     registry: Registry,
     readiness: Readiness,
     store: Store,
+    intake: Intake,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let address = listener.local_addr()?;
@@ -82,6 +85,7 @@ pub async fn serve(
         .route("/interactions", get(interactions))
         .route("/deliveries", get(deliveries))
         .with_state(store)
+        .merge(Router::new().route("/feedback", post(told)).route("/users", post(told)).with_state(intake))
         .layer(from_fn_with_state(Arc::new(guard), admit));
     let registry = Arc::new(registry);
     let router = Router::new()
@@ -175,6 +179,17 @@ async fn deliveries(State(store): State<Store>) -> Response {
     Json(json!({ "data": sinks.collect::<Vec<_>>() })).into_response()
 }
 
+/// What the app says itself.
+async fn told(State(intake): State<Intake>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, MAX_TOLD_BYTES).await else {
+        return (StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 64 KiB\n").into_response();
+    };
+    let Answer { status, body } = intake.answer(Listener::Admin, &head, &body).await;
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+const MAX_TOLD_BYTES: usize = 64 << 10;
 const READY: u8 = 1;
 const DRAINING: u8 = 2;
 const MAX_PAGE: usize = 500;

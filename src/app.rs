@@ -5,12 +5,12 @@
 //! stop accepting, exchanges end within `drain.grace`; the last tap's end ends the pipeline, which settles what it can; the store
 //! writes; delivery makes one last attempt; the store closes.
 
+mod back;
 mod caller_key;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -20,18 +20,19 @@ use prometheus_client::registry::Registry;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::{self, Readiness};
 use crate::capture;
 use crate::clock::Clock;
 use crate::config::{Callers, Choice, Config, Drain, Interactions};
 use crate::console::Console;
-use crate::delivery::{self, Delivery};
+use crate::delivery;
+use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::net::{self, Drained};
 use crate::pipeline;
-use crate::proxy::{CallerKey, Proxy};
+use crate::proxy::{CallerKey, OwnRequest, Proxy};
 use crate::sink::Sink;
 use crate::store::{self, OpenError, Recovered, Store};
 use crate::users::Users;
@@ -117,6 +118,7 @@ fn fixed(config: &Config) -> Vec<(&'static str, String)> {
         ("data_dir or [store]", format!("{:?} {:?}", config.data_dir, config.store)),
         ("[delivery]", format!("{:?}", config.delivery)),
         ("admin_listen", format!("{:?}", config.admin_listen)),
+        ("[intake]", format!("{} {:?}", config.intake_on_proxy, config.intake)),
         ("[drain]", format!("{:?}", config.drain)),
     ]
 }
@@ -130,6 +132,8 @@ struct Parts {
     proxy: Proxy,
     pipeline: JoinHandle<()>,
     store: Store,
+    intake: Intake,
+    own_requests: mpsc::Receiver<OwnRequest>,
     delivery: delivery::Config,
     sinks: watch::Receiver<Sinks>,
     admin: admin::Config,
@@ -164,7 +168,9 @@ impl Parts {
         };
         let (recorder, captures) = capture::new(config.capture, metrics.clone(), clock);
         let mut pipeline = config.pipeline;
-        let max_users = pipeline.max_users;
+        let users = Users::new(pipeline.max_users);
+        let intake =
+            Intake::new(config.intake, store.clone(), users.clone(), sinks.clone(), metrics.clone(), clock);
         pipeline.correlation.first_used = recovered.first_used_at();
         let pipeline = pipeline::spawn(
             pipeline,
@@ -172,7 +178,7 @@ impl Parts {
                 captures,
                 store: store.clone(),
                 recovered,
-                users: Users::new(max_users),
+                users,
                 sinks: sinks.clone(),
                 console,
                 metrics: metrics.clone(),
@@ -181,6 +187,8 @@ impl Parts {
         )
         .context("cannot start a thread")?;
         let mut proxy = config.proxy;
+        let (own, own_requests) = mpsc::channel(OWN_REQUESTS);
+        proxy.own = config.intake_on_proxy.then_some(own);
         proxy.caller_key = match &config.callers {
             Callers::Off => None,
             Callers::Keyed(key) => Some(CallerKey::new(key.expose_secret().as_bytes())),
@@ -211,6 +219,8 @@ impl Parts {
             proxy,
             pipeline,
             store,
+            intake,
+            own_requests,
             delivery: config.delivery,
             sinks,
             admin: config.admin,
@@ -230,6 +240,8 @@ impl Parts {
             proxy,
             pipeline,
             store,
+            intake,
+            own_requests,
             delivery,
             sinks,
             admin,
@@ -240,31 +252,20 @@ impl Parts {
         } = self;
         let readiness = Readiness::default();
         let (stop_back, back_stopped) = oneshot::channel::<()>();
-        let back = {
-            let (readiness, store, metrics) = (readiness.clone(), store.clone(), metrics.clone());
-            std::thread::Builder::new().name("threadtap-back".to_owned()).spawn(move || {
-                let runtime = Builder::new_current_thread().enable_all().build()?;
-                runtime.block_on(async {
-                    let (close_admin, admin_closed) = oneshot::channel::<()>();
-                    let closed = async {
-                        admin_closed.await.ok();
-                    };
-                    let serving = tokio::spawn(admin::serve(
-                        admin_listener,
-                        admin,
-                        registry,
-                        readiness,
-                        store.clone(),
-                        closed,
-                    ));
-                    deliver(delivery, sinks, &store, &metrics, clock, back_stopped).await;
-                    drop(close_admin);
-                    // A client that keeps its connection to the admin listener must not keep the process.
-                    tokio::time::timeout(ADMIN_GRACE, serving).await.ok();
-                    io::Result::Ok(())
-                })
-            })
+        let back = back::Back {
+            delivery,
+            sinks,
+            store: store.clone(),
+            metrics: metrics.clone(),
+            clock,
+            admin_listener,
+            admin,
+            registry,
+            readiness: readiness.clone(),
+            intake,
+            own_requests,
         };
+        let back = back.start(back_stopped);
         let back = match back {
             Ok(back) => Some(back),
             Err(error) => {
@@ -298,32 +299,6 @@ impl Parts {
         store.close();
         tracing::info!(cut = drained == Drained::Cut, "stopped");
         drained
-    }
-}
-
-/// Delivers until told to stop, to whatever sinks there are.
-async fn deliver(
-    config: delivery::Config,
-    mut sinks: watch::Receiver<Sinks>,
-    store: &Store,
-    metrics: &Metrics,
-    clock: Clock,
-    stopped: oneshot::Receiver<()>,
-) {
-    let mut stopped = pin!(stopped);
-    loop {
-        let now = sinks.borrow_and_update().clone();
-        let delivery = Delivery::start(config.clone(), &now, store, metrics, clock);
-        // Cancel safe, both. An error means that the main thread is gone, which is a wish to stop too.
-        let grace = tokio::select! {
-            _ = &mut stopped => Some(LAST_ATTEMPT_GRACE),
-            Ok(()) = sinks.changed() => None,
-        };
-        // What is under way may take as long as an attempt: cut short, it would be sent twice.
-        delivery.shutdown(grace.unwrap_or(config.attempt_timeout)).await;
-        if grace.is_some() {
-            return;
-        }
     }
 }
 
@@ -387,6 +362,5 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// How long the last delivery attempts of a process may take; what they do not reach goes at the next start.
-const LAST_ATTEMPT_GRACE: Duration = Duration::from_secs(10);
-const ADMIN_GRACE: Duration = Duration::from_secs(1);
+/// Requests for threadtap itself that may wait.
+const OWN_REQUESTS: usize = 256;

@@ -21,7 +21,7 @@ pub use self::raw::{Interactions, LogFormat};
 use self::raw::File;
 use crate::proxy::Upstream;
 use crate::sink::Sink;
-use crate::{admin, capture, delivery, net, pipeline, proxy, store};
+use crate::{admin, capture, delivery, intake, net, pipeline, proxy, store};
 
 /// What the command line or its environment says.
 #[derive(Clone, Debug, Default)]
@@ -92,6 +92,10 @@ pub struct Config {
     pub data_dir: Option<Choice<PathBuf>>,
     /// Whether callers are told apart by their credentials.
     pub callers: Callers,
+    /// Feedback and users told by the app.
+    pub intake: intake::Config,
+    /// Whether they may be told on the proxy's listener too.
+    pub intake_on_proxy: bool,
     /// How deliveries are made.
     pub delivery: delivery::Config,
     /// Where to.
@@ -219,6 +223,11 @@ impl Config {
             pipeline: modules::pipeline(dialect, correlation, &file.sessions)?,
             store,
             data_dir,
+            intake: modules::intake(
+                &file.intake,
+                secret("intake.key", file.intake.key.clone(), file.intake.key_file.as_deref())?,
+            ),
+            intake_on_proxy: file.intake.on_proxy.unwrap_or(true),
             delivery: modules::delivery(file.delivery)?,
             callers: callers(file.attribution)?,
             sinks: sinks::build(file.sinks, environment)?,

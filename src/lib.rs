@@ -9,7 +9,7 @@
 //! [`sink`].
 //!
 //! *Shell*, sockets, files and threads: [`clock`], [`metrics`], [`net`], [`capture`], [`proxy`], [`store`], [`delivery`],
-//! [`users`], [`console`], [`pipeline`], [`admin`], [`demo`].
+//! [`users`], [`intake`], [`console`], [`pipeline`], [`admin`], [`demo`].
 //!
 //! *Top*: [`config`], [`app`], [`cli`].
 
@@ -28,6 +28,7 @@ pub mod demo;
 pub mod dialect;
 pub mod event;
 pub mod exchange;
+pub mod intake;
 pub mod interaction;
 pub mod message;
 pub mod metrics;

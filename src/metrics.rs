@@ -49,6 +49,8 @@ pub struct Metrics {
     pub sunset_calls: Family<SdkLabel, Counter>,
     /// Interactions by status.
     pub interactions: Family<StatusLabel, Counter>,
+    /// What the app said itself, by endpoint and what became of it.
+    pub intake: Family<IntakeLabel, Counter>,
     /// Seconds from an exchange's last byte until what it told was written.
     pub written_seconds: Histogram,
     /// Seconds a commit takes.
@@ -86,6 +88,7 @@ impl Metrics {
             correlation_bytes: Gauge::default(),
             correlation_notes: Family::default(),
             sunset_calls: Family::default(),
+            intake: Family::default(),
             interactions: Family::default(),
             written_seconds: Histogram::new(WRITTEN_BUCKETS),
             commit_seconds: Histogram::new(COMMIT_BUCKETS),
@@ -129,6 +132,11 @@ impl Metrics {
         r.register("correlation_notes", help, self.correlation_notes.clone());
         let help = "Calls answered with 404 because OpenAI shut the Assistants API down, by the caller's SDK";
         r.register("sunset_calls", help, self.sunset_calls.clone());
+        r.register(
+            "intake",
+            "Feedback and users told by the app, by what became of them",
+            self.intake.clone(),
+        );
         r.register("interactions", "Interactions recorded, by status", self.interactions.clone());
         let help = "Time from an exchange's last byte until what it told is written";
         r.register_with_unit("store_written", help, Unit::Seconds, self.written_seconds.clone());
@@ -189,6 +197,15 @@ pub enum DropReason {
 impl DropReason {
     const ALL: [Self; 5] =
         [Self::body_too_large, Self::byte_budget, Self::disk, Self::panic, Self::queue_full];
+}
+
+/// What the app says itself, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct IntakeLabel {
+    /// `feedback` or `users`.
+    pub endpoint: &'static str,
+    /// `recorded`, `held`, `expired`, `unknown`, `refused` or `unavailable`.
+    pub outcome: &'static str,
 }
 
 /// A kind of error or problem, from a closed set.

@@ -247,7 +247,7 @@ impl Pipeline {
             self.emission.journal(observation);
         }
         self.conclude();
-        if changed && matches!(observation.fact, Fact::ConversationDeleted) {
+        if matches!(observation.fact, Fact::ConversationDeleted) {
             self.emission.conversation_deleted(&observation.conversation);
         }
     }

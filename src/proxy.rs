@@ -15,6 +15,7 @@ mod caller;
 mod connect;
 mod error;
 mod headers;
+mod own;
 mod tunnel;
 mod upstream;
 
@@ -35,6 +36,7 @@ pub use self::body::AnswerBody;
 pub use self::caller::CallerKey;
 #[cfg(any(test, fuzzing))]
 pub use self::headers::assert_heads_are_sound;
+pub use self::own::{OwnAnswer, OwnRequest, OwnRequests};
 #[cfg(any(test, fuzzing))]
 pub use self::upstream::assert_targets_are_kept;
 pub use self::upstream::{ParseUpstreamError, Upstream};
@@ -56,6 +58,8 @@ pub struct Config {
     pub interest: fn(&Method, &str) -> bool,
     /// With what callers are told apart by their credentials; none leaves credentials alone.
     pub caller_key: Option<CallerKey>,
+    /// Who answers requests for threadtap itself; none refuses them.
+    pub own: Option<OwnRequests>,
     /// How long a connection to upstream may take, with name resolution and TLS. Answers have no time limit.
     pub connect_timeout: Duration,
     /// Whether upstream sees the `Host` the client sent in place of its own.
@@ -86,6 +90,7 @@ impl Config {
             upstream,
             interest,
             caller_key: None,
+            own: None,
             connect_timeout: Duration::from_secs(10),
             keep_client_host: false,
             idle_timeout: Duration::from_secs(60),
@@ -154,6 +159,13 @@ impl net::Handler for Proxy {
         let shared = &*self.shared;
         let progress = Progress::new(&shared.metrics.exchanges_in_progress);
         let to_head = request.method() == Method::HEAD;
+        if let Some(own) = &shared.config.own
+            && own::is_own(request.uri().path())
+        {
+            let (head, body) = request.into_parts();
+            let OwnAnswer { status, body } = own::answer(own, head, body).await;
+            return own_response(status, body, to_head, progress);
+        }
         match shared.forward(request, &link).await {
             Ok(Forwarded { response, delimited_by }) => {
                 shared.results[usize::from(response.status().as_u16() / 100).min(5)].inc();
@@ -194,7 +206,7 @@ impl Shared {
         if head.uri.scheme().is_none() && head.uri.authority().is_some() {
             return Err(Error::new(Kind::ClientTarget));
         }
-        if head.uri.path().starts_with(RESERVED) {
+        if own::is_own(head.uri.path()) {
             return Err(Error::new(Kind::Reserved));
         }
         let tap = self.is_tapped(&head).then(|| {
@@ -310,16 +322,22 @@ impl Shared {
         }
         self.results[0].inc();
         self.metrics.upstream_errors.get_or_create(&KindLabel { kind: kind.token() }).inc();
-        let body = Bytes::from(error.body());
-        let length = HeaderValue::from(body.len());
-        let body = if to_head { Bytes::new() } else { body };
-        let mut response = Response::new(AnswerBody::own(body, progress));
-        *response.status_mut() = kind.status();
-        response.headers_mut().append(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let mut response = own_response(kind.status(), error.body(), to_head, progress);
         response.headers_mut().append(ERROR_TOKEN, HeaderValue::from_static(kind.token()));
-        response.headers_mut().append(CONTENT_LENGTH, length);
         response
     }
+}
+
+/// An answer of threadtap's own: a JSON object.
+fn own_response(status: StatusCode, body: String, to_head: bool, progress: Progress) -> Response<AnswerBody> {
+    let body = Bytes::from(body);
+    let length = HeaderValue::from(body.len());
+    let body = if to_head { Bytes::new() } else { body };
+    let mut response = Response::new(AnswerBody::own(body, progress));
+    *response.status_mut() = status;
+    response.headers_mut().append(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().append(CONTENT_LENGTH, length);
+    response
 }
 
 /// Whether a request failed because upstream closed a connection it had answered on before.
@@ -337,7 +355,5 @@ fn expects_continue(head: &request::Parts) -> bool {
 
 /// The results of exchanges: by the first digit of the status, and at 0 those we answered ourselves.
 const RESULTS: [&str; 6] = ["error", "1xx", "2xx", "3xx", "4xx", "5xx"];
-/// Paths of threadtap itself.
-const RESERVED: &str = "/_threadtap/";
 const CAPTURE_LEVEL: &str = "x-threadtap-capture";
 const ERROR_TOKEN: &str = "x-threadtap-error";

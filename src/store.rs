@@ -59,6 +59,7 @@ mod apply;
 mod database;
 mod inbox;
 mod lock;
+mod lookup;
 mod op;
 mod reads;
 mod recovered;
@@ -82,6 +83,7 @@ use crate::metrics::Metrics;
 
 pub use self::database::OpenError;
 pub use self::inbox::Refused;
+pub use self::lookup::{Found, Held, Mention};
 pub use self::op::{NewEvent, Op, Ref};
 pub use self::reads::{Backlog, Due, DuePage, DueRecord, JournalRow, Stored, Waiting};
 pub use self::recovered::Recovered;
@@ -204,6 +206,44 @@ impl Store {
     /// When the database cannot be read, or the store is closed.
     pub async fn records(&self, deliveries: Vec<u64>) -> Result<Vec<DueRecord>, ReadError> {
         self.read(move |connection| reads::records(connection, &deliveries)).await
+    }
+
+    /// Looks for the interaction that mentions an id of a run, a message, a conversation or a session; with `conversation` only
+    /// there. What was handed over before is looked through too, once it is written.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the store is closed.
+    pub async fn find(&self, id: String, conversation: Option<String>) -> Result<Found, ReadError> {
+        self.apply(Vec::new()).await.map_err(|Closed| ReadError::Closed)?;
+        self.read(move |connection| lookup::find(connection, &id, conversation.as_deref())).await
+    }
+
+    /// The newest interaction that mentions an id, if there is one by now.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the store is closed.
+    pub async fn mention(
+        &self,
+        id: String,
+        conversation: Option<String>,
+    ) -> Result<Option<Mention>, ReadError> {
+        self.read(move |connection| lookup::mention(connection, &id, conversation.as_deref())).await
+    }
+
+    /// Feedback that waits for its record, oldest first, after a number.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the store is closed.
+    pub async fn held(&self, after: u64, limit: usize) -> Result<Vec<Held>, ReadError> {
+        self.read(move |connection| lookup::held(connection, after, limit)).await
+    }
+
+    /// How much feedback waits for its record.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the store is closed.
+    pub async fn held_count(&self) -> Result<u64, ReadError> {
+        self.read(lookup::held_count).await
     }
 
     /// Interactions, newest first, older than the event `before`.

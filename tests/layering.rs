@@ -58,6 +58,7 @@ const MODULES: &[(&str, Layer)] = &[
     // The way is one: what was captured goes to the store, and from there to delivery and the admin listener.
     ("store", Shell(Imports::Only(&["clock", "metrics"]))),
     ("delivery", Shell(Imports::Only(&["clock", "metrics", "sink", "store"]))),
+    ("intake", Shell(Imports::Only(&["clock", "metrics", "sink", "store", "users"]))),
     ("pipeline", Shell(Imports::AllBut(&["admin", "delivery", "demo", "net", "proxy"]))),
     ("admin", Shell(Imports::AllBut(&["correlator", "demo", "dialect", "proxy", "redact", "session"]))),
     ("demo", Shell(Imports::Only(&["clock", "metrics", "net", "sse"]))),

@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use secrecy::SecretString;
+
 use super::ConfigError;
 use super::raw::{self, Size, Span};
 use crate::correlator::{AppMessages, Limits};
 use crate::dialect::{Order, ParseSourceError, Source};
 use crate::exchange::CAPTURED_HEADERS;
 use crate::proxy::Upstream;
-use crate::{capture, correlator, delivery, dialect, net, pipeline, proxy, store};
+use crate::{capture, correlator, delivery, dialect, intake, net, pipeline, proxy, store};
 
 pub(super) fn correlation(file: &raw::Correlation) -> Result<correlator::Config, ConfigError> {
     let mut config = correlator::Config::default();
@@ -147,6 +149,13 @@ pub(super) fn pipeline(
     set_count("sessions.max_open", &mut config.sessions.max_sessions, file.max_open)?;
     set_count("sessions.max_users", &mut config.max_users, file.max_users)?;
     Ok(config)
+}
+
+pub(super) fn intake(file: &raw::Intake, key: Option<SecretString>) -> intake::Config {
+    let mut config = intake::Config { key, ..intake::Config::default() };
+    set(&mut config.hold, file.hold);
+    config.max_held = file.max_held.unwrap_or(config.max_held);
+    config
 }
 
 pub(super) fn store(file: raw::Store) -> Result<store::Config, ConfigError> {

@@ -24,6 +24,7 @@ pub(super) struct File {
     pub(super) correlation: Correlation,
     pub(super) attribution: Attribution,
     pub(super) sessions: Sessions,
+    pub(super) intake: Intake,
     pub(super) store: Store,
     pub(super) delivery: Delivery,
     pub(super) admin: Admin,
@@ -122,6 +123,16 @@ pub(super) struct Sessions {
     pub(super) idle: Option<Span>,
     pub(super) max_open: Option<usize>,
     pub(super) max_users: Option<usize>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Intake {
+    pub(super) on_proxy: Option<bool>,
+    pub(super) key: Option<SecretString>,
+    pub(super) key_file: Option<PathBuf>,
+    pub(super) hold: Option<Span>,
+    pub(super) max_held: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]

@@ -59,6 +59,7 @@ fn the_example_shows_every_setting() {
         "correlation",
         "attribution",
         "sessions",
+        "intake",
         "store",
         "delivery",
         "admin",

@@ -9,6 +9,8 @@ mod flows;
 mod launch;
 /// What an operator sees: health, metrics, logs, records, an orderly end.
 mod operation;
+/// Align, sessions, users, and what the app says itself.
+mod sessions;
 /// Starting: what is refused, and what gives way.
 mod startup;
 mod talk;

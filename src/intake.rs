@@ -1,0 +1,376 @@
+//! What the app says itself, beside its traffic: feedback on answers and sessions, and who its users are.
+//!
+//! Two endpoints, on the proxy's own listener below `/_threadtap/` and on the admin listener below `/api/v1/`:
+//!
+//! | endpoint | answers |
+//! |---|---|
+//! | `POST feedback` | 200 recorded; 202 held until the record it is about is there; 404 nothing known by that id; 400 names the field |
+//! | `POST users` | 200 recorded; 400 names the field |
+//!
+//! Both want `Content-Type: application/json`, so that no web page can send one without being asked (415), and on the proxy's
+//! listener the key if one is set (401). What is answered with a 2xx is written. 503 says that it is not, and may be
+//! tried again; with an `Idempotency-Key` it counts once.
+//!
+//! Held feedback is looked at again about every second, for [`Config::hold`]; what finds no record until then is counted.
+
+mod request;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Method, StatusCode, request::Parts};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tokio::sync::{Notify, watch};
+
+use self::request::{Feedback, Invalid, Profile};
+use crate::clock::Clock;
+use crate::event::{self, Event, FeedbackTarget, SessionKey, UserIdentified, key_of};
+use crate::metrics::{IntakeLabel, Metrics};
+use crate::sink::Sink;
+use crate::store::{Found, Held, Mention, Op, Store};
+use crate::time::UnixMillis;
+use crate::users::Users;
+
+/// Settings of intake.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What `x-threadtap-key` must carry on the proxy's listener; none asks for nothing.
+    pub key: Option<SecretString>,
+    /// How long feedback is held whose record has not come.
+    pub hold: Duration,
+    /// How much feedback may be held.
+    pub max_held: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { key: None, hold: Duration::from_secs(24 * 3600), max_held: 10_000 }
+    }
+}
+
+/// Where a request came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// The operator's, which has admitted it already.
+    Admin,
+    /// The proxy's.
+    Proxy,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// A JSON object.
+    pub body: String,
+}
+
+/// Takes what the app says. Clones are handles on the same one.
+#[derive(Clone)]
+pub struct Intake {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    store: Store,
+    users: Users,
+    sinks: watch::Receiver<Vec<Arc<Sink>>>,
+    metrics: Metrics,
+    clock: Clock,
+    /// Told when something is held.
+    held: Notify,
+}
+
+impl Intake {
+    /// Connects it.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        store: Store,
+        users: Users,
+        sinks: watch::Receiver<Vec<Arc<Sink>>>,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> Self {
+        let held = Notify::new();
+        Self { shared: Arc::new(Shared { config, store, users, sinks, metrics, clock, held }) }
+    }
+
+    /// Answers a request for the endpoint its path ends in.
+    pub async fn answer(&self, listener: Listener, head: &Parts, body: &[u8]) -> Answer {
+        let shared = &*self.shared;
+        let endpoint = match head.uri.path().rsplit('/').next() {
+            Some("feedback") => "feedback",
+            Some("users") => "users",
+            _ => return refusal(StatusCode::NOT_FOUND, "there is POST feedback and POST users", None),
+        };
+        let answer = match shared.admit(listener, head) {
+            Err(answer) => answer,
+            Ok(()) if endpoint == "feedback" => shared.feedback(&head.headers, body).await,
+            Ok(()) => shared.profile(&head.headers, body).await,
+        };
+        let outcome = match answer.status {
+            StatusCode::OK => "recorded",
+            StatusCode::ACCEPTED => "held",
+            StatusCode::NOT_FOUND => "unknown",
+            StatusCode::SERVICE_UNAVAILABLE => "unavailable",
+            _ => "refused",
+        };
+        shared.count(endpoint, outcome);
+        answer
+    }
+
+    /// Pairs held feedback with records as they come. Runs until dropped.
+    ///
+    /// # Cancel safety
+    /// What is held stays in the store.
+    pub async fn resolve(&self) {
+        loop {
+            if self.shared.resolve_held().await {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            } else {
+                self.shared.held.notified().await;
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Intake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Intake").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn admit(&self, listener: Listener, head: &Parts) -> Result<(), Answer> {
+        if let (Listener::Proxy, Some(key)) = (listener, &self.config.key) {
+            let given = head.headers.get(KEY).map(|value| Sha256::digest(value.as_bytes()));
+            // Hashes are compared, so that the time it takes says nothing about the key.
+            if given != Some(Sha256::digest(key.expose_secret().as_bytes())) {
+                let needed = "the header x-threadtap-key must carry the key of [intake]";
+                return Err(refusal(StatusCode::UNAUTHORIZED, needed, None));
+            }
+        }
+        if head.method != Method::POST {
+            return Err(refusal(StatusCode::METHOD_NOT_ALLOWED, "use POST", None));
+        }
+        let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if !kind.eq_ignore_ascii_case("application/json") {
+            let needed = "the header Content-Type must say application/json";
+            return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, needed, None));
+        }
+        Ok(())
+    }
+
+    async fn feedback(&self, headers: &HeaderMap, body: &[u8]) -> Answer {
+        let mut said = match Feedback::parse(body) {
+            Ok(said) => said,
+            Err(invalid) => return invalid.into(),
+        };
+        said.app = said.app.or_else(|| header(headers, APP));
+        let Some(reference) = said.reference().map(str::to_owned) else {
+            return refusal(StatusCode::BAD_REQUEST, "nothing is named", None);
+        };
+        let at = self.clock.now();
+        let key = match header(headers, IDEMPOTENCY_KEY) {
+            Some(key) => key_of(&["feedback", &key]),
+            None => key_of(&["feedback", &String::from_utf8_lossy(body), &at.0.to_string()]),
+        };
+        let waiting = Waiting { key, at, said };
+        // What a run of this very moment told may be on its way still.
+        for patience in [GATHERED, Duration::ZERO] {
+            let find = self.store.find(reference.clone(), waiting.said.thread.clone());
+            let Ok(Ok(found)) = tokio::time::timeout(STORE_PATIENCE, find).await else {
+                return unavailable();
+            };
+            let (ops, status) = match found {
+                Found::Record(mention) => (self.event(&waiting, &mention), StatusCode::OK),
+                Found::Pending => match self.store.held_count().await {
+                    Ok(count) if count < self.config.max_held => {
+                        let body = serde_json::to_string(&waiting).expect("feedback has finite numbers only");
+                        (vec![Op::Hold { reference, body }], StatusCode::ACCEPTED)
+                    }
+                    Ok(_) | Err(_) => return unavailable(),
+                },
+                Found::Elsewhere => {
+                    let reason = format!("{reference} is not known to belong to that thread");
+                    return refusal(StatusCode::NOT_FOUND, &reason, Some("thread_id"));
+                }
+                Found::Unknown if patience.is_zero() => {
+                    let reason = format!("nothing recorded or waited for here mentions {reference}");
+                    return refusal(StatusCode::NOT_FOUND, &reason, None);
+                }
+                Found::Unknown => {
+                    tokio::time::sleep(patience).await;
+                    continue;
+                }
+            };
+            if !self.write(ops).await {
+                return unavailable();
+            }
+            if status == StatusCode::ACCEPTED {
+                self.held.notify_one();
+                return success(status, "held", &waiting.key);
+            }
+            return success(status, "recorded", &waiting.key);
+        }
+        unavailable()
+    }
+
+    async fn profile(&self, headers: &HeaderMap, body: &[u8]) -> Answer {
+        let Profile { id, user, app } = match Profile::parse(body) {
+            Ok(profile) => profile,
+            Err(invalid) => return invalid.into(),
+        };
+        let at = self.clock.now();
+        let known = self.users.learn(&user);
+        let body = serde_json::to_string(&known.user).expect("a user has string keys");
+        let key = key_of(&["user_identified", &id, &body, &at.0.to_string()]);
+        // Also where nothing changed: an earlier attempt may have been learnt and not been written.
+        let mut ops = vec![Op::User { id, body }];
+        let event = Event::UserIdentified(Box::new(UserIdentified {
+            key: key.clone(),
+            user: known.user,
+            at,
+            session: None,
+            conversation: None,
+            app: app.or_else(|| header(headers, APP)),
+        }));
+        if known.changed {
+            ops.push(Op::event(&event, at, self.due(&event)));
+        }
+        if self.write(ops).await { success(StatusCode::OK, "recorded", &key) } else { unavailable() }
+    }
+
+    /// Looks through all that is held. Tells whether anything remains.
+    async fn resolve_held(&self) -> bool {
+        let mut after = 0;
+        let mut remains = false;
+        loop {
+            let Ok(page) = self.store.held(after, PAGE).await else { return true };
+            let Some(last) = page.last() else { return remains };
+            after = last.id;
+            let mut ops = Vec::new();
+            for held in page {
+                match self.settle(&held).await {
+                    Some(settled) => ops.extend(settled.into_iter().chain([Op::Release { id: held.id }])),
+                    None => remains = true,
+                }
+            }
+            if !ops.is_empty() && self.store.apply(ops).await.is_err() {
+                return false;
+            }
+        }
+    }
+
+    /// What became of held feedback; none when it goes on waiting.
+    async fn settle(&self, held: &Held) -> Option<Vec<Op>> {
+        let Ok(waiting) = serde_json::from_str::<Waiting>(&held.body) else {
+            tracing::error!("held feedback cannot be read; it is dropped");
+            self.count("feedback", "expired");
+            return Some(Vec::new());
+        };
+        let mention = self.store.mention(held.reference.clone(), waiting.said.thread.clone()).await.ok()?;
+        if let Some(mention) = mention {
+            self.count("feedback", "recorded");
+            return Some(self.event(&waiting, &mention));
+        }
+        if self.clock.now().since(held.at) < self.config.hold {
+            return None;
+        }
+        tracing::warn!("held feedback is dropped: the record it is about never came");
+        self.count("feedback", "expired");
+        Some(Vec::new())
+    }
+
+    /// The event feedback becomes, now that its record is known.
+    fn event(&self, waiting: &Waiting, mention: &Mention) -> Vec<Op> {
+        let Waiting { key, at, said } = waiting;
+        let Ok(Event::Interaction(record)) = serde_json::from_str(&mention.body) else {
+            tracing::error!("the record feedback is about cannot be read; the feedback is dropped");
+            self.count("feedback", "expired");
+            return Vec::new();
+        };
+        let target = match mention.message.filter(|_| said.is_of_a_message()) {
+            Some(number) => FeedbackTarget::Message { number, id: said.message.clone() },
+            None => FeedbackTarget::Session,
+        };
+        let event = Event::Feedback(Box::new(event::Feedback {
+            key: key.clone(),
+            rating: said.rating,
+            comment: said.comment.clone(),
+            score: said.score,
+            target,
+            session: SessionKey::of(&record.attribution, &record.conversation),
+            run: said.is_of_a_message().then_some(record.run),
+            conversation: Some(record.conversation),
+            at: *at,
+            app: said.app.clone().or(record.attribution.app),
+        }));
+        vec![Op::event(&event, self.clock.now(), self.due(&event))]
+    }
+
+    /// Writes, and says whether it is written.
+    async fn write(&self, ops: Vec<Op>) -> bool {
+        matches!(tokio::time::timeout(STORE_PATIENCE, self.store.apply(ops)).await, Ok(Ok(())))
+    }
+
+    fn due(&self, event: &Event) -> Vec<Arc<str>> {
+        let sinks = self.sinks.borrow();
+        sinks.iter().filter(|sink| sink.accepts(event)).map(|sink| sink.name().clone()).collect()
+    }
+
+    fn count(&self, endpoint: &'static str, outcome: &'static str) {
+        self.metrics.intake.get_or_create(&IntakeLabel { endpoint, outcome }).inc();
+    }
+}
+
+/// Feedback on its way to its record. Stored, so fields are never renamed.
+#[derive(Debug, Serialize, Deserialize)]
+struct Waiting {
+    key: String,
+    at: UnixMillis,
+    said: Feedback,
+}
+
+impl From<Invalid> for Answer {
+    fn from(invalid: Invalid) -> Self {
+        refusal(StatusCode::BAD_REQUEST, &invalid.to_string(), invalid.field())
+    }
+}
+
+fn success(status: StatusCode, outcome: &str, key: &str) -> Answer {
+    Answer { status, body: json!({"status": outcome, "key": key}).to_string() }
+}
+
+fn unavailable() -> Answer {
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "the store does not keep up; try again", None)
+}
+
+/// Shaped as the errors of the OpenAI API are.
+fn refusal(status: StatusCode, message: &str, field: Option<&str>) -> Answer {
+    let error =
+        json!({"message": format!("threadtap: {message}"), "type": "threadtap_intake_error", "param": field});
+    Answer { status, body: json!({ "error": error }).to_string() }
+}
+
+fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name)?.to_str().ok().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+const APP: &str = "x-threadtap-app";
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
+const KEY: &str = "x-threadtap-key";
+/// How long the app waits for the store at most.
+const STORE_PATIENCE: Duration = Duration::from_secs(3);
+/// By then the pipeline has handed over what it gathered.
+const GATHERED: Duration = Duration::from_millis(250);
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const PAGE: usize = 256;
