@@ -9,6 +9,7 @@ use crate::event::SessionKey;
 use crate::observation::ConversationKey;
 use crate::store::Op;
 use crate::store::op::{NewEvent, Ref};
+use crate::store::reads::is_known;
 use crate::time::UnixMillis;
 
 /// What a transaction changed that others are told of, once it is committed.
@@ -131,10 +132,28 @@ fn event(
         Some(SessionKey { scope, id }) => (Some(scope), Some(id)),
         None => (None, None),
     };
-    let inserted = connection
+    if is_known(connection, &new.key)? {
+        return Ok(());
+    }
+    // Numbers are given here, where it is known that the event is new: whatever is derived twice, or refused by a full disk,
+    // leaves no gap.
+    let mut first_message = None;
+    if let Some(session) = &new.session
+        && new.messages > 0
+    {
+        let next: i64 = connection
+            .prepare_cached(
+                "INSERT INTO sessions (scope, id, next, updated_at) VALUES (?1, ?2, 1 + ?3, ?4)
+                 ON CONFLICT (scope, id) DO UPDATE SET next = next + ?3, updated_at = excluded.updated_at
+                 RETURNING next",
+            )?
+            .query_row(params![session.scope, session.id, new.messages, sql(now.0)], |row| row.get(0))?;
+        first_message = Some(next - i64::from(new.messages));
+    }
+    connection
         .prepare_cached(
-            "INSERT INTO events (key, kind, upstream, conversation, session_scope, session, at, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (key) DO NOTHING",
+            "INSERT INTO events (key, kind, upstream, conversation, session_scope, session, at, body, first_message)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             new.key,
@@ -144,28 +163,10 @@ fn event(
             scope,
             session,
             sql(new.at.0),
-            new.body
+            new.body,
+            first_message
         ])?;
-    if inserted == 0 {
-        return Ok(());
-    }
     let event = connection.last_insert_rowid();
-    if let Some(session) = &new.session
-        && new.messages > 0
-    {
-        // Numbers are given here, where it is known that the event is new: whatever is derived twice, or refused by a
-        // full disk, leaves no gap.
-        let next: i64 = connection
-            .prepare_cached(
-                "INSERT INTO sessions (scope, id, next, updated_at) VALUES (?1, ?2, 1 + ?3, ?4)
-                 ON CONFLICT (scope, id) DO UPDATE SET next = next + ?3, updated_at = excluded.updated_at
-                 RETURNING next",
-            )?
-            .query_row(params![session.scope, session.id, new.messages, sql(now.0)], |row| row.get(0))?;
-        connection
-            .prepare_cached("UPDATE events SET first_message = ?2 WHERE id = ?1")?
-            .execute(params![event, next - i64::from(new.messages)])?;
-    }
     for Ref { id, message } in &new.refs {
         connection
             .prepare_cached("INSERT OR IGNORE INTO refs (event, id, message) VALUES (?1, ?2, ?3)")?
