@@ -41,7 +41,7 @@ pub enum Payload {
     /// `application/json`: what it says, and its bytes.
     Json(Value, Vec<u8>),
     /// `text/event-stream`, as the run plays.
-    Stream(EventStream),
+    Stream(Box<EventStream>),
 }
 
 /// A stream of a run.
@@ -99,7 +99,11 @@ impl Simulation {
             Ok(Routed::Stream { run, first }) => {
                 let writer = Writer::new(self.script.wire.clone(), self.random.split(), encoder);
                 let stream = EventStream { run, first, writer, over: false };
-                return Answered { status: 200, content_encoding, payload: Payload::Stream(stream) };
+                return Answered {
+                    status: 200,
+                    content_encoding,
+                    payload: Payload::Stream(Box::new(stream)),
+                };
             }
             Err(fault) => (fault.status, Vendor::of(path).refusal(&fault)),
         };
@@ -156,7 +160,7 @@ impl Simulation {
     }
 
     /// Tells that nobody reads a stream any more: its run is left to polls.
-    pub fn leave(&mut self, stream: EventStream) {
+    pub fn leave(&mut self, stream: &EventStream) {
         if !stream.over {
             self.state.stop_driving(&stream.run);
         }
