@@ -57,6 +57,9 @@ pub enum Fact {
         message: Message,
         /// How it came to be seen.
         origin: MessageOrigin,
+        /// When its creation was asked for, if that is what was seen.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        requested_at: Option<UnixMillis>,
     },
     /// A message was deleted.
     MessageDeleted {
@@ -90,12 +93,18 @@ pub enum Fact {
     StepsListed {
         /// The run.
         run: String,
-        /// The steps of the page.
+        /// The steps of the page, oldest first.
         steps: Vec<Step>,
         /// Whether the page shows all there are.
         whole: bool,
         /// When the list was asked for.
         requested_at: UnixMillis,
+        /// The step the page goes on after, in time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        follows: Option<String>,
+        /// The step the page goes on before, in time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        precedes: Option<String>,
     },
     /// The app handed in what its tools returned.
     ToolOutputsSubmitted {

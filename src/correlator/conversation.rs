@@ -31,6 +31,9 @@ pub struct State {
     pub(super) boundary: Option<f64>,
     /// Whether no message before the next run's inputs can have been missed.
     pub(super) history_known: bool,
+    /// Whether the server was seen to name the run on a message: then one that names none is no run's.
+    #[serde(default)]
+    pub(super) names_runs: bool,
     last_seen: UnixMillis,
 }
 
@@ -63,6 +66,7 @@ impl Conversation {
             messages: Recent::default(),
             boundary: None,
             history_known: false,
+            names_runs: false,
             last_seen: at,
         })
     }
@@ -81,6 +85,8 @@ impl Conversation {
         let Observation { conversation: _, at, attribution, fact } = observation;
         let at = *at;
         let changed = match fact {
+            // The same answer to a repeated request.
+            Fact::ConversationCreated { .. } if self.state.history_known => false,
             Fact::ConversationCreated { messages, messages_lost } => {
                 self.state.history_known = !messages_lost;
                 let messages = self.admit_all(messages, config, outcome);
@@ -89,7 +95,10 @@ impl Conversation {
             }
             Fact::ConversationDeleted => self.delete(at, outcome),
             Fact::ConversationSeen => self.learn_whose(attribution),
-            Fact::MessageSeen { message, origin } => self.see_message(message, *origin, at, config, outcome),
+            Fact::MessageSeen { message, origin, requested_at } => {
+                let origin = (*origin, *requested_at);
+                self.see_message(message, origin, at, config, outcome)
+            }
             Fact::MessageDeleted { id } => self.delete_message(id),
             Fact::MessagesListed(page) => self.see_page(page, at, config, outcome),
             Fact::RunGoesOn { run } => self.on_run(run, |run| run.wait_on(at, config)),
@@ -101,13 +110,17 @@ impl Conversation {
                     })
             }
             Fact::StepSeen(step) => self.on_run(&step.run, |run| run.note_step(step)),
-            Fact::StepsListed { run, steps, whole, requested_at } => self.on_run(run, |run| {
-                let mut changed = false;
-                for step in steps {
-                    changed |= step.run == run.id() && run.note_step(step);
-                }
-                changed | (*whole && run.note_all_steps(*requested_at))
-            }),
+            Fact::StepsListed { run, steps, whole, requested_at, follows, precedes } => {
+                self.on_run(run, |run| {
+                    let mut changed = false;
+                    for step in steps {
+                        changed |= step.run == run.id() && run.note_step(step);
+                    }
+                    let listed = steps.iter().map(|step| &step.id);
+                    changed |= run.order_steps(follows.iter().chain(listed).chain(precedes));
+                    changed | (*whole && run.note_all_steps(*requested_at))
+                })
+            }
             Fact::ToolOutputsSubmitted { run, outputs } => {
                 self.on_run(run, |run| run.note_tool_outputs(outputs))
             }
@@ -210,8 +223,14 @@ impl Conversation {
             let late = created && !self.runs[place].created_seen();
             let carried = if late { self.admit_all(carried, config, outcome) } else { Vec::new() };
             let open = &mut self.runs[place];
+            if let RunOrigin::Created { new_conversation, messages_lost, .. } = origin
+                && late
+            {
+                open.inputs_complete |= (open.history_known | new_conversation) && !messages_lost;
+                self.state.history_known = true;
+            }
             let changed = open.merge(run.clone(), at, config) | open.note_origin(origin) | late;
-            open.inputs.extend(carried);
+            open.carry(carried);
             if changed {
                 open.note_attribution(&observation.attribution);
             }
@@ -240,10 +259,11 @@ impl Conversation {
             self.settle_where(outcome, |run| run.id() == oldest);
         }
         // Whoever missed the run's creation may have missed messages too.
-        open.inputs_complete = created && self.state.history_known && !messages_lost;
+        open.history_known = self.state.history_known;
+        open.inputs_complete = created && open.history_known && !messages_lost;
         open.claimed_after = self.state.boundary;
         open.inputs = self.claim(open.created_second());
-        open.inputs.extend(self.admit_all(carried, config, outcome));
+        open.carry(self.admit_all(carried, config, outcome));
         self.state.history_known |= created;
         self.runs.push(open);
         true

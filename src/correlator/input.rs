@@ -2,7 +2,7 @@
 
 use super::conversation::{Conversation, Outcome};
 use super::limits::Note;
-use super::run::update_message;
+use super::run::{insert_in_time, update_message};
 use super::{AppMessages, Config};
 use crate::message::{Message, Role};
 use crate::observation::{MessageOrigin, MessagePage, PageOrder};
@@ -13,7 +13,7 @@ impl Conversation {
     pub(super) fn see_message(
         &mut self,
         message: &Message,
-        origin: MessageOrigin,
+        (origin, requested_at): (MessageOrigin, Option<UnixMillis>),
         at: UnixMillis,
         config: &Config,
         outcome: &mut Outcome,
@@ -44,9 +44,11 @@ impl Conversation {
         if !self.admit(message, config, outcome) {
             return false;
         }
-        match owner {
-            Some(place) => self.runs[place].inputs.push(message.clone()),
-            None => self.unclaimed.push(message.clone()),
+        let overtaken = self.runs.iter_mut().find(|run| run.overtook(message, requested_at));
+        match (owner, overtaken) {
+            (Some(place), _) => self.runs[place].carry([message.clone()]),
+            (None, Some(run)) => run.take_input(message.clone()),
+            (None, None) => insert_in_time(&mut self.unclaimed, 0, message.clone()),
         }
         true
     }
@@ -97,6 +99,7 @@ impl Conversation {
         if message.role != Role::Assistant {
             outcome.flagged |= std::mem::take(&mut self.state.history_known);
             for run in &mut self.runs {
+                run.history_known = false;
                 outcome.flagged |= std::mem::take(&mut run.inputs_complete);
             }
         }
@@ -114,22 +117,22 @@ impl Conversation {
     }
 
     /// Finds where an input is held and brings it up to date. None when it is held nowhere; else whether anything changed.
-    pub(super) fn update_input(&mut self, message: &Message, merge: Merge) -> Option<bool> {
+    pub(super) fn update_input(&mut self, message: &Message, merge: Merge<'_>) -> Option<bool> {
         let held = || {
-            let claimed =
-                self.runs.iter().flat_map(|run| run.inputs.iter().map(move |input| (Some(run), input)));
+            let claimed = self.runs.iter().flat_map(|run| {
+                run.inputs.iter().enumerate().map(move |(at, input)| (Some((run, at)), input))
+            });
             claimed.chain(self.unclaimed.iter().map(|input| (None, input)))
         };
         let by_id = held().position(|(_, known)| known.id.is_some() && known.id == message.id);
         let at = by_id.or_else(|| {
-            let wanted = merge == Merge::ByIdOrText && held().any(|(_, known)| known.id.is_none());
+            let wanted = !matches!(merge, Merge::ById) && held().any(|(_, known)| known.id.is_none());
             let text = wanted.then(|| message.text())?;
-            let second = message.created_at.map(f64::floor);
-            held().position(|(run, known)| {
-                // What an earlier run answered may have been the same words.
-                let earlier = run.and_then(|run| run.claimed_after).zip(second);
-                let newer = earlier.is_none_or(|(earlier, second)| second >= earlier);
-                known.id.is_none() && known.role == message.role && newer && known.text() == text
+            held().position(|(place, known)| {
+                known.id.is_none()
+                    && known.role == message.role
+                    && place.is_none_or(|(run, at)| run.may_be_input(at, message, merge))
+                    && known.text() == text
             })
         })?;
         let mut held = self.runs.iter_mut().flat_map(|run| &mut run.inputs).chain(&mut self.unclaimed);
@@ -153,21 +156,22 @@ impl Conversation {
         if self.knows_message(id) {
             return false;
         }
-        self.runs.iter_mut().fold(false, |changed, run| run.lose_outputs() | changed)
+        self.runs.iter_mut().fold(false, |changed, run| run.note_unseen_deletion() | changed)
     }
 
     /// A listed message that is not the assistant's: known, waiting, an input seen late, or history.
     pub(super) fn see_listed_input(
         &mut self,
         message: &Message,
-        after: &[&Message],
+        (before, after): (&[&Message], &[&Message]),
         filtered: bool,
         page: &MessagePage,
         config: &Config,
         outcome: &mut Outcome,
     ) -> bool {
         let Some(id) = &message.id else { return false };
-        if let Some(changed) = self.update_input(message, Merge::ByIdOrText) {
+        let merge = Merge::Listed { requested_at: page.requested_at, after };
+        if let Some(changed) = self.update_input(message, merge) {
             return changed;
         }
         if self.knows_message(id) {
@@ -177,7 +181,7 @@ impl Conversation {
             let Some(place) = self.runs.iter().position(|open| open.id() == run) else { return false };
             let admitted = self.admit(message, config, outcome);
             if admitted {
-                self.runs[place].inputs.push(message.clone());
+                self.runs[place].carry([message.clone()]);
             }
             return admitted;
         }
@@ -193,6 +197,8 @@ impl Conversation {
             };
             (!run.inputs_complete || lost())
                 && second.zip(run.created_second()).is_none_or(|(message, run)| message <= run)
+                // What follows an answer was not asked before it.
+                && !before.iter().any(|earlier| run.has_output(earlier))
                 // Nothing of another run may lie between.
                 && after.iter().all(|later| {
                     let later_second = later.created_at.map(f64::floor);
@@ -207,7 +213,7 @@ impl Conversation {
         if let Some(place) = candidate {
             let admitted = self.admit(message, config, outcome);
             if admitted {
-                insert_in_time(&mut self.runs[place].inputs, message);
+                self.runs[place].take_input(message.clone());
             }
             return admitted;
         }
@@ -222,29 +228,24 @@ impl Conversation {
         let waiting = newer_than_claims && !answered && newest_shown && !covered;
         let admitted = waiting && self.admit(message, config, outcome);
         if admitted {
-            insert_in_time(&mut self.unclaimed, message);
+            insert_in_time(&mut self.unclaimed, 0, message.clone());
         }
         admitted
     }
 }
 
 /// What makes a message the same as one that is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Merge {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Merge<'a> {
     /// Its id only: it is new.
     ById,
     /// Its id; else its role and text, if the one that is held was born in a request and has no id.
     ByIdOrText,
-}
-
-/// Oldest first within a page, before whatever a run's own request carried.
-fn insert_in_time(inputs: &mut Vec<Message>, message: &Message) {
-    let second = message.created_at.map(f64::floor);
-    let place = inputs.iter().position(|input| {
-        let known = input.created_at.map(f64::floor);
-        known.zip(second).is_some_and(|(known, second)| known > second)
-    });
-    let place =
-        place.unwrap_or_else(|| inputs.iter().position(|input| input.id.is_none()).unwrap_or(inputs.len()));
-    inputs.insert(place, message.clone());
+    /// The same, for a message of a page.
+    Listed {
+        /// When the page was asked for.
+        requested_at: UnixMillis,
+        /// The messages behind it on the page, oldest first.
+        after: &'a [&'a Message],
+    },
 }

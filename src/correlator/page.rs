@@ -27,18 +27,25 @@ impl Conversation {
             chronological.reverse();
         }
         let filtered = honours_filter(page);
-        let names_runs = page.messages.iter().any(|message| message.run.is_some());
         let mut changed = false;
+        // Whoever names a run once does so always; but what knows nothing of the thread yet is not worth remembering.
+        let names_runs = self.state.names_runs || page.messages.iter().any(|message| message.run.is_some());
+        if names_runs && !self.state.names_runs && !(self.is_settled() && self.state.runs.is_empty()) {
+            self.state.names_runs = true;
+            changed = true;
+        }
         let mut last = Asked::Nothing;
         for (place, message) in chronological.iter().enumerate() {
             let after = &chronological[place + 1..];
             if message.role != Role::Assistant {
-                changed |= self.see_listed_input(message, after, filtered, page, config, outcome);
+                let around = (&chronological[..place], after);
+                changed |= self.see_listed_input(message, around, filtered, page, config, outcome);
                 last = self.asked(message);
                 continue;
             }
             if message.run.is_none()
-                && let Some(updated) = self.update_input(message, Merge::ByIdOrText)
+                && let Some(updated) =
+                    self.update_input(message, Merge::Listed { requested_at: page.requested_at, after })
             {
                 changed |= updated;
                 continue;
@@ -182,8 +189,8 @@ fn prove_outputs(run: &mut OpenRun, page: &MessagePage, filtered: bool) -> bool 
         return true;
     }
     let Some(last) = page.messages.last().and_then(|message| message.id.clone()) else { return false };
-    run.page_frontier.insert(frontier, last);
-    true
+    // Only a listing that goes on is worth waiting for, not one that shows the same page again and again.
+    run.page_frontier.insert(frontier, last.clone()).as_ref() != Some(&last)
 }
 
 /// Whether the page's last messages lie beyond the run's outputs, in the direction of its order.

@@ -4,6 +4,7 @@
 //! `outputs_grace` after it became terminal (longer while pages bring more of its outputs); until then `unresolved_grace`
 //! beyond `expires_at`, or beyond the time a run is assumed to take, or beyond the last time it was seen to go on.
 
+mod input;
 mod output;
 mod record;
 mod tool;
@@ -19,20 +20,24 @@ use crate::interaction::{Pairing, Status};
 use crate::message::Message;
 use crate::observation::{PageOrder, Run, RunOrigin, RunStatus, StreamEnding, ToolCall};
 use crate::time::UnixMillis;
+pub(super) use input::insert_in_time;
 pub(super) use output::update_message;
+use tool::StepSeen;
 
 /// A run, and all that was seen of it.
 #[derive(Debug)]
 pub(super) struct OpenRun {
     run: Run,
     pub(super) inputs: Vec<Message>,
+    /// How many of them, the last ones, came with the request that created the run.
+    carried: usize,
     pub(super) outputs: Vec<Message>,
     tool_calls: Vec<ToolCall>,
     tool_bytes: usize,
     /// How many steps, tool calls or texts of them were left out.
     text_lost: usize,
-    /// Step id to the message it created: in step order, for ids are compared as they came.
-    steps: Vec<(String, Option<String>)>,
+    /// What is known of the steps, in their order.
+    steps: Vec<StepSeen>,
     attribution: Attribution,
     instructions: Option<String>,
     additional_instructions: Option<String>,
@@ -53,10 +58,14 @@ pub(super) struct OpenRun {
     /// Where a listing that has not passed beyond this run's outputs stopped.
     pub(super) page_frontier: BTreeMap<(bool, bool), String>,
     pub(super) inputs_complete: bool,
+    /// Whether no message before the run can have been missed, but for those it was created with.
+    pub(super) history_known: bool,
     /// Second in which the last run before this one claimed its inputs.
     pub(super) claimed_after: Option<f64>,
     /// Whether an output is known to be missing for good.
     outputs_lost: bool,
+    /// Whether a message was deleted that was never seen, and so may have been an output.
+    unseen_deleted: bool,
     pub(super) pairing: Pairing,
     /// Our conclusion where the API said none.
     concluded: Option<Status>,
@@ -69,6 +78,7 @@ impl OpenRun {
         let mut open = Self {
             run: Run { status: RunStatus::Active(String::new()), tool_calls: Vec::new(), ..run.clone() },
             inputs: Vec::new(),
+            carried: 0,
             outputs: Vec::new(),
             tool_calls: Vec::new(),
             tool_bytes: 0,
@@ -88,8 +98,10 @@ impl OpenRun {
             pages_prove_outputs: false,
             page_frontier: BTreeMap::new(),
             inputs_complete: false,
+            history_known: false,
             claimed_after: None,
             outputs_lost: false,
+            unseen_deleted: false,
             pairing: Pairing::Exact,
             concluded: None,
             client_gone: false,
@@ -276,9 +288,9 @@ impl OpenRun {
         (order == PageOrder::Ascending, filtered)
     }
 
-    /// Whether the run is over and no output can be missing.
+    /// Whether the run is over and nothing can still bring outputs.
     pub(super) fn is_complete(&self) -> bool {
-        self.is_terminal() && self.outputs_are_complete()
+        self.is_terminal() && self.outputs_are_settled()
     }
 
     /// Concludes a status where the API said none in time.

@@ -80,7 +80,7 @@ impl World {
 
     fn ask(&mut self, id: &str, text: &str) {
         let message = message(id, Role::User, text, self.second(), None);
-        self.see(Fact::MessageSeen { message, origin: MessageOrigin::Created });
+        self.see(Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at: None });
     }
 
     fn create_run(&mut self, id: &str, streamed: bool) {
@@ -187,7 +187,7 @@ fn a_streamed_run_is_recorded_when_it_completes() {
     };
     world.see(Fact::StepSeen(Box::new(step)));
     let message = answer("msg_2", world.second(), "run_1");
-    world.see(Fact::MessageSeen { message, origin: MessageOrigin::Streamed });
+    world.see(Fact::MessageSeen { message, origin: MessageOrigin::Streamed, requested_at: None });
     assert!(world.interactions.is_empty());
     world.poll("run_1", RunStatus::Completed);
     let run = world.only();
@@ -297,7 +297,7 @@ fn tool_calls_keep_the_run_open_and_are_recorded() {
     let origin = RunOrigin::Continued { streamed: true };
     world.see(Fact::RunSeen { run: Box::new(run), origin, first_token_at: None, streamed: true });
     let message = answer("msg_2", world.second(), "run_1");
-    world.see(Fact::MessageSeen { message, origin: MessageOrigin::Streamed });
+    world.see(Fact::MessageSeen { message, origin: MessageOrigin::Streamed, requested_at: None });
     world.poll("run_1", RunStatus::Completed);
     world.see(ended);
     let run = world.only();
@@ -495,7 +495,7 @@ proptest! {
             instructions: None, additional_instructions: None,
         };
         let mut facts = vec![
-            Fact::MessageSeen { message: question.clone(), origin: MessageOrigin::Created },
+            Fact::MessageSeen { message: question.clone(), origin: MessageOrigin::Created, requested_at: None },
             Fact::RunSeen { run: run(active("queued"), &world), origin: created, first_token_at: None, streamed: false },
         ];
         let mut over = false;
@@ -532,6 +532,7 @@ proptest! {
                     });
                     facts.push(Fact::StepsListed {
                         run: "run_1".to_owned(), steps: steps.collect(), whole: true, requested_at: world.now,
+                        follows: None, precedes: None,
                     });
                 }
                 Some(Act::Wait(seconds)) => world.wait(seconds),
@@ -598,13 +599,13 @@ fn what_a_broken_stream_told_of_a_message_is_kept() {
     let mut world = World::new();
     world.create_run("run_1", true);
     let first = begun("msg_1", world.second(), "run_1");
-    world.see(Fact::MessageSeen { message: first, origin: MessageOrigin::Streamed });
+    world.see(Fact::MessageSeen { message: first, origin: MessageOrigin::Streamed, requested_at: None });
     let partial = Message {
         status: MessageStatus::InProgress,
         created_at: None,
         ..message("msg_1", Role::Assistant, "half an", 0.0, Some("run_1"))
     };
-    world.see(Fact::MessageSeen { message: partial, origin: MessageOrigin::Streamed });
+    world.see(Fact::MessageSeen { message: partial, origin: MessageOrigin::Streamed, requested_at: None });
     let ended = Fact::StreamEnded {
         run: "run_1".to_owned(),
         ending: StreamEnding::ClientGone,
@@ -626,8 +627,11 @@ fn a_stream_that_told_an_error_does_not_prove_the_outputs_of_a_run_that_is_polle
     let mut world = World::new();
     world.create_run("run_1", true);
     let second = world.second();
-    world
-        .see(Fact::MessageSeen { message: begun("msg_1", second, "run_1"), origin: MessageOrigin::Streamed });
+    world.see(Fact::MessageSeen {
+        message: begun("msg_1", second, "run_1"),
+        origin: MessageOrigin::Streamed,
+        requested_at: None,
+    });
     let ended = Fact::StreamEnded {
         run: "run_1".to_owned(),
         ending: StreamEnding::Complete,
@@ -640,4 +644,202 @@ fn a_stream_that_told_an_error_does_not_prove_the_outputs_of_a_run_that_is_polle
     let page = listed(&world, vec![answer("msg_1", second, "run_1")]);
     world.see(Fact::MessagesListed(page));
     assert_eq!(texts(&world.only().outputs), ["an answer"]);
+}
+
+/// A message of a request: its answer names no id.
+fn born(text: &str) -> Message {
+    Message { id: None, created_at: None, ..message("", Role::User, text, 0.0, None) }
+}
+
+fn created_with(world: &World, messages: Vec<Message>) -> RunOrigin {
+    RunOrigin::Created {
+        messages,
+        request_at: world.now,
+        streamed: false,
+        new_conversation: false,
+        messages_lost: false,
+        instructions: None,
+        additional_instructions: None,
+    }
+}
+
+fn seen(run: Run, origin: RunOrigin) -> Fact {
+    Fact::RunSeen { run: Box::new(run), origin, first_token_at: None, streamed: false }
+}
+
+fn tool_step(id: &str, call: &str) -> Step {
+    let call = ToolCall {
+        id: call.to_owned(),
+        kind: "function".to_owned(),
+        name: None,
+        arguments: None,
+        output: None,
+    };
+    Step { id: id.to_owned(), run: "run_1".to_owned(), message: None, tool_calls: vec![call] }
+}
+
+#[test]
+fn a_thread_whose_creation_is_answered_twice_has_its_messages_once() {
+    let mut world = World::new();
+    let created = Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false };
+    world.see(created.clone());
+    assert!(!world.see(created));
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Failed);
+    world.wait(31);
+    assert_eq!(texts(&world.only().inputs), ["hello"]);
+}
+
+#[test]
+fn a_deletion_of_what_was_never_seen_does_not_spoil_outputs_that_a_stream_told() {
+    let mut world = World::new();
+    world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
+    world.create_run("run_1", true);
+    world.see(Fact::MessageDeleted { id: "the id of hello".to_owned() });
+    let message = answer("msg_2", world.second(), "run_1");
+    world.see(Fact::MessageSeen { message, origin: MessageOrigin::Streamed, requested_at: None });
+    world.poll("run_1", RunStatus::Completed);
+    assert!(world.only().outputs_complete);
+}
+
+#[test]
+fn a_message_whose_answer_a_run_overtook_is_the_runs_if_it_is_older() {
+    let mut world = World::new();
+    world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+    let (requested_at, second) = (world.now, world.second());
+    world.wait(2);
+    world.create_run("run_1", false);
+    for (id, second) in [("msg_late", second), ("msg_next", second + 60.0)] {
+        let message = message(id, Role::User, id, second, None);
+        let requested_at = Some(requested_at);
+        world.see(Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at });
+    }
+    world.poll("run_1", RunStatus::Failed);
+    world.wait(31);
+    assert_eq!(texts(&world.only().inputs), ["msg_late"]);
+}
+
+#[test]
+fn messages_whose_answers_come_in_the_other_order_keep_the_threads() {
+    let mut world = World::new();
+    for (id, second) in [("second", 2_000_000_002.0), ("first", 2_000_000_001.0)] {
+        let message = message(id, Role::User, id, second, None);
+        world.see(Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at: None });
+    }
+    let mut run = world.run("run_1", RunStatus::Failed);
+    run.created_at = Some(2_000_000_003.0);
+    world.see(seen(run, created_with(&world, vec![])));
+    world.wait(31);
+    assert_eq!(texts(&world.only().inputs), ["first", "second"]);
+}
+
+#[test]
+fn a_creation_that_is_answered_after_a_poll_still_says_that_all_inputs_were_seen() {
+    let mut world = World::new();
+    world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
+    world.poll("run_1", active("in_progress"));
+    let run = world.run("run_1", active("queued"));
+    world.see(seen(run, created_with(&world, vec![born("and more")])));
+    world.poll("run_1", RunStatus::Failed);
+    world.wait(31);
+    assert_eq!(texts(&world.only().inputs), ["hello", "and more"]);
+    assert!(world.only().inputs_complete);
+}
+
+#[test]
+fn tool_calls_stand_in_the_order_of_their_steps_however_pages_brought_them() {
+    let listed = |steps: Vec<Step>, follows: Option<&str>, precedes: Option<&str>| Fact::StepsListed {
+        run: "run_1".to_owned(),
+        steps,
+        whole: false,
+        requested_at: UnixMillis(START),
+        follows: follows.map(str::to_owned),
+        precedes: precedes.map(str::to_owned),
+    };
+    let (one, two, three) = (tool_step("s1", "c1"), tool_step("s2", "c2"), tool_step("s3", "c3"));
+    for pages in [
+        vec![
+            listed(vec![three.clone()], None, None),
+            listed(vec![one.clone(), two.clone()], None, Some("s3")),
+        ],
+        vec![
+            listed(vec![three.clone()], None, None),
+            listed(vec![one.clone()], None, None),
+            listed(vec![two.clone(), three.clone()], Some("s1"), None),
+        ],
+    ] {
+        let mut world = World::new();
+        world.create_run("run_1", false);
+        for page in pages {
+            world.see(page);
+        }
+        world.poll("run_1", RunStatus::Failed);
+        world.wait(31);
+        let calls: Vec<&str> = world.only().tool_calls.iter().map(|call| call.id.as_str()).collect();
+        assert_eq!(calls, ["c1", "c2", "c3"]);
+    }
+}
+
+#[test]
+fn the_same_words_of_the_run_before_are_not_taken_for_the_messages_of_a_request() {
+    let mut world = World::new();
+    world.see(Fact::ConversationCreated { messages: vec![born("yes")], messages_lost: false });
+    let old = message("msg_old", Role::User, "yes", world.second(), None);
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Failed);
+    let early = listed(&world, vec![old.clone()]);
+    world.wait(1);
+    let run = world.run("run_2", RunStatus::Failed);
+    let own = message("msg_own", Role::User, "yes", run.created_at.unwrap(), None);
+    world.see(seen(run, created_with(&world, vec![born("yes")])));
+    // One that was asked for before the run, and answered after it.
+    world.see(Fact::MessagesListed(early));
+    let page = listed(&world, vec![own, old]);
+    world.see(Fact::MessagesListed(page));
+    world.wait(31);
+    let ids = |run: &Interaction| run.inputs.iter().map(|input| input.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&world.interactions[1]), [Some("msg_own".to_owned())]);
+}
+
+#[test]
+fn the_same_page_again_and_again_does_not_hold_a_record_back() {
+    let mut world = World::new();
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Completed);
+    let second = world.second();
+    for _ in 0..7 {
+        let mut page = listed(&world, vec![answer("msg_2", second, "run_1")]);
+        page.has_more = Some(true);
+        world.see(Fact::MessagesListed(page));
+        world.wait(9);
+    }
+    assert_eq!(world.only().outputs.len(), 1);
+}
+
+#[test]
+fn a_server_that_named_runs_once_is_not_paired_by_place() {
+    let mut world = World::new();
+    world.ask("msg_1", "a question");
+    world.create_run("run_1", false);
+    let page = listed(&world, vec![answer("msg_2", world.second(), "run_1")]);
+    world.see(Fact::MessagesListed(page));
+    let apps = message("msg_3", Role::Assistant, "the app's own words", world.second(), None);
+    let page = MessagePage { has_more: Some(true), ..listed(&world, vec![apps]) };
+    world.see(Fact::MessagesListed(page));
+    world.poll("run_1", RunStatus::Completed);
+    world.wait(31);
+    assert_eq!((world.only().pairing, world.only().outputs.len()), (Pairing::Exact, 1));
+}
+
+#[test]
+fn what_was_posted_after_an_answer_is_not_its_question() {
+    let mut world = World::new();
+    world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+    world.create_run("run_1", false);
+    let second = world.second();
+    world.poll("run_1", RunStatus::Completed);
+    let late = message("msg_3", Role::User, "the next question", second - 1.0, None);
+    let page = listed(&world, vec![late, answer("msg_2", second - 1.0, "run_1")]);
+    world.see(Fact::MessagesListed(page));
+    assert!(world.only().inputs.is_empty());
 }

@@ -3,6 +3,7 @@
 //! It speaks HTTP/1.1 and h2c on a free loopback port, wants no credentials, and keeps everything in memory for as long as
 //! it lives. What a run does is its assistant's [`Behaviour`]; how the server behaves is the [`Script`]; what really
 //! happened is its [`snapshot`](Assistants::snapshot). Times never make a run expire: only its behaviour or the test does.
+//! [`Simulation`] is the same server as a value: no sockets, no tasks, and the time is an argument.
 
 mod behaviour;
 mod encoding;
@@ -14,6 +15,7 @@ mod routes;
 mod runs;
 mod script;
 mod server;
+mod simulation;
 mod state;
 mod stream;
 mod truth;
@@ -27,12 +29,13 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-pub use self::behaviour::Behaviour;
+pub use self::behaviour::{Behaviour, Finish};
 use self::play::Played;
 pub use self::script::{
     Cut, CutKind, Framing, LineEnd, Mishap, Pace, Progress, Script, Split, UsageTiming, WireShape,
 };
 use self::server::Server;
+pub use self::simulation::{Answered, EventStream, Payload, Piece, Simulation};
 pub use self::truth::{RunTruth, TruthCall, TruthMessage, Usage};
 use super::listener::Listener;
 

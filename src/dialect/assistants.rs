@@ -249,7 +249,8 @@ impl Observer {
         } else {
             MessageOrigin::Fetched
         };
-        self.tell_as(attribution, Fact::MessageSeen { message, origin }, at, out);
+        let requested_at = (origin == MessageOrigin::Created).then_some(self.request_at);
+        self.tell_as(attribution, Fact::MessageSeen { message, origin, requested_at }, at, out);
     }
 
     fn run(&mut self, body: &Value, at: UnixMillis, out: &mut Observed) {
@@ -309,7 +310,8 @@ impl Observer {
             self.tell(Fact::StepSeen(Box::new(step)), at, out);
         }
         for message in messages {
-            self.tell(Fact::MessageSeen { message, origin: MessageOrigin::Streamed }, at, out);
+            let origin = MessageOrigin::Streamed;
+            self.tell(Fact::MessageSeen { message, origin, requested_at: None }, at, out);
         }
     }
 

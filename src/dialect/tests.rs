@@ -107,7 +107,7 @@ fn outline(facts: &[Fact]) -> Vec<String> {
                 let token = if first_token_at.is_some() { " after text" } else { "" };
                 format!("run {:?} {origin}{token}", run.status)
             }
-            Fact::MessageSeen { message, origin } => {
+            Fact::MessageSeen { message, origin, .. } => {
                 format!("message {:?} {origin:?} {:?}", message.status, message.text())
             }
             Fact::StreamEnded { ending, error, .. } => format!("end {ending:?} {:?}", error.is_some()),

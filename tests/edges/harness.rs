@@ -76,7 +76,7 @@ impl Settings {
 
 /// A process, and what it stores.
 pub(crate) struct World {
-    settings: Settings,
+    pub(crate) settings: Settings,
     /// Whether bodies are tried at every cut.
     cuts: bool,
     correlator: Correlator,
@@ -87,6 +87,10 @@ pub(crate) struct World {
     states: BTreeMap<ConversationKey, String>,
     /// In the order they were recorded; the store's unique key lets each in once.
     pub(crate) records: Vec<Interaction>,
+    /// How many of them an earlier process recorded: a replay may conclude those again.
+    recorded_before: usize,
+    /// Runs that one process recorded twice.
+    pub(crate) repeated: Vec<String>,
     pub(crate) notes: Vec<&'static str>,
     problems: Vec<&'static str>,
     sunsets: Vec<String>,
@@ -114,6 +118,8 @@ impl World {
             journal: Vec::new(),
             states: BTreeMap::new(),
             records: Vec::new(),
+            recorded_before: 0,
+            repeated: Vec::new(),
             notes: Vec::new(),
             problems: Vec::new(),
             sunsets: Vec::new(),
@@ -124,10 +130,7 @@ impl World {
         for step in steps {
             match step {
                 Step::Exchange(exchange) => self.exchange(exchange),
-                Step::Finish => {
-                    self.correlator.finish(self.now);
-                    self.collect();
-                }
+                Step::Finish => self.finish(),
                 Step::More => {
                     let open = self.open.pop_front().expect("something is held back");
                     self.pass(open);
@@ -137,6 +140,12 @@ impl World {
                 Step::Wait(time) => self.wait(*time),
             }
         }
+    }
+
+    /// Ends the process as a shutdown does.
+    pub(crate) fn finish(&mut self) {
+        self.correlator.finish(self.now);
+        self.collect();
     }
 
     pub(crate) fn wait(&mut self, time: Duration) {
@@ -179,7 +188,7 @@ impl World {
         self.observe(observed);
     }
 
-    fn observe(&mut self, observed: Observed) {
+    pub(crate) fn observe(&mut self, observed: Observed) {
         self.problems.extend(observed.problems.iter().map(|problem| problem.as_str()));
         self.sunsets.extend(observed.sunset.map(|call| format!("{} {}", call.sdk, call.version)));
         for observation in observed.observations {
@@ -195,6 +204,7 @@ impl World {
 
     /// Begins a new process on what the last one left.
     pub(crate) fn restart(&mut self) {
+        self.recorded_before = self.records.len();
         self.correlator = Correlator::new(self.settings.correlator.clone());
         for (key, state) in self.states.clone() {
             self.correlator.restore(key, serde_json::from_str::<State>(&state).unwrap());
@@ -220,8 +230,10 @@ impl World {
         while let Some(output) = self.correlator.poll() {
             match output {
                 Output::Interaction(interaction) => {
-                    if !self.records.iter().any(|known| known.key == interaction.key) {
-                        self.records.push(*interaction);
+                    match self.records.iter().position(|known| known.key == interaction.key) {
+                        Some(known) if known >= self.recorded_before => self.repeated.push(interaction.run),
+                        Some(_) => {}
+                        None => self.records.push(*interaction),
                     }
                 }
                 Output::Note(note) => self.notes.push(note.as_str()),

@@ -15,6 +15,8 @@ mod facts;
 mod harness;
 /// What a hundred thousand conversations take.
 mod memory;
+/// Random conversations, held against the fake server's truth.
+mod model;
 /// Holds the list of cases to the tests.
 mod register;
 /// Reads a script.

@@ -40,6 +40,11 @@ impl OpenRun {
         !std::mem::replace(&mut self.outputs_lost, true)
     }
 
+    /// Notes that a message nobody has seen was deleted. Tells whether that is new.
+    pub(in crate::correlator) fn note_unseen_deletion(&mut self) -> bool {
+        !std::mem::replace(&mut self.unseen_deleted, true)
+    }
+
     pub(in crate::correlator) fn has_output(&self, message: &Message) -> bool {
         message.id.is_some() && self.outputs.iter().any(|output| output.id == message.id)
     }
@@ -49,10 +54,22 @@ impl OpenRun {
         let unseen =
             |message: &String| !self.outputs.iter().any(|output| output.id.as_ref() == Some(message));
         self.outputs.iter().any(|output| output.status == MessageStatus::InProgress)
-            || self.steps.iter().filter_map(|(_, message)| message.as_ref()).any(unseen)
+            || self.steps.iter().filter_map(|step| step.message.as_ref()).any(unseen)
     }
 
+    /// Whether nothing can still bring outputs.
+    pub(super) fn outputs_are_settled(&self) -> bool {
+        self.told_all_outputs() || (self.pages_prove_outputs && !self.outputs_are_open())
+    }
+
+    /// Whether every output was seen: a list does not show what was deleted before.
     pub(super) fn outputs_are_complete(&self) -> bool {
+        let listed = self.pages_prove_outputs && !self.outputs_are_open() && !self.unseen_deleted;
+        !self.outputs_lost && (self.told_all_outputs() || listed)
+    }
+
+    /// Whether streams or steps told what outputs there are, and those were seen.
+    fn told_all_outputs(&self) -> bool {
         if self.streamed_whole && self.stream_told_end {
             // A failed run's last message may never be told as a whole. A completed one that showed neither message nor
             // step is told by a server whose streams do not carry them.
@@ -63,7 +80,7 @@ impl OpenRun {
                 true
             };
         }
-        !self.outputs_are_open() && ((self.steps_whole && !self.steps.is_empty()) || self.pages_prove_outputs)
+        self.steps_whole && !self.steps.is_empty() && !self.outputs_are_open()
     }
 }
 

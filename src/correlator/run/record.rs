@@ -1,11 +1,12 @@
 //! The record a settled run becomes.
 
 use super::OpenRun;
+use super::tool::StepSeen;
 use crate::attribution::{Attribution, Ranks};
 use crate::event::key_of;
 use crate::interaction::{Interaction, Status, TimeSource, Times};
 use crate::message::Message;
-use crate::observation::{ConversationKey, RunStatus};
+use crate::observation::{ConversationKey, RunStatus, ToolCall};
 
 impl OpenRun {
     /// The record.
@@ -14,7 +15,7 @@ impl OpenRun {
         key: &ConversationKey,
         conversation: &Attribution,
     ) -> Interaction {
-        let outputs_complete = self.is_complete() && !self.outputs_lost;
+        let outputs_complete = self.is_terminal() && self.outputs_are_complete();
         let mut attribution = conversation.clone();
         attribution.update(&self.attribution);
         attribution.ranks = Ranks::default();
@@ -27,10 +28,17 @@ impl OpenRun {
             RunStatus::Active(_) | RunStatus::RequiresAction => Status::UnknownFinal,
         });
         let step_of = |message: &Message| {
-            let by_step =
-                |(_, created): &(String, Option<String>)| created.is_some() && *created == message.id;
+            let by_step = |step: &StepSeen| step.message.is_some() && step.message == message.id;
             self.steps.iter().position(by_step).unwrap_or(usize::MAX)
         };
+        // A call whose step is not known lies where it was seen.
+        let mut place = None;
+        let mut tool_calls: Vec<(Option<usize>, ToolCall)> = Vec::with_capacity(self.tool_calls.len());
+        for call in self.tool_calls {
+            place = self.steps.iter().position(|step| step.calls.contains(&call.id)).or(place);
+            tool_calls.push((place, call));
+        }
+        tool_calls.sort_by_key(|(place, _)| *place);
         // What was told without a time lies where it was seen.
         let mut time = f64::NEG_INFINITY;
         let mut outputs: Vec<(f64, usize, Message)> = Vec::with_capacity(self.outputs.len());
@@ -53,7 +61,7 @@ impl OpenRun {
             instructions: self.instructions,
             additional_instructions: self.additional_instructions,
             outputs,
-            tool_calls: self.tool_calls,
+            tool_calls: tool_calls.into_iter().map(|(_, call)| call).collect(),
             usage_absent: self.run.usage.is_none().then(|| {
                 let assumed = self.concluded.is_some();
                 if assumed { "end_not_seen" } else { "not_reported" }.to_owned()

@@ -1,24 +1,52 @@
 //! The steps of a run and the tools it called.
 
+use std::mem::take;
+
 use super::{OpenRun, fill};
 use crate::observation::{Step, ToolCall, ToolOutput};
 use crate::time::UnixMillis;
 
 impl OpenRun {
     pub(in crate::correlator) fn note_step(&mut self, step: &Step) -> bool {
-        let mut changed = match self.steps.iter().position(|(id, _)| *id == step.id) {
-            Some(known) => fill(&mut self.steps[known].1, step.message.clone()),
+        let calls = || step.tool_calls.iter().map(|call| call.id.clone());
+        let mut changed = match self.steps.iter().position(|known| known.id == step.id) {
+            Some(place) => {
+                let known = &mut self.steps[place];
+                let before = known.calls.len();
+                let new: Vec<String> = calls().filter(|call| !known.calls.contains(call)).collect();
+                known.calls.extend(new.into_iter().take(MAX_STEPS.saturating_sub(before)));
+                fill(&mut known.message, step.message.clone()) | (known.calls.len() > before)
+            }
             None if self.steps.len() >= MAX_STEPS => {
                 self.text_lost += 1;
                 false
             }
             None => {
-                self.steps.push((step.id.clone(), step.message.clone()));
+                let (id, message) = (step.id.clone(), step.message.clone());
+                self.steps.push(StepSeen { id, message, calls: calls().take(MAX_STEPS).collect() });
                 true
             }
         };
         for call in &step.tool_calls {
             changed |= self.note_tool_call(call.clone());
+        }
+        changed
+    }
+
+    /// Puts known steps in the order they were listed in, oldest first. Tells whether that changed anything.
+    pub(in crate::correlator) fn order_steps<'a>(
+        &mut self,
+        listed: impl Iterator<Item = &'a String>,
+    ) -> bool {
+        let listed: Vec<&String> = listed.collect();
+        let rank = |step: &StepSeen| listed.iter().position(|id| **id == step.id);
+        let places: Vec<usize> =
+            (0..self.steps.len()).filter(|at| rank(&self.steps[*at]).is_some()).collect();
+        let mut moved: Vec<StepSeen> = places.iter().map(|at| take(&mut self.steps[*at])).collect();
+        let changed = !moved.is_sorted_by_key(rank);
+        moved.sort_by_key(rank);
+        for (at, step) in places.into_iter().zip(moved) {
+            self.steps[at] = step;
         }
         changed
     }
@@ -79,6 +107,16 @@ impl OpenRun {
             self.text_lost += 1;
         }
     }
+}
+
+/// What is known of a step.
+#[derive(Debug, Default)]
+pub(super) struct StepSeen {
+    pub(super) id: String,
+    /// The message it created.
+    pub(super) message: Option<String>,
+    /// The calls it made.
+    pub(super) calls: Vec<String>,
 }
 
 /// The longer text wins: what is still being written grows.

@@ -42,8 +42,12 @@ pub enum Behaviour {
     Slow,
     /// `stall`: begins an answer and goes on only to be cancelled, or expired by the test.
     Stall,
+    /// `talk_tool`: says that it will look, calls `get_weather`, then echoes with its output.
+    TalkTool,
     /// `tool`: calls the function `get_weather`, then echoes with its output.
     Tool,
+    /// `tool_cancel`, `tool_expire`, `tool_fail`, `tool_incomplete`: calls `get_weather`, then ends so in the middle of its answer.
+    ToolThen(Finish),
     /// `tool_twice`: calls `get_weather`, then `get_time`, then echoes with their outputs.
     ToolTwice,
     /// `tools`: calls `get_weather` and `get_time` at once, then echoes with their outputs.
@@ -63,10 +67,7 @@ impl Behaviour {
         let echo = format!("You said: {}", inputs.join(" / "));
         let mut plan = VecDeque::from([Act::Start]);
         match self {
-            Self::Cancel => {
-                open(&mut plan, &echo);
-                plan.extend([Act::Cancelling, Act::Cancel]);
-            }
+            Self::Cancel => cut(&mut plan, &echo, Finish::Cancel),
             Self::Code => {
                 plan.push_back(Act::Interpret { input: "print(6 * 7)".to_owned(), logs: "42\n".to_owned() });
                 answer(&mut plan, &echo);
@@ -81,19 +82,10 @@ impl Behaviour {
                 open(&mut plan, &echo);
                 plan.extend([Act::TellError, Act::Fail(Failure::SERVER)]);
             }
-            Self::Expire => {
-                open(&mut plan, &echo);
-                plan.push_back(Act::Expire);
-            }
-            Self::Fail => {
-                open(&mut plan, &echo);
-                plan.push_back(Act::Fail(Failure::SERVER));
-            }
+            Self::Expire => cut(&mut plan, &echo, Finish::Expire),
+            Self::Fail => cut(&mut plan, &echo, Finish::Fail),
             Self::FailEarly => plan = VecDeque::from([Act::Fail(Failure::RATE_LIMIT)]),
-            Self::Incomplete => {
-                open(&mut plan, &echo);
-                plan.extend([Act::CutMessage("max_tokens"), Act::Incomplete("max_completion_tokens")]);
-            }
+            Self::Incomplete => cut(&mut plan, &echo, Finish::Incomplete),
             Self::Long => {
                 let words: Vec<String> = (1..=LONG_WORDS).map(|n| format!("word{n}")).collect();
                 answer(&mut plan, &words.join(" "));
@@ -130,20 +122,42 @@ impl Behaviour {
                 open(&mut plan, &echo);
                 plan.push_back(Act::Stall);
             }
-            Self::Tool => plan.extend([Act::CallTools(vec![WEATHER]), Act::RequireAction, Act::Conclude]),
+            Self::TalkTool => {
+                answer(&mut plan, "Let me look.");
+                plan.extend([Act::CallTools(vec![WEATHER]), Act::RequireAction, Act::Conclude(None)]);
+            }
+            Self::Tool => {
+                plan.extend([Act::CallTools(vec![WEATHER]), Act::RequireAction, Act::Conclude(None)]);
+            }
+            Self::ToolThen(finish) => {
+                plan.extend([Act::CallTools(vec![WEATHER]), Act::RequireAction, Act::Conclude(Some(finish))])
+            }
             Self::ToolTwice => plan.extend([
                 Act::CallTools(vec![WEATHER]),
                 Act::RequireAction,
                 Act::CallTools(vec![TIME]),
                 Act::RequireAction,
-                Act::Conclude,
+                Act::Conclude(None),
             ]),
             Self::Tools => {
-                plan.extend([Act::CallTools(vec![WEATHER, TIME]), Act::RequireAction, Act::Conclude]);
+                plan.extend([Act::CallTools(vec![WEATHER, TIME]), Act::RequireAction, Act::Conclude(None)]);
             }
         }
         plan
     }
+}
+
+/// How a run ends that does not complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// Somebody else cancels it.
+    Cancel,
+    /// Its time is over.
+    Expire,
+    /// It fails.
+    Fail,
+    /// It runs out of tokens.
+    Incomplete,
 }
 
 /// One thing a run does next.
@@ -159,8 +173,8 @@ pub(super) enum Act {
     CloseMessage,
     /// Ends completed.
     Complete,
-    /// Plans the answer that has the tools' outputs in it.
-    Conclude,
+    /// Plans the answer that has the tools' outputs in it, and how it is cut short if it is.
+    Conclude(Option<Finish>),
     /// Ends the open message early, for the reason given, and its step as usual.
     CutMessage(&'static str),
     /// Ends expired.
@@ -245,6 +259,19 @@ pub(super) fn answer(plan: &mut VecDeque<Act>, text: &str) {
     plan.push_back(Act::CloseMessage);
 }
 
+/// Plans the first half of a message, and an end in the middle of it.
+pub(super) fn cut(plan: &mut VecDeque<Act>, text: &str, finish: Finish) {
+    open(plan, text);
+    match finish {
+        Finish::Cancel => plan.extend([Act::Cancelling, Act::Cancel]),
+        Finish::Expire => plan.push_back(Act::Expire),
+        Finish::Fail => plan.push_back(Act::Fail(Failure::SERVER)),
+        Finish::Incomplete => {
+            plan.extend([Act::CutMessage("max_tokens"), Act::Incomplete("max_completion_tokens")]);
+        }
+    }
+}
+
 /// Plans the first half of a message.
 fn open(plan: &mut VecDeque<Act>, text: &str) {
     plan.push_back(Act::OpenMessage);
@@ -283,7 +310,7 @@ const SHOP: [(&str, &str); 3] = [
 const LONG_WORDS: usize = 400;
 const SLOW_IDLES: usize = 8;
 
-const NAMES: [(&str, Behaviour); 19] = [
+const NAMES: [(&str, Behaviour); 24] = [
     ("cancel", Behaviour::Cancel),
     ("code", Behaviour::Code),
     ("echo", Behaviour::Echo),
@@ -300,7 +327,12 @@ const NAMES: [(&str, Behaviour); 19] = [
     ("shop", Behaviour::Shop),
     ("slow", Behaviour::Slow),
     ("stall", Behaviour::Stall),
+    ("talk_tool", Behaviour::TalkTool),
     ("tool", Behaviour::Tool),
+    ("tool_cancel", Behaviour::ToolThen(Finish::Cancel)),
+    ("tool_expire", Behaviour::ToolThen(Finish::Expire)),
+    ("tool_fail", Behaviour::ToolThen(Finish::Fail)),
+    ("tool_incomplete", Behaviour::ToolThen(Finish::Incomplete)),
     ("tool_twice", Behaviour::ToolTwice),
     ("tools", Behaviour::Tools),
 ];

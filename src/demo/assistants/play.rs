@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use super::behaviour::{Act, Failure, Function, answer};
+use super::behaviour::{Act, Failure, Finish, Function, answer, cut};
 use super::objects::{Message, MessageState, Run, RunState, Step, StepDetails, Thread};
-use super::script::UsageTiming;
+use super::script::{Progress, UsageTiming};
 use super::state::{Driver, Playing, State};
 use super::truth::TruthCall;
 use crate::demo::random::Random;
@@ -71,17 +71,37 @@ impl State {
     }
 
     /// Lets a run go on until it rests.
-    pub(super) fn finish(&mut self, run: &str, now: u64) {
+    fn finish(&mut self, run: &str, now: u64) {
         while matches!(self.advance(run, now), Played::Act { .. }) {}
     }
 
+    /// Lets a run go on that is not streamed, as the script says; to be called whenever a client has acted on it.
+    pub(super) fn release(&mut self, run: &str, now: u64) {
+        match self.progress {
+            Progress::Immediate => self.finish(run, now),
+            Progress::Manual | Progress::Polls => {}
+            Progress::Time => {
+                if self.start_driving(run) {
+                    self.released.push(run.to_owned());
+                }
+            }
+        }
+    }
+
     /// Leaves a run to time; false when something drives it already.
-    pub(super) fn start_driving(&mut self, run: &str) -> bool {
+    fn start_driving(&mut self, run: &str) -> bool {
         let Some(playing) = self.runs.get_mut(run).filter(|playing| playing.driver == Driver::None) else {
             return false;
         };
         playing.driver = Driver::Time;
         true
+    }
+
+    /// Whether nothing of a run is left to be shown: it is over, or waits for tool outputs.
+    pub(super) fn rests(&self, run: &str) -> bool {
+        self.runs.get(run).is_none_or(|Playing { run, .. }| {
+            run.thread_deleted || run.state.is_terminal() || run.state == RunState::RequiresAction
+        })
     }
 
     /// Leaves a run to polls.
@@ -112,8 +132,8 @@ impl Stage<'_> {
             }
             Act::CloseMessage => self.close_message(MessageState::Completed, "completed"),
             Act::Complete => self.end(RunState::Completed, "", "completed"),
-            Act::Conclude => {
-                self.conclude();
+            Act::Conclude(finish) => {
+                self.conclude(finish);
                 Vec::new()
             }
             Act::CutMessage(reason) => self.close_message(MessageState::Incomplete(reason), "completed"),
@@ -352,14 +372,19 @@ impl Stage<'_> {
     }
 
     /// Plans the answer, now that the tools' outputs are known.
-    fn conclude(&mut self) {
+    fn conclude(&mut self, finish: Option<Finish>) {
         let run: &Run = &self.playing.run;
         let inputs: Vec<&str> = run.inputs.iter().map(|input| input.text.as_str()).collect();
         let outputs: Vec<&str> = run.tool_calls().filter_map(|call| call.output.as_deref()).collect();
         let text = format!("The tools said: {}. You said: {}", outputs.join(", "), inputs.join(" / "));
         let mut plan = VecDeque::new();
-        answer(&mut plan, &text);
-        plan.push_back(Act::Complete);
+        match finish {
+            Some(finish) => cut(&mut plan, &text, finish),
+            None => {
+                answer(&mut plan, &text);
+                plan.push_back(Act::Complete);
+            }
+        }
         self.playing.plan = plan;
     }
 }

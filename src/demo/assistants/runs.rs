@@ -123,7 +123,7 @@ impl State {
         self.view(thread, run)
     }
 
-    pub(super) fn cancel_run(&mut self, thread: &str, run: &str) -> Result<Value, Fault> {
+    pub(super) fn cancel_run(&mut self, thread: &str, run: &str) -> Result<(), Fault> {
         let playing = self.playing(thread, run)?;
         let state = playing.run.state;
         if state.is_terminal() || state == RunState::Cancelling {
@@ -131,7 +131,7 @@ impl State {
         }
         playing.run.state = RunState::Cancelling;
         playing.plan = [Act::Cancelling, Act::Cancel].into();
-        self.view(thread, run)
+        Ok(())
     }
 
     /// Lets a run's time be over: it expires with its next act.

@@ -18,10 +18,10 @@ use tokio::task::JoinSet;
 
 use super::encoding::Encoder;
 use super::play::Event;
-use super::routes::{Routed, route};
-use super::script::{Mishap, Progress, Script, WireShape};
+use super::routes::{Call, Routed, route};
+use super::script::{Mishap, Script, WireShape};
 use super::state::State;
-use super::stream::{Wire, play};
+use super::stream::{Wire, Writer, play};
 use super::vendor::Vendor;
 use super::{RecordedRequest, fault::Fault};
 use crate::clock::Clock;
@@ -46,15 +46,14 @@ pub(super) struct Server {
 impl Server {
     /// A server nobody has talked to.
     pub(super) fn new(script: Script) -> Self {
-        let state = State::new(script.seed, script.usage, script.lock_active_runs);
         Self {
             wire: Mutex::new(script.wire.clone()),
+            state: Mutex::new(State::new(&script)),
             script,
             mishaps: Mutex::default(),
             changed: Notify::new(),
             request_count: AtomicU64::new(0),
             requests: Mutex::default(),
-            state: Mutex::new(state),
             players: Mutex::default(),
             clock: Clock::start(),
         }
@@ -82,14 +81,15 @@ impl Server {
 
     /// Lets a run go on that is not streamed, as the script says; to be called whenever a client has acted on it.
     pub(super) fn release(self: &Arc<Self>, run: &str) {
-        match self.script.progress {
-            Progress::Immediate => self.state().finish(run, self.now_secs()),
-            Progress::Manual | Progress::Polls => {}
-            Progress::Time => {
-                if self.state().start_driving(run) {
-                    self.spawn(run, Vec::new(), None);
-                }
-            }
+        self.state().release(run, self.now_secs());
+        self.drive_released();
+    }
+
+    /// Lets time drive what a request has released, and tells the rest that something may have changed.
+    fn drive_released(self: &Arc<Self>) {
+        let released = std::mem::take(&mut self.state().released);
+        for run in released {
+            self.spawn(&run, Vec::new(), None);
         }
         self.changed.notify_waiters();
     }
@@ -164,7 +164,8 @@ impl Server {
             head = head.header(CONTENT_ENCODING, name);
         }
         let (sender, chunks) = Chunks::new();
-        let wire = Wire::new(self.wire(), self.split_random(), encoder, sender, link);
+        let writer = Writer::new(self.wire(), self.split_random(), encoder);
+        let wire = Wire::new(writer, sender, link);
         self.spawn(run, first, Some(wire));
         head.body(Either::Right(chunks)).map_err(io::Error::other)
     }
@@ -190,9 +191,14 @@ impl Answer for Server {
         let parsed = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
         let routed = match (mishap, parsed) {
             (Some(Mishap::Refuse(status)), _) => Err(Fault::trouble(status)),
-            (_, Ok(json)) => route(&self, &method, target.path(), target.query().unwrap_or_default(), &json),
+            (_, Ok(body)) => {
+                let (path, query) = (target.path(), target.query().unwrap_or_default());
+                let call = Call { method: &method, path, query, body: &body, now: self.now_secs() };
+                route(&mut self.state(), &call)
+            }
             (_, Err(_)) => Err(Fault::refused("We could not parse the JSON body of your request.")),
         };
+        self.drive_released();
         if mishap == Some(Mishap::LoseAnswer) {
             if let Ok(Routed::Stream { run, first }) = routed {
                 // Nobody sees it, but it plays.

@@ -8,7 +8,7 @@ use super::behaviour::Act;
 use super::fault::Fault;
 use super::objects::{Message, MessageState, Run, Thread};
 use super::page::PageQuery;
-use super::script::UsageTiming;
+use super::script::{Progress, Script, UsageTiming};
 use super::truth::RunTruth;
 use crate::demo::random::Random;
 
@@ -16,6 +16,7 @@ use crate::demo::random::Random;
 pub(super) struct State {
     pub(super) random: Random,
     pub(super) usage: UsageTiming,
+    pub(super) progress: Progress,
     pub(super) lock_active_runs: bool,
     pub(super) assistants: Vec<Value>,
     pub(super) threads: HashMap<String, Thread>,
@@ -24,6 +25,8 @@ pub(super) struct State {
     pub(super) runs: HashMap<String, Playing>,
     /// All runs ever, in the order of their creation.
     pub(super) run_order: Vec<String>,
+    /// Runs that time is to drive from now on; whoever has the time takes them.
+    pub(super) released: Vec<String>,
 }
 
 /// A run and what it is still to do.
@@ -55,26 +58,24 @@ impl Driver {
 
 impl State {
     /// A server nobody has talked to.
-    pub(super) fn new(seed: u64, usage: UsageTiming, lock_active_runs: bool) -> Self {
+    pub(super) fn new(script: &Script) -> Self {
         Self {
-            random: Random::new(seed),
-            usage,
-            lock_active_runs,
+            random: Random::new(script.seed),
+            usage: script.usage,
+            progress: script.progress,
+            lock_active_runs: script.lock_active_runs,
             assistants: Vec::new(),
             threads: HashMap::new(),
             thread_order: Vec::new(),
             runs: HashMap::new(),
             run_order: Vec::new(),
+            released: Vec::new(),
         }
     }
 
     /// Every run there ever was, oldest first, as it is now.
     pub(super) fn snapshot(&self) -> Vec<RunTruth> {
-        self.run_order
-            .iter()
-            .filter_map(|id| self.runs.get(id))
-            .map(|playing| self.truth(&playing.run))
-            .collect()
+        self.run_order.iter().filter_map(|id| self.runs.get(id)).map(|playing| self.truth(playing)).collect()
     }
 
     pub(super) fn create_thread(&mut self, body: &Value, now: u64) -> Result<String, Fault> {
@@ -232,7 +233,10 @@ impl State {
         })
     }
 
-    fn truth(&self, run: &Run) -> RunTruth {
+    fn truth(&self, playing: &Playing) -> RunTruth {
+        let Playing { run, open, .. } = playing;
+        let thread = self.threads.get(&run.thread).filter(|_| open.is_some());
+        let mut messages = thread.into_iter().flat_map(|thread| &thread.messages);
         let reason = run.incomplete_reason.map(|reason| json!({ "reason": reason }));
         let usage_shown = run.state.is_terminal() && self.usage != UsageTiming::Never;
         RunTruth {
@@ -243,6 +247,7 @@ impl State {
             status: run.state.as_str().to_owned(),
             inputs: run.inputs.clone(),
             outputs: run.outputs.clone(),
+            writing: messages.find(|message| Some(&message.id) == open.as_ref()).map(Message::truth),
             tool_calls: run.tool_calls().cloned().collect(),
             usage: usage_shown.then_some(run.usage),
             error: run.last_error.clone().or(reason),

@@ -50,11 +50,57 @@ pub(super) async fn play(server: Arc<Server>, run: String, first: Vec<Event>, wi
     }
 }
 
-/// Writes events to one client.
-pub(super) struct Wire {
+/// Writes events as bytes: framed, and compressed if need be.
+pub(super) struct Writer {
     shape: WireShape,
     random: Random,
     encoder: Encoder,
+}
+
+impl Writer {
+    /// A stream that nothing was written to.
+    pub(super) fn new(shape: WireShape, random: Random, encoder: Encoder) -> Self {
+        Self { shape, random, encoder }
+    }
+
+    /// The bytes of an event; they can be decoded at once.
+    pub(super) fn event(&mut self, event: &Event) -> io::Result<Vec<u8>> {
+        let text = frame(self.shape.framing, event);
+        if !self.shape.comments || self.random.below(3) != 0 {
+            return self.write(&text);
+        }
+        let comment = if self.random.below(2) == 0 { ": ping - 2026-11-20\n\n" } else { ":\n\n" };
+        self.write(&format!("{comment}{text}"))
+    }
+
+    /// The bytes of the end, with the final event if `done` and the script say so.
+    pub(super) fn finish(&mut self, done: bool) -> io::Result<Vec<u8>> {
+        let text = match self.shape.framing {
+            _ if !done || !self.shape.done => "",
+            Framing::DataOnly | Framing::Wrapped => "data: [DONE]\n\n",
+            Framing::Named => "event: done\ndata: [DONE]\n\n",
+        };
+        let mut bytes = if text.is_empty() { Vec::new() } else { self.write(text)? };
+        let encoder = std::mem::replace(&mut self.encoder, Encoder::identity());
+        bytes.extend(encoder.finish()?);
+        Ok(bytes)
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<Vec<u8>> {
+        match self.shape.line_end {
+            LineEnd::Cr => self.encoder.write(text.replace('\n', "\r").as_bytes()),
+            LineEnd::CrLf => self.encoder.write(text.replace('\n', "\r\n").as_bytes()),
+            LineEnd::Lf => self.encoder.write(text.as_bytes()),
+        }
+    }
+}
+
+/// Sends a stream to one client.
+pub(super) struct Wire {
+    writer: Writer,
+    split: Split,
+    cut: Option<Cut>,
+    random: Random,
     chunks: mpsc::Sender<io::Result<Bytes>>,
     link: Link,
     sent_bytes: usize,
@@ -65,55 +111,28 @@ struct Gone;
 
 impl Wire {
     /// A stream that nothing was written to.
-    pub(super) fn new(
-        shape: WireShape,
-        random: Random,
-        encoder: Encoder,
-        chunks: mpsc::Sender<io::Result<Bytes>>,
-        link: Link,
-    ) -> Self {
-        Self { shape, random, encoder, chunks, link, sent_bytes: 0 }
+    pub(super) fn new(mut writer: Writer, chunks: mpsc::Sender<io::Result<Bytes>>, link: Link) -> Self {
+        let WireShape { split, cut, .. } = writer.shape;
+        let random = writer.random.split();
+        Self { writer, split, cut, random, chunks, link, sent_bytes: 0 }
     }
 
     async fn tell(&mut self, event: &Event) -> Result<(), Gone> {
-        if self.shape.comments && self.random.below(3) == 0 {
-            let comment = if self.random.below(2) == 0 { ": ping - 2026-11-20\n\n" } else { ":\n\n" };
-            self.write(comment).await?;
-        }
-        let text = frame(self.shape.framing, event);
-        self.write(&text).await
+        let bytes = self.writer.event(event).map_err(|_| Gone)?;
+        self.send(&bytes).await
     }
 
     /// Ends the stream, with the final event if `done` and the script say so.
     async fn finish(mut self, done: bool) {
-        if done && self.shape.done {
-            let text = match self.shape.framing {
-                Framing::DataOnly | Framing::Wrapped => "data: [DONE]\n\n",
-                Framing::Named => "event: done\ndata: [DONE]\n\n",
-            };
-            if self.write(text).await.is_err() {
-                return;
-            }
-        }
-        let encoder = std::mem::replace(&mut self.encoder, Encoder::identity());
-        if let Ok(rest) = encoder.finish() {
+        if let Ok(rest) = self.writer.finish(done) {
             self.send(&rest).await.ok();
         }
-    }
-
-    async fn write(&mut self, text: &str) -> Result<(), Gone> {
-        let encoded = match self.shape.line_end {
-            LineEnd::Cr => self.encoder.write(text.replace('\n', "\r").as_bytes()),
-            LineEnd::CrLf => self.encoder.write(text.replace('\n', "\r\n").as_bytes()),
-            LineEnd::Lf => self.encoder.write(text.as_bytes()),
-        };
-        self.send(&encoded.map_err(|_| Gone)?).await
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Gone> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let length = match self.shape.split {
+            let length = match self.split {
                 Split::Bytes => 1,
                 Split::Events => rest.len(),
                 Split::Random(most) => {
@@ -123,7 +142,7 @@ impl Wire {
             };
             let (mut chunk, after) = rest.split_at(length.min(rest.len()));
             rest = after;
-            let cut = self.shape.cut.filter(|cut| self.sent_bytes + chunk.len() > cut.after_bytes);
+            let cut = self.cut.filter(|cut| self.sent_bytes + chunk.len() > cut.after_bytes);
             if let Some(cut) = cut {
                 chunk = &chunk[..cut.after_bytes - self.sent_bytes];
             }

@@ -21,6 +21,8 @@ pub struct RunTruth {
     pub inputs: Vec<TruthMessage>,
     /// The messages it wrote and ended, in order; those that were cut short are among them, with what they had.
     pub outputs: Vec<TruthMessage>,
+    /// The message it is writing, as far as it is.
+    pub writing: Option<TruthMessage>,
     /// The tools it called, in order.
     pub tool_calls: Vec<TruthCall>,
     /// What it used; none before it is terminal, and none ever under [`UsageTiming::Never`](super::UsageTiming::Never).

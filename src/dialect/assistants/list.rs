@@ -31,13 +31,17 @@ impl Observer {
                     .filter(|item| object::kind(item) == "thread.run.step")
                     .filter_map(|item| object::step(item, Some(run)))
                     .collect();
+                let (mut follows, mut precedes) = (cursor(&self.query), None);
                 if page_order(&self.query) == PageOrder::Descending {
                     steps.reverse();
+                    std::mem::swap(&mut follows, &mut precedes);
                 }
                 let more = has_more(body["has_more"].as_bool(), &self.query, items.len());
                 let whole = page_start(&self.query) == PageStart::Beginning && more == Some(false);
                 let run = run.clone();
-                self.tell(Fact::StepsListed { run, steps, whole, requested_at: self.request_at }, at, out);
+                let requested_at = self.request_at;
+                let fact = Fact::StepsListed { run, steps, whole, requested_at, follows, precedes };
+                self.tell(fact, at, out);
             }
             _ => out.problem(Problem::UnexpectedShape),
         }
@@ -88,6 +92,14 @@ fn page_start(query: &str) -> PageStart {
         return PageStart::Unknown;
     }
     query_value(query, "after").map_or(PageStart::Beginning, PageStart::After)
+}
+
+/// What a page goes on after.
+fn cursor(query: &str) -> Option<String> {
+    match page_start(query) {
+        PageStart::After(id) => Some(id),
+        PageStart::Beginning | PageStart::Unknown => None,
+    }
 }
 
 /// The decoded value of a query parameter; an empty one is as if it were missing.

@@ -1,0 +1,76 @@
+//! The inputs of a run: where a message belongs among them, and which may be one of them.
+
+use super::OpenRun;
+use crate::correlator::input::Merge;
+use crate::message::Message;
+use crate::time::UnixMillis;
+
+impl OpenRun {
+    /// Takes the messages that came with the request that created the run: they follow all others.
+    pub(in crate::correlator) fn carry(&mut self, messages: impl IntoIterator<Item = Message>) {
+        let before = self.inputs.len();
+        self.inputs.extend(messages);
+        self.carried += self.inputs.len() - before;
+    }
+
+    /// Takes a message that was in the thread before the run, in its place.
+    pub(in crate::correlator) fn take_input(&mut self, message: Message) {
+        insert_in_time(&mut self.inputs, self.carried, message);
+    }
+
+    /// Whether a message may be the input in a place, going by times: an earlier run may have answered the same words.
+    pub(in crate::correlator) fn may_be_input(
+        &self,
+        place: usize,
+        message: &Message,
+        merge: Merge<'_>,
+    ) -> bool {
+        let second = message.created_at.map(f64::floor);
+        let carried = place >= self.inputs.len() - self.carried;
+        // What came with the run is as old as the run; a server may write it down a little earlier, if nothing lies there.
+        let since = match self.created_second().filter(|_| carried) {
+            Some(created) if self.claimed_after.is_some_and(|claimed| claimed >= created - 1.0) => {
+                Some(created)
+            }
+            Some(created) => Some(created - 1.0),
+            None => self.claimed_after,
+        };
+        let early = since.zip(second).is_some_and(|(since, second)| second < since);
+        // Written down a little later, as well.
+        let late = second.zip(self.created_second()).is_some_and(|(second, created)| second > created + 1.0);
+        if early || late {
+            return false;
+        }
+        let Merge::Listed { requested_at, after } = merge else { return true };
+        let too_early = carried && self.request_at.is_some_and(|request| requested_at < request);
+        let answered_before = after.iter().any(|later| {
+            let other = later.run.as_deref().is_some_and(|run| run != self.run.id);
+            let second = later.created_at.map(f64::floor);
+            other && second.zip(self.created_second()).is_some_and(|(later, run)| later <= run)
+        });
+        !too_early && !answered_before
+    }
+
+    /// Whether this run was created, and seen, while a message's creation went on: the API's times say which was first.
+    pub(in crate::correlator) fn overtook(
+        &self,
+        message: &Message,
+        requested_at: Option<UnixMillis>,
+    ) -> bool {
+        let second = message.created_at.map(f64::floor);
+        let earlier = second.zip(self.created_second()).is_some_and(|(message, run)| message < run);
+        let claimed = self.claimed_after.is_some_and(|claimed| second < Some(claimed));
+        earlier && !claimed && requested_at.is_some_and(|requested| requested < self.first_seen)
+    }
+}
+
+/// Puts a message in the place its time gives it, before the `last` messages.
+pub(in crate::correlator) fn insert_in_time(messages: &mut Vec<Message>, last: usize, message: Message) {
+    let second = message.created_at.map(f64::floor);
+    let end = messages.len() - last;
+    let later = |known: &Message| {
+        known.created_at.map(f64::floor).zip(second).is_some_and(|(known, second)| known > second)
+    };
+    let place = messages[..end].iter().position(later).unwrap_or(end);
+    messages.insert(place, message);
+}
