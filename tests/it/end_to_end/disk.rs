@@ -25,7 +25,6 @@ use tokio::task::JoinSet;
 use super::launch::Threadtap;
 use super::talk::finish;
 use super::world::World;
-use crate::support::soon;
 
 #[tokio::test]
 async fn a_disk_that_fills_up_and_is_freed() {
@@ -38,7 +37,7 @@ async fn a_disk_that_fills_up_and_is_freed() {
 
 #[tokio::test]
 async fn a_budget_that_is_full_of_history() {
-    let stage = Stage::with("max_size = \"4MiB\"\nretain_size = \"1GiB\"", vec![]).await;
+    let stage = Stage::with("max_size = \"2MiB\"\nretain_size = \"1GiB\"", vec![]).await;
     let begin = async |threadtap: &Threadtap| evicted(threadtap).await;
     let row = stage.play("budget full of history", Sign::Errors("full"), begin, async || {}).await;
     assert_eq!((row.refused, row.delivered), (0, row.asked), "history makes room");
@@ -46,7 +45,7 @@ async fn a_budget_that_is_full_of_history() {
 
 #[tokio::test]
 async fn a_budget_that_is_full_of_what_a_dead_backend_leaves() {
-    let stage = Stage::with("max_size = \"1MiB\"", Reaction::Status(503, None).times(1_000_000)).await;
+    let stage = Stage::with("max_size = \"4MiB\"", Reaction::Status(503, None).times(1_000_000)).await;
     let begin = async |_: &Threadtap| {};
     let end = async || stage.world.collector.recover();
     let row = stage.play("budget full, backend dead, then not", Sign::Refused, begin, end).await;
@@ -262,14 +261,14 @@ impl Stage {
         end().await;
         let ended = now();
         let again = format!("{case}: the end of trouble");
-        let well = tokio::time::timeout(PATIENCE, async {
+        soon(&again, async {
             while threadtap.metric(FAILING).await > 0.0 {
                 tokio::time::sleep(BETWEEN_LOOKS).await;
             }
             // What is asked now is recorded and delivered.
             while !self.is_delivered(&threadtap).await {}
-        });
-        assert!(well.await.is_ok(), "waited in vain for {again}");
+        })
+        .await;
         let recovered = ended.elapsed();
         let (asked, errors) = load.stop().await;
         // Once this one is through, so is all that came before it.
@@ -469,6 +468,14 @@ fn peak_mib(threadtap: &Threadtap) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", threadtap.pid())).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_ascii_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+/// Like the other tests', with more patience.
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("waited in vain for {what}"),
+    }
 }
 
 fn lasting() -> Duration {
