@@ -176,6 +176,15 @@ impl Correlator {
         self.handle_timeout(now);
     }
 
+    /// Forgets the conversations that `which` names, with whatever is pending in them: nothing more is concluded about it.
+    pub fn forget_where(&mut self, which: impl Fn(&ConversationKey) -> bool) {
+        let keys: Vec<ConversationKey> =
+            self.conversations.keys().filter(|key| which(key)).cloned().collect();
+        for key in keys {
+            self.forget(&key);
+        }
+    }
+
     /// When [`Correlator::handle_timeout`] wants to be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<UnixMillis> {

@@ -57,6 +57,18 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// Writes the store failed, by kind.
     pub store_errors: Family<KindLabel, Counter>,
+    /// 1 for the state the store is in, `ok` or `failing`; 0 for the other.
+    pub store_state: Family<StateLabel, Gauge>,
+    /// Bytes of the store's files, by file.
+    pub store_file_bytes: Family<FileLabel, Gauge>,
+    /// Bytes of the database that hold something.
+    pub store_used_bytes: Gauge,
+    /// Databases that were begun anew, by what became of the one before.
+    pub store_begun_anew: Family<KindLabel, Counter>,
+    /// Delivered events the store let go of, by reason.
+    pub store_evicted: Family<KindLabel, Counter>,
+    /// Deliveries that will never be made, by sink and reason.
+    pub deliveries_lost: Family<LossLabel, Counter>,
     /// Delivery attempts by sink and verdict.
     pub deliveries: Family<DeliveryLabel, Counter>,
     /// Deliveries that are due or waiting, by sink.
@@ -93,6 +105,12 @@ impl Metrics {
             written_seconds: Histogram::new(WRITTEN_BUCKETS),
             commit_seconds: Histogram::new(COMMIT_BUCKETS),
             store_errors: Family::default(),
+            store_state: Family::default(),
+            store_file_bytes: Family::default(),
+            store_used_bytes: Gauge::default(),
+            store_begun_anew: Family::default(),
+            store_evicted: Family::default(),
+            deliveries_lost: Family::default(),
             deliveries: Family::default(),
             delivery_queue: Family::default(),
             delivery_queue_age_seconds: Family::default(),
@@ -143,6 +161,18 @@ impl Metrics {
         let help = "Time a commit takes";
         r.register_with_unit("store_commit", help, Unit::Seconds, self.commit_seconds.clone());
         r.register("store_errors", "Operations the store failed, by kind", self.store_errors.clone());
+        let help = "1 for the state the store is in: ok, or failing while it cannot write";
+        r.register("store_state", help, self.store_state.clone());
+        let help = "Size of the store's files, by file";
+        r.register_with_unit("store_file", help, Unit::Bytes, self.store_file_bytes.clone());
+        let help = "What the database holds, without pages it can use again";
+        r.register_with_unit("store_used", help, Unit::Bytes, self.store_used_bytes.clone());
+        let help = "Databases begun anew because the one before was corrupt or had vanished";
+        r.register("store_begun_anew", help, self.store_begun_anew.clone());
+        let help = "Delivered events let go of: for their age, for retain_size, or for want of room";
+        r.register("store_evicted", help, self.store_evicted.clone());
+        let help = "Deliveries that will never be made, by sink and reason";
+        r.register("deliveries_lost", help, self.deliveries_lost.clone());
         r.register("deliveries", "Delivery attempts, by sink and verdict", self.deliveries.clone());
         let help = "Deliveries not yet made, by sink";
         r.register("delivery_queue_depth", help, self.delivery_queue.clone());
@@ -236,6 +266,30 @@ pub struct StatusLabel {
 pub struct SinkLabel {
     /// The sink's configured name.
     pub sink: String,
+}
+
+/// A state the store can be in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabel {
+    /// `ok` or `failing`.
+    pub state: &'static str,
+}
+
+/// A file of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FileLabel {
+    /// `database` or `log`.
+    pub file: &'static str,
+}
+
+/// A sink and why deliveries to it were lost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LossLabel {
+    /// The sink's configured name.
+    pub sink: String,
+    /// `refused`: the store was full or failing. `corrupt` or `vanished`: with the database. `rejected`: the database does not
+    /// take it. `closing`: the disk failed to the end.
+    pub reason: &'static str,
 }
 
 /// A sink and what became of an attempt.

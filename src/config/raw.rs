@@ -140,6 +140,7 @@ pub(super) struct Intake {
 pub(super) struct Store {
     pub(super) sync_every: Option<Span>,
     pub(super) retain: Option<Span>,
+    pub(super) retain_size: Option<Size>,
     pub(super) max_size: Option<Size>,
     pub(super) queue: Option<Size>,
 }
@@ -251,7 +252,7 @@ pub(super) struct Span(pub(super) Duration);
 pub(super) struct Size(pub(super) u64);
 
 impl Span {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (number, unit) = split(text)?;
         let millis = match unit {
             "ms" => 1,

@@ -142,6 +142,14 @@ impl Op {
         }))
     }
 
+    /// The sinks it makes something due at.
+    pub(super) fn sinks(&self) -> &[Arc<str>] {
+        match self {
+            Self::Event(event) => &event.sinks,
+            _ => &[],
+        }
+    }
+
     /// Roughly what it takes in memory.
     pub(super) fn bytes(&self) -> usize {
         let text = match self {
@@ -183,7 +191,7 @@ fn refs(interaction: &Interaction) -> Vec<Ref> {
 }
 
 /// A number that stays the same on every machine and in every version (FNV-1a), for lanes to divide by their count.
-fn lane_number(scope: &str, id: &str) -> u32 {
+pub(super) fn lane_number(scope: &str, id: &str) -> u32 {
     let bytes = scope.bytes().chain([0]).chain(id.bytes());
     bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

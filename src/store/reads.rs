@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
 
 use crate::event::SessionKey;
 use crate::observation::ConversationKey;
@@ -69,14 +70,14 @@ pub struct Stored {
 }
 
 /// What waits and what was given up, by the sinks' names; a sink with neither is missing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backlog {
     /// By sink.
     pub sinks: BTreeMap<Arc<str>, Waiting>,
 }
 
 /// What waits and what was given up at one sink.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// Deliveries still to be made.
     pub deliveries: u64,
@@ -199,7 +200,8 @@ pub(super) fn interactions(
 ) -> rusqlite::Result<Vec<Stored>> {
     connection
         .prepare_cached(
-            "SELECT id, at, body FROM events WHERE kind = 'interaction' AND id < ?1 ORDER BY id DESC LIMIT ?2",
+            "SELECT id, at, body FROM events
+             WHERE kind = 'interaction' AND octet_length(body) > 0 AND id < ?1 ORDER BY id DESC LIMIT ?2",
         )?
         .query_map(params![sql(before.unwrap_or(u64::MAX)), rows(limit.min(MAX_LISTED))], |row| {
             Ok(Stored { id: number(row, 0)?, at: millis(row, 1)?, body: row.get(2)? })

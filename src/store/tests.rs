@@ -3,6 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use proptest::prelude::*;
+use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
@@ -11,6 +12,8 @@ use crate::observation::ConversationKey;
 use crate::time::UnixMillis;
 
 mod model;
+mod operator;
+mod trouble;
 
 #[test]
 fn what_was_acknowledged_is_found_again_without_an_orderly_close() {
