@@ -54,65 +54,83 @@ pub(super) struct Means {
 /// Fetches the events of deliveries, encodes and sends as many as may go together, from the first, and has the answer judged.
 pub(super) async fn attempt(means: Means, deliveries: Vec<u64>) -> Attempt {
     let Means { store, client, sink, clock, max_retry_after } = means;
-    let mut attempt = Attempt::of_none(Ending::Nothing);
-    let payload = match store.records(deliveries.clone(), MAX_BATCH_BYTES).await {
-        Ok(found) => attempt.gather(&sink, &deliveries, found),
+    let found = match store.records(deliveries.clone(), MAX_BATCH_BYTES).await {
+        Ok(found) => found,
         Err(error) => return Attempt::of_none(Ending::StoreFailed(error)),
     };
+    let encoder = Arc::clone(&sink);
+    // A large record takes a while, in which other sinks are to go on.
+    let gathering = tokio::task::spawn_blocking(move || gather(&encoder, &deliveries, found));
+    // It does not panic; that it is cancelled means that the process ends.
+    let Ok((mut attempt, payload)) = gathering.await else { return Attempt::of_none(Ending::Nothing) };
     if attempt.sent.is_empty() {
         return attempt;
     }
     attempt.ending = match payload {
         None => Ending::NotEncoded,
         Some(payload) => match client.send(payload).await {
-            Outcome::Answer { status, retry_after: wait, body } => Ending::Answered {
-                verdict: sink.judge(status, &body),
-                retry_after: wait
-                    .as_ref()
-                    .and_then(|value| retry_after(value.to_str().ok()?, clock.now()))
-                    .map(|wait| wait.min(max_retry_after)),
-                status: status.as_u16(),
-                answer: format!("{status}: {}", String::from_utf8_lossy(&body)),
-            },
+            Outcome::Answer { status, retry_after: wait, body } => {
+                match unwound(|| Some(sink.judge(status, &body))) {
+                    Some(verdict) => Ending::Answered {
+                        verdict,
+                        retry_after: wait
+                            .as_ref()
+                            .and_then(|value| retry_after(value.to_str().ok()?, clock.now()))
+                            .map(|wait| wait.min(max_retry_after)),
+                        status: status.as_u16(),
+                        answer: format!("{status}: {}", String::from_utf8_lossy(&body)),
+                    },
+                    None => Ending::NoAnswer("not_judged"),
+                }
+            }
             Outcome::None(failure) => Ending::NoAnswer(failure),
         },
     };
     attempt
 }
 
+/// Sorts what was asked for by what was found, and encodes what goes together.
+fn gather(sink: &Sink, asked: &[u64], found: Vec<DueRecord>) -> (Attempt, Option<Payload>) {
+    let mut attempt = Attempt::of_none(Ending::Nothing);
+    // The store stops early at its limit of bytes, so of what comes behind the last it gave nothing is known. That it
+    // gave none at all means that there is none.
+    let known = match found.last() {
+        Some(last) => asked.iter().position(|id| *id == last.delivery).map_or(0, |at| at + 1),
+        None => asked.len(),
+    };
+    let is_gone = |id: &&u64| found.iter().all(|record| record.delivery != **id);
+    attempt.gone.extend(asked[..known].iter().filter(is_gone));
+    let mut load = Load::new(sink.batch());
+    let mut records = Vec::new();
+    for DueRecord { delivery, body, first_message } in found {
+        let read = unwound(|| {
+            let record = Record { event: serde_json::from_str::<Event>(&body).ok()?, first_message };
+            Some((sink.weight(&record), record))
+        });
+        let Some((weight, record)) = read else {
+            attempt.unreadable.push(delivery);
+            continue;
+        };
+        if !load.take(weight, body.len()) {
+            break;
+        }
+        records.push(record);
+        attempt.sent.push(delivery);
+    }
+    if records.is_empty() {
+        return (attempt, None);
+    }
+    let payload = unwound(|| sink.encode(&records));
+    (attempt, payload)
+}
+
+/// What a sink says, or none if it stumbles: a payload that makes it panic must not stop its lane.
+fn unwound<T>(say: impl FnOnce() -> Option<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(say)).ok().flatten()
+}
+
 impl Attempt {
     fn of_none(ending: Ending) -> Self {
         Self { gone: Vec::new(), unreadable: Vec::new(), sent: Vec::new(), ending }
-    }
-
-    /// Sorts what was asked for by what was found, and encodes what goes together.
-    fn gather(&mut self, sink: &Sink, asked: &[u64], found: Vec<DueRecord>) -> Option<Payload> {
-        // The store stops early at its limit of bytes, so of what comes behind the last it gave nothing is known. That it
-        // gave none at all means that there is none.
-        let known = match found.last() {
-            Some(last) => asked.iter().position(|id| *id == last.delivery).map_or(0, |at| at + 1),
-            None => asked.len(),
-        };
-        let is_gone = |id: &&u64| found.iter().all(|record| record.delivery != **id);
-        self.gone.extend(asked[..known].iter().filter(is_gone));
-        let mut load = Load::new(sink.batch());
-        let mut records = Vec::new();
-        for DueRecord { delivery, body, first_message } in found {
-            let Ok(event) = serde_json::from_str::<Event>(&body) else {
-                self.unreadable.push(delivery);
-                continue;
-            };
-            let record = Record { event, first_message };
-            if !load.take(sink.weight(&record), body.len()) {
-                break;
-            }
-            records.push(record);
-            self.sent.push(delivery);
-        }
-        if records.is_empty() {
-            return None;
-        }
-        // A payload an encoder stumbles over must not stop its lane.
-        catch_unwind(AssertUnwindSafe(|| sink.encode(&records))).ok().flatten()
     }
 }

@@ -112,7 +112,9 @@ async fn treat(mut stream: TcpStream, mode: Mode, backend: SocketAddr) -> std::i
     match mode {
         Mode::Garble => {
             let mut beginning = [0; 1024];
-            stream.read(&mut beginning).await?;
+            if stream.read(&mut beginning).await? == 0 {
+                return Ok(());
+            }
             stream.write_all(b"\x00\x01\x02 this is no head\r\n\r\n").await
         }
         Mode::Impersonate => lead(acceptor("wrong").accept(stream).await?, backend).await,
