@@ -65,6 +65,8 @@ pub struct Metrics {
     pub delivery_queue_age_seconds: Family<SinkLabel, Gauge>,
     /// Records a sink has taken.
     pub delivered: Family<SinkLabel, Counter>,
+    /// Values cut or replaced to fit what a sink takes, in records it has taken.
+    pub cuts: Family<SinkLabel, Counter>,
     /// Dead letters kept, by sink.
     pub dead_letters: Family<SinkLabel, Gauge>,
     /// Deliveries that became dead letters, by sink and reason.
@@ -101,6 +103,7 @@ impl Metrics {
             delivery_queue: Family::default(),
             delivery_queue_age_seconds: Family::default(),
             delivered: Family::default(),
+            cuts: Family::default(),
             dead_letters: Family::default(),
             dead_lettered: Family::default(),
         };
@@ -160,6 +163,8 @@ impl Metrics {
             self.delivery_queue_age_seconds.clone(),
         );
         r.register("delivered", "Records a sink has taken", self.delivered.clone());
+        let help = "Values cut or replaced to fit what a sink takes, in records it has taken";
+        r.register("delivered_cuts", help, self.cuts.clone());
         r.register("dead_letters", "Records given up and kept, by sink", self.dead_letters.clone());
         let help = "Records that were given up, by sink and reason";
         r.register("dead_lettered", help, self.dead_lettered.clone());

@@ -32,6 +32,8 @@ pub(super) enum Ending {
         retry_after: Option<Duration>,
         status: u16,
         answer: String,
+        /// How many values had been made to fit.
+        cuts: u64,
     },
     NoAnswer(&'static str),
     /// They cannot be encoded together.
@@ -68,8 +70,8 @@ pub(super) async fn attempt(means: Means, deliveries: Vec<u64>) -> Attempt {
     }
     attempt.ending = match payload {
         None => Ending::NotEncoded,
-        Some(payload) => match client.send(payload).await {
-            Outcome::Answer { status, retry_after: wait, body } => {
+        Some(payload) => match (payload.cuts, client.send(payload).await) {
+            (cuts, Outcome::Answer { status, retry_after: wait, body }) => {
                 match unwound(|| Some(sink.judge(status, &body))) {
                     Some(verdict) => Ending::Answered {
                         verdict,
@@ -79,11 +81,12 @@ pub(super) async fn attempt(means: Means, deliveries: Vec<u64>) -> Attempt {
                             .map(|wait| wait.min(max_retry_after)),
                         status: status.as_u16(),
                         answer: format!("{status}: {}", String::from_utf8_lossy(&body)),
+                        cuts,
                     },
                     None => Ending::NoAnswer("not_judged"),
                 }
             }
-            Outcome::None(failure) => Ending::NoAnswer(failure),
+            (_, Outcome::None(failure)) => Ending::NoAnswer(failure),
         },
     };
     attempt

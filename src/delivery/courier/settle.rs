@@ -28,10 +28,10 @@ impl Courier {
                 self.count(Verdict::Retry);
                 ops.extend(self.retry(lane, start, &sent, None, failure));
             }
-            Ending::Answered { verdict, retry_after, status, answer } => {
+            Ending::Answered { verdict, retry_after, status, answer, cuts } => {
                 self.count(verdict);
                 ops.extend(match verdict {
-                    Verdict::Ack => self.taken(lane, &sent),
+                    Verdict::Ack => self.taken(lane, &sent, cuts),
                     Verdict::DeadLetter(reason) => {
                         self.gate.answered();
                         self.refused(lane, &sent, reason, &answer)
@@ -55,11 +55,14 @@ impl Courier {
         ops
     }
 
-    fn taken(&mut self, lane: usize, sent: &[u64]) -> Vec<Op> {
+    fn taken(&mut self, lane: usize, sent: &[u64], cuts: u64) -> Vec<Op> {
         self.rejecting = false;
         self.gate.succeeded();
         let label = SinkLabel { sink: self.sink.name().to_string() };
         self.metrics.delivered.get_or_create(&label).inc_by(sent.len() as u64);
+        if cuts > 0 {
+            self.metrics.cuts.get_or_create(&label).inc_by(cuts);
+        }
         self.lanes.take(lane, sent).into_iter().map(|due| Op::Delivered { id: due.id }).collect()
     }
 

@@ -16,8 +16,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::event::{Event, Record};
-use crate::sink::batched::Batched;
+use crate::event::Event;
+use crate::sink::align::{self, Align};
 use crate::sink::reconify::{Config, Reconify};
 use crate::sink::{Batch, Sink};
 use crate::time::UnixMillis;
@@ -140,7 +140,9 @@ async fn read(request: Request<Incoming>, at: UnixMillis) -> Received {
             let messages = body["events"].as_array().unwrap().iter();
             let mut events: Vec<(usize, String)> = messages
                 .map(|event| &event["properties"]["messageProperties"])
-                .map(|message| (text(&message["messageContent"]).parse().unwrap(), text(&message["sessionId"])))
+                .map(|message| {
+                    (text(&message["messageContent"]).parse().unwrap(), text(&message["sessionId"]))
+                })
                 .collect();
             events.dedup();
             events

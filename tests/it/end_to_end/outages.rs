@@ -24,6 +24,11 @@ async fn no_outage_of_reconify_is_felt_or_loses_anything() {
     go_through_all(Kind::Reconify).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_outage_of_align_is_felt_or_loses_anything() {
+    go_through_all(Kind::Align).await;
+}
+
 async fn go_through_all(kind: Kind) {
     let turns = std::env::var("THREADTAP_OUTAGE_TURNS").ok().map_or(3, |turns| turns.parse().unwrap());
     let healthy = Site::start(kind, Outage::None).await;
@@ -72,7 +77,8 @@ async fn go_through(kind: Kind, outage: Outage, turns: usize, healthy: &Site) ->
     let recovered_at = now();
     site.recover();
     let all = async {
-        while !site.delivered().is_superset(&expected) {
+        let waiting = format!("threadtap_delivery_queue_depth{{sink=\"{}\"}}", kind.name());
+        while !site.delivered().is_superset(&expected) || site.threadtap.metric(&waiting).await > 0.0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -109,6 +115,8 @@ async fn take_turn(client: &Client, question: &str) -> Duration {
 /// A kind of sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
+    /// Many records in one request.
+    Align,
     /// One record in each request.
     Reconify,
 }
@@ -116,12 +124,16 @@ enum Kind {
 impl Kind {
     fn name(self) -> &'static str {
         match self {
+            Self::Align => "align",
             Self::Reconify => "reconify",
         }
     }
 
     fn settings(self, base: &str) -> String {
         match self {
+            Self::Align => format!(
+                "type = \"align\"\nhost = \"{base}\"\napi_key = \"key\"\nproject_id = \"project\"\nlinger = \"300ms\"\n"
+            ),
             Self::Reconify => {
                 format!("type = \"reconify\"\nurl = \"{base}/track\"\napp_key = \"app\"\napi_key = \"api\"\n")
             }
@@ -131,6 +143,12 @@ impl Kind {
     /// What users asked, as far as a payload tells it.
     fn questions(self, payload: &Value) -> Vec<String> {
         match self {
+            Self::Align => {
+                let events = payload["events"].as_array().into_iter().flatten();
+                let messages = events.map(|event| &event["properties"]["messageProperties"]);
+                let asked = messages.filter(|message| message["messageRole"] == "ROLE_USER");
+                asked.map(|message| message["messageContent"].as_str().unwrap().to_owned()).collect()
+            }
             Self::Reconify => vec![content_text(&payload["request"]["content"])],
         }
     }
