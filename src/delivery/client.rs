@@ -43,9 +43,9 @@ impl Client {
             .pool_max_idle_per_host(idle_connections as usize)
             .timer(TokioTimer::new())
             // A request that is given up ends an HTTP/1 connection. An HTTP/2 connection outlives it: without a sign of life it
-            // would be used on and on after its peer had vanished.
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_TIMEOUT)
+            // would be used on and on after its peer had vanished. This way it ends within an attempt.
+            .http2_keep_alive_interval(timeout / 3)
+            .http2_keep_alive_timeout(timeout / 3)
             .build(connector.0);
         Self { http, timeout }
     }
@@ -144,7 +144,5 @@ impl std::fmt::Display for Chain<'_> {
 
 const AGENT: &str = concat!("threadtap/", env!("CARGO_PKG_VERSION"));
 const IDLE: Duration = Duration::from_secs(60);
-const PING_INTERVAL: Duration = Duration::from_secs(10);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// What a verdict may need to see of an answer.
 const MAX_ANSWER_BYTES: usize = 64 << 10;

@@ -225,6 +225,7 @@ pub(super) const WINDOW: usize = 256;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use proptest::prelude::*;
@@ -232,15 +233,17 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// However pages are cut and whenever lanes are emptied, each delivery is met once, in order within its lane.
+        /// However pages are cut, whenever lanes are emptied, and whichever payloads are refused together with all they are in a
+        /// batch with: each delivery is done with once, in order within its lane, and only what is refused alone is dead.
         #[test]
-        fn every_delivery_departs_once_and_in_order(
+        fn every_delivery_is_taken_or_dies_alone_once_and_in_order(
             numbers in prop::collection::vec(0..5u32, 0..2500), count in 1..4u32, page in 1..400usize,
-            holds in prop::collection::vec(any::<bool>(), 1..50), events in 1..400usize, divide in any::<u64>(),
+            holds in prop::collection::vec(any::<bool>(), 1..50), events in 1..400usize,
+            poisonous in prop::collection::btree_set(1..2500u64, 0..40),
         ) {
             let store: Vec<Due> = numbers.iter().enumerate().map(|(at, lane)| due(at as u64 + 1, *lane)).collect();
             let mut lanes = Lanes::new(count, Batch { events, linger: Duration::ZERO });
-            let mut departed = Vec::new();
+            let (mut departed, mut dead) = (Vec::new(), BTreeSet::new());
             let mut holds = holds.into_iter().cycle();
             let mut news = true;
             loop {
@@ -263,13 +266,17 @@ mod tests {
                 };
                 let ids = lanes.depart(lane);
                 prop_assert!(!ids.is_empty() && ids.len() <= events);
-                if ids.len() > 1 && ids[0] % 7 == divide % 7 {
+                let refused = ids.iter().any(|id| poisonous.contains(id));
+                if refused && ids.len() > 1 {
                     lanes.divide(lane, ids.len());
                 } else {
                     departed.extend(lanes.take(lane, &ids));
+                    dead.extend(ids.into_iter().filter(|_| refused));
                 }
                 lanes.free(lane);
             }
+            let expected: BTreeSet<u64> = poisonous.into_iter().filter(|id| *id <= store.len() as u64).collect();
+            prop_assert_eq!(dead, expected);
             for lane in 0..count {
                 let of = |dues: &[Due]| dues.iter().filter(|due| due.lane % count == lane).map(|due| due.id).collect::<Vec<_>>();
                 prop_assert_eq!(of(&departed), of(&store));

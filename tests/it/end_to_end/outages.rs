@@ -32,16 +32,16 @@ async fn no_outage_of_align_is_felt_or_loses_anything() {
 async fn go_through_all(kind: Kind) {
     let turns = std::env::var("THREADTAP_OUTAGE_TURNS").ok().map_or(3, |turns| turns.parse().unwrap());
     let healthy = Site::start(kind, Outage::None).await;
-    let mut table = String::from(
+    let say = |text: &str| std::io::stdout().write_all(text.as_bytes()).unwrap();
+    say(
         "\n| backend | sink | runs | delivered | dead letters | a turn, p50 / p99 | beside a healthy one | peak RSS | caught up in |\n\
          |---|---|--:|--:|--:|--:|--:|--:|--:|\n",
     );
     for outage in Outage::ALL {
         let row = go_through(kind, outage, turns, &healthy).await;
-        table.push_str(&row.markdown());
+        say(&row.markdown());
         row.check();
     }
-    std::io::stdout().write_all(table.as_bytes()).unwrap();
 }
 
 /// Lets clients talk to a threadtap whose backend is out of order and, in turns, to one whose backend is well.
