@@ -126,7 +126,7 @@ impl Lanes {
         self.lanes[lane].take(|due| ids.contains(&due.id))
     }
 
-    /// Takes all deliveries that fulfil this, of the lane and of others that have none in flight, or of the lane alone.
+    /// Takes all deliveries that fulfil this: of this lane, whose attempt is over, and of others that have none in flight.
     pub(super) fn take_from_all(&mut self, lane: usize, fulfils: impl Fn(&Due) -> bool) -> Vec<Due> {
         let mut taken = Vec::new();
         for (index, other) in self.lanes.iter_mut().enumerate() {
