@@ -75,8 +75,14 @@ pub struct Metrics {
     pub delivery_queue: Family<SinkLabel, Gauge>,
     /// Age of the oldest of them in seconds, by sink.
     pub delivery_queue_age_seconds: Family<SinkLabel, Gauge>,
+    /// Records a sink has taken.
+    pub delivered: Family<SinkLabel, Counter>,
+    /// Values cut or replaced to fit what a sink takes, in records it has taken.
+    pub cuts: Family<SinkLabel, Counter>,
     /// Dead letters kept, by sink.
     pub dead_letters: Family<SinkLabel, Gauge>,
+    /// Deliveries that became dead letters, by sink and reason.
+    pub dead_lettered: Family<DeadLetterLabel, Counter>,
 }
 
 impl Metrics {
@@ -114,7 +120,10 @@ impl Metrics {
             deliveries: Family::default(),
             delivery_queue: Family::default(),
             delivery_queue_age_seconds: Family::default(),
+            delivered: Family::default(),
+            cuts: Family::default(),
             dead_letters: Family::default(),
+            dead_lettered: Family::default(),
         };
         for reason in DropReason::ALL {
             // A rate needs a 0 to start from, and whoever writes an alert wants to see the name.
@@ -183,7 +192,12 @@ impl Metrics {
             Unit::Seconds,
             self.delivery_queue_age_seconds.clone(),
         );
-        r.register("dead_letters", "Payloads given up and kept, by sink", self.dead_letters.clone());
+        r.register("delivered", "Records a sink has taken", self.delivered.clone());
+        let help = "Values cut or replaced to fit what a sink takes, in records it has taken";
+        r.register("delivered_cuts", help, self.cuts.clone());
+        r.register("dead_letters", "Records given up and kept, by sink", self.dead_letters.clone());
+        let help = "Records that were given up, by sink and reason";
+        r.register("dead_lettered", help, self.dead_lettered.clone());
         r
     }
 }
@@ -297,8 +311,17 @@ pub struct LossLabel {
 pub struct DeliveryLabel {
     /// The sink's configured name.
     pub sink: String,
-    /// `ack`, `retry`, `misconfigured` or `dead_letter`.
+    /// `ack`, `retry`, `misconfigured`, `split` or `dead_letter`.
     pub verdict: &'static str,
+}
+
+/// A sink and why it was not sent something.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DeadLetterLabel {
+    /// The sink's configured name.
+    pub sink: String,
+    /// The reason, as in the store.
+    pub reason: &'static str,
 }
 
 /// The design bound is 50 ms at p99.9, so the buckets are fine around it.

@@ -243,12 +243,13 @@ impl Store {
         self.read(move |connection| reads::due(connection, &sink, lane, after, limit)).await
     }
 
-    /// The events of deliveries, in the deliveries' order; those that are gone are missing.
+    /// The events of deliveries, in the deliveries' order; those that are gone are missing. It stops before the one with which the
+    /// bodies would be longer than `max_bytes` together, but gives one at least.
     ///
     /// # Errors
     /// When the database cannot be read, or the store is closed.
-    pub async fn records(&self, deliveries: Vec<u64>) -> Result<Vec<DueRecord>, ReadError> {
-        self.read(move |connection| reads::records(connection, &deliveries)).await
+    pub async fn records(&self, deliveries: Vec<u64>, max_bytes: usize) -> Result<Vec<DueRecord>, ReadError> {
+        self.read(move |connection| reads::records(connection, &deliveries, max_bytes)).await
     }
 
     /// Looks for the interaction that mentions an id of a run, a message, a conversation or a session; with `conversation` only

@@ -192,6 +192,13 @@ pub(super) fn delivery(file: raw::Delivery) -> Result<delivery::Config, ConfigEr
     set(&mut config.misconfigured_pause, file.misconfigured_pause);
     set(&mut config.max_retry_after, file.max_retry_after);
     config.stuck_after = file.stuck_after.unwrap_or(config.stuck_after);
+    config.give_up_after_age = file.give_up_after_age.map(|Span(age)| age);
+    match file.give_up_after_attempts {
+        Some(0) => {
+            return Err(ConfigError::value("delivery.give_up_after_attempts", "0", "use at least 1"));
+        }
+        attempts => config.give_up_after_attempts = attempts,
+    }
     let min = file.min_backoff.map_or_else(|| config.backoff.ceiling(1), |span| span.0);
     let max = file.max_backoff.map_or_else(|| config.backoff.ceiling(u32::MAX), |span| span.0);
     config.backoff = delivery::Backoff::new(min, max)

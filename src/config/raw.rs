@@ -155,6 +155,8 @@ pub(super) struct Delivery {
     pub(super) misconfigured_pause: Option<Span>,
     pub(super) max_retry_after: Option<Span>,
     pub(super) stuck_after: Option<u32>,
+    pub(super) give_up_after_age: Option<Span>,
+    pub(super) give_up_after_attempts: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]

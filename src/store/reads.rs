@@ -178,17 +178,27 @@ pub(super) fn due(
 }
 
 /// The events of deliveries, in the deliveries' order; those that are gone are missing.
-pub(super) fn records(connection: &Connection, deliveries: &[u64]) -> rusqlite::Result<Vec<DueRecord>> {
+pub(super) fn records(
+    connection: &Connection,
+    deliveries: &[u64],
+    max_bytes: usize,
+) -> rusqlite::Result<Vec<DueRecord>> {
     let mut statement = connection.prepare_cached(
         "SELECT body, first_message FROM deliveries JOIN events ON events.id = deliveries.event WHERE deliveries.id = ?1",
     )?;
-    let mut records = Vec::with_capacity(deliveries.len());
+    let mut records: Vec<DueRecord> = Vec::with_capacity(deliveries.len());
+    let mut bytes = 0;
     for delivery in deliveries {
         let record = statement.query_row([sql(*delivery)], |row| {
             let first_message = row.get::<_, Option<i64>>(1)?.map(unsql);
             Ok(DueRecord { delivery: *delivery, body: row.get(0)?, first_message })
         });
-        records.extend(record.optional()?);
+        let Some(record) = record.optional()? else { continue };
+        bytes += record.body.len();
+        if bytes > max_bytes && !records.is_empty() {
+            break;
+        }
+        records.push(record);
     }
     Ok(records)
 }

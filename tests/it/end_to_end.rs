@@ -11,9 +11,12 @@ mod disk;
 mod faults;
 /// Every way a run can go: the record and the payload are what the server says happened.
 mod flows;
+mod front;
 mod launch;
 /// What an operator sees: health, metrics, logs, records, an orderly end.
 mod operation;
+/// Every way a backend can be out of order, while clients stream.
+mod outages;
 /// Align, sessions, users, and what the app says itself.
 mod sessions;
 /// Starting: what is refused, and what gives way.
