@@ -7,7 +7,7 @@ descriptors inside the vendor's Python SDK, refuses some requests and takes the 
 
 - the server, which is shown to be strict, takes every request, and a refused one comes again as it was;
 - every field the vendor marks as required is there, ids fit and are told once, and times are of the test;
-- users come before their sessions, these before their messages, these numbered from 1, and the end last;
+- users come before their sessions, these before their messages, these numbered from 1 also over a restart, and the end last;
 - what is told is, field by field, what the SDK tells when the same apps use it, and the SDK's own checks pass.
 
 Ends with `N passed, N failed`; exit status 1 when anything failed.
@@ -30,7 +30,7 @@ from alignai.validate import ValidationError, validate_custom_properties_or_rais
 from google.api import field_behavior_pb2
 from google.protobuf import descriptor_pb2, json_format
 
-from align_apps import CROWD, JANE, TOLD, TOLD_MORE, UNFIT, play, post
+from align_apps import CROWD, JANE, NAMED, TOLD, TOLD_MORE, UNFIT, go_on, play, post
 from runner import EXIT_SECS, HERE, Checks, Fakes, Threadtap, build, fetch
 
 METHOD = "/ingestion.v1alpha.IngestionService/CollectEvents"
@@ -204,9 +204,10 @@ def of_user(events, id):
     return [event for event in events if event["type"] == "user_recognize" and parts(event)["userId"] == id]
 
 
-def check_order(checks, name, events, session):
-    """Holds the order of a session's events."""
-    mine = of_session(events, session)
+def check_order(checks, events, session, tells_user):
+    """Holds the order of a session's events, and of its user's if it was the first to tell of one."""
+    name = f"session {session.name}"
+    mine = of_session(events, fitting(session.name))
     kinds = [event["type"] for event in mine]
     opened = [at for at, kind in enumerate(kinds) if kind == "session_open"]
     checks.equal(f"{name}: opened once, before all else", [0], opened)
@@ -214,9 +215,9 @@ def check_order(checks, name, events, session):
     checks.equal(f"{name}: messages are numbered in order", list(range(1, len(numbers) + 1)), numbers)
     closed = [at for at, kind in enumerate(kinds) if kind == "session_close"]
     checks.check(f"{name}: closed at most once, after all else", closed in ([], [len(mine) - 1]), closed)
-    first = of_user(events, parts(mine[0]).get("userId")) if mine else []
-    if first:
-        checks.check(f"{name}: its user was told before", events.index(first[0]) < events.index(mine[0]))
+    if tells_user:
+        user = of_user(events, parts(mine[0]).get("userId"))[:1] if mine else []
+        checks.check(f"{name}: its user was told before", user and events.index(user[0]) < events.index(mine[0]))
 
 
 def tell(sdk, session, id, user):
@@ -322,6 +323,8 @@ def check_against_sdk(checks, server, sessions, ours):
             nobodies.append(user)
         tell(sdk, session, fitting(session.name), fitting(user))
     checks.equal("pseudonyms are of one session", len(nobodies), len(set(nobodies)))
+    # What is left when it is closed, the SDK sends beside what it is sending already.
+    wait_accepted(server, start + len(ours))
     sdk.close()
     theirs = server.accepted()[start:]
     for session in sessions:
@@ -369,19 +372,24 @@ def check_align(checks, fakes, server, directory):
     strict = check_strict(checks, server)
     server.fail(FAILURES)
     started = datetime.now(timezone.utc)
-    proxy = Threadtap(
-        fakes, directory, {"ALIGNAI_API_KEY": KEY, "ALIGNAI_PROJECT_ID": PROJECT, "ALIGNAI_HOST": server.url}
-    )
+    sink = {"ALIGNAI_API_KEY": KEY, "ALIGNAI_PROJECT_ID": PROJECT, "ALIGNAI_HOST": server.url}
+    proxy = Threadtap(fakes, directory, sink)
     sessions = play(checks, proxy.base_url)
     wait_accepted(server, expected_count(sessions))
-    status = proxy.stop()
-    checks.equal("threadtap drains and exits 0", 0, status)
+    checks.equal("threadtap drains and exits 0", 0, proxy.stop())
+    proxy = Threadtap(fakes, directory, sink)
+    go_on(proxy.base_url, next(session for session in sessions if session.name == NAMED))
+    wait_accepted(server, expected_count(sessions))
+    checks.equal("threadtap drains and exits 0 again", 0, proxy.stop())
     received = server.received()
     events = server.accepted()
     check_requests(checks, received, server.statuses(), strict)
     check_events(checks, events, started)
+    # Nobody, and who was told apart from any session.
+    known = {None, TOLD["id"]}
     for session in sessions:
-        check_order(checks, f"session {session.name}", events, fitting(session.name))
+        check_order(checks, events, session, session.user_id() not in known)
+        known.add(session.user_id())
     check_against_sdk(checks, server, sessions, events)
     if checks.failures:
         print(f"--- threadtap's log, its end ---\n{proxy.log_path.read_text()[-4000:]}")

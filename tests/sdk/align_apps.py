@@ -23,6 +23,7 @@ TOLD = {
     "created_at": "2024-01-02T03:04:05.678Z", "properties": {"plan": "pro"},
 }
 TOLD_MORE = {"id": "user-told", "properties": {"plan": "free"}}
+NAMED = "session-named"
 # More messages at once than one request to Align may have events.
 CROWD = 60
 
@@ -149,7 +150,7 @@ def polled(checks, url):
 
 def named(_checks, url):
     """A named session over two threads by turns; that one of them is deleted does not end it."""
-    app = App(url, "user-named", "session-named")
+    app = App(url, "user-named", NAMED)
     threads = [app.threads.create().id for _ in range(2)]
     session = app.begin(threads[0], "asst_echo")
     for turn in range(4):
@@ -159,6 +160,14 @@ def named(_checks, url):
         session.said += asked(f"turn {turn}") + answered(answer)
     app.threads.delete(threads[0])
     return session
+
+
+def go_on(url, session):
+    """A named session goes on in another thread."""
+    app = App(url, session.user, session.name)
+    thread = app.threads.create().id
+    app.ask(thread, "later")
+    session.said += asked("later") + answered(app.stream(thread, "asst_messages"))
 
 
 def crowded(_checks, url):
