@@ -147,7 +147,8 @@ impl Conversation {
         }
         self.settle_where(outcome, |run| run.deadline() <= now);
         self.weigh();
-        self.runs.is_empty() && self.forget_at(config) <= now
+        // What was settled just now has to be told first.
+        self.runs.is_empty() && outcome.settled.is_empty() && self.forget_at(config) <= now
     }
 
     /// Settles everything with what is known, for there is no room to wait.

@@ -373,6 +373,21 @@ fn a_run_whose_end_is_never_seen_is_recorded_as_such() {
 }
 
 #[test]
+fn a_run_is_recorded_even_if_its_conversation_is_to_be_forgotten_when_time_is_next_looked_at() {
+    let mut world = World::new();
+    world.ask("msg_1", "a question");
+    world.create_run("run_1", false);
+    // A machine was asleep, or the process was not running.
+    world.wait(48 * 3600);
+    assert_eq!(
+        (world.only().status, &*texts(&world.only().inputs)),
+        (Status::UnknownFinal, &["a question".to_owned()][..])
+    );
+    assert_eq!((world.correlator.conversations(), world.correlator.open_runs()), (0, 0));
+    assert_eq!((world.correlator.text_bytes(), world.correlator.poll_timeout()), (0, None));
+}
+
+#[test]
 fn history_is_learnt_without_a_record() {
     let mut world = World::new();
     world.wait(3600);
