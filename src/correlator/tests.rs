@@ -857,4 +857,14 @@ fn what_was_posted_after_an_answer_is_not_its_question() {
     let page = listed(&world, vec![late, answer("msg_2", second - 1.0, "run_1")]);
     world.see(Fact::MessagesListed(page));
     assert!(world.only().inputs.is_empty());
+
+#[test]
+fn every_input_that_fuzzing_kept_is_sound() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/observers");
+    let mut inputs = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        assert_traffic_is_sound(&std::fs::read(entry.unwrap().path()).unwrap());
+        inputs += 1;
+    }
+    assert!(inputs > 20, "the corpus was not found");
 }
