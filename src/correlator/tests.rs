@@ -859,6 +859,132 @@ fn what_was_posted_after_an_answer_is_not_its_question() {
     assert!(world.only().inputs.is_empty());
 
 #[test]
+fn a_deadline_is_acted_on_at_the_very_time_that_was_asked_for() {
+    let mut world = World::new();
+    world.ask("msg_1", "a question");
+    world.create_run("run_1", false);
+    // The run's end is given up, then the conversation is forgotten: whoever calls back on time does so twice.
+    for conversations in [1, 0] {
+        let at = world.correlator.poll_timeout().unwrap();
+        world.correlator.handle_timeout(at);
+        assert_eq!(world.correlator.conversations(), conversations);
+    }
+    assert_eq!(world.correlator.poll_timeout(), None);
+    world.collect();
+    assert_eq!(world.only().status, Status::UnknownFinal);
+}
+
+/// Adds a fact whose text is a thousand bytes long, and tells how much more is held.
+fn growth(world: &mut World, fact: Fact) -> usize {
+    let before = world.correlator.text_bytes();
+    assert!(world.see(fact), "something new is a change");
+    world.correlator.text_bytes() - before
+}
+
+#[test]
+fn all_that_is_held_is_counted_once() {
+    let mut world = World::new();
+    let long = "x".repeat(1000);
+    let check = |world: &mut World, what: &str, fact: Fact| {
+        let growth = growth(world, fact);
+        assert!((1000..2500).contains(&growth), "{what}: {growth} bytes");
+    };
+    let asked = message("msg_1", Role::User, &long, 1.0, None);
+    check(&mut world, "a message", Fact::MessageSeen { message: asked, origin: MessageOrigin::Created });
+    let run_seen = |run: Run, origin| Fact::RunSeen {
+        run: Box::new(run),
+        origin,
+        first_token_at: None,
+        streamed: false,
+    };
+    let origin = RunOrigin::Created {
+        messages: vec![],
+        request_at: world.now,
+        streamed: false,
+        new_conversation: false,
+        messages_lost: false,
+        instructions: Some(long.clone()),
+        additional_instructions: None,
+    };
+    let run = world.run("run_1", active("queued"));
+    check(&mut world, "instructions", run_seen(run, origin));
+    let metadata = to_raw_value(&json!({ "a": long })).unwrap();
+    let run = Run { metadata: Some(metadata.clone()), ..world.run("run_1", active("queued")) };
+    check(&mut world, "metadata", run_seen(run, RunOrigin::Seen));
+    let run = Run { error: Some(metadata.clone()), ..world.run("run_1", active("queued")) };
+    check(&mut world, "an error", run_seen(run, RunOrigin::Seen));
+    let ended = Fact::StreamEnded {
+        run: "run_1".to_owned(),
+        ending: StreamEnding::Truncated,
+        first_token_at: None,
+        error: Some(metadata),
+    };
+    check(&mut world, "a stream's error", ended);
+    let step = |id: &str, message: Option<&str>, tool_calls| {
+        let (id, run, message) = (id.to_owned(), "run_1".to_owned(), message.map(str::to_owned));
+        Fact::StepSeen(Box::new(Step { id, run, message, tool_calls }))
+    };
+    check(&mut world, "a step's id", step(&long, None, vec![]));
+    check(&mut world, "a step's message", step("step_2", Some(&long), vec![]));
+    let call = ToolCall {
+        id: "call_1".to_owned(),
+        kind: "function".to_owned(),
+        name: None,
+        arguments: Some(long.clone()),
+        output: None,
+    };
+    check(&mut world, "a tool call", step("step_3", None, vec![call]));
+    let outputs = vec![ToolOutput { call: "call_1".to_owned(), output: long.clone() }];
+    check(&mut world, "a tool's output", Fact::ToolOutputsSubmitted { run: "run_1".to_owned(), outputs });
+    let said = message("msg_2", Role::Assistant, &long, 2.0, Some("run_1"));
+    check(&mut world, "an output", Fact::MessageSeen { message: said, origin: MessageOrigin::Streamed });
+    // The conversation and the run each know whose they are.
+    world.attribution.session = Some(long[..500].into());
+    let run = world.run("run_1", RunStatus::RequiresAction);
+    check(&mut world, "whose it is", run_seen(run, RunOrigin::Seen));
+    // What is settled leaves little.
+    world.see(Fact::ConversationDeleted);
+    let left = world.correlator.text_bytes();
+    assert!((1000..2500).contains(&left), "{left} bytes are left");
+    assert!(world.only().instructions.as_ref() == Some(&long));
+}
+
+#[test]
+fn a_fact_that_brings_two_things_is_a_change() {
+    let mut world = World::new();
+    let mut run = world.run("run_1", active("in_progress"));
+    let seen = |run: &Run, first_token_at| Fact::RunSeen {
+        run: Box::new(run.clone()),
+        origin: RunOrigin::Seen,
+        first_token_at,
+        streamed: true,
+    };
+    assert!(world.see(seen(&run, Some(world.now))));
+    run.status = RunStatus::Failed;
+    run.created_at = None;
+    assert!(world.see(seen(&run, None)));
+    assert_eq!(world.correlator.open_runs(), 1, "what came before it was created was not told by its stream");
+    let steps = |steps: &[&str], whole, world: &World| Fact::StepsListed {
+        run: "run_1".to_owned(),
+        steps: steps
+            .iter()
+            .map(|id| Step {
+                id: (*id).to_owned(),
+                run: "run_1".to_owned(),
+                message: None,
+                tool_calls: vec![],
+            })
+            .collect(),
+        whole,
+        requested_at: world.now,
+    };
+    assert!(world.see(steps(&["step_1"], false, &world)), "a step is new");
+    assert!(!world.see(steps(&["step_1"], false, &world)));
+    assert!(world.see(steps(&["step_1"], true, &world)), "that there is no other is new");
+    assert_eq!(world.correlator.open_runs(), 0);
+}
+
+#[test]
 fn every_input_that_fuzzing_kept_is_sound() {
     let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/observers");
     let mut inputs = 0;
