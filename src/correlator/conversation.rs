@@ -251,8 +251,10 @@ impl Conversation {
                 self.state.history_known = true;
             }
             let changed = open.merge(run.clone(), at, config) | open.note_origin(origin) | late;
-            open.carry(carried);
-            open.inputs.shrink_to_fit();
+            if late {
+                open.carry(carried);
+                open.inputs.shrink_to_fit();
+            }
             if changed {
                 open.note_attribution(&observation.attribution);
             }

@@ -857,6 +857,7 @@ fn what_was_posted_after_an_answer_is_not_its_question() {
     let page = listed(&world, vec![late, answer("msg_2", second - 1.0, "run_1")]);
     world.see(Fact::MessagesListed(page));
     assert!(world.only().inputs.is_empty());
+}
 
 #[test]
 fn a_deadline_is_acted_on_at_the_very_time_that_was_asked_for() {
@@ -982,6 +983,173 @@ fn a_fact_that_brings_two_things_is_a_change() {
     assert!(!world.see(steps(&["step_1"], false, &world)));
     assert!(world.see(steps(&["step_1"], true, &world)), "that there is no other is new");
     assert_eq!(world.correlator.open_runs(), 0);
+}
+
+#[test]
+fn a_look_at_a_known_conversation_says_whose_it_is() {
+    let mut world = World::new();
+    world.attribution.session = Some("s1".into());
+    assert!(!world.see(Fact::ConversationSeen), "nothing is known of it");
+    assert_eq!(world.correlator.conversations(), 0);
+    world.attribution.session = None;
+    world.ask("msg_1", "a question");
+    assert!(!world.see(Fact::ConversationSeen), "it says nothing");
+    world.attribution.session = Some("s1".into());
+    assert!(world.see(Fact::ConversationSeen));
+    assert!(!world.see(Fact::ConversationSeen), "that is known");
+    world.attribution.session = None;
+    world.create_run("run_1", false);
+    world.see(Fact::ConversationDeleted);
+    assert_eq!(world.only().attribution.session.as_deref(), Some("s1"));
+    world.attribution.session = Some("s2".into());
+    assert!(world.see(Fact::ConversationSeen), "a settled run is known too");
+}
+
+#[test]
+fn messages_a_request_carries_in_the_assistants_name_are_kept_if_they_are_wanted() {
+    for (app_messages, expected) in
+        [(AppMessages::Include, vec!["hello", "a question"]), (AppMessages::Drop, vec!["a question"])]
+    {
+        let mut world =
+            World::with(Config { app_messages, first_used: UnixMillis(START), ..Config::default() });
+        let born = |role, text| Message { id: None, created_at: None, ..message("", role, text, 0.0, None) };
+        let messages = vec![born(Role::Assistant, "hello"), born(Role::User, "a question")];
+        world.see(Fact::ConversationCreated { messages, messages_lost: false });
+        world.create_run("run_1", false);
+        world.see(Fact::ConversationDeleted);
+        assert_eq!(texts(&world.only().inputs), expected);
+    }
+}
+
+#[test]
+fn an_answer_that_is_repeated_leaves_the_books_as_they_are() {
+    let mut world = World::new();
+    world.create_run("run_1", false);
+    let second = world.second() - 1.0;
+    // Seen late, which leaves room for more.
+    world.see(Fact::MessagesListed(listed(
+        &world,
+        vec![message("msg_1", Role::User, "a question", second, None)],
+    )));
+    world.create_run("run_1", false);
+    world.correlator.finish(world.now);
+    world.wait(3600);
+    world.only();
+    world.wait(48 * 3600);
+    assert_eq!((world.correlator.text_bytes(), world.correlator.open_runs()), (0, 0));
+}
+
+#[test]
+fn a_users_message_that_names_an_open_run_is_its_input_and_takes_the_place_of_one_without_id() {
+    let mut world = World::new();
+    let born = Message { id: None, created_at: None, ..message("", Role::User, "hello", 0.0, None) };
+    world.see(Fact::ConversationCreated { messages: vec![born], messages_lost: false });
+    world.create_run("run_1", false);
+    let fetched = |world: &World, id: &str, text: &str| Fact::MessageSeen {
+        message: message(id, Role::User, text, world.second(), Some("run_1")),
+        origin: MessageOrigin::Fetched,
+    };
+    let hello = fetched(&world, "msg_1", "hello");
+    assert!(world.see(hello.clone()) && !world.see(hello));
+    let more = fetched(&world, "msg_2", "and more");
+    assert!(world.see(more));
+    world.see(Fact::ConversationDeleted);
+    assert_eq!(texts(&world.only().inputs), ["hello", "and more"]);
+    assert!(world.only().outputs.is_empty());
+}
+
+#[test]
+fn a_new_message_is_a_further_one_even_if_its_words_were_said_before() {
+    let mut world = World::new();
+    let born = Message { id: None, created_at: None, ..message("", Role::User, "hello", 0.0, None) };
+    world.see(Fact::ConversationCreated { messages: vec![born], messages_lost: false });
+    world.ask("msg_1", "hello");
+    world.create_run("run_1", false);
+    world.see(Fact::ConversationDeleted);
+    assert_eq!(texts(&world.only().inputs), ["hello", "hello"]);
+}
+
+/// A thread whose first run is settled.
+fn answered() -> World {
+    let mut world = World::new();
+    world.ask("msg_1", "first");
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Completed);
+    world.wait(31);
+    world
+}
+
+#[test]
+fn a_listed_question_that_nobody_answered_waits_for_the_next_run() {
+    let newer = |world: &World| world.second();
+    let older = |_: &World| START as f64 / 1000.0;
+    for (order, has_more, second, waits) in [
+        (PageOrder::Descending, Some(true), newer as fn(&World) -> f64, true),
+        (PageOrder::Descending, Some(true), older, false),
+        (PageOrder::Ascending, Some(false), newer, true),
+        (PageOrder::Ascending, Some(true), newer, false),
+        (PageOrder::Ascending, None, newer, false),
+    ] {
+        let mut world = answered();
+        let question = message("msg_2", Role::User, "second", second(&world), None);
+        let page = MessagePage { order, has_more, ..listed(&world, vec![question]) };
+        assert_eq!(world.see(Fact::MessagesListed(page)), waits, "{order:?} {has_more:?}");
+        world.create_run("run_2", false);
+        world.see(Fact::ConversationDeleted);
+        assert_eq!(!texts(&world.interactions[1].inputs).is_empty(), waits, "{order:?} {has_more:?}");
+    }
+}
+
+#[test]
+fn a_listed_question_whose_own_answer_was_lost_is_an_input_of_the_run_that_came_next() {
+    let boundary = answered().correlator.conversations[&key()].state.boundary.unwrap();
+    for (second, expected) in [(boundary + 1.0, vec!["second"]), (boundary, vec![])] {
+        let mut world = answered();
+        world.create_run("run_2", false);
+        let question = message("msg_2", Role::User, "second", second, None);
+        let page = listed(&world, vec![question]);
+        world.see(Fact::MessagesListed(page));
+        world.see(Fact::ConversationDeleted);
+        assert_eq!(texts(&world.interactions[1].inputs), expected);
+    }
+}
+
+#[test]
+fn a_deleted_message_that_was_never_seen_may_have_been_an_output_of_any_open_run() {
+    let mut world = World::new();
+    world.create_run("run_1", false);
+    world.create_run("run_2", false);
+    assert!(world.see(Fact::MessageDeleted { id: "msg_1".to_owned() }));
+    assert!(!world.see(Fact::MessageDeleted { id: "msg_1".to_owned() }));
+}
+
+#[test]
+fn an_output_that_is_listed_after_its_run_was_recorded_is_noted_once() {
+    let mut world = answered();
+    let late = answer("msg_9", world.second(), "run_1");
+    let page = listed(&world, vec![late]);
+    assert!(world.see(Fact::MessagesListed(page.clone())) && !world.see(Fact::MessagesListed(page)));
+    assert_eq!(world.notes, [Note::LateOutput]);
+    assert_eq!(world.interactions.len(), 1);
+}
+
+#[test]
+fn an_output_that_names_no_run_stays_with_the_run_it_was_first_seen_to_answer() {
+    let mut world = World::new();
+    world.ask("msg_1", "first");
+    world.create_run("run_1", false);
+    let second = world.second();
+    let asked = world.correlator.conversations[&key()].runs[0].inputs[0].clone();
+    let said = |text| message("msg_9", Role::Assistant, text, second, None);
+    let page = listed(&world, vec![said("an"), asked]);
+    world.see(Fact::MessagesListed(page));
+    world.ask("msg_2", "second");
+    world.create_run("run_2", false);
+    let page = listed(&world, vec![said("an answer")]);
+    assert!(world.see(Fact::MessagesListed(page)));
+    world.see(Fact::ConversationDeleted);
+    let outputs: Vec<_> = world.interactions.iter().map(|run| texts(&run.outputs)).collect();
+    assert_eq!(outputs, [vec!["an answer".to_owned()], vec![]]);
 }
 
 #[test]

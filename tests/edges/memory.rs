@@ -74,7 +74,6 @@ fn measure(what: &str) -> Measured {
 
 #[test]
 #[ignore = "the other tests run it"]
-#[expect(clippy::print_stdout, reason = "it is read by who ran this process")]
 fn measures_for_the_other_tests() {
     let Ok(what) = std::env::var("MEASURE") else { return };
     let mut config = Config::default();
