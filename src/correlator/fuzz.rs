@@ -31,8 +31,8 @@ pub fn assert_traffic_is_sound(data: &[u8]) {
 
 /// What the four bytes of an exchange say; missing ones are 0.
 struct Steering {
-    /// Status and type of the response (3 bits), how it ended (2), whether the request was copied whole (1), and whether the
-    /// process begins anew before it, or a client looks at everything after a shutdown (2).
+    /// Status and type of the response (3 bits), how it ended (2), whether the request was copied whole (1), and whether before
+    /// it the process is killed, or shuts down, and begins anew (2).
     kind: u8,
     /// How long the pieces are in which the response comes; 0 is whole.
     piece_bytes: u8,
@@ -97,8 +97,18 @@ impl World {
         self.collect();
         assert!(self.correlator.poll_timeout().is_none_or(|at| at > self.now));
         match steering.kind >> 6 {
-            1 => self.restart(),
-            2 => self.finish(),
+            1 => {
+                let before = self.standing();
+                self.restart();
+                assert!(
+                    self.evicts || self.standing() == before,
+                    "a killed process's successor knows something else"
+                );
+            }
+            2 => {
+                self.finish();
+                self.restart();
+            }
             _ => {}
         }
         let Some(start) = self.start(&steering, field(), field(), field()) else { return };
@@ -241,9 +251,8 @@ impl World {
         assert!(runs.all(|run| !run.is_terminal()), "a shutdown leaves what is over");
     }
 
-    /// Begins a new process on what the last one left.
+    /// Begins a new process on what the last one left. What that has told is told again, which the store's unique key undoes.
     fn restart(&mut self) {
-        let before = self.standing();
         self.correlator = Correlator::new(self.config.clone());
         for (key, state) in &self.states {
             let state: State = serde_json::from_str(state).expect("a state can be read back");
@@ -258,9 +267,6 @@ impl World {
         self.correlator.handle_timeout(self.now);
         self.collect();
         self.recorded.clear();
-        if !self.evicts {
-            assert_eq!(self.standing(), before, "a new process knows something else");
-        }
     }
 
     /// What is known of each conversation.
