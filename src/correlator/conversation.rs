@@ -41,7 +41,7 @@ pub struct State {
 impl State {
     /// What it takes in memory beside its own fields.
     fn heap_bytes(&self) -> usize {
-        let Self { whose, runs, learnt, messages, boundary: _, history_known: _, last_seen: _ } = self;
+        let Self { whose, runs, learnt, messages, .. } = self;
         whose.heap_bytes() + runs.heap_bytes() + learnt.heap_bytes() + messages.heap_bytes()
     }
 }

@@ -891,7 +891,11 @@ fn all_that_is_held_is_counted_once() {
         assert!((1000..2500).contains(&growth), "{what}: {growth} bytes");
     };
     let asked = message("msg_1", Role::User, &long, 1.0, None);
-    check(&mut world, "a message", Fact::MessageSeen { message: asked, origin: MessageOrigin::Created });
+    check(
+        &mut world,
+        "a message",
+        Fact::MessageSeen { message: asked, origin: MessageOrigin::Created, requested_at: None },
+    );
     let run_seen = |run: Run, origin| Fact::RunSeen {
         run: Box::new(run),
         origin,
@@ -938,7 +942,11 @@ fn all_that_is_held_is_counted_once() {
     let outputs = vec![ToolOutput { call: "call_1".to_owned(), output: long.clone() }];
     check(&mut world, "a tool's output", Fact::ToolOutputsSubmitted { run: "run_1".to_owned(), outputs });
     let said = message("msg_2", Role::Assistant, &long, 2.0, Some("run_1"));
-    check(&mut world, "an output", Fact::MessageSeen { message: said, origin: MessageOrigin::Streamed });
+    check(
+        &mut world,
+        "an output",
+        Fact::MessageSeen { message: said, origin: MessageOrigin::Streamed, requested_at: None },
+    );
     // The conversation and the run each know whose they are.
     world.attribution.session = Some(long[..500].into());
     let run = world.run("run_1", RunStatus::RequiresAction);
@@ -978,6 +986,8 @@ fn a_fact_that_brings_two_things_is_a_change() {
             .collect(),
         whole,
         requested_at: world.now,
+        follows: None,
+        precedes: None,
     };
     assert!(world.see(steps(&["step_1"], false, &world)), "a step is new");
     assert!(!world.see(steps(&["step_1"], false, &world)));
@@ -1048,6 +1058,7 @@ fn a_users_message_that_names_an_open_run_is_its_input_and_takes_the_place_of_on
     let fetched = |world: &World, id: &str, text: &str| Fact::MessageSeen {
         message: message(id, Role::User, text, world.second(), Some("run_1")),
         origin: MessageOrigin::Fetched,
+        requested_at: None,
     };
     let hello = fetched(&world, "msg_1", "hello");
     assert!(world.see(hello.clone()) && !world.see(hello));

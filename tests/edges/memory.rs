@@ -198,7 +198,7 @@ fn message(n: u64, text_bytes: usize) -> Fact {
         run: None,
         object: serde_json::value::to_raw_value(&object).unwrap(),
     };
-    Fact::MessageSeen { message, origin: MessageOrigin::Created }
+    Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at: None }
 }
 
 /// What remains of a conversation of hundreds of runs.
