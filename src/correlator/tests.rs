@@ -1164,6 +1164,95 @@ fn an_output_that_names_no_run_stays_with_the_run_it_was_first_seen_to_answer() 
 }
 
 #[test]
+fn every_new_word_on_a_run_is_a_change_and_no_old_one() {
+    let raw = || Some(to_raw_value(&json!({"a": 1})).unwrap());
+    let call = || ToolCall {
+        id: "call_1".to_owned(),
+        kind: "function".to_owned(),
+        name: None,
+        arguments: None,
+        output: None,
+    };
+    let words: [fn(&mut Run); 6] = [
+        |run| run.assistant = Some("asst_1".to_owned()),
+        |run| run.model = Some("gpt-4o".to_owned()),
+        |run| run.created_at = Some(1.0),
+        |run| run.started_at = Some(1.0),
+        |run| run.ended_at = Some(1.0),
+        |run| run.expires_at = Some(1.0),
+    ];
+    let mut world = World::new();
+    let mut run =
+        Run { assistant: None, model: None, created_at: None, ..world.run("run_1", active("queued")) };
+    let see = |world: &mut World, run: &Run| {
+        let (run, origin) = (Box::new(run.clone()), RunOrigin::Seen);
+        world.see(Fact::RunSeen { run, origin, first_token_at: None, streamed: false })
+    };
+    assert!(see(&mut world, &run) && !see(&mut world, &run));
+    for (place, word) in words.into_iter().enumerate() {
+        word(&mut run);
+        assert!(see(&mut world, &run) && !see(&mut world, &run), "word {place}");
+    }
+    run.usage = raw();
+    assert!(see(&mut world, &run) && !see(&mut world, &run));
+    run.error = raw();
+    assert!(see(&mut world, &run) && !see(&mut world, &run));
+    run.metadata = raw();
+    assert!(see(&mut world, &run) && !see(&mut world, &run));
+    run.tool_calls.push(call());
+    assert!(see(&mut world, &run) && !see(&mut world, &run));
+    // Two new words are no less than one.
+    let both = Run { assistant: None, model: None, created_at: None, ..world.run("run_2", active("queued")) };
+    assert!(see(&mut world, &both));
+    let both = Run {
+        assistant: Some("a".to_owned()),
+        model: Some("m".to_owned()),
+        usage: raw(),
+        error: raw(),
+        ..both
+    };
+    assert!(see(&mut world, &both));
+}
+
+#[test]
+fn a_list_oldest_first_proves_outputs_only_where_it_shows_them_and_goes_beyond_the_end() {
+    for (ended_after, last_after, own_is_shown, proves) in [
+        (Some(10.0), 5.0, true, false),
+        (Some(10.0), 10.0, true, true),
+        (Some(10.0), 10.0, false, false),
+        (None, 0.0, true, false),
+        (None, 1.0, true, true),
+    ] {
+        let mut world = World::new();
+        world.create_run("run_1", false);
+        let created = world.correlator.conversations[&key()].runs[0].created_second().unwrap();
+        let own = answer("msg_1", created, "run_1");
+        world.see(Fact::MessageSeen {
+            message: own.clone(),
+            origin: MessageOrigin::Fetched,
+            requested_at: None,
+        });
+        let ended_at = ended_after.map(|seconds| created + seconds);
+        let run = Box::new(Run { ended_at, ..world.run("run_1", RunStatus::Completed) });
+        world.see(Fact::RunSeen { run, origin: RunOrigin::Seen, first_token_at: None, streamed: false });
+        let last = message("msg_2", Role::User, "later", created + last_after, None);
+        let messages = if own_is_shown { vec![own, last] } else { vec![last] };
+        let page = MessagePage {
+            order: PageOrder::Ascending,
+            has_more: Some(true),
+            requested_at: world.now,
+            ..listed(&world, messages)
+        };
+        world.see(Fact::MessagesListed(page));
+        assert_eq!(
+            world.interactions.len(),
+            usize::from(proves),
+            "{ended_after:?} {last_after} {own_is_shown}"
+        );
+    }
+}
+
+#[test]
 fn every_input_that_fuzzing_kept_is_sound() {
     let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/observers");
     let mut inputs = 0;
