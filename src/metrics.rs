@@ -153,7 +153,7 @@ impl Metrics {
         r.register("sessions", "Sessions that are open", self.sessions.clone());
         r.register("conversations", "Conversations held in memory", self.conversations.clone());
         r.register("open_runs", "Runs that are not settled", self.open_runs.clone());
-        let help = "Messages and tool calls held in memory until their run is settled";
+        let help = "What conversations take in memory, about";
         r.register_with_unit("correlation_held", help, Unit::Bytes, self.correlation_bytes.clone());
         let help = "What the limits of correlation cost, and outputs that came too late, by kind";
         r.register("correlation_notes", help, self.correlation_notes.clone());

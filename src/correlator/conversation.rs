@@ -8,18 +8,19 @@ use super::deadlines::{Place, Stake};
 use super::limits::Note;
 use super::recent::Recent;
 use super::run::OpenRun;
-use super::{AppMessages, Config};
+use super::whose::Whose;
+use super::{AppMessages, Config, weight};
 use crate::attribution::Attribution;
 use crate::interaction::Status;
 use crate::message::{Message, Role};
-use crate::observation::{Fact, Observation, Run, RunOrigin};
+use crate::observation::{ConversationKey, Fact, Observation, Run, RunOrigin};
 use crate::time::UnixMillis;
 
 /// What survives of a conversation that has nothing pending: small, stored, and read back at the next start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct State {
-    #[serde(default, skip_serializing_if = "Attribution::is_empty")]
-    pub(super) attribution: Attribution,
+    #[serde(default, skip_serializing_if = "Whose::is_unknown", rename = "attribution")]
+    pub(super) whose: Whose,
     /// Runs that are settled.
     pub(super) runs: Recent<MEMORY>,
     /// Those of them that were history when they were first seen, and so were never recorded.
@@ -37,14 +38,24 @@ pub struct State {
     last_seen: UnixMillis,
 }
 
+impl State {
+    /// What it takes in memory beside its own fields.
+    fn heap_bytes(&self) -> usize {
+        let Self { whose, runs, learnt, messages, .. } = self;
+        whose.heap_bytes() + runs.heap_bytes() + learnt.heap_bytes() + messages.heap_bytes()
+    }
+}
+
 /// A conversation in memory.
 #[derive(Debug)]
 pub(super) struct Conversation {
     pub(super) state: State,
     pub(super) unclaimed: Vec<Message>,
     pub(super) runs: Vec<OpenRun>,
-    /// Bytes of messages and tool calls held.
-    pub(super) text_bytes: usize,
+    /// What messages and runs take in memory.
+    pub(super) pending_bytes: usize,
+    /// What all of it takes in memory.
+    bytes: usize,
 }
 
 /// What a change led to.
@@ -60,7 +71,7 @@ pub(super) struct Outcome {
 impl Conversation {
     pub(super) fn new(at: UnixMillis) -> Self {
         Self::restore(State {
-            attribution: Attribution::default(),
+            whose: Whose::default(),
             runs: Recent::default(),
             learnt: Recent::default(),
             messages: Recent::default(),
@@ -72,7 +83,10 @@ impl Conversation {
     }
 
     pub(super) fn restore(state: State) -> Self {
-        Self { state, unclaimed: Vec::new(), runs: Vec::new(), text_bytes: 0 }
+        let mut conversation =
+            Self { state, unclaimed: Vec::new(), runs: Vec::new(), pending_bytes: 0, bytes: 0 };
+        conversation.weigh();
+        conversation
     }
 
     /// Takes a fact. Tells whether anything changed.
@@ -91,6 +105,7 @@ impl Conversation {
                 self.state.history_known = !messages_lost;
                 let messages = self.admit_all(messages, config, outcome);
                 self.unclaimed.extend(messages);
+                self.unclaimed.shrink_to_fit();
                 true
             }
             Fact::ConversationDeleted => self.delete(at, outcome),
@@ -132,7 +147,7 @@ impl Conversation {
             return false;
         }
         self.state.last_seen = self.state.last_seen.max(at);
-        self.state.attribution.update(attribution);
+        self.state.whose.update(attribution);
         self.settle_complete(outcome);
         self.weigh();
         true
@@ -147,7 +162,8 @@ impl Conversation {
         }
         self.settle_where(outcome, |run| run.deadline() <= now);
         self.weigh();
-        self.runs.is_empty() && self.forget_at(config) <= now
+        // What was settled just now has to be told first.
+        self.runs.is_empty() && outcome.settled.is_empty() && self.forget_at(config) <= now
     }
 
     /// Settles everything with what is known, for there is no room to wait.
@@ -178,16 +194,16 @@ impl Conversation {
         self.state.clone()
     }
 
-    pub(super) fn attribution(&self) -> &Attribution {
-        &self.state.attribution
+    pub(super) fn attribution(&self) -> Attribution {
+        self.state.whose.attribution()
     }
 
     pub(super) fn open_runs(&self) -> usize {
         self.runs.len()
     }
 
-    pub(super) fn text_bytes(&self) -> usize {
-        self.text_bytes
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Settles what is over, with the outputs seen so far.
@@ -196,11 +212,16 @@ impl Conversation {
         self.weigh();
     }
 
+    /// All that is known, to be compared. What it takes in memory may differ.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn shown(&self) -> String {
+        let Self { state, unclaimed, runs, pending_bytes: _, bytes: _ } = self;
+        format!("{state:?} {unclaimed:?} {runs:?}")
+    }
+
     fn learn_whose(&mut self, attribution: &Attribution) -> bool {
-        let mut updated = self.state.attribution.clone();
-        updated.update(attribution);
         let known = !self.is_settled() || !self.state.runs.is_empty();
-        known && updated != self.state.attribution
+        known && self.state.whose.update(attribution)
     }
 
     fn see_run(
@@ -230,7 +251,10 @@ impl Conversation {
                 self.state.history_known = true;
             }
             let changed = open.merge(run.clone(), at, config) | open.note_origin(origin) | late;
-            open.carry(carried);
+            if late {
+                open.carry(carried);
+                open.inputs.shrink_to_fit();
+            }
             if changed {
                 open.note_attribution(&observation.attribution);
             }
@@ -264,7 +288,12 @@ impl Conversation {
         open.claimed_after = self.state.boundary;
         open.inputs = self.claim(open.created_second());
         open.carry(self.admit_all(carried, config, outcome));
+        open.inputs.shrink_to_fit();
         self.state.history_known |= created;
+        if self.runs.is_empty() {
+            // Nearly every conversation has one: room for three more is room for nothing.
+            self.runs.reserve_exact(1);
+        }
         self.runs.push(open);
         true
     }
@@ -337,8 +366,9 @@ impl Conversation {
     }
 
     fn weigh(&mut self) {
-        let unclaimed: usize = self.unclaimed.iter().map(Message::bytes).sum();
-        self.text_bytes = unclaimed + self.runs.iter().map(OpenRun::text_bytes).sum::<usize>();
+        let runs: usize = self.runs.iter().map(OpenRun::bytes).sum();
+        self.pending_bytes = weight::messages(&self.unclaimed) + weight::list(&self.runs) + runs;
+        self.bytes = OWN_BYTES + self.state.heap_bytes() + self.pending_bytes;
     }
 
     fn forget_at(&self, config: &Config) -> UnixMillis {
@@ -355,5 +385,8 @@ fn is_recent(run: &OpenRun, now: UnixMillis, config: &Config) -> bool {
     })
 }
 
+/// What a conversation takes by itself: its entry in the map, of which a part stays empty, and its place among the deadlines.
+const OWN_BYTES: usize =
+    size_of::<(ConversationKey, Conversation)>() * 3 / 2 + 2 * size_of::<(Place, ConversationKey)>();
 /// Ids remembered per conversation, of runs and of messages.
 const MEMORY: usize = 128;

@@ -3,7 +3,7 @@
 use super::conversation::{Conversation, Outcome};
 use super::limits::Note;
 use super::run::{insert_in_time, update_message};
-use super::{AppMessages, Config};
+use super::{AppMessages, Config, weight};
 use crate::message::{Message, Role};
 use crate::observation::{MessageOrigin, MessagePage, PageOrder};
 use crate::time::UnixMillis;
@@ -43,6 +43,10 @@ impl Conversation {
         }
         if !self.admit(message, config, outcome) {
             return false;
+        }
+        if self.unclaimed.is_empty() {
+            // Most wait alone.
+            self.unclaimed.reserve_exact(1);
         }
         let overtaken = self.runs.iter_mut().find(|run| run.overtook(message, requested_at));
         match (owner, overtaken) {
@@ -85,13 +89,13 @@ impl Conversation {
     pub(super) fn admit(&mut self, message: &Message, config: &Config, outcome: &mut Outcome) -> bool {
         let limits = &config.limits;
         let held = self.runs.iter().map(|run| run.inputs.len() + run.outputs.len()).sum::<usize>();
-        let bytes = self.text_bytes + message.bytes();
+        let bytes = self.pending_bytes + size_of::<Message>() + weight::message(message);
         let note = if held + self.unclaimed.len() >= limits.conversation_messages {
             Note::MessagesFull
         } else if bytes > limits.conversation_text_bytes {
             Note::TextFull
         } else {
-            self.text_bytes = bytes;
+            self.pending_bytes = bytes;
             return true;
         };
         outcome.notes.push(note);
