@@ -198,5 +198,5 @@ fn level(log: &Log) -> Result<EnvFilter, Failure> {
 }
 
 const AFTER_HELP: &str = "\
-Sinks switch on by their keys: RECONIFY_APP_KEY and RECONIFY_API_KEY (and RECONIFY_URL for another address).
+Sinks switch on by their keys: RECONIFY_APP_KEY and RECONIFY_API_KEY (RECONIFY_URL for another address),\nALIGNAI_API_KEY and ALIGNAI_PROJECT_ID (ALIGNAI_HOST).
 Without a command threadtap forwards until SIGTERM or SIGINT, which drain it.";

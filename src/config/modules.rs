@@ -175,7 +175,7 @@ pub(super) fn store(file: raw::Store) -> Result<store::Config, ConfigError> {
     if let Some(bytes) = config.max_bytes
         && bytes < SMALLEST_STORE_BYTES
     {
-        return Err(ConfigError::value("store.max_size", format!("{bytes} bytes"), "use at least 1MiB"));
+        return Err(ConfigError::value("store.max_size", format!("{bytes} bytes"), "use at least 2MiB"));
     }
     config.retain_bytes = file.retain_size.map(|size| size.0);
     set_size("store.queue", &mut config.queue_bytes, file.queue)?;
@@ -227,7 +227,7 @@ fn set_size(key: &str, target: &mut usize, value: Option<Size>) -> Result<(), Co
 }
 
 /// A smaller database holds little more than its own tables.
-const SMALLEST_STORE_BYTES: u64 = 1 << 20;
+const SMALLEST_STORE_BYTES: u64 = 2 << 20;
 /// More places to look at than anybody has.
 const MAX_SOURCES: usize = 32;
 /// A run must be known at least as long as it may be polled.
