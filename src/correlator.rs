@@ -13,6 +13,7 @@ mod conversation;
 mod deadlines;
 mod input;
 mod limits;
+mod listed;
 mod page;
 mod recent;
 mod run;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::deadlines::{Place, Stake};
 use super::limits::Note;
+use super::listed::Listed;
 use super::recent::Recent;
 use super::run::OpenRun;
 use super::{AppMessages, Config};
@@ -43,6 +44,8 @@ pub(super) struct Conversation {
     pub(super) state: State,
     pub(super) unclaimed: Vec<Message>,
     pub(super) runs: Vec<OpenRun>,
+    /// Which of the messages held were only listed.
+    pub(super) listed: Listed,
     /// Bytes of messages and tool calls held.
     pub(super) text_bytes: usize,
 }
@@ -72,7 +75,7 @@ impl Conversation {
     }
 
     pub(super) fn restore(state: State) -> Self {
-        Self { state, unclaimed: Vec::new(), runs: Vec::new(), text_bytes: 0 }
+        Self { state, unclaimed: Vec::new(), runs: Vec::new(), listed: Listed::default(), text_bytes: 0 }
     }
 
     /// Takes a fact. Tells whether anything changed.
@@ -156,7 +159,7 @@ impl Conversation {
             run.conclude(now);
         }
         self.settle_where(outcome, |_| true);
-        self.unclaimed.clear();
+        self.drop_unclaimed();
         self.weigh();
     }
 
@@ -221,7 +224,6 @@ impl Conversation {
             // The creation may be told after a poll of the same run (a slow answer, another client), and told again where
             // the server answers a repeated request with the same run.
             let late = created && !self.runs[place].created_seen();
-            let carried = if late { self.admit_all(carried, config, outcome) } else { Vec::new() };
             let open = &mut self.runs[place];
             if let RunOrigin::Created { new_conversation, messages_lost, .. } = origin
                 && late
@@ -230,9 +232,11 @@ impl Conversation {
                 self.state.history_known = true;
             }
             let changed = open.merge(run.clone(), at, config) | open.note_origin(origin) | late;
-            open.carry(carried);
             if changed {
                 open.note_attribution(&observation.attribution);
+            }
+            if late {
+                self.carry(place, carried, config, outcome);
             }
             return changed;
         }
@@ -263,14 +267,19 @@ impl Conversation {
         open.inputs_complete = created && open.history_known && !messages_lost;
         open.claimed_after = self.state.boundary;
         open.inputs = self.claim(open.created_second());
-        open.carry(self.admit_all(carried, config, outcome));
-        self.state.history_known |= created;
         self.runs.push(open);
+        self.carry(self.runs.len() - 1, carried, config, outcome);
+        self.state.history_known |= created;
         true
     }
 
     /// Takes messages that were born in a request, as far as they are wanted and there is room.
-    fn admit_all(&mut self, messages: &[Message], config: &Config, outcome: &mut Outcome) -> Vec<Message> {
+    pub(super) fn admit_all(
+        &mut self,
+        messages: &[Message],
+        config: &Config,
+        outcome: &mut Outcome,
+    ) -> Vec<Message> {
         let wanted = |message: &&Message| {
             message.role != Role::Assistant || config.app_messages == AppMessages::Include
         };
@@ -296,6 +305,7 @@ impl Conversation {
         let claimed = self.claim(run.created_second());
         for id in claimed.iter().filter_map(|message| message.id.as_deref()) {
             self.state.messages.insert(id);
+            self.listed.forget(id);
         }
         self.state.learnt.insert(run.id());
         self.state.runs.insert(run.id())
@@ -307,8 +317,13 @@ impl Conversation {
             run.conclude_as(Status::ThreadDeleted, at);
         }
         self.settle_where(outcome, |_| true);
-        self.unclaimed.clear();
+        self.drop_unclaimed();
         held
+    }
+
+    fn drop_unclaimed(&mut self) {
+        self.unclaimed.clear();
+        self.listed = Listed::default();
     }
 
     fn on_run(&mut self, id: &str, change: impl FnOnce(&mut OpenRun) -> bool) -> bool {
@@ -329,6 +344,7 @@ impl Conversation {
             let run = self.runs.remove(at);
             for id in run.inputs.iter().chain(&run.outputs).filter_map(|message| message.id.as_deref()) {
                 self.state.messages.insert(id);
+                self.listed.forget(id);
             }
             self.state.runs.insert(run.id());
             outcome.notes.extend(run.notes());
@@ -338,7 +354,8 @@ impl Conversation {
 
     fn weigh(&mut self) {
         let unclaimed: usize = self.unclaimed.iter().map(Message::bytes).sum();
-        self.text_bytes = unclaimed + self.runs.iter().map(OpenRun::text_bytes).sum::<usize>();
+        self.text_bytes =
+            unclaimed + self.listed.bytes() + self.runs.iter().map(OpenRun::text_bytes).sum::<usize>();
     }
 
     fn forget_at(&self, config: &Config) -> UnixMillis {

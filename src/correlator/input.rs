@@ -1,5 +1,7 @@
 //! Messages on their way to a run: which are new, which are known, which are whose.
 
+use std::slice;
+
 use super::conversation::{Conversation, Outcome};
 use super::limits::Note;
 use super::run::{insert_in_time, update_message};
@@ -32,8 +34,9 @@ impl Conversation {
             None => return self.update_input(message, Merge::ByIdOrText).unwrap_or(false),
         };
         let merge = if origin == MessageOrigin::Created { Merge::ById } else { Merge::ByIdOrText };
+        let proven = origin == MessageOrigin::Created && self.listed.forget(id);
         if let Some(changed) = self.update_input(message, merge) {
-            return changed;
+            return changed | proven;
         }
         if self.knows_message(id) {
             return false;
@@ -46,7 +49,12 @@ impl Conversation {
         }
         let overtaken = self.runs.iter_mut().find(|run| run.overtook(message, requested_at));
         match (owner, overtaken) {
-            (Some(place), _) => self.runs[place].carry([message.clone()]),
+            (Some(place), _) => {
+                if origin != MessageOrigin::Created {
+                    self.listed.note(id, requested_at.unwrap_or(at));
+                }
+                self.runs[place].carry([message.clone()]);
+            }
             (None, Some(run)) => run.take_input(message.clone()),
             (None, None) => insert_in_time(&mut self.unclaimed, 0, message.clone()),
         }
@@ -151,6 +159,7 @@ impl Conversation {
         if self.unclaimed.len() < before {
             // An old answer to a listing may still show it.
             self.state.messages.insert(id);
+            self.listed.forget(id);
             return true;
         }
         if self.knows_message(id) {
@@ -181,6 +190,7 @@ impl Conversation {
             let Some(place) = self.runs.iter().position(|open| open.id() == run) else { return false };
             let admitted = self.admit(message, config, outcome);
             if admitted {
+                self.listed.note(id, page.requested_at);
                 self.runs[place].carry([message.clone()]);
             }
             return admitted;
@@ -213,6 +223,7 @@ impl Conversation {
         if let Some(place) = candidate {
             let admitted = self.admit(message, config, outcome);
             if admitted {
+                self.listed.note(id, page.requested_at);
                 self.runs[place].take_input(message.clone());
             }
             return admitted;
@@ -228,9 +239,46 @@ impl Conversation {
         let waiting = newer_than_claims && !answered && newest_shown && !covered;
         let admitted = waiting && self.admit(message, config, outcome);
         if admitted {
+            self.listed.note(id, page.requested_at);
             insert_in_time(&mut self.unclaimed, 0, message.clone());
         }
         admitted
+    }
+
+    /// Gives a run the messages it was created with. A list may have shown them before the creation was seen.
+    pub(super) fn carry(&mut self, run: usize, messages: &[Message], config: &Config, outcome: &mut Outcome) {
+        // From the last, for they are the last of those that lie before the run.
+        let listed: Vec<_> = messages.iter().rev().map(|message| self.take_listed(run, message)).collect();
+        for (message, listed) in messages.iter().zip(listed.into_iter().rev()) {
+            let carried = match listed {
+                Some(listed) => vec![listed],
+                None => self.admit_all(slice::from_ref(message), config, outcome),
+            };
+            self.runs[run].carry(carried);
+        }
+    }
+
+    /// Takes out what is held of a message that a run was created with, if a list has shown it already.
+    fn take_listed(&mut self, run: usize, born: &Message) -> Option<Message> {
+        if self.listed.is_empty() {
+            return None;
+        }
+        let (text, of) = (born.text(), &self.runs[run]);
+        let same = |held: &Message| {
+            let listed = held.id.as_deref().and_then(|id| self.listed.requested_at(id));
+            held.role == born.role
+                && listed.is_some_and(|requested_at| of.may_be_carried(held, requested_at))
+                && held.text() == text
+        };
+        let taken = if let Some(at) = self.unclaimed.iter().rposition(same) {
+            self.unclaimed.remove(at)
+        } else {
+            let places = self.runs.iter().map(|run| run.inputs.iter().rposition(same));
+            let (holder, at) = (0..).zip(places).find_map(|(holder, at)| Some((holder, at?)))?;
+            self.runs[holder].withdraw_input(at)
+        };
+        taken.id.as_deref().map(|id| self.listed.forget(id));
+        Some(taken)
     }
 }
 

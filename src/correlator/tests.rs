@@ -843,3 +843,76 @@ fn what_was_posted_after_an_answer_is_not_its_question() {
     world.see(Fact::MessagesListed(page));
     assert!(world.only().inputs.is_empty());
 }
+
+fn input_ids(run: &Interaction) -> Vec<Option<&str>> {
+    run.inputs.iter().map(|input| input.id.as_deref()).collect()
+}
+
+#[test]
+fn messages_of_a_request_that_are_listed_before_it_is_answered_are_inputs_once() {
+    for polled_first in [false, true] {
+        let mut world = World::new();
+        world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+        world.ask("msg_1", "yes");
+        let origin = created_with(&world, vec![born("yes"), born("no")]);
+        let run = world.run("run_1", active("queued"));
+        if polled_first {
+            world.see(seen(run.clone(), RunOrigin::Seen));
+        }
+        let own = |id, text| message(id, Role::User, text, run.created_at.unwrap(), None);
+        let page = listed(&world, vec![own("msg_3", "no"), own("msg_2", "yes")]);
+        world.see(Fact::MessagesListed(page));
+        world.see(seen(run, origin));
+        world.poll("run_1", RunStatus::Failed);
+        world.wait(31);
+        assert_eq!(input_ids(world.only()), [Some("msg_1"), Some("msg_2"), Some("msg_3")]);
+        assert!(world.only().inputs_complete);
+    }
+}
+
+#[test]
+fn a_listed_message_is_not_taken_for_one_of_a_request_that_it_cannot_have_come_with() {
+    for listed_too_early in [false, true] {
+        let mut world = World::new();
+        world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+        let early = world.now;
+        world.wait(1);
+        let origin = created_with(&world, vec![born("yes")]);
+        let run = world.run("run_1", active("queued"));
+        let other = message("msg_1", Role::User, "yes", run.created_at.unwrap(), None);
+        let page = listed(&world, vec![other.clone()]);
+        let requested_at = if listed_too_early { early } else { page.requested_at };
+        world.see(Fact::MessagesListed(MessagePage { requested_at, ..page }));
+        if !listed_too_early {
+            let (message, origin) = (other, MessageOrigin::Created);
+            world.see(Fact::MessageSeen { message, origin, requested_at: Some(requested_at) });
+        }
+        world.see(seen(run, origin));
+        world.poll("run_1", RunStatus::Failed);
+        world.wait(31);
+        assert_eq!(input_ids(world.only()), [Some("msg_1"), None]);
+    }
+}
+
+#[test]
+fn a_run_created_with_messages_for_which_there_is_no_room_does_not_claim_to_have_all_inputs() {
+    for polled_first in [false, true] {
+        let limits = Limits { conversation_messages: 1, ..Limits::default() };
+        let mut world = World::with(Config { first_used: UnixMillis(START), limits, ..Config::default() });
+        world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+        world.ask("msg_1", "yes");
+        let run = world.run("run_1", active("queued"));
+        if polled_first {
+            world.see(seen(run.clone(), RunOrigin::Seen));
+        }
+        let origin = created_with(&world, vec![born("no")]);
+        world.see(seen(run, origin));
+        world.poll("run_1", RunStatus::Failed);
+        world.wait(31);
+        assert_eq!(
+            (texts(&world.only().inputs), world.only().inputs_complete),
+            (vec!["yes".to_owned()], false)
+        );
+        assert_eq!(world.notes, [Note::MessagesFull]);
+    }
+}

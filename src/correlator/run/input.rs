@@ -13,6 +13,14 @@ impl OpenRun {
         self.carried += self.inputs.len() - before;
     }
 
+    /// Takes an input out again.
+    pub(in crate::correlator) fn withdraw_input(&mut self, place: usize) -> Message {
+        if place >= self.inputs.len() - self.carried {
+            self.carried -= 1;
+        }
+        self.inputs.remove(place)
+    }
+
     /// Takes a message that was in the thread before the run, in its place.
     pub(in crate::correlator) fn take_input(&mut self, message: Message) {
         insert_in_time(&mut self.inputs, self.carried, message);
@@ -25,8 +33,16 @@ impl OpenRun {
         message: &Message,
         merge: Merge<'_>,
     ) -> bool {
+        self.may_be(place >= self.inputs.len() - self.carried, message, merge)
+    }
+
+    /// Whether a message that a list showed may be one that came with the request that created the run.
+    pub(in crate::correlator) fn may_be_carried(&self, message: &Message, requested_at: UnixMillis) -> bool {
+        self.may_be(true, message, Merge::Listed { requested_at, after: &[] })
+    }
+
+    fn may_be(&self, carried: bool, message: &Message, merge: Merge<'_>) -> bool {
         let second = message.created_at.map(f64::floor);
-        let carried = place >= self.inputs.len() - self.carried;
         // What came with the run is as old as the run; a server may write it down a little earlier, if nothing lies there.
         let since = match self.created_second().filter(|_| carried) {
             Some(created) if self.claimed_after.is_some_and(|claimed| claimed >= created - 1.0) => {
