@@ -249,6 +249,7 @@ impl Conversation {
         }
         open.note_origin(origin);
         open.note_attribution(&observation.attribution);
+        open.claimed_after = self.unclaim(open.created_second());
         let mut messages_lost = false;
         if let RunOrigin::Created { new_conversation, messages_lost: lost, .. } = origin {
             messages_lost = *lost;
@@ -265,7 +266,6 @@ impl Conversation {
         // Whoever missed the run's creation may have missed messages too.
         open.history_known = self.state.history_known;
         open.inputs_complete = created && open.history_known && !messages_lost;
-        open.claimed_after = self.state.boundary;
         open.inputs = self.claim(open.created_second());
         self.runs.push(open);
         self.carry(self.runs.len() - 1, carried, config, outcome);
@@ -285,6 +285,25 @@ impl Conversation {
         };
         let wanted: Vec<&Message> = messages.iter().filter(wanted).collect();
         wanted.into_iter().filter(|message| self.admit(message, config, outcome)).cloned().collect()
+    }
+
+    /// Takes back what runs that were created later than this second, and seen earlier, have claimed of what lies before it.
+    /// Tells up to when others have claimed.
+    fn unclaim(&mut self, created: Option<f64>) -> Option<f64> {
+        let mut boundary = self.state.boundary;
+        let Some(created) = created else { return boundary };
+        for run in
+            self.runs.iter_mut().filter(|run| run.created_second().is_some_and(|later| later > created))
+        {
+            if run.claimed_after < boundary {
+                boundary = run.claimed_after;
+            }
+            if run.claimed_after < Some(created) {
+                run.claimed_after = Some(created);
+                self.unclaimed.splice(0..0, run.withdraw_until(created));
+            }
+        }
+        boundary
     }
 
     /// Takes the unclaimed messages a run created in this second answers: not those that came later.

@@ -200,12 +200,12 @@ impl Conversation {
         }
         let second = message.created_at.map(f64::floor);
         let candidate = self.runs.iter().position(|run| {
+            let after_claims =
+                second.is_none_or(|second| run.claimed_after.is_none_or(|claimed| second > claimed));
             // What began before this program knew the thread; or a message whose own answer was lost.
-            let lost = || {
-                let after_claims = run.claimed_after.is_none_or(|claimed| second > Some(claimed));
-                after_claims && second.is_some() && run.inputs.iter().all(|input| input.id.is_some())
-            };
-            (!run.inputs_complete || lost())
+            let lost = || second.is_some() && run.inputs.iter().all(|input| input.id.is_some());
+            after_claims
+                && (!run.inputs_complete || lost())
                 && second.zip(run.created_second()).is_none_or(|(message, run)| message <= run)
                 // What follows an answer was not asked before it.
                 && !before.iter().any(|earlier| run.has_output(earlier))

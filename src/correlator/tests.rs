@@ -916,3 +916,63 @@ fn a_run_created_with_messages_for_which_there_is_no_room_does_not_claim_to_have
         assert_eq!(world.notes, [Note::MessagesFull]);
     }
 }
+
+#[test]
+fn a_run_whose_creation_is_answered_after_a_later_one_was_polled_has_its_own_inputs() {
+    for over in [false, true] {
+        let mut world = World::new();
+        world.see(Fact::ConversationCreated { messages: vec![born("one")], messages_lost: false });
+        world.ask("msg_2", "two");
+        let (origin, first) = (created_with(&world, vec![]), world.run("run_1", active("queued")));
+        world.wait(2);
+        world.ask("msg_3", "three");
+        world.poll("run_2", if over { RunStatus::Failed } else { active("queued") });
+        world.see(seen(first, origin));
+        world.poll("run_1", RunStatus::Failed);
+        world.poll("run_2", RunStatus::Failed);
+        world.wait(31);
+        let mut inputs: Vec<_> =
+            world.interactions.iter().map(|run| (&*run.run, texts(&run.inputs))).collect();
+        inputs.sort();
+        let expected = [vec!["one".to_owned(), "two".to_owned()], vec!["three".to_owned()]];
+        let [first, second] = expected;
+        assert_eq!(inputs, [("run_1", first), ("run_2", second)]);
+    }
+}
+
+#[test]
+fn what_the_run_before_answered_without_its_id_being_known_is_not_the_next_ones_input() {
+    let mut world = World::new();
+    world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
+    let hello = message("msg_1", Role::User, "hello", world.second(), None);
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Cancelled);
+    world.wait(31);
+    world.poll("run_2", active("queued"));
+    let page = listed(&world, vec![hello]);
+    world.see(Fact::MessagesListed(page));
+    world.poll("run_2", RunStatus::Failed);
+    world.wait(31);
+    assert_eq!(texts(&world.interactions[0].inputs), ["hello"]);
+    assert!(world.interactions[1].inputs.is_empty());
+}
+
+#[test]
+fn metadata_that_is_taken_back_from_an_output_that_was_cut_short_is_gone() {
+    let mut world = World::new();
+    world.create_run("run_1", false);
+    let cut = |metadata: serde_json::Value| {
+        let whole = answer("msg_1", START as f64 / 1000.0, "run_1");
+        let mut object: serde_json::Value = serde_json::from_str(whole.object.get()).unwrap();
+        object["metadata"] = metadata;
+        Message { status: MessageStatus::Incomplete, object: to_raw_value(&object).unwrap(), ..whole }
+    };
+    for metadata in [json!({"n": "7"}), json!({})] {
+        let page = listed(&world, vec![cut(metadata)]);
+        world.see(Fact::MessagesListed(page));
+    }
+    world.poll("run_1", RunStatus::Failed);
+    world.wait(31);
+    let object: serde_json::Value = serde_json::from_str(world.only().outputs[0].object.get()).unwrap();
+    assert_eq!(object["metadata"], json!({}));
+}

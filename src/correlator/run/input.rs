@@ -1,5 +1,7 @@
 //! The inputs of a run: where a message belongs among them, and which may be one of them.
 
+use std::mem::take;
+
 use super::OpenRun;
 use crate::correlator::input::Merge;
 use crate::message::Message;
@@ -19,6 +21,17 @@ impl OpenRun {
             self.carried -= 1;
         }
         self.inputs.remove(place)
+    }
+
+    /// Takes out the inputs that were in the thread before the run, and before a second.
+    pub(in crate::correlator) fn withdraw_until(&mut self, second: f64) -> Vec<Message> {
+        let before = self.inputs.len() - self.carried;
+        let carried = self.inputs.split_off(before);
+        let later = |message: &Message| message.created_at.is_some_and(|at| at.floor() > second);
+        let (kept, withdrawn) = take(&mut self.inputs).into_iter().partition(later);
+        self.inputs = kept;
+        self.inputs.extend(carried);
+        withdrawn
     }
 
     /// Takes a message that was in the thread before the run, in its place.
