@@ -336,6 +336,8 @@ impl Conversation {
             run.conclude_as(Status::ThreadDeleted, at);
         }
         self.settle_where(outcome, |_| true);
+        // A run whose creation is answered after this has lost its inputs.
+        self.state.history_known &= self.unclaimed.is_empty();
         self.drop_unclaimed();
         held
     }

@@ -976,3 +976,15 @@ fn metadata_that_is_taken_back_from_an_output_that_was_cut_short_is_gone() {
     let object: serde_json::Value = serde_json::from_str(world.only().outputs[0].object.get()).unwrap();
     assert_eq!(object["metadata"], json!({}));
 }
+
+#[test]
+fn a_run_whose_creation_is_answered_after_its_thread_was_deleted_does_not_claim_to_have_all_inputs() {
+    let mut world = World::new();
+    world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
+    let (origin, run) = (created_with(&world, vec![]), world.run("run_1", active("queued")));
+    world.see(Fact::ConversationDeleted);
+    world.see(seen(run, origin));
+    world.poll("run_1", RunStatus::Failed);
+    world.wait(31);
+    assert!(world.only().inputs.is_empty() && !world.only().inputs_complete);
+}

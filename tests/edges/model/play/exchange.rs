@@ -237,7 +237,13 @@ impl Player {
                 ledger.created_messages(born);
             }
             Asked::DeleteMessage(id) => ledger.see_deleted(thread, id),
-            Asked::DeleteThread => ledger.see_thread_deleted(thread),
+            Asked::DeleteThread => {
+                ledger.see_thread_deleted(thread);
+                // What no run has claimed by then goes with its thread, though the answer to a creation may be on its way.
+                ledger.thread(thread).unclear |= self.held.iter().any(|Flight { exchange: held, .. }| {
+                    held.thread == *thread && matches!(held.asked, Asked::CreateRun) && held.status < 300
+                });
+            }
             Asked::FetchMessage => ledger.see_message(answer, at),
             Asked::ListMessages(page) => ledger.see_page(thread, page, answer, *requested_at, at),
             Asked::ListRuns { ascending } => {
@@ -403,6 +409,7 @@ impl Player {
                 BodyEnding::Complete => None,
                 BodyEnding::UpstreamFailed => Some(Break::UpstreamFailed),
             },
+            self.world.now.0,
         );
     }
 
