@@ -35,6 +35,11 @@ impl Conversation {
         };
         let merge = if origin == MessageOrigin::Created { Merge::ById } else { Merge::ByIdOrText };
         let proven = origin == MessageOrigin::Created && self.listed.forget(id);
+        if proven {
+            let asked = requested_at.unwrap_or(at);
+            let released = self.runs.iter_mut().find_map(|run| run.release(id, asked));
+            released.map(|message| insert_in_time(&mut self.unclaimed, 0, message));
+        }
         if let Some(changed) = self.update_input(message, merge) {
             return changed | proven;
         }

@@ -988,3 +988,21 @@ fn a_run_whose_creation_is_answered_after_its_thread_was_deleted_does_not_claim_
     world.wait(31);
     assert!(world.only().inputs.is_empty() && !world.only().inputs_complete);
 }
+
+#[test]
+fn a_message_listed_before_its_answer_is_not_the_input_of_a_run_seen_before_it_was_asked_for() {
+    let mut world = World::new();
+    world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+    let message = message("msg_1", Role::User, "hello", world.second(), None);
+    world.create_run("run_1", false);
+    let requested_at = Some(world.now);
+    let page = listed(&world, vec![message.clone()]);
+    world.see(Fact::MessagesListed(page));
+    world.see(Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at });
+    world.poll("run_1", RunStatus::Failed);
+    world.create_run("run_2", false);
+    world.poll("run_2", RunStatus::Failed);
+    world.wait(31);
+    let inputs: Vec<_> = world.interactions.iter().map(input_ids).collect();
+    assert_eq!(inputs, [vec![], vec![Some("msg_1")]]);
+}

@@ -23,6 +23,13 @@ impl OpenRun {
         self.inputs.remove(place)
     }
 
+    /// Takes out a message that a list showed, if it was asked for after this run was seen.
+    pub(in crate::correlator) fn release(&mut self, id: &str, requested_at: UnixMillis) -> Option<Message> {
+        let place = self.inputs.iter().position(|input| input.id.as_deref() == Some(id))?;
+        let other = place < self.inputs.len() - self.carried && self.first_seen <= requested_at;
+        other.then(|| self.withdraw_input(place))
+    }
+
     /// Takes out the inputs that were in the thread before the run, and before a second.
     pub(in crate::correlator) fn withdraw_until(&mut self, second: f64) -> Vec<Message> {
         let before = self.inputs.len() - self.carried;

@@ -28,6 +28,8 @@ pub(super) struct ThreadSeen {
 pub(super) struct MessageSeen {
     /// Whether its creation was shown.
     pub(super) created: bool,
+    /// Whether it was shown as a whole.
+    whole: bool,
     /// The metadata of the last object shown.
     pub(super) metadata: Option<Value>,
     /// Whether its deletion was shown.
@@ -196,8 +198,12 @@ impl Ledger {
     pub(super) fn see_message(&mut self, object: &Value, at: u64) {
         let id = object["id"].as_str().unwrap_or_default().to_owned();
         let seen = self.messages.entry(id.clone()).or_default();
-        seen.metadata = Some(object["metadata"].clone());
         let whole = object["status"] != "in_progress";
+        // One that is still being written is older than one that is whole, whenever it is shown.
+        if whole || !seen.whole {
+            seen.metadata = Some(object["metadata"].clone());
+        }
+        seen.whole |= whole;
         let Some(run) = object["run_id"].as_str().and_then(|run| self.open(run)) else { return };
         run.listed_at = at;
         if whole {

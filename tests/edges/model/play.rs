@@ -302,7 +302,15 @@ impl Player {
             self.judged += 1;
             let run = &record.run;
             let found = truths.iter().find(|truth| truth.run == *run).zip(self.ledger.runs.get(run));
-            let Some((truth, seen)) = found else { return Err(format!("{run} is invented")) };
+            let Some((truth, _)) = found else { return Err(format!("{run} is invented")) };
+            // Only its own creation tells whether a message came before or after a run of its second; not shown in time, nothing.
+            let untold = record.inputs.iter().filter_map(|input| input.id.as_ref()).any(|id| {
+                let told = self.ledger.messages.get(id).is_some_and(|message| message.created);
+                let other = truth.inputs.iter().all(|input| input.id != *id);
+                !told && other && self.seconds.get(id) == Some(&truth.created_at)
+            });
+            self.ledger.thread(&truth.thread).unclear |= untold;
+            let seen = &self.ledger.runs[run];
             let judged = Judged {
                 record,
                 truth,
