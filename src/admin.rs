@@ -8,9 +8,17 @@
 //! | `GET /api/v1/interactions?limit=&before=` | records, newest first |
 //! | `GET /api/v1/deliveries` | what waits and what was given up, by sink |
 //! | `POST /api/v1/feedback`, `/api/v1/users` | what the app says itself; see [`intake`](crate::intake) |
+//! | `GET /api/v1/status` | how the instance and its store are |
+//! | `GET /api/v1/dead-letters?sink=&after=&events=`, `/dead-letters/{id}` | what was given up |
+//! | `POST /api/v1/dead-letters/retry`, `/drop` | `"all"`, `{"ids":[…]}` or `{"sink":"…"}` |
+//! | `GET /api/v1/export?since=&until=&after_at=&after_id=` | records of a period, oldest first |
+//! | `POST /api/v1/resend` | `{"sink":…,"since":…,"until":…,"after":…}`: makes a page of records due once more |
+//! | `POST /api/v1/forget` | `{"user":…}` or `{"conversation":…}` |
 //!
 //! The first three never need a token and hold no content. The API does hold content: without a token it answers only on a
 //! loopback address, and only to requests that name one, so that a web page cannot reach it through a name of its own.
+
+mod operations;
 
 use std::future::{Future, IntoFuture};
 use std::net::{IpAddr, SocketAddr};
@@ -33,7 +41,7 @@ use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 
 use crate::intake::{Answer, Intake, Listener};
-use crate::store::Store;
+use crate::operations::Operations;
 
 /// Settings of the admin listener.
 #[derive(Clone, Debug, Default)]
@@ -75,7 +83,7 @@ pub async fn serve(
     config: Config,
     registry: Registry,
     readiness: Readiness,
-    store: Store,
+    operations: Operations,
     intake: Intake,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
@@ -84,7 +92,8 @@ pub async fn serve(
     let api = Router::new()
         .route("/interactions", get(interactions))
         .route("/deliveries", get(deliveries))
-        .with_state(store)
+        .merge(operations::routes())
+        .with_state(operations)
         .merge(Router::new().route("/feedback", post(told)).route("/users", post(told)).with_state(intake))
         .layer(from_fn_with_state(Arc::new(guard), admit));
     let registry = Arc::new(registry);
@@ -159,8 +168,8 @@ fn default_limit() -> usize {
     50
 }
 
-async fn interactions(State(store): State<Store>, Query(page): Query<Page>) -> Response {
-    let Ok(rows) = store.interactions(page.limit.clamp(1, MAX_PAGE), page.before).await else {
+async fn interactions(State(operations): State<Operations>, Query(page): Query<Page>) -> Response {
+    let Ok(rows) = operations.store().interactions(page.limit.clamp(1, MAX_PAGE), page.before).await else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the store cannot be read\n").into_response();
     };
     let before = rows.last().map(|row| row.id);
@@ -169,8 +178,8 @@ async fn interactions(State(store): State<Store>, Query(page): Query<Page>) -> R
     Json(json!({ "data": data, "before": before })).into_response()
 }
 
-async fn deliveries(State(store): State<Store>) -> Response {
-    let Ok(backlog) = store.backlog().await else {
+async fn deliveries(State(operations): State<Operations>) -> Response {
+    let Ok(backlog) = operations.store().backlog().await else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the store cannot be read\n").into_response();
     };
     let sinks = backlog.sinks.iter().map(|(sink, waiting)| {
@@ -194,8 +203,7 @@ const READY: u8 = 1;
 const DRAINING: u8 = 2;
 const MAX_PAGE: usize = 500;
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const INDEX: &str =
-    "threadtap\n\n/healthz\n/readyz\n/metrics\n/api/v1/interactions?limit=50\n/api/v1/deliveries\n";
+const INDEX: &str = "threadtap\n\n/healthz\n/readyz\n/metrics\n/api/v1/interactions?limit=50\n/api/v1/deliveries\n/api/v1/status\n/api/v1/dead-letters\n";
 
 #[cfg(test)]
 mod tests {

@@ -31,6 +31,7 @@ use crate::delivery;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::net::{self, Drained};
+use crate::operations::Operations;
 use crate::pipeline;
 use crate::proxy::{CallerKey, OwnRequest, Proxy};
 use crate::sink::Sink;
@@ -134,6 +135,7 @@ struct Parts {
     store: Store,
     intake: Intake,
     own_requests: mpsc::Receiver<OwnRequest>,
+    operations: Operations,
     delivery: delivery::Config,
     sinks: watch::Receiver<Sinks>,
     admin: admin::Config,
@@ -158,9 +160,12 @@ impl Parts {
         }
         let clock = Clock::start();
         let (metrics, registry) = Metrics::new();
-        let holder = listen.to_string();
-        let (store, recovered) =
-            open_store(store::Config { holder, ..config.store }, config.data_dir.as_ref(), &metrics, clock)?;
+        let named = store::Config {
+            holder: listen.to_string(),
+            admin: admin_listener.local_addr()?.to_string(),
+            ..config.store
+        };
+        let (store, recovered) = open_store(named, config.data_dir.as_ref(), &metrics, clock)?;
         let console = match config.log.interactions {
             Interactions::Always => Console::Plain,
             Interactions::Auto if config.sinks.is_empty() => Console::on_terminal(),
@@ -172,10 +177,13 @@ impl Parts {
         let intake =
             Intake::new(config.intake, store.clone(), users.clone(), sinks.clone(), metrics.clone(), clock);
         pipeline.correlation.first_used = recovered.first_used_at();
+        let (handle, commands) = pipeline::commands();
+        let operations = Operations::new(store.clone(), Some((handle, users.clone())), sinks.clone());
         let pipeline = pipeline::spawn(
             pipeline,
             pipeline::Ports {
                 captures,
+                commands,
                 store: store.clone(),
                 recovered,
                 users,
@@ -219,6 +227,7 @@ impl Parts {
             proxy,
             pipeline,
             store,
+            operations,
             intake,
             own_requests,
             delivery: config.delivery,
@@ -240,6 +249,7 @@ impl Parts {
             proxy,
             pipeline,
             store,
+            operations,
             intake,
             own_requests,
             delivery,
@@ -262,6 +272,7 @@ impl Parts {
             admin,
             registry,
             readiness: readiness.clone(),
+            operations,
             intake,
             own_requests,
         };

@@ -2,13 +2,23 @@
 //!
 //! 0 is success, 1 a failure at work, 2 a wish that cannot be fulfilled: a wrong flag, a setting that cannot be used.
 
+mod dead_letters;
 mod demo;
+mod export;
+mod forget;
+mod period;
+mod resend;
 mod serve;
+mod status;
+mod target;
 
+use std::future::Future;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt, reload};
@@ -29,6 +39,16 @@ struct Arguments {
 enum Command {
     /// Show all of it in one process: a fake API, a fake analytics backend, and threadtap between them. Needs no key and no network.
     Demo,
+    /// Show how an instance is, or what a stopped one left.
+    Status(status::Arguments),
+    /// List, show, retry, drop or export what was given up.
+    DeadLetters(dead_letters::Arguments),
+    /// Write records, one JSON object a line.
+    Export(export::Arguments),
+    /// Deliver the records of a period to a sink once more: the same bytes under the same keys.
+    Resend(resend::Arguments),
+    /// Erase a conversation, or all that has to do with a user, for good.
+    Forget(forget::Arguments),
 }
 
 /// Settings that have a flag. The file has many more: see config.example.toml.
@@ -36,20 +56,20 @@ enum Command {
 #[allow(rustdoc::bare_urls, reason = "the text is first of all the help on a terminal")]
 struct Settings {
     /// Settings file (TOML); none is read unless named
-    #[arg(long, value_name = "FILE", env = "THREADTAP_CONFIG")]
+    #[arg(long, value_name = "FILE", global = true, env = "THREADTAP_CONFIG")]
     config: Option<PathBuf>,
     /// Where clients connect [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDR", env = "THREADTAP_LISTEN")]
+    #[arg(long, value_name = "ADDR", global = true, env = "THREADTAP_LISTEN")]
     listen: Option<String>,
     #[expect(rustdoc::bare_urls, reason = "the text is shown as help, where brackets would be in the way")]
     /// Where requests go, with a path prefix if need be [default: https://api.openai.com]
-    #[arg(long, value_name = "URL", env = "THREADTAP_UPSTREAM")]
+    #[arg(long, value_name = "URL", global = true, env = "THREADTAP_UPSTREAM")]
     upstream: Option<String>,
     /// Where health, metrics and records are [default: 127.0.0.1:9090, or the next free port]
-    #[arg(long, value_name = "ADDR", env = "THREADTAP_ADMIN_LISTEN")]
+    #[arg(long, value_name = "ADDR", global = true, env = "THREADTAP_ADMIN_LISTEN")]
     admin_listen: Option<String>,
     /// Where records are kept [default: the user's data directory]
-    #[arg(long, value_name = "DIR", env = "THREADTAP_DATA_DIR")]
+    #[arg(long, value_name = "DIR", global = true, env = "THREADTAP_DATA_DIR")]
     data_dir: Option<PathBuf>,
 }
 
@@ -75,6 +95,13 @@ pub fn run() -> ExitCode {
     let result = match command {
         None => serve::run(&settings.into_flags()),
         Some(Command::Demo) => demo::run(),
+        Some(Command::Status(arguments)) => block_on(status::run(arguments, &settings.into_flags())),
+        Some(Command::DeadLetters(arguments)) => {
+            block_on(dead_letters::run(arguments, &settings.into_flags()))
+        }
+        Some(Command::Export(arguments)) => block_on(export::run(arguments, &settings.into_flags())),
+        Some(Command::Resend(arguments)) => block_on(resend::run(arguments, &settings.into_flags())),
+        Some(Command::Forget(arguments)) => block_on(forget::run(arguments, &settings.into_flags())),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -83,6 +110,34 @@ pub fn run() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)?
+        .block_on(command)
+}
+
+/// A line on standard output.
+fn print(line: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{line}") {
+        // Who has seen enough (`| head`) is no failure.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => Ok(written.map_err(anyhow::Error::from)?),
+    }
+}
+
+/// A line of JSON on standard output.
+fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    print(&serde_json::to_string(value).map_err(anyhow::Error::from)?)
+}
+
+/// Logs for a command that ends: warnings and worse.
+fn with_warnings(log: &Log) -> Result<(), Failure> {
+    start_logs(&Log { level: "warn".to_owned(), ..log.clone() }).map(drop)
 }
 
 /// Why a command failed, and the exit code that tells it.

@@ -18,7 +18,7 @@ use thiserror::Error;
 
 pub use self::raw::{Interactions, LogFormat};
 
-use self::raw::File;
+use self::raw::{File, Span};
 use crate::proxy::Upstream;
 use crate::sink::Sink;
 use crate::{admin, capture, delivery, intake, net, pipeline, proxy, store};
@@ -233,7 +233,10 @@ impl Config {
             sinks: sinks::build(file.sinks, environment)?,
             admin_listen,
             admin: admin::Config {
-                token: secret("admin.token", file.admin.token, file.admin.token_file.as_deref())?,
+                token: match environment.variable("THREADTAP_ADMIN_TOKEN") {
+                    Some(token) => Some(token.into()),
+                    None => secret("admin.token", file.admin.token, file.admin.token_file.as_deref())?,
+                },
             },
             drain: Drain {
                 delay: file.drain.delay.map_or(Duration::ZERO, |span| span.0),
@@ -246,6 +249,12 @@ impl Config {
             },
         })
     }
+}
+
+/// Reads a duration as settings have it, such as `2h`.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    Span::parse(text).map(|span| span.0)
 }
 
 fn read(path: &Path) -> Result<File, ConfigError> {

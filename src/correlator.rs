@@ -11,12 +11,16 @@
 
 mod conversation;
 mod deadlines;
+#[cfg(any(test, fuzzing))]
+mod fuzz;
 mod input;
 mod limits;
 mod listed;
 mod page;
 mod recent;
 mod run;
+mod weight;
+mod whose;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -27,6 +31,8 @@ use crate::time::UnixMillis;
 pub use conversation::State;
 use conversation::{Conversation, Outcome};
 use deadlines::{Deadlines, Place, Stake};
+#[cfg(any(test, fuzzing))]
+pub use fuzz::assert_traffic_is_sound;
 pub use limits::{Limits, Note};
 
 /// Waiting times; see the fixed semantics in ARCHITECTURE.md.
@@ -115,9 +121,11 @@ impl Correlator {
     /// Takes back what an earlier process knew of a settled conversation. To be called before any observation.
     pub fn restore(&mut self, key: ConversationKey, state: State) {
         let conversation = Conversation::restore(state);
-        self.deadlines.insert(conversation.place(&self.config), &key);
-        self.conversations.insert(key, conversation);
-        self.make_room(UnixMillis::default());
+        let Standing { place, text_bytes, open_runs: _ } = Standing::of(&key, &conversation, &self.config);
+        self.deadlines.insert(place, &key);
+        self.text_bytes += text_bytes;
+        self.conversations.insert(key.clone(), conversation);
+        self.make_room(&key, UnixMillis::default());
     }
 
     /// Takes a fact. Tells whether it changed anything: one that did not need not be journaled.
@@ -126,7 +134,7 @@ impl Correlator {
         let mut outcome = Outcome::default();
         let before = match self.conversations.get_mut(key) {
             Some(conversation) => {
-                let before = Standing::of(conversation, &self.config);
+                let before = Standing::of(key, conversation, &self.config);
                 if !conversation.handle(observation, &self.config, &mut outcome) {
                     // What was left out for want of room is told all the same.
                     self.outputs.extend(outcome.notes.into_iter().map(Output::Note));
@@ -145,7 +153,7 @@ impl Correlator {
             }
         };
         self.conclude(key, before, outcome);
-        self.make_room(observation.at);
+        self.make_room(key, observation.at);
         true
     }
 
@@ -158,7 +166,7 @@ impl Correlator {
             let key = key.clone();
             let conversation =
                 self.conversations.get_mut(&key).expect("only conversations in memory have a deadline");
-            let before = Standing::of(conversation, &self.config);
+            let before = Standing::of(&key, conversation, &self.config);
             let mut outcome = Outcome::default();
             if conversation.handle_timeout(now, &self.config, &mut outcome) {
                 self.forget(&key);
@@ -175,6 +183,15 @@ impl Correlator {
             self.flush(&key);
         }
         self.handle_timeout(now);
+    }
+
+    /// Forgets the conversations that `which` names, with whatever is pending in them: nothing more is concluded about it.
+    pub fn forget_where(&mut self, which: impl Fn(&ConversationKey) -> bool) {
+        let keys: Vec<ConversationKey> =
+            self.conversations.keys().filter(|key| which(key)).cloned().collect();
+        for key in keys {
+            self.forget(&key);
+        }
     }
 
     /// When [`Correlator::handle_timeout`] wants to be called next.
@@ -200,7 +217,7 @@ impl Correlator {
         self.open_runs
     }
 
-    /// Bytes of messages and tool calls in memory.
+    /// Bytes that conversations take in memory, about.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         self.text_bytes
@@ -211,14 +228,14 @@ impl Correlator {
         let Some(conversation) = self.conversations.get(key) else { return };
         let Outcome { settled, notes, flagged: _ } = outcome;
         for run in settled {
-            let interaction: Interaction = run.into_interaction(key, conversation.attribution());
+            let interaction: Interaction = run.into_interaction(key, &conversation.attribution());
             self.outputs.push_back(Output::Interaction(Box::new(interaction)));
         }
         self.outputs.extend(notes.into_iter().map(Output::Note));
         if conversation.is_settled() {
             self.outputs.push_back(Output::Settled(key.clone(), Some(Box::new(conversation.state()))));
         }
-        let after = Standing::of(conversation, &self.config);
+        let after = Standing::of(key, conversation, &self.config);
         if let Some(before) = &before {
             self.text_bytes -= before.text_bytes;
             self.open_runs -= before.open_runs;
@@ -237,7 +254,7 @@ impl Correlator {
     /// Settles the runs of a conversation that are over. Tells whether there were any.
     fn flush(&mut self, key: &ConversationKey) -> bool {
         let Some(conversation) = self.conversations.get_mut(key) else { return false };
-        let before = Standing::of(conversation, &self.config);
+        let before = Standing::of(key, conversation, &self.config);
         let mut outcome = Outcome::default();
         conversation.settle_terminal(&mut outcome);
         let any = !outcome.settled.is_empty();
@@ -247,28 +264,27 @@ impl Correlator {
         any
     }
 
-    /// Keeps to the limits of all conversations together; see [`Limits::conversations`] for who goes.
-    fn make_room(&mut self, now: UnixMillis) {
+    /// Keeps to the limits of all conversations together; see [`Limits::conversations`] for who goes. The latest one only goes
+    /// when there is no other: its next run would miss what was just asked.
+    fn make_room(&mut self, latest: &ConversationKey, now: UnixMillis) {
         let Limits { conversations, text_bytes, .. } = self.config.limits;
         loop {
-            let crowded = self.conversations.len() > conversations;
-            if !crowded && self.text_bytes <= text_bytes {
+            if self.conversations.len() <= conversations && self.text_bytes <= text_bytes {
                 return;
             }
-            let first = |stake| self.deadlines.first_of(stake).map(|(_, key)| key.clone());
-            let idle = if crowded { first(Stake::Nothing) } else { None };
-            let (idle, messages, run) = (idle, first(Stake::Messages), first(Stake::Run));
+            let first = |stake| self.deadlines.first_but(latest, stake).cloned();
+            let (idle, messages, run) = (first(Stake::Nothing), first(Stake::Messages), first(Stake::Run));
             if idle.is_none() && run.as_ref().is_some_and(|key| self.flush(key)) {
                 continue;
             }
-            let Some(key) = idle.or(messages).or(run) else { return };
+            let key = idle.or(messages).or(run).unwrap_or_else(|| latest.clone());
             self.evict(&key, now);
         }
     }
 
     fn evict(&mut self, key: &ConversationKey, now: UnixMillis) {
         let Some(conversation) = self.conversations.get_mut(key) else { return };
-        let before = Standing::of(conversation, &self.config);
+        let before = Standing::of(key, conversation, &self.config);
         let mut outcome = Outcome::default();
         conversation.give_up(now, &mut outcome);
         outcome.notes.push(Note::ConversationEvicted);
@@ -278,7 +294,7 @@ impl Correlator {
 
     fn forget(&mut self, key: &ConversationKey) {
         let Some(conversation) = self.conversations.remove(key) else { return };
-        let Standing { place, text_bytes, open_runs } = Standing::of(&conversation, &self.config);
+        let Standing { place, text_bytes, open_runs } = Standing::of(key, &conversation, &self.config);
         self.deadlines.remove(place, key);
         self.text_bytes -= text_bytes;
         self.open_runs -= open_runs;
@@ -294,10 +310,10 @@ struct Standing {
 }
 
 impl Standing {
-    fn of(conversation: &Conversation, config: &Config) -> Self {
+    fn of(key: &ConversationKey, conversation: &Conversation, config: &Config) -> Self {
         Self {
             place: conversation.place(config),
-            text_bytes: conversation.text_bytes(),
+            text_bytes: conversation.bytes() + weight::text(&key.id),
             open_runs: conversation.open_runs(),
         }
     }

@@ -1,34 +1,46 @@
 //! Brings what the store holds to the sinks: at least once, in order within a conversation, for as long as it takes.
 //!
 //! Each sink has one task, its *courier*, so a dead or slow backend delays no other. The courier reads deliveries from the
-//! store in order and puts them on *lanes* by conversation. A lane has one delivery in flight and goes on when the store has
-//! recorded what became of it; lanes run side by side.
+//! store in order and puts them on *lanes* by conversation. A lane has one request in flight and goes on when the store has
+//! recorded, in one transaction, what became of all that was in it; lanes run side by side.
+//!
+//! # Batches
+//!
+//! A sink that takes several events in one request gets the next ones of a lane together, as many as
+//! [`Batch::events`](crate::sink::Batch::events) allows and 1 MiB of stored records hold. A record that is more than that by
+//! itself goes alone. A batch that is not full waits until its oldest delivery is [`Batch::linger`](crate::sink::Batch::linger)
+//! old; nothing waits for company that was tried before, that a sink which fails is probed with, or at the last call.
 //!
 //! # What becomes of an attempt
 //!
 //! | verdict | what happens |
 //! |---|---|
-//! | ack | the store removes the delivery |
+//! | ack | the store removes the deliveries |
 //! | retry, or no answer | its lane waits with full jitter. When heads of two lanes fail with no success between, the *sink* is failing: one probe at a time, at the sink's own pace, until one succeeds. `Retry-After` binds the whole sink |
 //! | misconfigured | everything is kept; one probe every [`Config::misconfigured_pause`] |
-//! | dead letter, or too large by itself | kept aside with reason and answer; its lane goes on |
+//! | dead letter, or too large | a batch is tried again in halves, until what it was refused for is alone: that is kept aside with reason and answer, and its lane goes on |
 //!
-//! A payload that fails [`Config::stuck_after`] times, while others of its sink succeed in between, is a dead letter `stuck`.
-//! Nothing is given up by age or number of attempts otherwise.
+//! A payload that fails [`Config::stuck_after`] times, while others of its sink succeed in between, is a dead letter `stuck`; a
+//! batch that fails like that twice is divided, so that what is stuck is found to be it. Nothing is given up by age or number of
+//! attempts otherwise, unless [`Config::give_up_after_age`] or [`Config::give_up_after_attempts`] say so: then as a dead letter
+//! `given_up`, and never without a failure: what an outage of threadtap made old is tried first.
 //!
 //! # Invariants
 //!
 //! * A delivery leaves the store only after a 2xx was in hand, or as a dead letter.
-//! * After a crash at most one delivery per lane is made twice; it carries the same key and the same bytes.
-//! * Memory: a few dozen bytes for at most 256 deliveries per lane; bodies only for those in flight.
+//! * After a crash at most one request per lane is made twice; its records carry the same keys.
+//! * Memory: a few dozen bytes for at most 256 deliveries per lane, and one batch; bodies only for those in flight, which are at
+//!   most 1 MiB or one record per lane.
 //! * Redirects are never followed. Nothing of a payload is logged.
 
 pub mod backoff;
 
 mod attempt;
+mod batch;
 mod client;
 mod courier;
 mod gate;
+mod jitter;
 mod lanes;
 
 use std::sync::Arc;
@@ -44,7 +56,7 @@ use crate::store::Store;
 
 pub use self::backoff::{Backoff, InvalidBackoff};
 
-use self::client::Client;
+use self::client::{Client, Connector};
 use self::courier::Courier;
 
 /// Settings of delivery, the same for all sinks.
@@ -62,6 +74,10 @@ pub struct Config {
     pub stuck_after: u32,
     /// The longest `Retry-After` that is honoured.
     pub max_retry_after: Duration,
+    /// What waits for so long and fails is given up; none never is.
+    pub give_up_after_age: Option<Duration>,
+    /// What failed so often is given up; none never is. At least 1.
+    pub give_up_after_attempts: Option<u32>,
 }
 
 impl Default for Config {
@@ -73,6 +89,8 @@ impl Default for Config {
             misconfigured_pause: Duration::from_secs(300),
             stuck_after: 8,
             max_retry_after: Duration::from_secs(3600),
+            give_up_after_age: None,
+            give_up_after_attempts: None,
         }
     }
 }
@@ -98,14 +116,16 @@ impl Delivery {
         clock: Clock,
     ) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let client = Client::new(config.attempt_timeout, config.lanes);
+        let connector = Connector::new();
         let mut couriers = JoinSet::new();
         for sink in sinks {
+            // Connections of its own: what one backend does to them is not felt by another on the same host.
+            let client = Client::new(connector.clone(), config.attempt_timeout, config.lanes);
             let courier = Courier::new(
                 config.clone(),
                 Arc::clone(sink),
                 store.clone(),
-                client.clone(),
+                client,
                 metrics.clone(),
                 clock,
                 stopped.clone(),

@@ -9,7 +9,8 @@
 //! [`sink`].
 //!
 //! *Shell*, sockets, files and threads: [`clock`], [`metrics`], [`net`], [`capture`], [`proxy`], [`store`], [`delivery`],
-//! [`users`], [`intake`], [`console`], [`pipeline`], [`admin`], [`demo`].
+//! [`users`], [`intake`], [`console`], [`pipeline`], [`operations`],
+//! [`admin`], [`demo`].
 //!
 //! *Top*: [`config`], [`app`], [`cli`].
 
@@ -34,6 +35,7 @@ pub mod message;
 pub mod metrics;
 pub mod net;
 pub mod observation;
+pub mod operations;
 pub mod payload;
 pub mod pipeline;
 pub mod proxy;

@@ -30,13 +30,6 @@ impl Message {
         let Ok(object) = serde_json::from_str::<Value>(self.object.get()) else { return String::new() };
         content_text(&object["content"])
     }
-
-    /// What it takes in memory, about.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        let ids = self.id.as_ref().map_or(0, String::len) + self.run.as_ref().map_or(0, String::len);
-        size_of::<Self>() + ids + self.object.get().len()
-    }
 }
 
 /// Who speaks in a message.

@@ -57,14 +57,32 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// Writes the store failed, by kind.
     pub store_errors: Family<KindLabel, Counter>,
+    /// 1 for the state the store is in, `ok` or `failing`; 0 for the other.
+    pub store_state: Family<StateLabel, Gauge>,
+    /// Bytes of the store's files, by file.
+    pub store_file_bytes: Family<FileLabel, Gauge>,
+    /// Bytes of the database that hold something.
+    pub store_used_bytes: Gauge,
+    /// Databases that were begun anew, by what became of the one before.
+    pub store_begun_anew: Family<KindLabel, Counter>,
+    /// Delivered events the store let go of, by reason.
+    pub store_evicted: Family<KindLabel, Counter>,
+    /// Deliveries that will never be made, by sink and reason.
+    pub deliveries_lost: Family<LossLabel, Counter>,
     /// Delivery attempts by sink and verdict.
     pub deliveries: Family<DeliveryLabel, Counter>,
     /// Deliveries that are due or waiting, by sink.
     pub delivery_queue: Family<SinkLabel, Gauge>,
     /// Age of the oldest of them in seconds, by sink.
     pub delivery_queue_age_seconds: Family<SinkLabel, Gauge>,
+    /// Records a sink has taken.
+    pub delivered: Family<SinkLabel, Counter>,
+    /// Values cut or replaced to fit what a sink takes, in records it has taken.
+    pub cuts: Family<SinkLabel, Counter>,
     /// Dead letters kept, by sink.
     pub dead_letters: Family<SinkLabel, Gauge>,
+    /// Deliveries that became dead letters, by sink and reason.
+    pub dead_lettered: Family<DeadLetterLabel, Counter>,
 }
 
 impl Metrics {
@@ -93,10 +111,19 @@ impl Metrics {
             written_seconds: Histogram::new(WRITTEN_BUCKETS),
             commit_seconds: Histogram::new(COMMIT_BUCKETS),
             store_errors: Family::default(),
+            store_state: Family::default(),
+            store_file_bytes: Family::default(),
+            store_used_bytes: Gauge::default(),
+            store_begun_anew: Family::default(),
+            store_evicted: Family::default(),
+            deliveries_lost: Family::default(),
             deliveries: Family::default(),
             delivery_queue: Family::default(),
             delivery_queue_age_seconds: Family::default(),
+            delivered: Family::default(),
+            cuts: Family::default(),
             dead_letters: Family::default(),
+            dead_lettered: Family::default(),
         };
         for reason in DropReason::ALL {
             // A rate needs a 0 to start from, and whoever writes an alert wants to see the name.
@@ -126,7 +153,7 @@ impl Metrics {
         r.register("sessions", "Sessions that are open", self.sessions.clone());
         r.register("conversations", "Conversations held in memory", self.conversations.clone());
         r.register("open_runs", "Runs that are not settled", self.open_runs.clone());
-        let help = "Messages and tool calls held in memory until their run is settled";
+        let help = "What conversations take in memory, about";
         r.register_with_unit("correlation_held", help, Unit::Bytes, self.correlation_bytes.clone());
         let help = "What the limits of correlation cost, and outputs that came too late, by kind";
         r.register("correlation_notes", help, self.correlation_notes.clone());
@@ -143,6 +170,18 @@ impl Metrics {
         let help = "Time a commit takes";
         r.register_with_unit("store_commit", help, Unit::Seconds, self.commit_seconds.clone());
         r.register("store_errors", "Operations the store failed, by kind", self.store_errors.clone());
+        let help = "1 for the state the store is in: ok, or failing while it cannot write";
+        r.register("store_state", help, self.store_state.clone());
+        let help = "Size of the store's files, by file";
+        r.register_with_unit("store_file", help, Unit::Bytes, self.store_file_bytes.clone());
+        let help = "What the database holds, without pages it can use again";
+        r.register_with_unit("store_used", help, Unit::Bytes, self.store_used_bytes.clone());
+        let help = "Databases begun anew because the one before was corrupt or had vanished";
+        r.register("store_begun_anew", help, self.store_begun_anew.clone());
+        let help = "Delivered events let go of: for their age, for retain_size, or for want of room";
+        r.register("store_evicted", help, self.store_evicted.clone());
+        let help = "Deliveries that will never be made, by sink and reason";
+        r.register("deliveries_lost", help, self.deliveries_lost.clone());
         r.register("deliveries", "Delivery attempts, by sink and verdict", self.deliveries.clone());
         let help = "Deliveries not yet made, by sink";
         r.register("delivery_queue_depth", help, self.delivery_queue.clone());
@@ -153,7 +192,12 @@ impl Metrics {
             Unit::Seconds,
             self.delivery_queue_age_seconds.clone(),
         );
-        r.register("dead_letters", "Payloads given up and kept, by sink", self.dead_letters.clone());
+        r.register("delivered", "Records a sink has taken", self.delivered.clone());
+        let help = "Values cut or replaced to fit what a sink takes, in records it has taken";
+        r.register("delivered_cuts", help, self.cuts.clone());
+        r.register("dead_letters", "Records given up and kept, by sink", self.dead_letters.clone());
+        let help = "Records that were given up, by sink and reason";
+        r.register("dead_lettered", help, self.dead_lettered.clone());
         r
     }
 }
@@ -238,13 +282,46 @@ pub struct SinkLabel {
     pub sink: String,
 }
 
+/// A state the store can be in.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StateLabel {
+    /// `ok` or `failing`.
+    pub state: &'static str,
+}
+
+/// A file of the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct FileLabel {
+    /// `database` or `log`.
+    pub file: &'static str,
+}
+
+/// A sink and why deliveries to it were lost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LossLabel {
+    /// The sink's configured name.
+    pub sink: String,
+    /// `refused`: the store was full or failing. `corrupt` or `vanished`: with the database. `rejected`: the database does not
+    /// take it. `closing`: the disk failed to the end.
+    pub reason: &'static str,
+}
+
 /// A sink and what became of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct DeliveryLabel {
     /// The sink's configured name.
     pub sink: String,
-    /// `ack`, `retry`, `misconfigured` or `dead_letter`.
+    /// `ack`, `retry`, `misconfigured`, `split` or `dead_letter`.
     pub verdict: &'static str,
+}
+
+/// A sink and why it was not sent something.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct DeadLetterLabel {
+    /// The sink's configured name.
+    pub sink: String,
+    /// The reason, as in the store.
+    pub reason: &'static str,
 }
 
 /// The design bound is 50 ms at p99.9, so the buckets are fine around it.

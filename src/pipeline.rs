@@ -9,6 +9,7 @@
 //! correlator, with the times of then; the store's unique key makes an event that is concluded again harmless.
 //! **End.** When the last tap is gone it works off the queue, settles what only waits for more outputs, and returns.
 
+mod command;
 mod emission;
 mod recovery;
 mod sunset;
@@ -35,6 +36,7 @@ use crate::session;
 use crate::sink::Sink;
 use crate::store::{Recovered, Refused, Store};
 use crate::users::Users;
+pub use command::{Commands, Handle, TooBusy, commands};
 use emission::Emission;
 use sunset::Sunset;
 
@@ -82,6 +84,8 @@ impl Default for Config {
 pub struct Ports {
     /// Where captures come from.
     pub captures: Receiver,
+    /// What it is told from outside.
+    pub commands: Commands,
     /// Where records go.
     pub store: Store,
     /// What an earlier process left there.
@@ -103,13 +107,14 @@ pub struct Ports {
 /// # Errors
 /// When no thread can be had.
 pub fn spawn(config: Config, ports: Ports) -> std::io::Result<JoinHandle<()>> {
-    let Ports { captures, store, recovered, users, sinks, console, metrics, clock } = ports;
+    let Ports { captures, commands, store, recovered, users, sinks, console, metrics, clock } = ports;
     let mut pipeline = Pipeline {
         correlator: Correlator::new(config.correlation.clone()),
         emission: Emission::new(config.sessions.clone(), users, sinks, console, metrics.clone(), clock),
         config,
         observers: BTreeMap::new(),
         gathered_bytes: 0,
+        commands,
         store,
         metrics,
         clock,
@@ -130,6 +135,7 @@ struct Pipeline {
     /// Oldest first: ids count up.
     observers: BTreeMap<ExchangeId, Observer>,
     gathered_bytes: usize,
+    commands: Commands,
     emission: Emission,
     store: Store,
     metrics: Metrics,
@@ -170,6 +176,7 @@ impl Pipeline {
         }
         self.tick();
         self.commit();
+        self.obey();
         taken > 0
     }
 

@@ -126,6 +126,14 @@ impl Sessions {
         }
     }
 
+    /// Forgets the open sessions whose last interaction was of a conversation that `which` names; nothing is told of it.
+    pub fn forget_where(&mut self, which: impl Fn(&ConversationKey) -> bool) {
+        let keys = self.open.iter().filter(|(_, state)| which(&state.conversation)).map(|(key, _)| key);
+        for key in keys.cloned().collect::<Vec<_>>() {
+            self.remove(&key);
+        }
+    }
+
     /// Closes what is over at `now`.
     pub fn handle_timeout(&mut self, now: UnixMillis) {
         while let Some((at, key)) = self.deadlines.first().cloned()

@@ -25,7 +25,7 @@ use self::verdict::Verdict;
 /// How events are gathered into one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// At most so many events; at least 1.
+    /// At most so many events as the backend counts them, unless a single record makes more; at least 1.
     pub events: usize,
     /// So long the first one waits for others.
     pub linger: Duration,

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! <data_dir>/                 0700 when we make it
-//!   threadtap.lock            held by one process; names it: pid, since when, where it listens
+//!   threadtap.lock            held by one process; names it: pid, since when, where it listens, where its admin listener is
 //!   threadtap.db (-wal, -shm) 0600
 //!   threadtap.db.corrupt-<ms> a database that could not be read, set aside
 //! ```
@@ -40,11 +40,19 @@
 //!   event is kept: [`Config::retain`], at least 24 hours.
 //! * **Numbers.** The messages of an event are numbered in its session when it is written, in the same transaction: without a
 //!   gap and never twice, also where an event is derived again or a write was refused.
-//! * **Retention.** Events older than that go in small steps while nothing waits, unless a delivery or a dead letter still
-//!   refers to them. Under a full database the oldest delivered events go first, whatever their age.
+//! * **Retention.** Events older than that go in small steps between two commits, unless a delivery or a dead letter still
+//!   refers to them. Beyond [`Config::retain_bytes`], and in a full database, the text of the oldest delivered ones goes,
+//!   whatever their age; their key stays for its 24 hours, unless there is no room even for keys.
+//! * **Room.** A full database or disk makes room in this order: what became of deliveries is recorded, before its turn;
+//!   conversations are settled, before their turn; the log is written back and used again; the text of delivered events goes; their
+//!   keys go. Then new operations are refused, but for settlings; and what waits already,
+//!   where nothing is stored whose delivery could still make room.
 //! * **Trouble.** A failed transaction leaves nothing behind and is tried again, with growing pauses, until it succeeds; the
-//!   queue fills meanwhile and refuses ([`Refused::Full`]), which the caller counts. An operation that can never succeed is
-//!   dropped by itself, counted and logged. A database found corrupt is set aside and a new one begun.
+//!   queue fills meanwhile and refuses ([`Refused::Full`]), which is counted. An operation that can never succeed is
+//!   dropped by itself, counted and logged. A database found corrupt, by a write, a read or at opening, is set aside and a new
+//!   one begun. One that is gone from its directory, or was replaced there, is noticed within a second, and before anything more
+//!   is acknowledged; a new one is begun as soon as the directory can be made and held again.
+//! * **Loss** of deliveries, in whatever way, is counted by sink and reason: `threadtap_deliveries_lost_total`.
 //! * **Synced.** Every commit is, by default, by a thread of its own as soon as the disk lets it; [`Config::sync_every`] trades
 //!   that for fewer syncs. Surviving the death of the process never needs a sync, so nothing waits for one.
 //!
@@ -56,16 +64,26 @@
 //! * The store does not know HTTP, dialects or sinks: names and JSON text only.
 
 mod apply;
+mod budget;
 mod database;
+mod dead_letters;
+mod erase;
+mod file;
+mod history;
 mod inbox;
+mod ledger;
 mod lock;
 mod lookup;
 mod op;
+mod overview;
 mod reads;
 mod recovered;
+mod renumber;
+mod requests;
 mod retention;
 mod schema;
 mod syncer;
+mod trouble;
 mod writer;
 
 use std::fmt;
@@ -74,17 +92,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rusqlite::Connection;
 use thiserror::Error;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
 pub use self::database::OpenError;
+pub use self::dead_letters::{DeadLetter, DeadLetters};
+pub use self::erase::{Erased, Subject};
+pub use self::history::{Cursor, Period, StoredPage};
 pub use self::inbox::Refused;
 pub use self::lookup::{Found, Held, Mention};
 pub use self::op::{NewEvent, Op, Ref};
+pub use self::overview::Overview;
 pub use self::reads::{Backlog, Due, DuePage, DueRecord, JournalRow, Stored, Waiting};
 pub use self::recovered::Recovered;
 
@@ -99,6 +120,8 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// How this process is named to another that finds the directory locked; for example its listen address.
     pub holder: String,
+    /// Where this process can be asked about the directory; for example its admin listener's address.
+    pub admin: String,
     /// None syncs after every commit. Some syncs at this interval: a power cut may lose that much, a killed process nothing.
     pub sync_every: Option<Duration>,
     /// How long delivered events are kept; less than 24 hours counts as 24 hours.
@@ -111,6 +134,16 @@ pub struct Config {
     pub batch_bytes: usize,
     /// Bytes the database may grow to; none is no limit on disk, and 256 MiB in memory.
     pub max_bytes: Option<u64>,
+    /// Bytes the database may hold before delivered events go, oldest first; none is nine tenths of [`Self::max_bytes`].
+    pub retain_bytes: Option<u64>,
+}
+
+impl Config {
+    /// What delivered events are trimmed to; none is no limit.
+    fn retained_bytes(&self) -> Option<u64> {
+        // Short of the limit, so that in the ordinary way no commit meets it.
+        self.retain_bytes.or_else(|| self.max_bytes.map(|bytes| bytes / 10 * 9))
+    }
 }
 
 impl Default for Config {
@@ -118,12 +151,14 @@ impl Default for Config {
         Self {
             data_dir: None,
             holder: String::new(),
+            admin: String::new(),
             sync_every: None,
             retain: Duration::from_secs(30 * 24 * 3600),
             conversation_ttl: Duration::from_secs(24 * 3600),
             queue_bytes: 64 << 20,
             batch_bytes: 8 << 20,
             max_bytes: None,
+            retain_bytes: None,
         }
     }
 }
@@ -146,13 +181,15 @@ impl Store {
         let first_used_at = reads::first_used_at(database.connection()).map_err(OpenError::Database)?;
         let journal_end = reads::journal_end(database.connection()).map_err(OpenError::Database)?;
         let inbox = Arc::new(Inbox::new(config.queue_bytes));
+        let data_dir = config.data_dir.clone();
         let (announce, deliveries) = watch::channel(0);
-        let writer = Writer::new(config, database, Arc::clone(&inbox), announce, metrics, clock)?;
+        let writer = Writer::new(config, database, Arc::clone(&inbox), announce, metrics.clone(), clock)?;
         let thread = std::thread::Builder::new()
             .name("threadtap-store".to_owned())
             .spawn(move || writer.run())
             .map_err(OpenError::Thread)?;
-        let store = Self { shared: Arc::new(Shared { inbox, deliveries, thread: Mutex::new(Some(thread)) }) };
+        let thread = Mutex::new(Some(thread));
+        let store = Self { shared: Arc::new(Shared { inbox, deliveries, metrics, data_dir, thread }) };
         let recovered = Recovered { store: store.clone(), first_used_at, journal_end };
         Ok((store, recovered))
     }
@@ -163,7 +200,13 @@ impl Store {
     /// # Errors
     /// When there is no room, which means that the disk does not keep up or fails; nothing of the batch is kept.
     pub fn commit(&self, ops: Vec<Op>, patience: Duration) -> Result<(), Refused> {
-        self.shared.inbox.put(ops, patience)
+        self.shared.inbox.put(ops, patience).map_err(|(refused, ops)| {
+            ledger::count_lost_ops(&self.shared.metrics, &ops, "refused");
+            // Or their journal would stay for good.
+            let settlings = ops.into_iter().filter(|op| matches!(op, Op::Settle { .. }));
+            self.shared.inbox.put_settlings(settlings.collect());
+            refused
+        })
     }
 
     /// Hands a batch over and waits until it is written. Never refused for want of room: for callers that are themselves few
@@ -200,12 +243,13 @@ impl Store {
         self.read(move |connection| reads::due(connection, &sink, lane, after, limit)).await
     }
 
-    /// The events of deliveries, in the deliveries' order; those that are gone are missing.
+    /// The events of deliveries, in the deliveries' order; those that are gone are missing. It stops before the one with which the
+    /// bodies would be longer than `max_bytes` together, but gives one at least.
     ///
     /// # Errors
     /// When the database cannot be read, or the store is closed.
-    pub async fn records(&self, deliveries: Vec<u64>) -> Result<Vec<DueRecord>, ReadError> {
-        self.read(move |connection| reads::records(connection, &deliveries)).await
+    pub async fn records(&self, deliveries: Vec<u64>, max_bytes: usize) -> Result<Vec<DueRecord>, ReadError> {
+        self.read(move |connection| reads::records(connection, &deliveries, max_bytes)).await
     }
 
     /// Looks for the interaction that mentions an id of a run, a message, a conversation or a session; with `conversation` only
@@ -273,39 +317,6 @@ impl Store {
     pub fn close(&self) {
         self.shared.close();
     }
-
-    async fn read<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, ReadError> {
-        self.enqueue_read(query)?.await.map_err(|_| ReadError::Closed)?.map_err(ReadError::Database)
-    }
-
-    fn read_blocking<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, ReadError> {
-        self.enqueue_read(query)?.blocking_recv().map_err(|_| ReadError::Closed)?.map_err(ReadError::Database)
-    }
-
-    fn enqueue_read<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<oneshot::Receiver<rusqlite::Result<T>>, ReadError> {
-        let (reply, answer) = oneshot::channel();
-        let read = Box::new(move |connection: &Connection| {
-            // A caller that went away needs no answer.
-            let _ = reply.send(query(connection));
-        });
-        self.shared.inbox.put_read(read).map_err(|_| ReadError::Closed)?;
-        Ok(answer)
-    }
-
-    fn write_acknowledged(&self, ops: Vec<Op>) -> Result<oneshot::Receiver<()>, Closed> {
-        let (written, acknowledged) = oneshot::channel();
-        self.shared.inbox.put_acknowledged(ops, written).map_err(|_| Closed)?;
-        Ok(acknowledged)
-    }
 }
 
 impl fmt::Debug for Store {
@@ -350,6 +361,8 @@ pub enum ReadError {
 struct Shared {
     inbox: Arc<Inbox>,
     deliveries: watch::Receiver<u64>,
+    metrics: Metrics,
+    data_dir: Option<PathBuf>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -369,6 +382,10 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+fn gauge(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -60,6 +60,7 @@ const MODULES: &[(&str, Layer)] = &[
     ("delivery", Shell(Imports::Only(&["clock", "metrics", "sink", "store"]))),
     ("intake", Shell(Imports::Only(&["clock", "metrics", "sink", "store", "users"]))),
     ("pipeline", Shell(Imports::AllBut(&["admin", "delivery", "demo", "net", "proxy"]))),
+    ("operations", Shell(Imports::Only(&["pipeline", "sink", "store", "users"]))),
     ("admin", Shell(Imports::AllBut(&["correlator", "demo", "dialect", "proxy", "redact", "session"]))),
     ("demo", Shell(Imports::Only(&["clock", "metrics", "net", "sse"]))),
     ("app", Top),

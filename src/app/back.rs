@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::delivery::{self, Delivery};
 use crate::intake::{Answer, Intake, Listener};
 use crate::metrics::Metrics;
+use crate::operations::Operations;
 use crate::proxy::{OwnAnswer, OwnRequest};
 use crate::sink::Sink;
 use crate::store::Store;
@@ -31,6 +32,7 @@ pub(super) struct Back {
     pub(super) admin: admin::Config,
     pub(super) registry: Registry,
     pub(super) readiness: Readiness,
+    pub(super) operations: Operations,
     pub(super) intake: Intake,
     pub(super) own_requests: mpsc::Receiver<OwnRequest>,
 }
@@ -56,6 +58,7 @@ impl Back {
             admin,
             registry,
             readiness,
+            operations,
             intake,
             own_requests,
         } = self;
@@ -68,7 +71,7 @@ impl Back {
             admin,
             registry,
             readiness,
-            store.clone(),
+            operations,
             intake.clone(),
             closed,
         ));

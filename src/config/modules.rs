@@ -172,6 +172,12 @@ pub(super) fn store(file: raw::Store) -> Result<store::Config, ConfigError> {
         config.retain = retain;
     }
     config.max_bytes = file.max_size.map(|size| size.0).or(config.max_bytes);
+    if let Some(bytes) = config.max_bytes
+        && bytes < SMALLEST_STORE_BYTES
+    {
+        return Err(ConfigError::value("store.max_size", format!("{bytes} bytes"), "use at least 1MiB"));
+    }
+    config.retain_bytes = file.retain_size.map(|size| size.0);
     set_size("store.queue", &mut config.queue_bytes, file.queue)?;
     Ok(config)
 }
@@ -186,6 +192,13 @@ pub(super) fn delivery(file: raw::Delivery) -> Result<delivery::Config, ConfigEr
     set(&mut config.misconfigured_pause, file.misconfigured_pause);
     set(&mut config.max_retry_after, file.max_retry_after);
     config.stuck_after = file.stuck_after.unwrap_or(config.stuck_after);
+    config.give_up_after_age = file.give_up_after_age.map(|Span(age)| age);
+    match file.give_up_after_attempts {
+        Some(0) => {
+            return Err(ConfigError::value("delivery.give_up_after_attempts", "0", "use at least 1"));
+        }
+        attempts => config.give_up_after_attempts = attempts,
+    }
     let min = file.min_backoff.map_or_else(|| config.backoff.ceiling(1), |span| span.0);
     let max = file.max_backoff.map_or_else(|| config.backoff.ceiling(u32::MAX), |span| span.0);
     config.backoff = delivery::Backoff::new(min, max)
@@ -213,6 +226,8 @@ fn set_size(key: &str, target: &mut usize, value: Option<Size>) -> Result<(), Co
     set_count(key, target, Some(usize::try_from(value).unwrap_or(usize::MAX)))
 }
 
+/// A smaller database holds little more than its own tables.
+const SMALLEST_STORE_BYTES: u64 = 1 << 20;
 /// More places to look at than anybody has.
 const MAX_SOURCES: usize = 32;
 /// A run must be known at least as long as it may be polled.

@@ -140,6 +140,7 @@ pub(super) struct Intake {
 pub(super) struct Store {
     pub(super) sync_every: Option<Span>,
     pub(super) retain: Option<Span>,
+    pub(super) retain_size: Option<Size>,
     pub(super) max_size: Option<Size>,
     pub(super) queue: Option<Size>,
 }
@@ -154,6 +155,8 @@ pub(super) struct Delivery {
     pub(super) misconfigured_pause: Option<Span>,
     pub(super) max_retry_after: Option<Span>,
     pub(super) stuck_after: Option<u32>,
+    pub(super) give_up_after_age: Option<Span>,
+    pub(super) give_up_after_attempts: Option<u32>,
 }
 
 #[derive(Default, Deserialize)]
@@ -251,7 +254,7 @@ pub(super) struct Span(pub(super) Duration);
 pub(super) struct Size(pub(super) u64);
 
 impl Span {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (number, unit) = split(text)?;
         let millis = match unit {
             "ms" => 1,

@@ -1,7 +1,5 @@
 //! One conversation: messages no run has claimed, runs that are not settled, and a memory of what is done.
 
-use std::mem::take;
-
 use serde::{Deserialize, Serialize};
 
 use super::deadlines::{Place, Stake};
@@ -9,18 +7,19 @@ use super::limits::Note;
 use super::listed::Listed;
 use super::recent::Recent;
 use super::run::OpenRun;
-use super::{AppMessages, Config};
+use super::whose::Whose;
+use super::{Config, weight};
 use crate::attribution::Attribution;
 use crate::interaction::Status;
-use crate::message::{Message, Role};
-use crate::observation::{Fact, Observation, Run, RunOrigin};
+use crate::message::Message;
+use crate::observation::{ConversationKey, Fact, Observation, Run, RunOrigin};
 use crate::time::UnixMillis;
 
 /// What survives of a conversation that has nothing pending: small, stored, and read back at the next start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct State {
-    #[serde(default, skip_serializing_if = "Attribution::is_empty")]
-    pub(super) attribution: Attribution,
+    #[serde(default, skip_serializing_if = "Whose::is_unknown", rename = "attribution")]
+    pub(super) whose: Whose,
     /// Runs that are settled.
     pub(super) runs: Recent<MEMORY>,
     /// Those of them that were history when they were first seen, and so were never recorded.
@@ -38,6 +37,14 @@ pub struct State {
     last_seen: UnixMillis,
 }
 
+impl State {
+    /// What it takes in memory beside its own fields.
+    fn heap_bytes(&self) -> usize {
+        let Self { whose, runs, learnt, messages, .. } = self;
+        whose.heap_bytes() + runs.heap_bytes() + learnt.heap_bytes() + messages.heap_bytes()
+    }
+}
+
 /// A conversation in memory.
 #[derive(Debug)]
 pub(super) struct Conversation {
@@ -46,8 +53,10 @@ pub(super) struct Conversation {
     pub(super) runs: Vec<OpenRun>,
     /// Which of the messages held were only listed.
     pub(super) listed: Listed,
-    /// Bytes of messages and tool calls held.
-    pub(super) text_bytes: usize,
+    /// What messages and runs take in memory.
+    pub(super) pending_bytes: usize,
+    /// What all of it takes in memory.
+    bytes: usize,
 }
 
 /// What a change led to.
@@ -63,7 +72,7 @@ pub(super) struct Outcome {
 impl Conversation {
     pub(super) fn new(at: UnixMillis) -> Self {
         Self::restore(State {
-            attribution: Attribution::default(),
+            whose: Whose::default(),
             runs: Recent::default(),
             learnt: Recent::default(),
             messages: Recent::default(),
@@ -75,7 +84,10 @@ impl Conversation {
     }
 
     pub(super) fn restore(state: State) -> Self {
-        Self { state, unclaimed: Vec::new(), runs: Vec::new(), listed: Listed::default(), text_bytes: 0 }
+        let (unclaimed, runs, listed) = (Vec::new(), Vec::new(), Listed::default());
+        let mut conversation = Self { state, unclaimed, runs, listed, pending_bytes: 0, bytes: 0 };
+        conversation.weigh();
+        conversation
     }
 
     /// Takes a fact. Tells whether anything changed.
@@ -94,6 +106,7 @@ impl Conversation {
                 self.state.history_known = !messages_lost;
                 let messages = self.admit_all(messages, config, outcome);
                 self.unclaimed.extend(messages);
+                self.unclaimed.shrink_to_fit();
                 true
             }
             Fact::ConversationDeleted => self.delete(at, outcome),
@@ -135,7 +148,7 @@ impl Conversation {
             return false;
         }
         self.state.last_seen = self.state.last_seen.max(at);
-        self.state.attribution.update(attribution);
+        self.state.whose.update(attribution);
         self.settle_complete(outcome);
         self.weigh();
         true
@@ -150,7 +163,8 @@ impl Conversation {
         }
         self.settle_where(outcome, |run| run.deadline() <= now);
         self.weigh();
-        self.runs.is_empty() && self.forget_at(config) <= now
+        // What was settled just now has to be told first.
+        self.runs.is_empty() && outcome.settled.is_empty() && self.forget_at(config) <= now
     }
 
     /// Settles everything with what is known, for there is no room to wait.
@@ -181,16 +195,16 @@ impl Conversation {
         self.state.clone()
     }
 
-    pub(super) fn attribution(&self) -> &Attribution {
-        &self.state.attribution
+    pub(super) fn attribution(&self) -> Attribution {
+        self.state.whose.attribution()
     }
 
     pub(super) fn open_runs(&self) -> usize {
         self.runs.len()
     }
 
-    pub(super) fn text_bytes(&self) -> usize {
-        self.text_bytes
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Settles what is over, with the outputs seen so far.
@@ -199,11 +213,16 @@ impl Conversation {
         self.weigh();
     }
 
+    /// All that is known, to be compared. What it takes in memory may differ.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn shown(&self) -> String {
+        let Self { state, unclaimed, runs, listed, pending_bytes: _, bytes: _ } = self;
+        format!("{state:?} {unclaimed:?} {runs:?} {listed:?}")
+    }
+
     fn learn_whose(&mut self, attribution: &Attribution) -> bool {
-        let mut updated = self.state.attribution.clone();
-        updated.update(attribution);
         let known = !self.is_settled() || !self.state.runs.is_empty();
-        known && updated != self.state.attribution
+        known && self.state.whose.update(attribution)
     }
 
     fn see_run(
@@ -267,56 +286,14 @@ impl Conversation {
         open.history_known = self.state.history_known;
         open.inputs_complete = created && open.history_known && !messages_lost;
         open.inputs = self.claim(open.created_second());
+        if self.runs.is_empty() {
+            // Nearly every conversation has one: room for three more is room for nothing.
+            self.runs.reserve_exact(1);
+        }
         self.runs.push(open);
         self.carry(self.runs.len() - 1, carried, config, outcome);
         self.state.history_known |= created;
         true
-    }
-
-    /// Takes messages that were born in a request, as far as they are wanted and there is room.
-    pub(super) fn admit_all(
-        &mut self,
-        messages: &[Message],
-        config: &Config,
-        outcome: &mut Outcome,
-    ) -> Vec<Message> {
-        let wanted = |message: &&Message| {
-            message.role != Role::Assistant || config.app_messages == AppMessages::Include
-        };
-        let wanted: Vec<&Message> = messages.iter().filter(wanted).collect();
-        wanted.into_iter().filter(|message| self.admit(message, config, outcome)).cloned().collect()
-    }
-
-    /// Takes back what runs that were created later than this second, and seen earlier, have claimed of what lies before it.
-    /// Tells up to when others have claimed.
-    fn unclaim(&mut self, created: Option<f64>) -> Option<f64> {
-        let mut boundary = self.state.boundary;
-        let Some(created) = created else { return boundary };
-        for run in
-            self.runs.iter_mut().filter(|run| run.created_second().is_some_and(|later| later > created))
-        {
-            if run.claimed_after < boundary {
-                boundary = run.claimed_after;
-            }
-            if run.claimed_after < Some(created) {
-                run.claimed_after = Some(created);
-                self.unclaimed.splice(0..0, run.withdraw_until(created));
-            }
-        }
-        boundary
-    }
-
-    /// Takes the unclaimed messages a run created in this second answers: not those that came later.
-    fn claim(&mut self, created: Option<f64>) -> Vec<Message> {
-        let later = |message: &Message| {
-            created.zip(message.created_at).is_some_and(|(run, message)| message.floor() > run)
-        };
-        let (kept, claimed) = take(&mut self.unclaimed).into_iter().partition(later);
-        self.unclaimed = kept;
-        if let Some(created) = created {
-            self.state.boundary = Some(self.state.boundary.map_or(created, |known| known.max(created)));
-        }
-        claimed
     }
 
     /// A run that was over long before it was first seen is history. What it answered is not the next run's.
@@ -374,9 +351,10 @@ impl Conversation {
     }
 
     fn weigh(&mut self) {
-        let unclaimed: usize = self.unclaimed.iter().map(Message::bytes).sum();
-        self.text_bytes =
-            unclaimed + self.listed.bytes() + self.runs.iter().map(OpenRun::text_bytes).sum::<usize>();
+        let runs: usize = self.runs.iter().map(OpenRun::bytes).sum();
+        let messages = weight::messages(&self.unclaimed) + self.listed.bytes();
+        self.pending_bytes = messages + weight::list(&self.runs) + runs;
+        self.bytes = OWN_BYTES + self.state.heap_bytes() + self.pending_bytes;
     }
 
     fn forget_at(&self, config: &Config) -> UnixMillis {
@@ -393,5 +371,8 @@ fn is_recent(run: &OpenRun, now: UnixMillis, config: &Config) -> bool {
     })
 }
 
+/// What a conversation takes by itself: its entry in the map, of which a part stays empty, and its place among the deadlines.
+const OWN_BYTES: usize =
+    size_of::<(ConversationKey, Conversation)>() * 3 / 2 + 2 * size_of::<(Place, ConversationKey)>();
 /// Ids remembered per conversation, of runs and of messages.
 const MEMORY: usize = 128;

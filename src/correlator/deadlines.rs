@@ -38,18 +38,31 @@ impl Deadlines {
 
     /// The nearest deadline of all.
     pub(super) fn first(&self) -> Option<(UnixMillis, &ConversationKey)> {
-        let first = |stake| self.first_of(stake);
-        [first(Stake::Nothing), first(Stake::Messages), first(Stake::Run)].into_iter().flatten().min()
+        let sets = [&self.nothing, &self.messages, &self.run];
+        sets.into_iter().filter_map(BTreeSet::first).min().map(|(at, key)| (*at, key))
     }
 
-    /// The nearest deadline of those with this at stake.
-    pub(super) fn first_of(&self, stake: Stake) -> Option<(UnixMillis, &ConversationKey)> {
-        let set = match stake {
+    /// The one with the nearest deadline of those with this at stake, leaving one out.
+    pub(super) fn first_but(&self, left_out: &ConversationKey, stake: Stake) -> Option<&ConversationKey> {
+        self.of(stake).iter().map(|(_, key)| key).find(|key| *key != left_out)
+    }
+
+    fn of(&self, stake: Stake) -> &BTreeSet<(UnixMillis, ConversationKey)> {
+        match stake {
             Stake::Nothing => &self.nothing,
             Stake::Messages => &self.messages,
             Stake::Run => &self.run,
-        };
-        set.first().map(|(at, key)| (*at, key))
+        }
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn contains(&self, (stake, at): Place, key: &ConversationKey) -> bool {
+        self.of(stake).contains(&(at, key.clone()))
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn len(&self) -> usize {
+        self.nothing.len() + self.messages.len() + self.run.len()
     }
 
     fn of_mut(&mut self, stake: Stake) -> &mut BTreeSet<(UnixMillis, ConversationKey)> {

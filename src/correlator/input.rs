@@ -1,11 +1,12 @@
 //! Messages on their way to a run: which are new, which are known, which are whose.
 
+use std::mem::take;
 use std::slice;
 
 use super::conversation::{Conversation, Outcome};
 use super::limits::Note;
 use super::run::{insert_in_time, update_message};
-use super::{AppMessages, Config};
+use super::{AppMessages, Config, weight};
 use crate::message::{Message, Role};
 use crate::observation::{MessageOrigin, MessagePage, PageOrder};
 use crate::time::UnixMillis;
@@ -51,6 +52,10 @@ impl Conversation {
         }
         if !self.admit(message, config, outcome) {
             return false;
+        }
+        if self.unclaimed.is_empty() {
+            // Most wait alone.
+            self.unclaimed.reserve_exact(1);
         }
         let overtaken = self.runs.iter_mut().find(|run| run.overtook(message, requested_at));
         match (owner, overtaken) {
@@ -98,22 +103,22 @@ impl Conversation {
     pub(super) fn admit(&mut self, message: &Message, config: &Config, outcome: &mut Outcome) -> bool {
         let limits = &config.limits;
         let held = self.runs.iter().map(|run| run.inputs.len() + run.outputs.len()).sum::<usize>();
-        let bytes = self.text_bytes + message.bytes();
+        let bytes = self.pending_bytes + size_of::<Message>() + weight::message(message);
         let note = if held + self.unclaimed.len() >= limits.conversation_messages {
             Note::MessagesFull
         } else if bytes > limits.conversation_text_bytes {
             Note::TextFull
         } else {
-            self.text_bytes = bytes;
+            self.pending_bytes = bytes;
             return true;
         };
         outcome.notes.push(note);
         // What is left out may have been the next run's input, or an open one's; an output is the caller's to note.
         if message.role != Role::Assistant {
-            outcome.flagged |= std::mem::take(&mut self.state.history_known);
+            outcome.flagged |= take(&mut self.state.history_known);
             for run in &mut self.runs {
                 run.history_known = false;
-                outcome.flagged |= std::mem::take(&mut run.inputs_complete);
+                outcome.flagged |= take(&mut run.inputs_complete);
             }
         }
         false
@@ -250,6 +255,52 @@ impl Conversation {
         admitted
     }
 
+    /// Takes messages that were born in a request, as far as they are wanted and there is room.
+    pub(super) fn admit_all(
+        &mut self,
+        messages: &[Message],
+        config: &Config,
+        outcome: &mut Outcome,
+    ) -> Vec<Message> {
+        let wanted = |message: &&Message| {
+            message.role != Role::Assistant || config.app_messages == AppMessages::Include
+        };
+        let wanted: Vec<&Message> = messages.iter().filter(wanted).collect();
+        wanted.into_iter().filter(|message| self.admit(message, config, outcome)).cloned().collect()
+    }
+
+    /// Takes back what runs that were created later than this second, and seen earlier, have claimed of what lies before it.
+    /// Tells up to when others have claimed.
+    pub(super) fn unclaim(&mut self, created: Option<f64>) -> Option<f64> {
+        let mut boundary = self.state.boundary;
+        let Some(created) = created else { return boundary };
+        for run in
+            self.runs.iter_mut().filter(|run| run.created_second().is_some_and(|later| later > created))
+        {
+            if run.claimed_after < boundary {
+                boundary = run.claimed_after;
+            }
+            if run.claimed_after < Some(created) {
+                run.claimed_after = Some(created);
+                self.unclaimed.splice(0..0, run.withdraw_until(created));
+            }
+        }
+        boundary
+    }
+
+    /// Takes the unclaimed messages a run created in this second answers: not those that came later.
+    pub(super) fn claim(&mut self, created: Option<f64>) -> Vec<Message> {
+        let later = |message: &Message| {
+            created.zip(message.created_at).is_some_and(|(run, message)| message.floor() > run)
+        };
+        let (kept, claimed) = take(&mut self.unclaimed).into_iter().partition(later);
+        self.unclaimed = kept;
+        if let Some(created) = created {
+            self.state.boundary = Some(self.state.boundary.map_or(created, |known| known.max(created)));
+        }
+        claimed
+    }
+
     /// Gives a run the messages it was created with. A list may have shown them before the creation was seen.
     pub(super) fn carry(&mut self, run: usize, messages: &[Message], config: &Config, outcome: &mut Outcome) {
         // From the last, for they are the last of those that lie before the run.
@@ -261,6 +312,7 @@ impl Conversation {
             };
             self.runs[run].carry(carried);
         }
+        self.runs[run].inputs.shrink_to_fit();
     }
 
     /// Takes out what is held of a message that a run was created with, if a list has shown it already.

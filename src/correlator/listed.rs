@@ -1,5 +1,6 @@
 //! Which of the messages that are held were only listed.
 
+use super::weight;
 use crate::time::UnixMillis;
 
 /// The ids of messages whose own creation was not seen: a run that is yet to be seen may have been created with them.
@@ -17,6 +18,7 @@ impl Listed {
         let place = self.0.iter().position(|(known, _)| known == id);
         place.is_some_and(|place| {
             self.0.swap_remove(place);
+            self.0.shrink_to_fit();
             true
         })
     }
@@ -30,8 +32,8 @@ impl Listed {
         self.0.is_empty()
     }
 
-    /// What it takes in memory, about.
+    /// What it takes in memory beside its own fields.
     pub(super) fn bytes(&self) -> usize {
-        self.0.iter().map(|(id, requested_at)| size_of_val(requested_at) + size_of_val(id) + id.len()).sum()
+        weight::list(&self.0) + self.0.iter().map(|(id, _)| weight::text(id)).sum::<usize>()
     }
 }

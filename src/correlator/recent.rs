@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::weight::allocation;
+
 /// Remembers the fingerprints of the last `N` ids. What it forgot, the store's unique key still knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -14,6 +16,11 @@ impl<const N: usize> Recent<N> {
     /// Whether the id is among the last ones.
     pub(super) fn contains(&self, id: &str) -> bool {
         !self.0.is_empty() && self.0.contains(&fingerprint(id))
+    }
+
+    /// What it takes in memory beside its own fields.
+    pub(super) fn heap_bytes(&self) -> usize {
+        allocation(self.0.capacity() * size_of::<u64>())
     }
 
     /// Whether nothing is remembered.

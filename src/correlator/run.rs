@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::Config;
 use super::limits::Note;
+use super::whose::Whose;
+use super::{Config, weight};
 use crate::attribution::Attribution;
 use crate::interaction::{Pairing, Status};
 use crate::message::Message;
@@ -38,7 +39,7 @@ pub(super) struct OpenRun {
     text_lost: usize,
     /// What is known of the steps, in their order.
     steps: Vec<StepSeen>,
-    attribution: Attribution,
+    whose: Whose,
     instructions: Option<String>,
     additional_instructions: Option<String>,
     /// When the request arrived that created it; none if that was not seen.
@@ -84,7 +85,7 @@ impl OpenRun {
             tool_bytes: 0,
             text_lost: 0,
             steps: Vec::new(),
-            attribution: Attribution::default(),
+            whose: Whose::default(),
             instructions: None,
             additional_instructions: None,
             request_at: None,
@@ -202,7 +203,7 @@ impl OpenRun {
     }
 
     pub(super) fn note_attribution(&mut self, attribution: &Attribution) {
-        self.attribution.update(attribution);
+        self.whose.update(attribution);
     }
 
     pub(super) fn note_first_token(&mut self, at: Option<UnixMillis>) -> bool {
@@ -248,10 +249,21 @@ impl OpenRun {
         self.run.status == RunStatus::Completed
     }
 
-    /// Bytes of messages and tool calls.
-    pub(super) fn text_bytes(&self) -> usize {
-        let messages: usize = self.inputs.iter().chain(&self.outputs).map(Message::bytes).sum();
-        size_of::<Self>() + messages + self.tool_bytes
+    /// What it takes in memory beside its place in a list.
+    pub(super) fn bytes(&self) -> usize {
+        let Run { id, assistant, model, usage, error, metadata, .. } = &self.run;
+        let texts = [assistant, model, &self.instructions, &self.additional_instructions];
+        let raws = [usage, error, metadata, &self.stream_error];
+        weight::text(id)
+            + texts.into_iter().map(weight::optional).sum::<usize>()
+            + raws.into_iter().map(weight::raw).sum::<usize>()
+            + self.whose.heap_bytes()
+            + weight::messages(&self.inputs)
+            + weight::messages(&self.outputs)
+            + self.tool_bytes
+            + weight::list(&self.steps)
+            + self.steps.iter().map(StepSeen::heap_bytes).sum::<usize>()
+            + self.page_frontier.values().map(|id| weight::text(id)).sum::<usize>()
     }
 
     /// What was left out of this run.

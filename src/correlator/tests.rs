@@ -373,6 +373,21 @@ fn a_run_whose_end_is_never_seen_is_recorded_as_such() {
 }
 
 #[test]
+fn a_run_is_recorded_even_if_its_conversation_is_to_be_forgotten_when_time_is_next_looked_at() {
+    let mut world = World::new();
+    world.ask("msg_1", "a question");
+    world.create_run("run_1", false);
+    // A machine was asleep, or the process was not running.
+    world.wait(48 * 3600);
+    assert_eq!(
+        (world.only().status, &*texts(&world.only().inputs)),
+        (Status::UnknownFinal, &["a question".to_owned()][..])
+    );
+    assert_eq!((world.correlator.conversations(), world.correlator.open_runs()), (0, 0));
+    assert_eq!((world.correlator.text_bytes(), world.correlator.poll_timeout()), (0, None));
+}
+
+#[test]
 fn history_is_learnt_without_a_record() {
     let mut world = World::new();
     world.wait(3600);
@@ -1005,4 +1020,426 @@ fn a_message_listed_before_its_answer_is_not_the_input_of_a_run_seen_before_it_w
     world.wait(31);
     let inputs: Vec<_> = world.interactions.iter().map(input_ids).collect();
     assert_eq!(inputs, [vec![], vec![Some("msg_1")]]);
+}
+
+#[test]
+fn a_deadline_is_acted_on_at_the_very_time_that_was_asked_for() {
+    let mut world = World::new();
+    world.ask("msg_1", "a question");
+    world.create_run("run_1", false);
+    // The run's end is given up, then the conversation is forgotten: whoever calls back on time does so twice.
+    for conversations in [1, 0] {
+        let at = world.correlator.poll_timeout().unwrap();
+        world.correlator.handle_timeout(at);
+        assert_eq!(world.correlator.conversations(), conversations);
+    }
+    assert_eq!(world.correlator.poll_timeout(), None);
+    world.collect();
+    assert_eq!(world.only().status, Status::UnknownFinal);
+}
+
+/// Adds a fact whose text is a thousand bytes long, and tells how much more is held.
+fn growth(world: &mut World, fact: Fact) -> usize {
+    let before = world.correlator.text_bytes();
+    assert!(world.see(fact), "something new is a change");
+    world.correlator.text_bytes() - before
+}
+
+#[test]
+fn all_that_is_held_is_counted_once() {
+    let mut world = World::new();
+    let long = "x".repeat(1000);
+    let check = |world: &mut World, what: &str, fact: Fact| {
+        let growth = growth(world, fact);
+        assert!((1000..2500).contains(&growth), "{what}: {growth} bytes");
+    };
+    let asked = message("msg_1", Role::User, &long, 1.0, None);
+    check(
+        &mut world,
+        "a message",
+        Fact::MessageSeen { message: asked, origin: MessageOrigin::Created, requested_at: None },
+    );
+    let run_seen = |run: Run, origin| Fact::RunSeen {
+        run: Box::new(run),
+        origin,
+        first_token_at: None,
+        streamed: false,
+    };
+    let origin = RunOrigin::Created {
+        messages: vec![],
+        request_at: world.now,
+        streamed: false,
+        new_conversation: false,
+        messages_lost: false,
+        instructions: Some(long.clone()),
+        additional_instructions: None,
+    };
+    let run = world.run("run_1", active("queued"));
+    check(&mut world, "instructions", run_seen(run, origin));
+    let metadata = to_raw_value(&json!({ "a": long })).unwrap();
+    let run = Run { metadata: Some(metadata.clone()), ..world.run("run_1", active("queued")) };
+    check(&mut world, "metadata", run_seen(run, RunOrigin::Seen));
+    let run = Run { error: Some(metadata.clone()), ..world.run("run_1", active("queued")) };
+    check(&mut world, "an error", run_seen(run, RunOrigin::Seen));
+    let ended = Fact::StreamEnded {
+        run: "run_1".to_owned(),
+        ending: StreamEnding::Truncated,
+        first_token_at: None,
+        error: Some(metadata),
+    };
+    check(&mut world, "a stream's error", ended);
+    let step = |id: &str, message: Option<&str>, tool_calls| {
+        let (id, run, message) = (id.to_owned(), "run_1".to_owned(), message.map(str::to_owned));
+        Fact::StepSeen(Box::new(Step { id, run, message, tool_calls }))
+    };
+    check(&mut world, "a step's id", step(&long, None, vec![]));
+    check(&mut world, "a step's message", step("step_2", Some(&long), vec![]));
+    let call = ToolCall {
+        id: "call_1".to_owned(),
+        kind: "function".to_owned(),
+        name: None,
+        arguments: Some(long.clone()),
+        output: None,
+    };
+    check(&mut world, "a tool call", step("step_3", None, vec![call]));
+    let outputs = vec![ToolOutput { call: "call_1".to_owned(), output: long.clone() }];
+    check(&mut world, "a tool's output", Fact::ToolOutputsSubmitted { run: "run_1".to_owned(), outputs });
+    let said = message("msg_2", Role::Assistant, &long, 2.0, Some("run_1"));
+    check(
+        &mut world,
+        "an output",
+        Fact::MessageSeen { message: said, origin: MessageOrigin::Streamed, requested_at: None },
+    );
+    // The conversation and the run each know whose they are.
+    world.attribution.session = Some(long[..500].into());
+    let run = world.run("run_1", RunStatus::RequiresAction);
+    check(&mut world, "whose it is", run_seen(run, RunOrigin::Seen));
+    // What is settled leaves little.
+    world.see(Fact::ConversationDeleted);
+    let left = world.correlator.text_bytes();
+    assert!((1000..2500).contains(&left), "{left} bytes are left");
+    assert!(world.only().instructions.as_ref() == Some(&long));
+}
+
+#[test]
+fn a_fact_that_brings_two_things_is_a_change() {
+    let mut world = World::new();
+    let mut run = world.run("run_1", active("in_progress"));
+    let seen = |run: &Run, first_token_at| Fact::RunSeen {
+        run: Box::new(run.clone()),
+        origin: RunOrigin::Seen,
+        first_token_at,
+        streamed: true,
+    };
+    assert!(world.see(seen(&run, Some(world.now))));
+    run.status = RunStatus::Failed;
+    run.created_at = None;
+    assert!(world.see(seen(&run, None)));
+    assert_eq!(world.correlator.open_runs(), 1, "what came before it was created was not told by its stream");
+    let over = world.run("run_2", RunStatus::Completed);
+    let polled = Fact::RunSeen {
+        run: Box::new(over.clone()),
+        origin: RunOrigin::Seen,
+        first_token_at: None,
+        streamed: false,
+    };
+    assert!(world.see(polled), "a run that is over is new");
+    let streamed = Fact::RunSeen {
+        run: Box::new(over),
+        origin: RunOrigin::Seen,
+        first_token_at: Some(world.now),
+        streamed: true,
+    };
+    assert!(world.see(streamed), "that its stream told it, and when text came, is new");
+    let steps = |steps: &[&str], whole, world: &World| Fact::StepsListed {
+        run: "run_1".to_owned(),
+        steps: steps
+            .iter()
+            .map(|id| Step {
+                id: (*id).to_owned(),
+                run: "run_1".to_owned(),
+                message: None,
+                tool_calls: vec![],
+            })
+            .collect(),
+        whole,
+        requested_at: world.now,
+        follows: None,
+        precedes: None,
+    };
+    assert!(world.see(steps(&["step_1"], false, &world)), "a step is new");
+    assert!(!world.see(steps(&["step_1"], false, &world)));
+    let open = world.correlator.open_runs();
+    assert!(world.see(steps(&["step_1"], true, &world)), "that there is no other is new");
+    assert_eq!(world.correlator.open_runs(), open - 1);
+}
+
+#[test]
+fn a_look_at_a_known_conversation_says_whose_it_is() {
+    let mut world = World::new();
+    world.attribution.session = Some("s1".into());
+    assert!(!world.see(Fact::ConversationSeen), "nothing is known of it");
+    assert_eq!(world.correlator.conversations(), 0);
+    world.attribution.session = None;
+    world.ask("msg_1", "a question");
+    assert!(!world.see(Fact::ConversationSeen), "it says nothing");
+    world.attribution.session = Some("s1".into());
+    assert!(world.see(Fact::ConversationSeen));
+    assert!(!world.see(Fact::ConversationSeen), "that is known");
+    world.attribution.session = None;
+    world.create_run("run_1", false);
+    world.see(Fact::ConversationDeleted);
+    assert_eq!(world.only().attribution.session.as_deref(), Some("s1"));
+    world.attribution.session = Some("s2".into());
+    assert!(world.see(Fact::ConversationSeen), "a settled run is known too");
+}
+
+#[test]
+fn messages_a_request_carries_in_the_assistants_name_are_kept_if_they_are_wanted() {
+    for (app_messages, expected) in
+        [(AppMessages::Include, vec!["hello", "a question"]), (AppMessages::Drop, vec!["a question"])]
+    {
+        let mut world =
+            World::with(Config { app_messages, first_used: UnixMillis(START), ..Config::default() });
+        let born = |role, text| Message { id: None, created_at: None, ..message("", role, text, 0.0, None) };
+        let messages = vec![born(Role::Assistant, "hello"), born(Role::User, "a question")];
+        world.see(Fact::ConversationCreated { messages, messages_lost: false });
+        world.create_run("run_1", false);
+        world.see(Fact::ConversationDeleted);
+        assert_eq!(texts(&world.only().inputs), expected);
+    }
+}
+
+#[test]
+fn an_answer_that_is_repeated_leaves_the_books_as_they_are() {
+    let mut world = World::new();
+    world.create_run("run_1", false);
+    let second = world.second() - 1.0;
+    // Seen late, which leaves room for more.
+    world.see(Fact::MessagesListed(listed(
+        &world,
+        vec![message("msg_1", Role::User, "a question", second, None)],
+    )));
+    world.create_run("run_1", false);
+    world.correlator.finish(world.now);
+    world.wait(3600);
+    world.only();
+    world.wait(48 * 3600);
+    assert_eq!((world.correlator.text_bytes(), world.correlator.open_runs()), (0, 0));
+}
+
+#[test]
+fn a_users_message_that_names_an_open_run_is_its_input_and_takes_the_place_of_one_without_id() {
+    let mut world = World::new();
+    let born = Message { id: None, created_at: None, ..message("", Role::User, "hello", 0.0, None) };
+    world.see(Fact::ConversationCreated { messages: vec![born], messages_lost: false });
+    world.create_run("run_1", false);
+    let fetched = |world: &World, id: &str, text: &str| Fact::MessageSeen {
+        message: message(id, Role::User, text, world.second(), Some("run_1")),
+        origin: MessageOrigin::Fetched,
+        requested_at: None,
+    };
+    let hello = fetched(&world, "msg_1", "hello");
+    assert!(world.see(hello.clone()) && !world.see(hello));
+    let more = fetched(&world, "msg_2", "and more");
+    assert!(world.see(more));
+    world.see(Fact::ConversationDeleted);
+    assert_eq!(texts(&world.only().inputs), ["hello", "and more"]);
+    assert!(world.only().outputs.is_empty());
+}
+
+#[test]
+fn a_new_message_is_a_further_one_even_if_its_words_were_said_before() {
+    let mut world = World::new();
+    let born = Message { id: None, created_at: None, ..message("", Role::User, "hello", 0.0, None) };
+    world.see(Fact::ConversationCreated { messages: vec![born], messages_lost: false });
+    world.ask("msg_1", "hello");
+    world.create_run("run_1", false);
+    world.see(Fact::ConversationDeleted);
+    assert_eq!(texts(&world.only().inputs), ["hello", "hello"]);
+}
+
+/// A thread whose first run is settled.
+fn answered() -> World {
+    let mut world = World::new();
+    world.ask("msg_1", "first");
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Completed);
+    world.wait(31);
+    world
+}
+
+#[test]
+fn a_listed_question_that_nobody_answered_waits_for_the_next_run() {
+    let newer = |world: &World| world.second();
+    let older = |_: &World| START as f64 / 1000.0;
+    for (order, has_more, second, waits) in [
+        (PageOrder::Descending, Some(true), newer as fn(&World) -> f64, true),
+        (PageOrder::Descending, Some(true), older, false),
+        (PageOrder::Ascending, Some(false), newer, true),
+        (PageOrder::Ascending, Some(true), newer, false),
+        (PageOrder::Ascending, None, newer, false),
+    ] {
+        let mut world = answered();
+        let question = message("msg_2", Role::User, "second", second(&world), None);
+        let page = MessagePage { order, has_more, ..listed(&world, vec![question]) };
+        assert_eq!(world.see(Fact::MessagesListed(page)), waits, "{order:?} {has_more:?}");
+        world.create_run("run_2", false);
+        world.see(Fact::ConversationDeleted);
+        assert_eq!(!texts(&world.interactions[1].inputs).is_empty(), waits, "{order:?} {has_more:?}");
+    }
+}
+
+#[test]
+fn a_listed_question_whose_own_answer_was_lost_is_an_input_of_the_run_that_came_next() {
+    let boundary = answered().correlator.conversations[&key()].state.boundary.unwrap();
+    for (second, expected) in [(boundary + 1.0, vec!["second"]), (boundary, vec![])] {
+        let mut world = answered();
+        world.create_run("run_2", false);
+        let question = message("msg_2", Role::User, "second", second, None);
+        let page = listed(&world, vec![question]);
+        world.see(Fact::MessagesListed(page));
+        world.see(Fact::ConversationDeleted);
+        assert_eq!(texts(&world.interactions[1].inputs), expected);
+    }
+}
+
+#[test]
+fn a_deleted_message_that_was_never_seen_may_have_been_an_output_of_any_open_run() {
+    let mut world = World::new();
+    world.create_run("run_1", false);
+    world.create_run("run_2", false);
+    assert!(world.see(Fact::MessageDeleted { id: "msg_1".to_owned() }));
+    assert!(!world.see(Fact::MessageDeleted { id: "msg_1".to_owned() }));
+}
+
+#[test]
+fn an_output_that_is_listed_after_its_run_was_recorded_is_noted_once() {
+    let mut world = answered();
+    let late = answer("msg_9", world.second(), "run_1");
+    let page = listed(&world, vec![late]);
+    assert!(world.see(Fact::MessagesListed(page.clone())) && !world.see(Fact::MessagesListed(page)));
+    assert_eq!(world.notes, [Note::LateOutput]);
+    // By now it is no news that the server names runs.
+    let page = listed(&world, vec![answer("msg_10", world.second(), "run_1")]);
+    assert!(world.see(Fact::MessagesListed(page)));
+    assert_eq!((world.notes.len(), world.interactions.len()), (2, 1));
+}
+
+#[test]
+fn an_output_that_names_no_run_stays_with_the_run_it_was_first_seen_to_answer() {
+    let mut world = World::new();
+    world.ask("msg_1", "first");
+    world.create_run("run_1", false);
+    let second = world.second();
+    let asked = world.correlator.conversations[&key()].runs[0].inputs[0].clone();
+    let said = |text| message("msg_9", Role::Assistant, text, second, None);
+    let page = listed(&world, vec![said("an"), asked]);
+    world.see(Fact::MessagesListed(page));
+    world.ask("msg_2", "second");
+    world.create_run("run_2", false);
+    let page = listed(&world, vec![said("an answer")]);
+    assert!(world.see(Fact::MessagesListed(page)));
+    world.see(Fact::ConversationDeleted);
+    let outputs: Vec<_> = world.interactions.iter().map(|run| texts(&run.outputs)).collect();
+    assert_eq!(outputs, [vec!["an answer".to_owned()], vec![]]);
+}
+
+#[test]
+fn every_new_word_on_a_run_is_a_change_and_no_old_one() {
+    let raw = || Some(to_raw_value(&json!({"a": 1})).unwrap());
+    let call = || ToolCall {
+        id: "call_1".to_owned(),
+        kind: "function".to_owned(),
+        name: None,
+        arguments: None,
+        output: None,
+    };
+    let words: [fn(&mut Run); 6] = [
+        |run| run.assistant = Some("asst_1".to_owned()),
+        |run| run.model = Some("gpt-4o".to_owned()),
+        |run| run.created_at = Some(1.0),
+        |run| run.started_at = Some(1.0),
+        |run| run.ended_at = Some(1.0),
+        |run| run.expires_at = Some(1.0),
+    ];
+    let mut world = World::new();
+    let mut run =
+        Run { assistant: None, model: None, created_at: None, ..world.run("run_1", active("queued")) };
+    let see = |world: &mut World, run: &Run| {
+        let (run, origin) = (Box::new(run.clone()), RunOrigin::Seen);
+        world.see(Fact::RunSeen { run, origin, first_token_at: None, streamed: false })
+    };
+    assert!(see(&mut world, &run) && !see(&mut world, &run));
+    for (place, word) in words.into_iter().enumerate() {
+        word(&mut run);
+        assert!(see(&mut world, &run) && !see(&mut world, &run), "word {place}");
+    }
+    run.usage = raw();
+    assert!(see(&mut world, &run) && !see(&mut world, &run));
+    run.error = raw();
+    assert!(see(&mut world, &run) && !see(&mut world, &run));
+    run.metadata = raw();
+    assert!(see(&mut world, &run) && !see(&mut world, &run));
+    run.tool_calls.push(call());
+    assert!(see(&mut world, &run) && !see(&mut world, &run));
+    // Two new words are no less than one.
+    let none = Run { assistant: None, model: None, created_at: None, ..world.run("run_2", active("queued")) };
+    assert!(see(&mut world, &none));
+    let (assistant, model) = (Some("asst_1".to_owned()), Some("gpt-4o".to_owned()));
+    let words = Run { assistant, model, ..none.clone() };
+    assert!(see(&mut world, &words));
+    let times = Run { started_at: Some(1.0), ended_at: Some(1.0), ..none.clone() };
+    assert!(see(&mut world, &times));
+    let objects = Run { usage: raw(), error: raw(), ..none };
+    assert!(see(&mut world, &objects));
+}
+
+#[test]
+fn a_list_oldest_first_proves_outputs_only_where_it_shows_them_and_goes_beyond_the_end() {
+    for (ended_after, last_after, own_is_shown, proves) in [
+        (Some(10.0), 5.0, true, false),
+        (Some(10.0), 10.0, true, true),
+        (Some(10.0), 10.0, false, false),
+        (None, 0.0, true, false),
+        (None, 1.0, true, true),
+    ] {
+        let mut world = World::new();
+        world.create_run("run_1", false);
+        let created = world.correlator.conversations[&key()].runs[0].created_second().unwrap();
+        let own = answer("msg_1", created, "run_1");
+        world.see(Fact::MessageSeen {
+            message: own.clone(),
+            origin: MessageOrigin::Fetched,
+            requested_at: None,
+        });
+        let ended_at = ended_after.map(|seconds| created + seconds);
+        let run = Box::new(Run { ended_at, ..world.run("run_1", RunStatus::Completed) });
+        world.see(Fact::RunSeen { run, origin: RunOrigin::Seen, first_token_at: None, streamed: false });
+        let last = message("msg_2", Role::User, "later", created + last_after, None);
+        let messages = if own_is_shown { vec![own, last] } else { vec![last] };
+        let page = MessagePage {
+            order: PageOrder::Ascending,
+            has_more: Some(true),
+            requested_at: world.now,
+            ..listed(&world, messages)
+        };
+        world.see(Fact::MessagesListed(page));
+        assert_eq!(
+            world.interactions.len(),
+            usize::from(proves),
+            "{ended_after:?} {last_after} {own_is_shown}"
+        );
+    }
+}
+
+#[test]
+fn every_input_that_fuzzing_kept_is_sound() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/observers");
+    let mut inputs = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        assert_traffic_is_sound(&std::fs::read(entry.unwrap().path()).unwrap());
+        inputs += 1;
+    }
+    assert!(inputs > 20, "the corpus was not found");
 }

@@ -1,4 +1,4 @@
-//! One attempt at one delivery, from the store to the verdict.
+//! One attempt at some deliveries of a lane, from the store to the verdict.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -6,62 +6,134 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::delivery::backoff::retry_after;
+use crate::delivery::batch::{Load, MAX_BATCH_BYTES};
 use crate::delivery::client::{Client, Outcome};
 use crate::event::{Event, Record};
+use crate::payload::Payload;
 use crate::sink::Sink;
 use crate::sink::verdict::Verdict;
-use crate::store::{ReadError, Store};
+use crate::store::{DueRecord, ReadError, Store};
 
-/// How an attempt went.
-pub(super) enum Attempt {
+/// How an attempt went, and what took part in it. What is named nowhere was left for the next one.
+pub(super) struct Attempt {
+    /// Deliveries that are no longer in the store.
+    pub(super) gone: Vec<u64>,
+    /// Deliveries whose stored event cannot be read.
+    pub(super) unreadable: Vec<u64>,
+    /// Those that went together, in their order.
+    pub(super) sent: Vec<u64>,
+    pub(super) ending: Ending,
+}
+
+/// What became of those that went together.
+pub(super) enum Ending {
     Answered {
         verdict: Verdict,
         retry_after: Option<Duration>,
         status: u16,
         answer: String,
+        /// How many values had been made to fit.
+        cuts: u64,
     },
-    /// The delivery is no longer in the store.
-    Gone,
     NoAnswer(&'static str),
+    /// They cannot be encoded together.
+    NotEncoded,
+    /// There were none.
+    Nothing,
     StoreFailed(ReadError),
-    /// The stored event cannot be read, or not be encoded.
-    Unreadable,
 }
 
-/// Fetches a delivery's event, encodes and sends it, and has the answer judged.
-pub(super) async fn attempt(
-    store: Store,
-    client: Client,
-    sink: Arc<Sink>,
-    delivery: u64,
-    clock: Clock,
-    max_retry_after: Duration,
-) -> Attempt {
-    let record = match store.records(vec![delivery]).await {
-        Ok(records) => match records.into_iter().next() {
-            Some(record) => record,
-            None => return Attempt::Gone,
-        },
-        Err(error) => return Attempt::StoreFailed(error),
+/// What an attempt needs beside deliveries.
+#[derive(Clone)]
+pub(super) struct Means {
+    pub(super) store: Store,
+    pub(super) client: Client,
+    pub(super) sink: Arc<Sink>,
+    pub(super) clock: Clock,
+    pub(super) max_retry_after: Duration,
+}
+
+/// Fetches the events of deliveries, encodes and sends as many as may go together, from the first, and has the answer judged.
+pub(super) async fn attempt(means: Means, deliveries: Vec<u64>) -> Attempt {
+    let Means { store, client, sink, clock, max_retry_after } = means;
+    let found = match store.records(deliveries.clone(), MAX_BATCH_BYTES).await {
+        Ok(found) => found,
+        Err(error) => return Attempt::of_none(Ending::StoreFailed(error)),
     };
-    let Ok(event) = serde_json::from_str::<Event>(&record.body) else { return Attempt::Unreadable };
-    let record = Record { event, first_message: record.first_message };
-    // A payload an encoder stumbles over must not stop its lane.
-    let Ok(Some(payload)) = catch_unwind(AssertUnwindSafe(|| sink.encode(std::slice::from_ref(&record))))
-    else {
-        return Attempt::Unreadable;
-    };
-    drop(record);
-    match client.send(payload).await {
-        Outcome::Answer { status, retry_after: wait, body } => Attempt::Answered {
-            verdict: sink.judge(status, &body),
-            retry_after: wait
-                .as_ref()
-                .and_then(|value| retry_after(value.to_str().ok()?, clock.now()))
-                .map(|wait| wait.min(max_retry_after)),
-            status: status.as_u16(),
-            answer: format!("{status}: {}", String::from_utf8_lossy(&body)),
+    let encoder = Arc::clone(&sink);
+    // A large record takes a while, in which other sinks are to go on.
+    let gathering = tokio::task::spawn_blocking(move || gather(&encoder, &deliveries, found));
+    // It does not panic; that it is cancelled means that the process ends.
+    let Ok((mut attempt, payload)) = gathering.await else { return Attempt::of_none(Ending::Nothing) };
+    if attempt.sent.is_empty() {
+        return attempt;
+    }
+    attempt.ending = match payload {
+        None => Ending::NotEncoded,
+        Some(payload) => match (payload.cuts, client.send(payload).await) {
+            (cuts, Outcome::Answer { status, retry_after: wait, body }) => {
+                match unwound(|| Some(sink.judge(status, &body))) {
+                    Some(verdict) => Ending::Answered {
+                        verdict,
+                        retry_after: wait
+                            .as_ref()
+                            .and_then(|value| retry_after(value.to_str().ok()?, clock.now()))
+                            .map(|wait| wait.min(max_retry_after)),
+                        status: status.as_u16(),
+                        answer: format!("{status}: {}", String::from_utf8_lossy(&body)),
+                        cuts,
+                    },
+                    None => Ending::NoAnswer("not_judged"),
+                }
+            }
+            (_, Outcome::None(failure)) => Ending::NoAnswer(failure),
         },
-        Outcome::None(failure) => Attempt::NoAnswer(failure),
+    };
+    attempt
+}
+
+/// Sorts what was asked for by what was found, and encodes what goes together.
+fn gather(sink: &Sink, asked: &[u64], found: Vec<DueRecord>) -> (Attempt, Option<Payload>) {
+    let mut attempt = Attempt::of_none(Ending::Nothing);
+    // The store stops early at its limit of bytes, so of what comes behind the last it gave nothing is known. That it
+    // gave none at all means that there is none.
+    let known = match found.last() {
+        Some(last) => asked.iter().position(|id| *id == last.delivery).map_or(0, |at| at + 1),
+        None => asked.len(),
+    };
+    let is_gone = |id: &&u64| found.iter().all(|record| record.delivery != **id);
+    attempt.gone.extend(asked[..known].iter().filter(is_gone));
+    let mut load = Load::new(sink.batch());
+    let mut records = Vec::new();
+    for DueRecord { delivery, body, first_message } in found {
+        let read = unwound(|| {
+            let record = Record { event: serde_json::from_str::<Event>(&body).ok()?, first_message };
+            Some((sink.weight(&record), record))
+        });
+        let Some((weight, record)) = read else {
+            attempt.unreadable.push(delivery);
+            continue;
+        };
+        if !load.take(weight, body.len()) {
+            break;
+        }
+        records.push(record);
+        attempt.sent.push(delivery);
+    }
+    if records.is_empty() {
+        return (attempt, None);
+    }
+    let payload = unwound(|| sink.encode(&records));
+    (attempt, payload)
+}
+
+/// What a sink says, or none if it stumbles: a payload that makes it panic must not stop its lane.
+fn unwound<T>(say: impl FnOnce() -> Option<T>) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(say)).ok().flatten()
+}
+
+impl Attempt {
+    fn of_none(ending: Ending) -> Self {
+        Self { gone: Vec::new(), unreadable: Vec::new(), sent: Vec::new(), ending }
     }
 }

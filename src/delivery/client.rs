@@ -15,7 +15,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::payload::Payload;
 
-/// Sends payloads. Cloning shares the connections. Follows no redirect.
+/// Sends payloads to one sink. Cloning shares the connections. Follows no redirect.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     http: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -36,12 +36,17 @@ pub(super) enum Outcome {
 }
 
 impl Client {
-    pub(super) fn new(timeout: Duration, idle_connections: u32) -> Self {
+    pub(super) fn new(connector: Connector, timeout: Duration, idle_connections: u32) -> Self {
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(idle_connections as usize)
-            .build(connector());
+            .timer(TokioTimer::new())
+            // A request that is given up ends an HTTP/1 connection. An HTTP/2 connection outlives it: without a sign of life it
+            // would be used on and on after its peer had vanished. This way it ends within an attempt.
+            .http2_keep_alive_interval(timeout / 3)
+            .http2_keep_alive_timeout(timeout / 3)
+            .build(connector.0);
         Self { http, timeout }
     }
 
@@ -88,7 +93,17 @@ async fn read_beginning(mut incoming: Incoming, body: &mut BytesMut) {
     }
 }
 
-fn connector() -> HttpsConnector<HttpConnector> {
+/// Opens connections; made once, because reading the machine's certificate roots takes time.
+#[derive(Clone, Debug)]
+pub(super) struct Connector(HttpsConnector<HttpConnector>);
+
+impl Connector {
+    pub(super) fn new() -> Self {
+        Self(https_or_http())
+    }
+}
+
+fn https_or_http() -> HttpsConnector<HttpConnector> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_nodelay(true);

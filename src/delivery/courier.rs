@@ -1,6 +1,7 @@
 //! The task that serves one sink.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+mod settle;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +10,13 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::delivery::Config;
-use crate::delivery::attempt::{Attempt, attempt};
+use crate::delivery::attempt::{Attempt, Means, attempt};
 use crate::delivery::client::Client;
 use crate::delivery::gate::{Gate, Health};
+use crate::delivery::jitter::Jitter;
 use crate::delivery::lanes::{Lanes, WINDOW};
-use crate::metrics::{DeliveryLabel, Metrics};
+use crate::metrics::Metrics;
 use crate::sink::Sink;
-use crate::sink::verdict::Verdict;
 use crate::store::{Closed, Op, ReadError, Store};
 use crate::time::UnixMillis;
 
@@ -23,7 +24,7 @@ pub(super) struct Courier {
     config: Config,
     sink: Arc<Sink>,
     store: Store,
-    client: Client,
+    means: Means,
     metrics: Metrics,
     clock: Clock,
     stopped: watch::Receiver<bool>,
@@ -67,13 +68,20 @@ impl Courier {
         clock: Clock,
         stopped: watch::Receiver<bool>,
     ) -> Self {
-        let lanes = Lanes::new(config.lanes);
+        let lanes = Lanes::new(config.lanes, sink.batch());
         let announced = store.deliveries();
+        let means = Means {
+            store: store.clone(),
+            client,
+            sink: Arc::clone(&sink),
+            clock,
+            max_retry_after: config.max_retry_after,
+        };
         Self {
             config,
             sink,
             store,
-            client,
+            means,
             metrics,
             clock,
             stopped,
@@ -145,7 +153,7 @@ impl Courier {
                     if wanted.lane.is_none() {
                         self.news = page.more;
                     }
-                    self.lanes.add(wanted, page);
+                    self.lanes.add(wanted, page, now);
                 }
                 Err(ReadError::Closed) => return Err(Closed),
                 Err(error) => {
@@ -172,16 +180,8 @@ impl Courier {
                 return;
             }
             let Some(lane) = self.lanes.ready(now, paced || self.last_call) else { return };
-            let Some(due) = self.lanes.depart(lane) else { return };
             self.in_flight += 1;
-            let attempt = attempt(
-                self.store.clone(),
-                self.client.clone(),
-                Arc::clone(&self.sink),
-                due.id,
-                self.clock,
-                self.config.max_retry_after,
-            );
+            let attempt = attempt(self.means.clone(), self.lanes.depart(lane));
             let start = Start { probe: paced, last: self.last_call };
             self.steps.spawn(async move { Step::Attempted { lane, start, attempt: attempt.await } });
         }
@@ -210,11 +210,12 @@ impl Courier {
             Step::Attempted { lane, start, attempt } => {
                 self.in_flight -= 1;
                 let before = self.gate.health();
-                let op = self.settle(lane, start, attempt);
+                let ops = self.settle(lane, start, attempt);
                 self.tell_change(before);
-                match op {
-                    Some(op) => self.record(lane, op),
-                    None => self.lanes.free(lane),
+                if ops.is_empty() {
+                    self.lanes.free(lane);
+                } else {
+                    self.record(lane, ops);
                 }
                 Ok(())
             }
@@ -225,99 +226,9 @@ impl Courier {
         }
     }
 
-    /// Decides what an attempt means for its lane and the sink, and what is to be recorded.
-    fn settle(&mut self, lane: usize, start: Start, attempt: Attempt) -> Option<Op> {
-        match attempt {
-            Attempt::Gone => {
-                self.lanes.advance(lane);
-                None
-            }
-            Attempt::StoreFailed(error) => {
-                tracing::warn!(sink = %self.sink.name(), %error, "a delivery cannot be read");
-                self.lanes.hold(lane, self.clock.now().after(READ_PAUSE));
-                self.spend_if_last(lane, start);
-                None
-            }
-            Attempt::Unreadable => self.dead(lane, "unreadable", String::new()),
-            Attempt::NoAnswer(failure) => {
-                self.count(Verdict::Retry);
-                self.retry(lane, start, None, failure.to_owned())
-            }
-            Attempt::Answered { verdict, retry_after, status, answer } => {
-                self.count(verdict);
-                match verdict {
-                    Verdict::Ack => {
-                        self.rejecting = false;
-                        self.gate.succeeded();
-                        let due = self.lanes.advance(lane)?;
-                        Some(Op::Delivered { id: due.id })
-                    }
-                    Verdict::DeadLetter(reason) => {
-                        self.gate.answered();
-                        self.dead(lane, reason, answer)
-                    }
-                    Verdict::Split => {
-                        self.gate.answered();
-                        self.dead(lane, "too_large", answer)
-                    }
-                    Verdict::Misconfigured => {
-                        self.gate.refused_us(self.clock.now(), self.config.misconfigured_pause);
-                        self.spend_if_last(lane, start);
-                        let due = self.lanes.keep(lane)?;
-                        Some(failed(due.id, due.attempts, format!("status {status}")))
-                    }
-                    Verdict::Retry => self.retry(lane, start, retry_after, format!("status {status}")),
-                }
-            }
-        }
-    }
-
-    fn retry(
-        &mut self,
-        lane: usize,
-        start: Start,
-        retry_after: Option<Duration>,
-        failure: String,
-    ) -> Option<Op> {
-        let now = self.clock.now();
-        let due = self.lanes.keep(lane)?;
-        if self.lanes.stuck(lane, self.gate.successes()) >= self.config.stuck_after {
-            return self.dead(lane, "stuck", failure);
-        }
-        let backoff = self.config.backoff;
-        self.gate.failed(lane, start.probe, now, backoff, self.jitter.next());
-        self.lanes.hold(lane, now.after(backoff.delay(due.attempts, self.jitter.next())));
-        if let Some(wait) = retry_after {
-            self.gate.told_to_wait(now, wait);
-        }
-        self.spend_if_last(lane, start);
-        Some(failed(due.id, due.attempts, failure))
-    }
-
-    fn dead(&mut self, lane: usize, reason: &'static str, answer: String) -> Option<Op> {
-        if !self.rejecting {
-            self.rejecting = true;
-            tracing::warn!(
-                sink = %self.sink.name(),
-                reason,
-                "a payload is kept as a dead letter; further ones are only counted until one is taken"
-            );
-        }
-        let due = self.lanes.advance(lane)?;
-        // A stuck payload's last attempt is already counted.
-        let attempts = if reason == "stuck" { due.attempts } else { due.attempts.saturating_add(1) };
-        Some(Op::Dead { id: due.id, attempts, reason, answer })
-    }
-
-    fn record(&mut self, lane: usize, op: Op) {
+    fn record(&mut self, lane: usize, ops: Vec<Op>) {
         let store = self.store.clone();
-        self.steps.spawn(async move { Step::Recorded { lane, result: store.apply(vec![op]).await } });
-    }
-
-    fn spend_if_last(&mut self, lane: usize, start: Start) {
-        if start.last {
-            self.lanes.spend(lane);
-        }
+        self.steps.spawn(async move { Step::Recorded { lane, result: store.apply(ops).await } });
     }
 
     fn tell_change(&mut self, before: Health) {
@@ -338,31 +249,6 @@ impl Courier {
                 "the sink refuses our address or credentials: check its settings; everything is kept, and it is asked again now and then"
             ),
         }
-    }
-
-    fn count(&self, verdict: Verdict) {
-        let label = DeliveryLabel { sink: self.sink.name().to_string(), verdict: verdict.as_str() };
-        self.metrics.deliveries.get_or_create(&label).inc();
-    }
-}
-
-fn failed(id: u64, attempts: u32, failure: String) -> Op {
-    Op::Failed { id, attempts, failure }
-}
-
-/// Good enough to spread pauses (splitmix64); nothing secret depends on it.
-struct Jitter(u64);
-
-impl Jitter {
-    fn new() -> Self {
-        Self(RandomState::new().build_hasher().finish())
-    }
-
-    fn next(&mut self) -> u32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        u32::try_from(mixed >> 32).unwrap_or(u32::MAX)
     }
 }
 

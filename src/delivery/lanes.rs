@@ -1,16 +1,19 @@
 //! The lanes of a sink: what waits on each, in order, and which may go next. Pure.
 //!
 //! A lane holds only so many deliveries in memory. When there are more it is *behind*: the store keeps them, and they are read
-//! again, for this lane alone, when it has run empty. So a lane that is held up costs the others nothing.
+//! again, for this lane alone, when it has less than a batch. So a lane that is held up costs the others nothing.
 
 use std::collections::VecDeque;
 
+use crate::delivery::batch::Parts;
+use crate::sink::Batch;
 use crate::store::{Due, DuePage, Lane as Share};
 use crate::time::UnixMillis;
 
 #[derive(Debug)]
 pub(super) struct Lanes {
     lanes: Vec<Lane>,
+    batch: Batch,
     /// All deliveries up to this one are on a lane, or behind one.
     cursor: u64,
 }
@@ -18,12 +21,13 @@ pub(super) struct Lanes {
 #[derive(Debug, Default)]
 struct Lane {
     waiting: VecDeque<Due>,
+    parts: Parts,
     /// The last delivery that was put on the lane or passed over while reading for it.
     read_to: u64,
     behind: bool,
     busy: bool,
     not_before: UnixMillis,
-    /// Of the head: failures while others succeeded, and their number at the last one.
+    /// Of what goes next: failures while others succeeded, and their number at the last one.
     stuck: u32,
     others: u64,
     /// It had its last attempt.
@@ -39,15 +43,17 @@ pub(super) struct Wanted {
 }
 
 impl Lanes {
-    pub(super) fn new(count: u32) -> Self {
-        Self { lanes: (0..count.max(1)).map(|_| Lane::default()).collect(), cursor: 0 }
+    pub(super) fn new(count: u32, batch: Batch) -> Self {
+        // A batch that a lane cannot hold would be waited for in vain.
+        let batch = Batch { events: batch.events.clamp(1, WINDOW), ..batch };
+        Self { lanes: (0..count.max(1)).map(|_| Lane::default()).collect(), batch, cursor: 0 }
     }
 
     /// What to read, if there is anything a lane has room for. `news` says whether deliveries after the cursor may exist.
     pub(super) fn wanted(&self, news: bool) -> Option<Wanted> {
         let of = u32::try_from(self.lanes.len()).unwrap_or(u32::MAX);
         for (index, lane) in (0..of).zip(&self.lanes) {
-            if lane.behind && lane.waiting.is_empty() {
+            if lane.behind && lane.waiting.len() < self.batch.events {
                 return Some(Wanted { lane: Some(Share { index, of }), after: lane.read_to });
             }
         }
@@ -56,7 +62,11 @@ impl Lanes {
     }
 
     /// Takes what was read.
-    pub(super) fn add(&mut self, wanted: Wanted, page: DuePage) {
+    pub(super) fn add(&mut self, wanted: Wanted, mut page: DuePage, now: UnixMillis) {
+        for due in &mut page.rows {
+            // An earlier process may have had a clock that was ahead; nothing is to linger until then.
+            due.queued_at = due.queued_at.min(now);
+        }
         match wanted.lane {
             None => {
                 for due in page.rows {
@@ -83,51 +93,71 @@ impl Lanes {
         }
     }
 
-    /// The lane to go next: the one whose head was tried least, then the one that waits longest. Pauses of single lanes are ignored
-    /// when the sink sets the pace (`paced`).
+    /// The lane to go next: the one whose head was tried least, then the one that waits longest. Pauses of single lanes, and the
+    /// wait for a full batch, are ignored when the sink sets the pace (`paced`).
     pub(super) fn ready(&self, now: UnixMillis, paced: bool) -> Option<usize> {
-        let ready = self.lanes.iter().enumerate().filter(|(_, lane)| {
-            !lane.busy && !lane.spent && (paced || lane.not_before <= now) && !lane.waiting.is_empty()
-        });
+        let ready =
+            self.lanes.iter().enumerate().filter(|(_, lane)| {
+                lane.opens_at(self.batch).is_some_and(|opens_at| paced || opens_at <= now)
+            });
         let next = ready.min_by_key(|(_, lane)| lane.waiting.front().map(|head| (head.attempts, head.id)));
         next.map(|(index, _)| index)
     }
 
     /// When the first lane that waits may go on.
     pub(super) fn next_at(&self) -> Option<UnixMillis> {
-        let waiting = self.lanes.iter().filter(|lane| !lane.busy && !lane.spent && !lane.waiting.is_empty());
-        waiting.map(|lane| lane.not_before).min()
+        self.lanes.iter().filter_map(|lane| lane.opens_at(self.batch)).min()
     }
 
-    /// Sends the head of a lane on its way.
-    pub(super) fn depart(&mut self, lane: usize) -> Option<Due> {
+    /// Sends the first deliveries of a lane on their way: as many as may go together by their number.
+    pub(super) fn depart(&mut self, lane: usize) -> Vec<u64> {
         let lane = &mut self.lanes[lane];
         lane.busy = true;
-        lane.waiting.front().cloned()
+        lane.waiting.iter().take(lane.parts.limit(self.batch.events)).map(|due| due.id).collect()
     }
 
-    /// The lane can go on: what became of its head is recorded.
+    /// The lane can go on: what became of its deliveries is recorded.
     pub(super) fn free(&mut self, lane: usize) {
         self.lanes[lane].busy = false;
     }
 
-    /// The head is done with.
-    pub(super) fn advance(&mut self, lane: usize) -> Option<Due> {
+    /// These deliveries are done with. They are among the first of the lane.
+    pub(super) fn take(&mut self, lane: usize, ids: &[u64]) -> Vec<Due> {
+        self.lanes[lane].take(|due| ids.contains(&due.id))
+    }
+
+    /// Takes all deliveries that fulfil this: of this lane, whose attempt is over, and of others that have none in flight.
+    pub(super) fn take_from_all(&mut self, lane: usize, fulfils: impl Fn(&Due) -> bool) -> Vec<Due> {
+        let mut taken = Vec::new();
+        for (index, other) in self.lanes.iter_mut().enumerate() {
+            if index == lane || !other.busy {
+                taken.extend(other.take(&fulfils));
+            }
+        }
+        taken
+    }
+
+    /// The first of the lane were tried and stay. Returns them, the attempt counted.
+    pub(super) fn keep(&mut self, lane: usize, ids: &[u64]) -> Vec<Due> {
+        let tried = self.lanes[lane].waiting.iter_mut().take(ids.len());
+        tried
+            .map(|due| {
+                due.attempts = due.attempts.saturating_add(1);
+                due.clone()
+            })
+            .collect()
+    }
+
+    /// The first of the lane may not go together: they are tried in halves, from now on.
+    pub(super) fn divide(&mut self, lane: usize, count: usize) {
         let lane = &mut self.lanes[lane];
+        lane.parts.divide(count);
         lane.stuck = 0;
         lane.not_before = UnixMillis::default();
-        lane.waiting.pop_front()
     }
 
-    /// The head was tried and stays. Returns it, the attempt counted.
-    pub(super) fn keep(&mut self, lane: usize) -> Option<Due> {
-        let head = self.lanes[lane].waiting.front_mut()?;
-        head.attempts = head.attempts.saturating_add(1);
-        Some(head.clone())
-    }
-
-    /// Notes that the head failed when the sink had had so many successes. Returns how often it failed with others succeeding in
-    /// between: an outage, however long, counts once.
+    /// Notes that the first of the lane failed when the sink had had so many successes. Returns how often they failed with others
+    /// succeeding in between: an outage, however long, counts once.
     pub(super) fn stuck(&mut self, lane: usize, successes: u64) -> u32 {
         let lane = &mut self.lanes[lane];
         if lane.stuck == 0 || successes > lane.others {
@@ -159,25 +189,61 @@ impl Lanes {
     }
 }
 
-/// Deliveries one lane holds in memory.
+impl Lane {
+    /// When it may go on, if anything waits and nothing is under way. Only what was never tried waits for a full batch.
+    fn opens_at(&self, batch: Batch) -> Option<UnixMillis> {
+        if self.busy || self.spent {
+            return None;
+        }
+        let head = self.waiting.front()?;
+        let gathers = head.attempts == 0 && self.parts.is_empty() && self.waiting.len() < batch.events;
+        let gathered_at = if gathers { head.queued_at.after(batch.linger) } else { UnixMillis::default() };
+        Some(gathered_at.max(self.not_before))
+    }
+
+    fn take(&mut self, fulfils: impl Fn(&Due) -> bool) -> Vec<Due> {
+        let mut taken = Vec::new();
+        let mut index = 0;
+        while index < self.waiting.len() {
+            if fulfils(&self.waiting[index]) {
+                taken.extend(self.waiting.remove(index));
+                self.parts.remove(index);
+                if index == 0 {
+                    self.stuck = 0;
+                    self.not_before = UnixMillis::default();
+                }
+            } else {
+                index += 1;
+            }
+        }
+        taken
+    }
+}
+
+/// Deliveries one lane holds in memory, and one batch less one more while it catches up.
 pub(super) const WINDOW: usize = 256;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
 
     proptest! {
-        /// However pages are cut and whenever lanes are emptied, each delivery is met once, in order within its lane.
+        /// However pages are cut, whenever lanes are emptied, and whichever payloads are refused together with all they are in a
+        /// batch with: each delivery is done with once, in order within its lane, and only what is refused alone is dead.
         #[test]
-        fn every_delivery_departs_once_and_in_order(
+        fn every_delivery_is_taken_or_dies_alone_once_and_in_order(
             numbers in prop::collection::vec(0..5u32, 0..2500), count in 1..4u32, page in 1..400usize,
-            holds in prop::collection::vec(any::<bool>(), 1..50),
+            holds in prop::collection::vec(any::<bool>(), 1..50), events in 1..400usize,
+            poisonous in prop::collection::btree_set(1..2500u64, 0..40),
         ) {
             let store: Vec<Due> = numbers.iter().enumerate().map(|(at, lane)| due(at as u64 + 1, *lane)).collect();
-            let mut lanes = Lanes::new(count);
-            let mut departed = Vec::new();
+            let mut lanes = Lanes::new(count, Batch { events, linger: Duration::ZERO });
+            let (mut departed, mut dead) = (Vec::new(), BTreeSet::new());
             let mut holds = holds.into_iter().cycle();
             let mut news = true;
             loop {
@@ -186,7 +252,7 @@ mod tests {
                     if wanted.lane.is_none() {
                         news = read.more;
                     }
-                    lanes.add(wanted, read);
+                    lanes.add(wanted, read, UnixMillis(0));
                     // Now and then more is read before anything departs, so that lanes fall behind.
                     if holds.next().unwrap() {
                         continue;
@@ -198,10 +264,19 @@ mod tests {
                     }
                     break;
                 };
-                lanes.depart(lane);
-                departed.push(lanes.advance(lane).unwrap());
+                let ids = lanes.depart(lane);
+                prop_assert!(!ids.is_empty() && ids.len() <= events);
+                let refused = ids.iter().any(|id| poisonous.contains(id));
+                if refused && ids.len() > 1 {
+                    lanes.divide(lane, ids.len());
+                } else {
+                    departed.extend(lanes.take(lane, &ids));
+                    dead.extend(ids.into_iter().filter(|_| refused));
+                }
                 lanes.free(lane);
             }
+            let expected: BTreeSet<u64> = poisonous.into_iter().filter(|id| *id <= store.len() as u64).collect();
+            prop_assert_eq!(dead, expected);
             for lane in 0..count {
                 let of = |dues: &[Due]| dues.iter().filter(|due| due.lane % count == lane).map(|due| due.id).collect::<Vec<_>>();
                 prop_assert_eq!(of(&departed), of(&store));
@@ -211,26 +286,86 @@ mod tests {
 
     #[test]
     fn a_head_counts_as_stuck_only_for_failures_others_succeed_between() {
-        let mut lanes = Lanes::new(1);
-        lanes.add(Wanted { lane: None, after: 0 }, page(vec![due(1, 0), due(2, 0)]));
+        let mut lanes = lanes(Batch::ONE, vec![due(1, 0), due(2, 0)]);
         for (successes, stuck) in [(5, 1), (5, 1), (5, 1), (6, 2), (9, 3)] {
             assert_eq!(lanes.stuck(0, successes), stuck);
         }
-        lanes.advance(0);
+        lanes.take(0, &[1]);
         assert_eq!(lanes.stuck(0, 10), 1);
     }
 
     #[test]
     fn the_least_tried_head_goes_first() {
-        let mut lanes = Lanes::new(2);
-        lanes.add(Wanted { lane: None, after: 0 }, page(vec![due(1, 0), due(2, 1)]));
+        let mut lanes = lanes(Batch::ONE, vec![due(1, 0), due(2, 1)]);
         assert_eq!(lanes.ready(UnixMillis(0), false), Some(0));
-        assert_eq!(lanes.keep(0).unwrap().attempts, 1);
+        assert_eq!(lanes.keep(0, &[1])[0].attempts, 1);
         assert_eq!(lanes.ready(UnixMillis(0), false), Some(1));
         lanes.hold(1, UnixMillis(10));
         assert_eq!(lanes.ready(UnixMillis(9), false), Some(0));
         assert_eq!(lanes.ready(UnixMillis(9), true), Some(1));
     }
+
+    #[test]
+    fn what_was_never_tried_waits_for_a_full_batch_but_not_for_ever() {
+        let batch = Batch { events: 3, linger: Duration::from_millis(100) };
+        let at = |id, queued_at| Due { queued_at: UnixMillis(queued_at), ..due(id, 0) };
+        let mut lanes = lanes(batch, vec![at(1, 50), at(2, 120)]);
+        assert_eq!((lanes.ready(UnixMillis(149), false), lanes.next_at()), (None, Some(UnixMillis(150))));
+        assert_eq!(lanes.ready(UnixMillis(149), true), Some(0), "a probe, or the last call, does not wait");
+        assert_eq!(lanes.ready(UnixMillis(150), false), Some(0));
+        lanes.add(ALL, page(vec![at(3, 130), at(4, 130)]), UnixMillis(149));
+        assert_eq!(lanes.ready(UnixMillis(149), false), Some(0), "it is full");
+        assert_eq!(lanes.depart(0), [1, 2, 3]);
+        lanes.take(0, &[1, 2, 3]);
+        lanes.free(0);
+        assert_eq!(lanes.next_at(), Some(UnixMillis(230)));
+        lanes.keep(0, &[4]);
+        assert_eq!(lanes.next_at(), Some(UnixMillis(0)), "it was tried");
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_keeps_nothing_waiting() {
+        let batch = Batch { events: 3, linger: Duration::from_millis(100) };
+        let mut lanes = Lanes::new(2, batch);
+        let from_the_future = Due { queued_at: UnixMillis(9_000_000), ..due(1, 0) };
+        lanes.add(ALL, page(vec![from_the_future]), UnixMillis(1000));
+        assert_eq!(lanes.next_at(), Some(UnixMillis(1100)));
+    }
+
+    #[test]
+    fn parts_of_a_refused_batch_go_at_once_and_by_themselves() {
+        let batch = Batch { events: 4, linger: Duration::from_millis(100) };
+        let mut lanes = lanes(batch, (1..=6).map(|id| due(id, 0)).collect());
+        assert_eq!(lanes.depart(0), [1, 2, 3, 4]);
+        lanes.divide(0, 4);
+        lanes.free(0);
+        for part in [[1, 2], [3, 4], [5, 6]] {
+            assert_eq!(lanes.depart(0), part);
+            lanes.free(0);
+            lanes.take(0, &part);
+        }
+    }
+
+    #[test]
+    fn what_is_taken_from_all_spares_what_is_in_flight() {
+        let mut lanes = lanes(Batch::ONE, (1..=6).map(|id| due(id, id as u32 % 3)).collect());
+        for lane in [0, 1] {
+            lanes.depart(lane);
+        }
+        let taken = lanes.take_from_all(0, |due| due.id < 5);
+        assert_eq!(taken.iter().map(|due| due.id).collect::<Vec<_>>(), [3, 2]);
+        assert_eq!((lanes.depart(0), lanes.depart(1), lanes.depart(2)), (vec![6], vec![1], vec![5]));
+    }
+
+    /// Lanes for numbers 0 to 2, with these on them.
+    fn lanes(batch: Batch, dues: Vec<Due>) -> Lanes {
+        let mut lanes = Lanes::new(3, batch);
+        let now = dues.iter().map(|due| due.queued_at).max().unwrap();
+        lanes.add(ALL, page(dues), now);
+        lanes
+    }
+
+    const ALL: Wanted = Wanted { lane: None, after: 0 };
 
     fn due(id: u64, lane: u32) -> Due {
         Due { id, lane, attempts: 0, queued_at: UnixMillis(0) }

@@ -2,10 +2,12 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::metrics::{DeliveryLabel, SinkLabel};
+use crate::metrics::{DeadLetterLabel, DeliveryLabel, SinkLabel};
 use crate::store::{self, Waiting};
 
 mod backend;
+/// Several deliveries in one request.
+mod batches;
 
 use backend::{Backend, Reply, event, sink};
 
@@ -145,6 +147,76 @@ async fn a_black_hole_delays_no_other_sink_and_is_tried_again() {
 }
 
 #[tokio::test]
+async fn a_long_backlog_of_a_dead_sink_delays_no_other_sink() {
+    let dead = Backend::start(|_, _| Reply { delay: Duration::MAX, ..Reply::ok() }).await;
+    let healthy = Backend::start(|_, _| Reply::ok()).await;
+    let world = World::new(None);
+    world.add(&["dead"], 0..10_000);
+    world.add(&["healthy"], 10_000..10_100);
+    // Whoever waited for the dead one would wait for this long.
+    let config = Config { attempt_timeout: Duration::from_secs(3600), ..quick() };
+    let _delivery = world.start_with(config, &[sink("dead", &dead), sink("healthy", &healthy)]);
+    healthy.received(100).await;
+    assert_eq!(world.waiting("dead").await.deliveries, 10_000);
+}
+
+#[tokio::test]
+async fn connections_are_used_again() {
+    let backend = Backend::start(|_, _| Reply::ok()).await;
+    let world = World::new(None);
+    world.add(&["s"], 0..200);
+    let _delivery = world.start(&[sink("s", &backend)]);
+    world.settled().await;
+    assert!(backend.connections() <= 8, "{}", backend.connections());
+}
+
+#[tokio::test]
+async fn nothing_is_given_up_unless_that_is_configured_and_then_it_is_counted() {
+    let backend = Backend::start(|_, _| Reply::status(503)).await;
+    let world = World::new(None);
+    world.add(&["s"], 0..40);
+    let delivery = world.start(&[sink("s", &backend)]);
+    backend.received(100).await;
+    assert_eq!(world.waiting("s").await, Waiting { dead_letters: 0, ..world.waiting("s").await });
+    delivery.shutdown(Duration::from_secs(5)).await;
+    assert_eq!(world.waiting("s").await.deliveries, 40);
+
+    let config = Config { give_up_after_attempts: Some(3), ..quick() };
+    let _delivery = world.start_with(config, &[sink("s", &backend)]);
+    world.settled().await;
+    assert_eq!(world.waiting("s").await.dead_letters, 40);
+    assert_eq!(world.dead("s", "given_up"), 40);
+}
+
+#[tokio::test]
+async fn what_is_too_old_is_given_up_with_one_failure_of_its_sink_but_not_before_it() {
+    let well = Arc::new(AtomicBool::new(true));
+    let answering = Arc::clone(&well);
+    let backend =
+        Backend::start(
+            move |_, _| {
+                if answering.load(Ordering::SeqCst) { Reply::ok() } else { Reply::status(401) }
+            },
+        )
+        .await;
+    let world = World::new(None);
+    world.add(&["s"], 0..100);
+    let config = Config { give_up_after_age: Some(Duration::ZERO), ..quick() };
+    let delivery = world.start_with(config.clone(), &[sink("s", &backend)]);
+    world.settled().await;
+    assert_eq!((backend.requests().len(), world.waiting("s").await), (100, Waiting::default()));
+    delivery.shutdown(Duration::from_secs(5)).await;
+
+    well.store(false, Ordering::SeqCst);
+    world.add(&["s"], 100..1100);
+    let _delivery = world.start_with(config, &[sink("s", &backend)]);
+    world.settled().await;
+    assert_eq!((world.waiting("s").await.dead_letters, world.dead("s", "given_up")), (1000, 1000));
+    let failed = backend.requests().len() - 100;
+    assert!(failed < 100, "{failed} requests for what a few could tell");
+}
+
+#[tokio::test]
 async fn a_refused_payload_is_a_dead_letter_with_the_answer_and_its_lane_goes_on() {
     let backend = Backend::start(|request, _| match request.number {
         3 => Reply { body: "no such thing", ..Reply::status(400) },
@@ -161,6 +233,8 @@ async fn a_refused_payload_is_a_dead_letter_with_the_answer_and_its_lane_goes_on
     assert_eq!(world.waiting("s").await.dead_letters, 3);
     let dead = world.metrics.dead_letters.get_or_create(&SinkLabel { sink: "s".to_owned() }).get();
     assert_eq!((dead, world.count("s", "dead_letter"), world.count("s", "split")), (3, 2, 1));
+    let by_reason = ["refused", "status_not_ok", "too_large"].map(|reason| world.dead("s", reason));
+    assert_eq!(by_reason, [1, 1, 1]);
 }
 
 #[tokio::test]
@@ -239,7 +313,7 @@ async fn the_last_call_tries_once_more_what_waits() {
     world.add(&["s"], 0..40);
     let hour = Duration::from_secs(3600);
     let config = Config { backoff: Backoff::new(hour, hour).unwrap(), ..Config::default() };
-    let delivery = Delivery::start(config, &[sink("s", &backend)], &world.store, &world.metrics, world.clock);
+    let delivery = world.start_with(config, &[sink("s", &backend)]);
     backend.received(8).await;
     well.store(true, Ordering::SeqCst);
     delivery.shutdown(Duration::from_secs(20)).await;
@@ -314,13 +388,10 @@ impl World {
     }
 
     fn start(&self, sinks: &[Arc<Sink>]) -> Delivery {
-        let millis = Duration::from_millis;
-        let config = Config {
-            attempt_timeout: millis(300),
-            backoff: Backoff::new(millis(1), millis(5)).unwrap(),
-            misconfigured_pause: millis(10),
-            ..Config::default()
-        };
+        self.start_with(quick(), sinks)
+    }
+
+    fn start_with(&self, config: Config, sinks: &[Arc<Sink>]) -> Delivery {
         Delivery::start(config, sinks, &self.store, &self.metrics, self.clock)
     }
 
@@ -337,8 +408,23 @@ impl World {
         self.store.backlog().await.unwrap().sinks.get(sink).copied().unwrap_or_default()
     }
 
+    fn dead(&self, sink: &str, reason: &'static str) -> u64 {
+        self.metrics.dead_lettered.get_or_create(&DeadLetterLabel { sink: sink.to_owned(), reason }).get()
+    }
+
     fn count(&self, sink: &str, verdict: &'static str) -> u64 {
         self.metrics.deliveries.get_or_create(&DeliveryLabel { sink: sink.to_owned(), verdict }).get()
+    }
+}
+
+/// Settings that have no test wait.
+fn quick() -> Config {
+    let millis = Duration::from_millis;
+    Config {
+        attempt_timeout: millis(300),
+        backoff: Backoff::new(millis(1), millis(5)).unwrap(),
+        misconfigured_pause: millis(10),
+        ..Config::default()
     }
 }
 

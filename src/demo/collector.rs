@@ -27,6 +27,9 @@ pub struct Collector {
 /// A callback for each request received, before it is answered. It must not block.
 pub type OnReceived = Box<dyn Fn(&Received) + Send + Sync>;
 
+/// Looks at the body of a request and says what it is answered with, if that is for it to say. It must not block.
+pub type Judge = Box<dyn Fn(&Value) -> Option<Reaction> + Send + Sync>;
+
 impl Collector {
     /// Starts a backend on a free loopback port. It answers the requests that come with `answers`, one each, in the order
     /// their bodies are read; after those with [`Reaction::Ok`].
@@ -35,7 +38,16 @@ impl Collector {
     ///
     /// When no port can be bound.
     pub async fn start(answers: impl IntoIterator<Item = Reaction>) -> io::Result<Self> {
-        Self::launch(answers.into_iter().collect(), None).await
+        Self::launch(answers.into_iter().collect(), None, None).await
+    }
+
+    /// Starts a backend that looks into each request first: what `judge` says goes before the answers of its script.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be bound.
+    pub async fn start_judging(judge: Judge) -> io::Result<Self> {
+        Self::launch(VecDeque::new(), None, Some(judge)).await
     }
 
     /// Starts a backend that always answers [`Reaction::Ok`] and calls `on_received` with each request.
@@ -44,12 +56,16 @@ impl Collector {
     ///
     /// When no port can be bound.
     pub async fn start_with(on_received: OnReceived) -> io::Result<Self> {
-        Self::launch(VecDeque::new(), Some(on_received)).await
+        Self::launch(VecDeque::new(), Some(on_received), None).await
     }
 
-    async fn launch(answers: VecDeque<Reaction>, on_received: Option<OnReceived>) -> io::Result<Self> {
+    async fn launch(
+        answers: VecDeque<Reaction>,
+        on_received: Option<OnReceived>,
+        judge: Option<Judge>,
+    ) -> io::Result<Self> {
         let (log, _) = watch::channel(Vec::new());
-        let desk = Arc::new(Desk { answers: Mutex::new(answers), log, on_received });
+        let desk = Arc::new(Desk { answers: Mutex::new(answers), log, on_received, judge });
         let listener = Listener::start(Arc::clone(&desk), false).await?;
         Ok(Self { desk, listener })
     }
@@ -168,19 +184,23 @@ struct Desk {
     answers: Mutex<VecDeque<Reaction>>,
     log: watch::Sender<Vec<Received>>,
     on_received: Option<OnReceived>,
+    judge: Option<Judge>,
 }
 
 impl Answer for Desk {
     async fn answer(self: Arc<Self>, request: Request<Incoming>, link: Link) -> io::Result<Response<Reply>> {
         let (parts, body) = request.into_parts();
         let bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
-        let reaction = self.answers.lock().expect("no holder panics").pop_front().unwrap_or(Reaction::Ok);
-        let json = serde_json::from_slice(&bytes);
+        let text = |_| Value::String(String::from_utf8_lossy(&bytes).into_owned());
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(text);
+        let judged = self.judge.as_ref().and_then(|judge| judge(&body));
+        let scripted = || self.answers.lock().expect("no holder panics").pop_front();
+        let reaction = judged.or_else(scripted).unwrap_or(Reaction::Ok);
         let received = Received {
             method: parts.method.to_string(),
             target: parts.uri.to_string(),
             headers: parts.headers,
-            body: json.unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())),
+            body,
             bytes,
             reaction: reaction.clone(),
         };
@@ -249,6 +269,18 @@ mod tests {
         tokio::select! {
             received = collector.wait_for(1) => assert_eq!(received.len(), 1),
             _ = &mut answer => panic!("a black hole answered"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_judge_goes_before_the_script_where_it_has_an_opinion() {
+        let judge = |body: &Value| (body["n"] == 1).then_some(Reaction::Status(400, None));
+        let collector = Collector::start_judging(Box::new(judge)).await.unwrap();
+        collector.script([Reaction::Status(503, None)]);
+        let client = Client::new(&collector.url(""));
+        for (n, status) in [(1, 400), (0, 503), (0, 200), (1, 400)] {
+            let answered = client.send(Method::POST, "/", &json!({ "n": n })).await.unwrap();
+            assert_eq!(answered.status.as_u16(), status);
         }
     }
 

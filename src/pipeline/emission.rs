@@ -95,6 +95,11 @@ impl Emission {
         self.conclude(now);
     }
 
+    /// Forgets the open sessions of conversations that are to be forgotten.
+    pub(super) fn forget_where(&mut self, which: impl Fn(&ConversationKey) -> bool) {
+        self.sessions.forget_where(which);
+    }
+
     /// Closes the sessions that are over.
     pub(super) fn handle_timeout(&mut self, now: UnixMillis) {
         self.sessions.handle_timeout(now);

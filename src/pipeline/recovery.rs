@@ -49,6 +49,9 @@ pub(super) fn recover(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<
         conclude(pipeline, recovered)?;
         pipeline.commit();
     }
+    // Deadlines that were over when the earlier process still ran.
+    pipeline.guard("replay", |pipeline| pipeline.correlator.handle_timeout(pipeline.clock.now()));
+    conclude(pipeline, recovered)?;
     pipeline.tick();
     pipeline.commit();
     if replayed > 0 {

@@ -28,7 +28,7 @@ pub(super) struct Change {
 }
 
 impl Effects {
-    fn change(&mut self, sink: &str) -> &mut Change {
+    pub(super) fn change(&mut self, sink: &str) -> &mut Change {
         self.sinks.entry(Arc::from(sink)).or_default()
     }
 

@@ -1,18 +1,18 @@
-//! The database file: opening, schema, settings, and setting a broken one aside.
+//! The database: opening, schema, settings, and beginning anew.
 
-use std::ffi::OsString;
-use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, params};
 use thiserror::Error;
 
 use crate::clock::Clock;
 use crate::store::Config;
-use crate::store::lock::{DirLock, LockError};
-use crate::store::schema::{self, SCHEMA_VERSION, TABLES};
+use crate::store::file::{ConnectError, DatabaseFile};
+use crate::store::lock::{Holder, LockError};
+use crate::store::reads::Backlog;
+use crate::store::schema::{self, SCHEMA_VERSION};
+use crate::store::trouble::is_corrupt;
 
 /// Why the store could not be opened.
 #[derive(Debug, Error)]
@@ -36,6 +36,8 @@ pub enum OpenError {
         path: PathBuf,
         /// Who holds it.
         holder: String,
+        /// Where its admin listener is, if it has one.
+        admin: Option<String>,
     },
     /// A newer version of threadtap wrote the database.
     #[error("the database {path} has schema version {found}, this threadtap knows up to {known}")]
@@ -58,8 +60,10 @@ pub(super) struct Database {
     file: Option<DatabaseFile>,
     max_bytes: Option<u64>,
     clock: Clock,
-    /// A corrupt database is gone, and no new one could be made yet.
+    /// The database is gone, and no new one could be made yet.
     missing: bool,
+    /// What was found corrupt at opening, as far as it could be counted.
+    lost: Option<Backlog>,
 }
 
 impl Database {
@@ -68,22 +72,24 @@ impl Database {
             let max_bytes = Some(config.max_bytes.unwrap_or(MEMORY_BYTES));
             let connection = Connection::open_in_memory().map_err(OpenError::Database)?;
             prepare(&connection, max_bytes, clock).map_err(OpenError::Database)?;
-            return Ok(Self { connection, file: None, max_bytes, clock, missing: false });
+            return Ok(Self { connection, file: None, max_bytes, clock, missing: false, lost: None });
         };
         let unusable = |source| OpenError::DataDir { path: directory.clone(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable)?;
-        let lock = DirLock::acquire(directory, &config.holder, clock.now()).map_err(|error| match error {
-            LockError::Held(holder) if holder.is_empty() => {
-                OpenError::Locked { path: directory.clone(), holder: "another process".to_owned() }
+        let holder = Holder { listen: config.holder.clone(), admin: config.admin.clone() };
+        let mut file = DatabaseFile::new(directory.join(FILE_NAME), holder);
+        file.hold(clock).map_err(|error| match error {
+            LockError::Held { holder, admin } => {
+                let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
+                OpenError::Locked { path: directory.clone(), holder, admin }
             }
-            LockError::Held(holder) => OpenError::Locked { path: directory.clone(), holder },
             LockError::Io(source) => unusable(source),
         })?;
-        let file = DatabaseFile { path: directory.join(FILE_NAME), _lock: lock };
         file.create().map_err(unusable)?;
+        let mut lost = None;
         let connection = match file.connect(config.max_bytes, clock) {
             Err(ConnectError::Sqlite(error)) if is_corrupt(&error) => {
-                file.set_aside(clock, &error).and_then(|()| file.create()).map_err(unusable)?;
+                lost = Some(file.count_damaged());
+                file.replace(clock, &error.to_string()).map_err(unusable)?;
                 file.connect(config.max_bytes, clock)
             }
             connected => connected,
@@ -94,7 +100,8 @@ impl Database {
             }
             ConnectError::Sqlite(error) => OpenError::Database(error),
         })?;
-        Ok(Self { connection, file: Some(file), max_bytes: config.max_bytes, clock, missing: false })
+        file.note_identity();
+        Ok(Self { connection, file: Some(file), max_bytes: config.max_bytes, clock, missing: false, lost })
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -105,27 +112,73 @@ impl Database {
         &mut self.connection
     }
 
+    /// What a database that was corrupt at opening held; none if it was not.
+    pub(super) fn take_lost(&mut self) -> Option<Backlog> {
+        self.lost.take()
+    }
+
     /// Whether there is no database to write to, until [`begin_anew`](Self::begin_anew) succeeds.
     pub(super) fn is_missing(&self) -> bool {
         self.missing
     }
 
-    /// Sets a database aside that turned out corrupt while in use, and begins a new one. What was in it is lost to us, not to
-    /// a person with the file.
-    pub(super) fn begin_anew(&mut self, found: &rusqlite::Error) -> io::Result<()> {
+    /// Whether what is written still is where the next process will look for it.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.missing || self.file.as_ref().is_none_or(DatabaseFile::is_in_place)
+    }
+
+    /// Lets go of a database that is corrupt, which is set aside, or that is gone from its directory. What was in it is lost to
+    /// us; of a corrupt one not to a person with the file.
+    pub(super) fn let_go(&mut self, corrupt: Option<&str>) -> io::Result<()> {
         let Some(file) = &self.file else { return Err(io::Error::other("there is no file")) };
-        if !self.missing {
-            self.connection = Connection::open_in_memory().map_err(io::Error::other)?;
-            file.set_aside(self.clock, found)?;
-            self.missing = true;
+        if self.missing {
+            return Ok(());
         }
+        self.connection = Connection::open_in_memory().map_err(io::Error::other)?;
+        self.missing = true;
+        match corrupt {
+            Some(found) => file.set_aside(self.clock, found),
+            None => Ok(()),
+        }
+    }
+
+    /// Begins a new database after one was let go.
+    pub(super) fn begin_anew(&mut self) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Err(io::Error::other("there is no file")) };
+        file.hold(self.clock).map_err(|error| match error {
+            LockError::Held { holder, .. } => {
+                io::Error::other(format!("the directory is in use by {holder}"))
+            }
+            LockError::Io(error) => error,
+        })?;
         file.create()?;
-        self.connection = file.connect(self.max_bytes, self.clock).map_err(|error| match error {
-            ConnectError::Newer(_) => io::Error::other("a new database has a newer schema"),
+        let connected = match file.connect(self.max_bytes, self.clock) {
+            Err(ConnectError::Sqlite(error)) if is_corrupt(&error) => {
+                file.replace(self.clock, &error.to_string())?;
+                file.connect(self.max_bytes, self.clock)
+            }
+            connected => connected,
+        };
+        self.connection = connected.map_err(|error| match error {
+            ConnectError::Newer(_) => io::Error::other("the database there has a newer schema"),
             ConnectError::Sqlite(error) => io::Error::other(error),
         })?;
+        file.note_identity();
         self.missing = false;
         Ok(())
+    }
+
+    /// Opens the same file anew: a connection may keep to what the disk said when it was opened.
+    pub(super) fn reconnect(&mut self) -> rusqlite::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        match file.connect(self.max_bytes, self.clock) {
+            Ok(connection) => {
+                self.connection = connection;
+                Ok(())
+            }
+            Err(ConnectError::Sqlite(error)) => Err(error),
+            Err(ConnectError::Newer(_)) => Ok(()),
+        }
     }
 
     /// Where the database is; none in memory.
@@ -133,84 +186,21 @@ impl Database {
         self.file.as_ref().map(|file| file.path.as_path())
     }
 
+    /// Bytes of the database's file and of the log beside it; none in memory.
+    pub(super) fn file_bytes(&self) -> Option<(u64, u64)> {
+        self.file.as_ref().map(DatabaseFile::bytes)
+    }
+
     /// Writes the WAL back into the database and empties it.
     pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
-        if self.file.is_none() {
+        if self.file.is_none() || self.missing {
             return Ok(());
         }
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     }
 }
 
-/// Whether SQLite says the file is not, or no longer, a database.
-pub(super) fn is_corrupt(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-}
-
-struct DatabaseFile {
-    path: PathBuf,
-    _lock: DirLock,
-}
-
-impl DatabaseFile {
-    /// Makes the file ours alone before SQLite sees it: the `-wal` and `-shm` files take over its mode.
-    fn create(&self) -> io::Result<()> {
-        OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?;
-        fs::set_permissions(&self.path, Permissions::from_mode(0o600))
-    }
-
-    fn connect(&self, max_bytes: Option<u64>, clock: Clock) -> Result<Connection, ConnectError> {
-        let connection = Connection::open(&self.path)?;
-        let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        if version > SCHEMA_VERSION {
-            return Err(ConnectError::Newer(version));
-        }
-        prepare(&connection, max_bytes, clock)?;
-        for table in TABLES {
-            // Reads the root page at least; the rest shows itself when it is used.
-            let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1)");
-            connection.query_row(&sql, [], |_| Ok(()))?;
-        }
-        Ok(connection)
-    }
-
-    fn set_aside(&self, clock: Clock, found: &rusqlite::Error) -> io::Result<()> {
-        let suffix = format!(".corrupt-{}", clock.now().0);
-        let aside = self.beside(&suffix);
-        fs::rename(&self.path, &aside)?;
-        for sidecar in ["-wal", "-shm"] {
-            match fs::rename(self.beside(sidecar), self.beside(&format!("{suffix}{sidecar}"))) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        tracing::error!(
-            error = %found,
-            set_aside = %aside.display(),
-            "the database is corrupt; it is set aside and a new one begun"
-        );
-        Ok(())
-    }
-
-    fn beside(&self, suffix: &str) -> PathBuf {
-        let mut name = OsString::from(Path::new(&self.path));
-        name.push(suffix);
-        PathBuf::from(name)
-    }
-}
-
-enum ConnectError {
-    Newer(u32),
-    Sqlite(rusqlite::Error),
-}
-
-impl From<rusqlite::Error> for ConnectError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-fn prepare(connection: &Connection, max_bytes: Option<u64>, clock: Clock) -> rusqlite::Result<()> {
+pub(super) fn prepare(connection: &Connection, max_bytes: Option<u64>, clock: Clock) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
     // Must come before the first table: pages freed by retention can then be given back.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -221,6 +211,8 @@ fn prepare(connection: &Connection, max_bytes: Option<u64>, clock: Clock) -> rus
     connection.pragma_update_and_check(None, "journal_size_limit", WAL_KEPT_BYTES, |_| Ok(()))?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    // What is deleted within a page is overwritten, at no cost; `erase` sees to whole pages.
+    connection.pragma_update_and_check(None, "secure_delete", "FAST", |_| Ok(()))?;
     let page_bytes: u64 =
         connection.query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0))?.unsigned_abs();
     if let Some(max_bytes) = max_bytes {

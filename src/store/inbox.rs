@@ -12,6 +12,9 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::store::Op;
+use crate::store::apply::Effects;
+use crate::store::trouble::Failure;
+use crate::time::UnixMillis;
 
 /// Why a batch was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -31,13 +34,27 @@ pub(super) struct Write {
     pub(super) written: Option<oneshot::Sender<()>>,
 }
 
-/// A query that waits; it sends its own answer.
-pub(super) type Read = Box<dyn FnOnce(&Connection) + Send>;
+impl Write {
+    /// Whether it only records what became of deliveries.
+    pub(super) fn frees(&self) -> bool {
+        let frees = |op: &Op| matches!(op, Op::Dead { .. } | Op::Delivered { .. } | Op::Failed { .. });
+        !self.ops.is_empty() && self.ops.iter().all(frees)
+    }
+}
+
+/// A query that waits; it sends its own answer, and tells of its failure here too.
+pub(super) type Read = Box<dyn FnOnce(&Connection) -> Result<(), Failure> + Send>;
+
+/// A change that waits, a transaction of its own; it sends its own answer. Unlike a write it is not tried again.
+pub(super) type Change = Box<dyn FnOnce(&mut Connection, UnixMillis) -> Result<Effects, Failure> + Send>;
 
 /// What the thread is handed.
 pub(super) struct Taken {
+    /// Writes that only ever make room, before their turn: what they are about is written already.
+    pub(super) freeing: Vec<Write>,
     pub(super) writes: Vec<Write>,
     pub(super) reads: Vec<Read>,
+    pub(super) changes: Vec<Change>,
     /// Whether nothing will come any more, and nothing is left.
     pub(super) ended: bool,
 }
@@ -55,7 +72,8 @@ impl Inbox {
     }
 
     /// Adds a batch, waiting at most `patience` for room. A batch larger than the whole limit is taken when nothing else waits.
-    pub(super) fn put(&self, ops: Vec<Op>, patience: Duration) -> Result<(), Refused> {
+    /// What is refused is given back.
+    pub(super) fn put(&self, ops: Vec<Op>, patience: Duration) -> Result<(), (Refused, Vec<Op>)> {
         let bytes = ops.iter().map(Op::bytes).sum();
         let full = |state: &mut State| {
             !state.closed && state.bytes > 0 && state.bytes.saturating_add(bytes) > self.limit_bytes
@@ -65,15 +83,33 @@ impl Inbox {
             .wait_timeout_while(self.state(), patience, full)
             .unwrap_or_else(PoisonError::into_inner);
         if full(&mut state) {
-            return Err(Refused::Full);
+            return Err((Refused::Full, ops));
         }
-        self.add(state, Write { ops, bytes, written: None })
+        if state.closed {
+            return Err((Refused::Closed, ops));
+        }
+        self.add(&mut state, Write { ops, bytes, written: None });
+        Ok(())
+    }
+
+    /// Adds settlings of a batch that was refused, which make room; up to the limit once more.
+    pub(super) fn put_settlings(&self, ops: Vec<Op>) {
+        let bytes: usize = ops.iter().map(Op::bytes).sum();
+        let mut state = self.state();
+        if !state.closed && state.bytes.saturating_add(bytes) <= self.limit_bytes.saturating_mul(2) {
+            self.add(&mut state, Write { ops, bytes, written: None });
+        }
     }
 
     /// Adds a batch whatever waits.
     pub(super) fn put_acknowledged(&self, ops: Vec<Op>, written: oneshot::Sender<()>) -> Result<(), Refused> {
         let bytes = ops.iter().map(Op::bytes).sum();
-        self.add(self.state(), Write { ops, bytes, written: Some(written) })
+        let mut state = self.state();
+        if state.closed {
+            return Err(Refused::Closed);
+        }
+        self.add(&mut state, Write { ops, bytes, written: Some(written) });
+        Ok(())
     }
 
     pub(super) fn put_read(&self, read: Read) -> Result<(), Refused> {
@@ -86,6 +122,16 @@ impl Inbox {
         Ok(())
     }
 
+    pub(super) fn put_change(&self, change: Change) -> Result<(), Refused> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(Refused::Closed);
+        }
+        state.changes.push_back(change);
+        self.arrived.notify_one();
+        Ok(())
+    }
+
     /// Refuses whatever comes from now on, and wakes everybody.
     pub(super) fn close(&self) {
         self.state().closed = true;
@@ -93,17 +139,23 @@ impl Inbox {
         self.room.notify_all();
     }
 
-    /// Waits at most `patience` for something to do, and takes all reads and up to `limit_bytes` of writes. With a limit of 0 writes
-    /// stay where they are.
+    /// Waits at most `patience` for something to do, and takes all reads, changes and freeing writes, and up to `limit_bytes` of
+    /// others. With a limit of 0 those stay where they are.
     pub(super) fn take(&self, limit_bytes: usize, patience: Duration) -> Taken {
         let idle = |state: &mut State| {
-            !state.closed && state.reads.is_empty() && (limit_bytes == 0 || state.writes.is_empty())
+            !state.closed
+                && state.reads.is_empty()
+                && state.changes.is_empty()
+                && state.freeing.is_empty()
+                && (limit_bytes == 0 || state.writes.is_empty())
         };
         let (mut state, _) = self
             .arrived
             .wait_timeout_while(self.state(), patience, idle)
             .unwrap_or_else(PoisonError::into_inner);
         let reads = state.reads.drain(..).collect();
+        let changes = state.changes.drain(..).collect();
+        let freeing: Vec<Write> = state.freeing.drain(..).collect();
         let mut writes: Vec<Write> = Vec::new();
         let mut bytes = 0;
         while let Some(next) = state.writes.front()
@@ -113,8 +165,13 @@ impl Inbox {
             bytes += next.bytes;
             writes.extend(state.writes.pop_front());
         }
-        let ended = state.closed && state.writes.is_empty() && writes.is_empty();
-        Taken { writes, reads, ended }
+        let ended = state.closed && state.writes.is_empty() && writes.is_empty() && freeing.is_empty();
+        Taken { freeing, writes, reads, changes, ended }
+    }
+
+    /// Takes all writes that wait.
+    pub(super) fn take_writes(&self) -> Vec<Write> {
+        self.state().writes.drain(..).collect()
     }
 
     /// Makes room: these bytes are written, or given up.
@@ -130,21 +187,20 @@ impl Inbox {
     }
 
     /// Takes all that waits, for want of a disk to write it to.
-    pub(super) fn abandon(&self) -> usize {
+    pub(super) fn abandon(&self) -> Vec<Write> {
         let mut state = self.state();
         state.bytes = 0;
         state.reads.clear();
-        state.writes.drain(..).map(|write| write.ops.len()).sum()
+        state.changes.clear();
+        let State { freeing, writes, .. } = &mut *state;
+        freeing.drain(..).chain(writes.drain(..)).collect()
     }
 
-    fn add(&self, mut state: MutexGuard<'_, State>, write: Write) -> Result<(), Refused> {
-        if state.closed {
-            return Err(Refused::Closed);
-        }
+    fn add(&self, state: &mut State, write: Write) {
         state.bytes += write.bytes;
-        state.writes.push_back(write);
+        let queue = if write.frees() { &mut state.freeing } else { &mut state.writes };
+        queue.push_back(write);
         self.arrived.notify_one();
-        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -156,7 +212,9 @@ impl Inbox {
 #[derive(Default)]
 struct State {
     writes: VecDeque<Write>,
+    freeing: VecDeque<Write>,
     reads: VecDeque<Read>,
+    changes: VecDeque<Change>,
     /// Of all writes that wait, and of those the thread has taken but not written.
     bytes: usize,
     closed: bool,

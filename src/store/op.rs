@@ -129,9 +129,13 @@ impl Op {
             key: event.key().to_owned(),
             kind: event.kind(),
             conversation: event.conversation().cloned(),
-            lane: match &session {
-                Some(SessionKey { scope, id }) => lane_number(scope, id),
-                None => lane_number("", event.key()),
+            lane: match (&session, event) {
+                (Some(SessionKey { scope, id }), _) => lane_number(scope, id),
+                // What was said last of a user is to arrive last.
+                (None, Event::UserIdentified(identified)) => {
+                    lane_number("user", identified.user.id().unwrap_or_default())
+                }
+                (None, _) => lane_number("", event.key()),
             },
             session,
             messages,
@@ -140,6 +144,14 @@ impl Op {
             body: serde_json::to_string(event).expect("an event has string keys and finite numbers only"),
             sinks,
         }))
+    }
+
+    /// The sinks it makes something due at.
+    pub(super) fn sinks(&self) -> &[Arc<str>] {
+        match self {
+            Self::Event(event) => &event.sinks,
+            _ => &[],
+        }
     }
 
     /// Roughly what it takes in memory.
@@ -183,7 +195,27 @@ fn refs(interaction: &Interaction) -> Vec<Ref> {
 }
 
 /// A number that stays the same on every machine and in every version (FNV-1a), for lanes to divide by their count.
-fn lane_number(scope: &str, id: &str) -> u32 {
+pub(super) fn lane_number(scope: &str, id: &str) -> u32 {
     let bytes = scope.bytes().chain([0]).chain(id.bytes());
     bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn lane_of_user(id: &str, key: &str) -> u32 {
+        let event = json!({"user_identified": {"key": key, "user": {"userId": id}, "at": 1}});
+        let event: Event = serde_json::from_str(&event.to_string()).unwrap();
+        let Op::Event(new) = Op::event(&event, UnixMillis(1), Vec::new()) else { panic!("no event") };
+        new.lane
+    }
+
+    #[test]
+    fn what_is_said_of_a_user_later_cannot_overtake_what_was_said_before() {
+        assert_eq!(lane_of_user("u", "first"), lane_of_user("u", "second"));
+        assert_ne!(lane_of_user("u", "first"), lane_of_user("v", "first"));
+    }
 }

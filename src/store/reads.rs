@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
 
 use crate::event::SessionKey;
 use crate::observation::ConversationKey;
@@ -69,14 +70,14 @@ pub struct Stored {
 }
 
 /// What waits and what was given up, by the sinks' names; a sink with neither is missing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backlog {
     /// By sink.
     pub sinks: BTreeMap<Arc<str>, Waiting>,
 }
 
 /// What waits and what was given up at one sink.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
     /// Deliveries still to be made.
     pub deliveries: u64,
@@ -177,17 +178,27 @@ pub(super) fn due(
 }
 
 /// The events of deliveries, in the deliveries' order; those that are gone are missing.
-pub(super) fn records(connection: &Connection, deliveries: &[u64]) -> rusqlite::Result<Vec<DueRecord>> {
+pub(super) fn records(
+    connection: &Connection,
+    deliveries: &[u64],
+    max_bytes: usize,
+) -> rusqlite::Result<Vec<DueRecord>> {
     let mut statement = connection.prepare_cached(
         "SELECT body, first_message FROM deliveries JOIN events ON events.id = deliveries.event WHERE deliveries.id = ?1",
     )?;
-    let mut records = Vec::with_capacity(deliveries.len());
+    let mut records: Vec<DueRecord> = Vec::with_capacity(deliveries.len());
+    let mut bytes = 0;
     for delivery in deliveries {
         let record = statement.query_row([sql(*delivery)], |row| {
             let first_message = row.get::<_, Option<i64>>(1)?.map(unsql);
             Ok(DueRecord { delivery: *delivery, body: row.get(0)?, first_message })
         });
-        records.extend(record.optional()?);
+        let Some(record) = record.optional()? else { continue };
+        bytes += record.body.len();
+        if bytes > max_bytes && !records.is_empty() {
+            break;
+        }
+        records.push(record);
     }
     Ok(records)
 }
@@ -199,7 +210,8 @@ pub(super) fn interactions(
 ) -> rusqlite::Result<Vec<Stored>> {
     connection
         .prepare_cached(
-            "SELECT id, at, body FROM events WHERE kind = 'interaction' AND id < ?1 ORDER BY id DESC LIMIT ?2",
+            "SELECT id, at, body FROM events
+             WHERE kind = 'interaction' AND octet_length(body) > 0 AND id < ?1 ORDER BY id DESC LIMIT ?2",
         )?
         .query_map(params![sql(before.unwrap_or(u64::MAX)), rows(limit.min(MAX_LISTED))], |row| {
             Ok(Stored { id: number(row, 0)?, at: millis(row, 1)?, body: row.get(2)? })

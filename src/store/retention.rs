@@ -12,6 +12,8 @@ use crate::time::UnixMillis;
 #[derive(Debug, Default)]
 pub(super) struct Trim {
     after_event: u64,
+    /// Events deleted so far.
+    pub(super) taken: usize,
 }
 
 impl Trim {
@@ -52,7 +54,7 @@ impl Trim {
                 Ok((row.get(0)?, row.get(1)?))
             })?;
         if looked_at > 0 {
-            connection
+            self.taken += connection
                 .prepare_cached(
                     "DELETE FROM events WHERE id > ?1 AND id <= ?2 AND at < ?3
                      AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event = events.id)
@@ -69,23 +71,11 @@ impl Trim {
     }
 }
 
-/// Deletes the oldest delivered events whatever their age, for a database that has reached its limit. Returns how many.
-pub(super) fn make_room(connection: &Connection) -> rusqlite::Result<usize> {
-    connection
-        .prepare_cached(
-            "DELETE FROM events WHERE id IN (SELECT id FROM events WHERE
-               NOT EXISTS (SELECT 1 FROM deliveries WHERE event = events.id)
-               AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE event = events.id)
-             ORDER BY id LIMIT ?1)",
-        )?
-        .execute([STEP_ROWS])
-}
-
 fn before(now: UnixMillis, age: Duration) -> i64 {
     sql(now.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
 }
 
-fn give_back(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn give_back(connection: &Connection) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached("PRAGMA incremental_vacuum(256)")?;
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
@@ -93,5 +83,5 @@ fn give_back(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// The key of an event must be known at least this long, or a late poll would record its run again.
-const MIN_RETAIN: Duration = Duration::from_secs(24 * 3600);
+pub(super) const MIN_RETAIN: Duration = Duration::from_secs(24 * 3600);
 const STEP_ROWS: i64 = 256;

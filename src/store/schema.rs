@@ -81,6 +81,7 @@ const SESSIONS: &str = "
 ALTER TABLE events ADD COLUMN session_scope TEXT;
 ALTER TABLE events ADD COLUMN session TEXT;
 ALTER TABLE events ADD COLUMN first_message INTEGER;
+CREATE INDEX events_by_time ON events (at);
 CREATE TABLE sessions (
     scope TEXT NOT NULL,
     id TEXT NOT NULL,

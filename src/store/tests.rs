@@ -3,6 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use proptest::prelude::*;
+use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
@@ -11,6 +12,8 @@ use crate::observation::ConversationKey;
 use crate::time::UnixMillis;
 
 mod model;
+mod operator;
+mod trouble;
 
 #[test]
 fn what_was_acknowledged_is_found_again_without_an_orderly_close() {
@@ -26,7 +29,7 @@ fn what_was_acknowledged_is_found_again_without_an_orderly_close() {
     assert_eq!(journal_of(&recovered), [("t1".to_owned(), "a".to_owned())]);
     assert_eq!(states_of(&recovered), [("t2".to_owned(), "st".to_owned())]);
     assert_eq!(due(&copied, "s"), [1]);
-    assert_eq!(wait(copied.records(vec![1])).unwrap()[0].body, "k1");
+    assert_eq!(wait(copied.records(vec![1], usize::MAX)).unwrap()[0].body, "k1");
 }
 
 #[test]
@@ -186,7 +189,7 @@ fn what_version_1_wrote_is_brought_up_to_date_and_delivered() {
     assert_eq!(recovered.first_used_at(), UnixMillis(7));
     assert_eq!(due(&store, "s"), [9]);
     let expected = DueRecord { delivery: 9, body: "body".to_owned(), first_message: None };
-    assert_eq!(wait(store.records(vec![9])).unwrap(), [expected]);
+    assert_eq!(wait(store.records(vec![9], usize::MAX)).unwrap(), [expected]);
     write(&store, vec![numbered("k2", "t", 2)]);
     assert_eq!(first_message(&store, "k2"), Some(1));
 }
@@ -252,7 +255,7 @@ fn under_a_full_database_delivered_events_make_room() {
         write(&store, vec![event_with(&format!("k{n}"), "t", &[], &body)]);
     }
     assert_eq!(due(&store, "s"), [1]);
-    assert_eq!(wait(store.records(vec![1])).unwrap().len(), 1);
+    assert_eq!(wait(store.records(vec![1], usize::MAX)).unwrap().len(), 1);
     let newest = wait(store.interactions(1, None)).unwrap();
     assert_eq!(newest[0].id, 1001);
 }

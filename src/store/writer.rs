@@ -1,22 +1,26 @@
 //! The thread that owns the database: takes what waits, commits it as one, acknowledges, and tidies up in between.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::{ErrorCode, TransactionBehavior};
+use rusqlite::TransactionBehavior;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::metrics::{KindLabel, Metrics, SinkLabel};
+use crate::metrics::{KindLabel, Metrics};
 use crate::store::apply::{self, Effects};
-use crate::store::database::{Database, OpenError, is_corrupt};
+use crate::store::budget::{History, Step};
+use crate::store::database::{Database, OpenError};
 use crate::store::inbox::{Inbox, Write};
-use crate::store::reads::{self, Waiting};
-use crate::store::retention::{self, Trim};
+use crate::store::ledger::{self, Ledger};
+use crate::store::retention::{MIN_RETAIN, Trim};
 use crate::store::syncer::Syncer;
+use crate::store::trouble::{Failure, Trouble, is_hopeless};
 use crate::store::{Config, Op};
 use crate::time::UnixMillis;
+
+mod care;
+mod settle;
 
 pub(super) struct Writer {
     config: Config,
@@ -31,10 +35,17 @@ pub(super) struct Writer {
     group: usize,
     failures: u32,
     retry_at: UnixMillis,
-    sinks: BTreeMap<Arc<str>, Waiting>,
+    /// Whether the last failure was for want of room, and recording what was delivered was tried since.
+    full: Option<Freeing>,
+    /// What became of the last database, until a new one is begun.
+    lost_by: Option<&'static str>,
+    ledger: Ledger,
     gauges_at: UnixMillis,
     trim: Trim,
     trim_at: UnixMillis,
+    /// Letting history go to keep to `retain_bytes`, and for want of room.
+    trim_bytes: History,
+    make_room: History,
     /// None in memory.
     syncer: Option<Syncer>,
 }
@@ -51,6 +62,7 @@ impl Writer {
         let syncer =
             database.path().map(|path| Syncer::start(path.to_owned(), config.sync_every, metrics.clone()));
         let mut writer = Self {
+            ledger: Ledger::new(metrics.clone()),
             config,
             database,
             inbox,
@@ -61,13 +73,23 @@ impl Writer {
             group: usize::MAX,
             failures: 0,
             retry_at: UnixMillis::default(),
-            sinks: BTreeMap::new(),
+            full: None,
+            lost_by: None,
             gauges_at: UnixMillis::default(),
             trim: Trim::default(),
             trim_at: clock.now().after(TRIM_EVERY),
+            trim_bytes: History::default(),
+            make_room: History::default(),
             syncer: syncer.transpose().map_err(OpenError::Thread)?,
         };
-        writer.count_backlog().map_err(OpenError::Database)?;
+        if let Some(lost) = writer.database.take_lost() {
+            let label = KindLabel { kind: Trouble::Corrupt.as_str() };
+            writer.metrics.store_begun_anew.get_or_create(&label).inc();
+            ledger::count_lost(&writer.metrics, &lost, Trouble::Corrupt.as_str());
+        }
+        let now = writer.clock.now();
+        writer.ledger.recount(writer.database.connection(), now).map_err(OpenError::Database)?;
+        writer.show_state();
         Ok(writer)
     }
 
@@ -80,15 +102,22 @@ impl Writer {
             let patience = self.patience();
             let limit = if self.pending.is_empty() { self.config.batch_bytes.max(1) } else { 0 };
             let taken = self.inbox.take(limit, patience);
+            let room_again = self.put_first(taken.freeing);
             self.pending.extend(taken.writes);
             let now = self.clock.now();
-            if !self.pending.is_empty() && now >= self.retry_at {
+            let due = now >= self.retry_at || room_again;
+            if !self.pending.is_empty() && due && !self.database.is_missing() {
                 self.write();
             }
             for read in taken.reads {
-                read(self.database.connection());
+                if let Err(failure) = read(self.database.connection()) {
+                    self.failed_aside(&failure);
+                }
             }
-            self.tidy(patience);
+            for change in taken.changes {
+                self.change(change);
+            }
+            self.tidy();
             if taken.ended && self.pending.is_empty() {
                 break;
             }
@@ -109,15 +138,11 @@ impl Writer {
 
     /// How long there is nothing to do but wait for work.
     fn patience(&self) -> Duration {
-        let now = self.clock.now();
-        let mut next = self.trim_at;
-        if !self.pending.is_empty() {
+        let mut next = self.trim_at.min(self.gauges_at.after(GAUGES_EVERY));
+        if !self.pending.is_empty() || self.database.is_missing() {
             next = next.min(self.retry_at);
         }
-        if self.sinks.values().any(|waiting| waiting.deliveries > 0) {
-            next = next.min(self.gauges_at.after(GAUGES_EVERY));
-        }
-        next.since(now)
+        next.since(self.clock.now())
     }
 
     fn write(&mut self) {
@@ -125,21 +150,18 @@ impl Writer {
         let now = self.clock.now();
         let grouped = self.grouped();
         match self.transaction(now) {
+            // Acknowledged is only what the next process will find.
+            Ok(_) if !self.database.is_in_place() => self.failed(&Failure::vanished(), now),
             Ok(effects) => {
                 self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
-                if self.failures > 0 {
-                    tracing::info!("the store can write again");
-                }
-                self.failures = 0;
-                self.group = usize::MAX;
-                self.retry_at = UnixMillis::default();
+                self.works_again();
                 let bytes = self.acknowledge(grouped);
                 if let Some(syncer) = &self.syncer {
                     syncer.committed(bytes);
                 }
                 self.tell(effects);
             }
-            Err(error) => self.failed(&error, now),
+            Err(error) => self.failed(&Failure::from(&error), now),
         }
     }
 
@@ -178,6 +200,7 @@ impl Writer {
                 Err(error) if is_hopeless(&error) => {
                     drop(savepoint);
                     self.metrics.store_errors.get_or_create(&KindLabel { kind: "rejected" }).inc();
+                    ledger::count_lost_ops(&self.metrics, std::slice::from_ref(op), "rejected");
                     tracing::error!(%error, "the database refuses an operation for good; it is dropped");
                 }
                 Err(error) => return Err(error),
@@ -211,107 +234,31 @@ impl Writer {
     }
 
     fn tell(&mut self, effects: Effects) {
-        let changed = !effects.sinks.is_empty();
-        for (sink, change) in effects.sinks {
-            let waiting = self.sinks.entry(sink).or_default();
-            waiting.deliveries = waiting.deliveries.saturating_add_signed(change.waiting);
-            waiting.dead_letters = waiting.dead_letters.saturating_add_signed(change.dead);
+        if effects.sinks.values().any(|change| change.waiting < 0 || change.dead < 0) {
+            self.make_room.begin_again();
         }
-        if changed {
-            self.show_counts();
-        }
+        self.ledger.enter(effects.sinks);
         if let Some(newest) = effects.newest_delivery {
             self.announce.send_replace(newest);
         }
     }
 
-    fn failed(&mut self, error: &rusqlite::Error, now: UnixMillis) {
-        self.metrics.store_errors.get_or_create(&KindLabel { kind: kind(error) }).inc();
-        if self.failures == 0 {
-            tracing::error!(%error, "the store cannot write; it keeps trying, and what comes waits in memory");
-        }
-        self.failures = self.failures.saturating_add(1);
-        self.group = (self.grouped() / 2).max(1);
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LONGEST_PAUSE);
-        self.retry_at = now.after(pause);
-        if is_corrupt(error) || self.database.is_missing() {
-            self.begin_anew(error);
-        } else if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
-            match retention::make_room(self.database.connection()) {
-                Ok(0) => {}
-                Ok(_) => self.retry_at = now,
-                Err(error) => tracing::debug!(%error, "no room could be made"),
-            }
-        }
-    }
-
-    fn begin_anew(&mut self, error: &rusqlite::Error) {
-        if let Err(error) = self.database.begin_anew(error) {
-            tracing::error!(%error, "no new database could be begun");
-            return;
-        }
-        self.retry_at = UnixMillis::default();
-        if let Err(error) = self.count_backlog() {
-            tracing::error!(%error, "the new database cannot be read");
-        }
-    }
-
-    /// What can wait until nobody does.
-    fn tidy(&mut self, waited: Duration) {
-        let now = self.clock.now();
-        if now >= self.gauges_at.after(GAUGES_EVERY) {
-            self.gauges_at = now;
-            self.show_ages(now);
-        }
-        if now >= self.trim_at && !waited.is_zero() {
-            self.trim_at = now.after(TRIM_EVERY);
-            match self.trim.step(self.database.connection(), &self.config, now) {
-                Ok(true) => self.trim_at = now.after(TRIM_PAUSE),
-                Ok(false) => {}
-                Err(error) => {
-                    self.metrics.store_errors.get_or_create(&KindLabel { kind: kind(&error) }).inc();
-                    tracing::debug!(%error, "old records could not be trimmed");
-                }
-            }
-        }
-    }
-
-    fn count_backlog(&mut self) -> rusqlite::Result<()> {
-        for waiting in self.sinks.values_mut() {
-            *waiting = Waiting::default();
-        }
-        self.sinks.extend(reads::backlog(self.database.connection())?.sinks);
-        self.show_counts();
-        self.show_ages(self.clock.now());
-        Ok(())
-    }
-
-    fn show_counts(&self) {
-        for (sink, waiting) in &self.sinks {
-            let label = SinkLabel { sink: sink.to_string() };
-            self.metrics.delivery_queue.get_or_create(&label).set(gauge(waiting.deliveries));
-            self.metrics.dead_letters.get_or_create(&label).set(gauge(waiting.dead_letters));
-        }
-    }
-
-    fn show_ages(&self, now: UnixMillis) {
-        for (sink, waiting) in &self.sinks {
-            let oldest = if waiting.deliveries > 0 {
-                reads::oldest(self.database.connection(), sink).ok().flatten()
-            } else {
-                None
-            };
-            let age_secs = oldest.map_or(0, |oldest| now.since(oldest).as_secs());
-            let label = SinkLabel { sink: sink.to_string() };
-            self.metrics.delivery_queue_age_seconds.get_or_create(&label).set(gauge(age_secs));
-        }
-    }
-
     fn abandon(&mut self) {
-        let taken: usize = self.pending.drain(..).map(|write| write.ops.len()).sum();
-        let lost = taken + self.inbox.abandon();
+        let taken = std::mem::take(&mut self.pending);
+        let mut lost = 0;
+        for write in taken.into_iter().chain(self.inbox.abandon()) {
+            lost += write.ops.len();
+            ledger::count_lost_ops(&self.metrics, &write.ops, "closing");
+        }
         tracing::error!(lost, "the disk kept failing while closing; what waited is lost");
     }
+}
+
+/// Whether what makes room was tried for a database that is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Freeing {
+    Tried,
+    Untried,
 }
 
 struct CloseOnDrop(Arc<Inbox>);
@@ -323,48 +270,11 @@ impl Drop for CloseOnDrop {
     }
 }
 
-/// Whether trying again cannot help, whatever becomes of the disk.
-fn is_hopeless(error: &rusqlite::Error) -> bool {
-    use ErrorCode as Code;
-    match error.sqlite_error_code() {
-        Some(code) => matches!(
-            code,
-            Code::ApiMisuse
-                | Code::ConstraintViolation
-                | Code::ParameterOutOfRange
-                | Code::TooBig
-                | Code::TypeMismatch
-        ),
-        // The failure is not SQLite's: a value could not be converted.
-        None => true,
-    }
-}
-
-/// The label of an error.
-fn kind(error: &rusqlite::Error) -> &'static str {
-    use ErrorCode as Code;
-    match error.sqlite_error_code() {
-        Some(Code::DiskFull) => "full",
-        Some(Code::DatabaseCorrupt | Code::NotADatabase) => "corrupt",
-        Some(Code::DatabaseBusy | Code::DatabaseLocked) => "busy",
-        Some(Code::ReadOnly | Code::PermissionDenied | Code::CannotOpen) => "read_only",
-        Some(Code::SystemIoFailure) => "io",
-        _ => "other",
-    }
-}
-
-fn gauge(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
 #[expect(clippy::disallowed_methods, reason = "commits take less than the clock's millisecond")]
 fn now() -> Instant {
     Instant::now()
 }
 
-const FIRST_PAUSE: Duration = Duration::from_millis(25);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const CLOSING_PATIENCE: Duration = Duration::from_secs(5);
 const GAUGES_EVERY: Duration = Duration::from_secs(1);
 const TRIM_EVERY: Duration = Duration::from_secs(60);
-const TRIM_PAUSE: Duration = Duration::from_millis(20);

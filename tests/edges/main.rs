@@ -13,7 +13,8 @@ mod cases;
 mod facts;
 /// Runs a script.
 mod harness;
-/// What a hundred thousand conversations take.
+/// What conversations take in memory, on Linux.
+#[cfg(target_os = "linux")]
 mod memory;
 /// Random conversations, held against the fake server's truth.
 mod model;

@@ -166,15 +166,14 @@ class Fakes:
 class Threadtap:
     """The proxy, as a user runs it."""
 
-    def __init__(self, fakes, directory):
+    def __init__(self, fakes, directory, sink):
+        """`sink` is the environment that switches a sink on."""
         listen, admin = free_port(), free_port()
         self.base_url = f"http://127.0.0.1:{listen}"
         self.admin_url = f"http://127.0.0.1:{admin}"
         self.log_path = Path(directory) / "threadtap.log"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("THREADTAP_")}
-        environment |= {
-            "RECONIFY_APP_KEY": "app-key", "RECONIFY_API_KEY": "api-key", "RECONIFY_URL": fakes.collector,
-        }
+        own = ("ALIGNAI_", "RECONIFY_", "THREADTAP_")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(own)} | sink
         with self.log_path.open("w") as log:
             self.process = subprocess.Popen(
                 [
@@ -375,7 +374,10 @@ def main():
     fakes = Fakes()
     try:
         with tempfile.TemporaryDirectory() as directory:
-            proxy = None if direct else Threadtap(fakes, directory)
+            reconify = {
+                "RECONIFY_APP_KEY": "app-key", "RECONIFY_API_KEY": "api-key", "RECONIFY_URL": fakes.collector,
+            }
+            proxy = None if direct else Threadtap(fakes, directory, reconify)
             view = AppView()
             through = proxied(checks, fakes, proxy, view)
             if proxy:

@@ -17,7 +17,7 @@ impl OpenRun {
     ) -> Interaction {
         let outputs_complete = self.is_terminal() && self.outputs_are_complete();
         let mut attribution = conversation.clone();
-        attribution.update(&self.attribution);
+        attribution.update(&self.whose.attribution());
         attribution.ranks = Ranks::default();
         let status = self.concluded.unwrap_or(match self.run.status {
             RunStatus::Cancelled => Status::Cancelled,

@@ -3,6 +3,7 @@
 use std::mem::take;
 
 use super::{OpenRun, fill};
+use crate::correlator::weight;
 use crate::observation::{Step, ToolCall, ToolOutput};
 use crate::time::UnixMillis;
 
@@ -97,8 +98,8 @@ impl OpenRun {
     /// Counts what tool calls hold; what goes beyond the limit loses its longest texts.
     fn weigh_tool_calls(&mut self) {
         let bytes = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let of = |call: &ToolCall| bytes(&call.arguments) + bytes(&call.output) + size_of::<ToolCall>();
-        self.tool_bytes = self.tool_calls.iter().map(of).sum();
+        let texts: usize = self.tool_calls.iter().map(weight::tool_call).sum();
+        self.tool_bytes = weight::list(&self.tool_calls) + texts;
         while self.tool_bytes > MAX_TOOL_BYTES {
             let texts = self.tool_calls.iter_mut().flat_map(|call| [&mut call.arguments, &mut call.output]);
             let Some(longest) = texts.max_by_key(|text| bytes(text)) else { return };
@@ -117,6 +118,15 @@ pub(super) struct StepSeen {
     pub(super) message: Option<String>,
     /// The calls it made.
     pub(super) calls: Vec<String>,
+}
+
+impl StepSeen {
+    /// What it takes in memory beside its own fields.
+    pub(super) fn heap_bytes(&self) -> usize {
+        let Self { id, message, calls } = self;
+        let ids: usize = calls.iter().map(|call| weight::text(call)).sum();
+        weight::text(id) + weight::optional(message) + weight::list(calls) + ids
+    }
 }
 
 /// The longer text wins: what is still being written grows.

@@ -17,19 +17,24 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::event::Event;
-use crate::sink::Sink;
+use crate::sink::align::{self, Align};
 use crate::sink::reconify::{Config, Reconify};
+use crate::sink::{Batch, Sink};
 use crate::time::UnixMillis;
 
 /// Serves until dropped with its runtime.
 pub(super) struct Backend {
     pub(super) url: String,
+    connections: Arc<AtomicUsize>,
     requests: Arc<Mutex<Vec<Received>>>,
     count: watch::Receiver<usize>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Received {
+    /// Of all the events in it, and their threads.
+    pub(super) events: Vec<(usize, String)>,
+    /// Of the first event in it.
     pub(super) number: usize,
     pub(super) thread: String,
     pub(super) key: String,
@@ -65,10 +70,13 @@ impl Backend {
         let url = format!("http://{}/track", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
         let (counted, count) = watch::channel(0);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let accepted = Arc::clone(&connections);
         let state = Arc::new((answer, Arc::clone(&requests), counted, Clock::start(), AtomicUsize::new(0)));
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                accepted.fetch_add(1, Ordering::SeqCst);
                 let state = Arc::clone(&state);
                 let service = service_fn(move |request: Request<Incoming>| {
                     let state = Arc::clone(&state);
@@ -101,7 +109,7 @@ impl Backend {
                 );
             }
         });
-        Self { url, requests, count }
+        Self { url, connections, requests, count }
     }
 
     /// Until so many requests came in all.
@@ -111,25 +119,49 @@ impl Backend {
         tokio::time::timeout(Duration::from_secs(20), reached).await.expect("the requests come").unwrap();
     }
 
+    /// How many connections there were.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
     pub(super) fn requests(&self) -> Vec<Received> {
         self.requests.lock().unwrap().clone()
     }
 }
 
 async fn read(request: Request<Incoming>, at: UnixMillis) -> Received {
-    let key = request.headers()["idempotency-key"].to_str().unwrap().to_owned();
+    let key = request.headers().get("idempotency-key").map(|key| key.to_str().unwrap().to_owned());
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let body: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(body["reconify"]["apiKey"], "APIKEY");
-    let number = key.strip_prefix("key_").unwrap().parse().unwrap();
-    Received {
-        number,
-        thread: body["request"]["thread_id"].as_str().unwrap().to_owned(),
-        key,
-        at,
-        status: 0,
-        in_flight: 0,
-    }
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let events: Vec<(usize, String)> = match &key {
+        // Align is told of each message by itself, with the number of its record as the text.
+        None => {
+            let messages = body["events"].as_array().unwrap().iter();
+            let mut events: Vec<(usize, String)> = messages
+                .map(|event| &event["properties"]["messageProperties"])
+                .map(|message| {
+                    (text(&message["messageContent"]).parse().unwrap(), text(&message["sessionId"]))
+                })
+                .collect();
+            events.dedup();
+            events
+        }
+        Some(key) => {
+            assert_eq!(body["reconify"]["apiKey"], "APIKEY");
+            let number = key.strip_prefix("key_").unwrap().parse().unwrap();
+            vec![(number, text(&body["request"]["thread_id"]))]
+        }
+    };
+    let (number, thread) = events[0].clone();
+    Received { events, number, thread, key: key.unwrap_or_default(), at, status: 0, in_flight: 0 }
+}
+
+/// A sink that takes so many events at once.
+pub(super) fn batching(name: &str, backend: &Backend, batch: Batch) -> Arc<Sink> {
+    let config = align::Config::new("APIKEY".into(), "project".to_owned());
+    let config = align::Config { name: name.into(), host: backend.url.parse().unwrap(), batch, ..config };
+    Arc::new(Sink::Align(Align::new(config).unwrap()))
 }
 
 pub(super) fn sink(name: &str, backend: &Backend) -> Arc<Sink> {
@@ -144,9 +176,18 @@ pub(super) fn sink_at(name: &str, url: &str) -> Arc<Sink> {
 
 /// An interaction as the store keeps it.
 pub(super) fn event(number: usize, thread: &str) -> Event {
+    event_of(number, thread, 1)
+}
+
+/// One with so many messages.
+pub(super) fn event_of(number: usize, thread: &str, messages: usize) -> Event {
+    let message = json!({
+        "id": null, "role": "user", "status": "completed", "created_at": null, "run": null,
+        "object": {"role": "user", "content": number.to_string()},
+    });
     let event = json!({"interaction": {
         "key": format!("key_{number}"), "conversation": {"upstream": "u", "id": thread}, "run": format!("run_{number}"),
-        "status": "completed", "assistant": "asst", "model": "m", "inputs": [], "outputs": [], "tool_calls": [],
+        "status": "completed", "assistant": "asst", "model": "m", "inputs": vec![message; messages], "outputs": [], "tool_calls": [],
         "usage": null, "usage_absent": "not told", "error": null, "metadata": null,
         "times": {"created_at": null, "started_at": null, "ended_at": null, "request_at": 1, "first_token_at": null, "end_at": 2},
         "inputs_complete": true, "outputs_complete": true, "assumed": false, "pairing": "exact",

@@ -241,6 +241,16 @@ fn what_is_too_long_is_made_to_fit_and_counted() {
 }
 
 #[test]
+fn a_country_is_two_letters_and_what_is_not_is_left_out_and_counted() {
+    for (code, is_country) in [("KR", true), ("kr", true), ("USA", false), ("é", false), ("K1", false)] {
+        let (event, cuts) = encode(user(json!({"userId": "u", "countryCode": code})));
+        let location = &event["properties"]["userProperties"]["userLocation"]["countryCode"];
+        let expected = if is_country { json!(code) } else { Value::Null };
+        assert_eq!((location, cuts), (&expected, u64::from(!is_country)), "{code}");
+    }
+}
+
+#[test]
 fn a_session_whose_user_is_not_known_gets_a_pseudonym_of_its_own_or_the_configured_one() {
     let user_of = |align: &Align, id: &str| {
         let (request, _) =

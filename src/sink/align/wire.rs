@@ -185,7 +185,7 @@ impl<'a> Encoder<'a> {
         user_properties.user_create_time =
             user.0.get("createdAt").and_then(Value::as_u64).map(|millis| timestamp(UnixMillis(millis)));
         match text("countryCode") {
-            Some(code) if code.len() == 2 => {
+            Some(code) if code.len() == 2 && code.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
                 user_properties.user_location = Some(Location { country_code: code.to_owned() });
             }
             Some(_) => self.cuts += 1,

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use threadtap::demo::assistants::{Cut, CutKind, Script, Split, WireShape};
 use threadtap::demo::collector::Reaction;
 
+use super::front::{Front, Vanishing};
 use super::launch::{Launch, Threadtap};
 use super::talk::{Talk, read_deltas};
 use super::world::{World, check_payload, check_record, payload_of};
@@ -221,4 +222,22 @@ async fn a_backend_that_is_not_there_at_all_is_not_felt_by_the_client() {
     assert!(converse(&threadtap).await < Duration::from_secs(2));
     threadtap.records(10).await;
     threadtap.wait_for_metric("threadtap_delivery_queue_depth{sink=\"reconify\"}", 10.0).await;
+}
+
+#[tokio::test]
+async fn an_http2_connection_to_a_backend_that_vanished_is_replaced() {
+    let world = World::new().await;
+    let backend = Vanishing::start().await;
+    let settings = format!(
+        "[delivery]\nattempt_timeout = \"1s\"\nmin_backoff = \"20ms\"\n[[sinks]]\ntype = \"reconify\"\n\
+         url = \"https://{}/track\"\napp_key = \"app\"\napi_key = \"api\"\n",
+        backend.address
+    );
+    let launch = world.launch_with(&settings).variable("SSL_CERT_FILE", Front::trusted());
+    let threadtap = launch.start().await;
+    for count in 1..=3 {
+        Talk::begin(threadtap.client(), &["are you there?"]).await.stream("asst_echo").await;
+        backend.answered(count).await;
+    }
+    threadtap.wait_for_metric("threadtap_delivery_queue_depth{sink=\"reconify\"}", 0.0).await;
 }

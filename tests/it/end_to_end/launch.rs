@@ -101,6 +101,14 @@ impl Threadtap {
         self.child.id()
     }
 
+    /// The most memory it ever held, in KiB; 0 where the system does not tell.
+    pub(crate) fn peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
+        let peak =
+            status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_ascii_whitespace().next());
+        peak.map_or(0, |kib| kib.parse().unwrap())
+    }
+
     /// SIGKILL, and nothing left of it.
     pub(crate) async fn kill(mut self) {
         self.child.kill().unwrap();

@@ -144,6 +144,31 @@ async fn align_is_told_of_users_sessions_and_numbered_messages_also_across_a_kil
 }
 
 #[tokio::test]
+async fn a_run_that_was_recorded_when_its_grace_was_over_is_told_to_nobody_again_after_a_kill() {
+    let aligned = Aligned::new().await;
+    let settings = "[correlation]\noutputs_grace = \"1s\"";
+    let threadtap = aligned.launch(settings).start().await;
+    let talk = Talk::begin(threadtap.client(), &["one"]).await;
+    let run = talk.start("asst_echo", &[]).await;
+    talk.poll(&run).await;
+    // What no run has claimed keeps the conversation's journal, with the run in it, until after its grace.
+    talk.say("two").await;
+    aligned.events(2).await;
+    threadtap.kill().await;
+
+    let threadtap = aligned.launch(settings).start().await;
+    talk_on(&threadtap, &talk.thread).await;
+    let events = aligned.events(4).await;
+    assert_eq!(briefs(&events)[1..], ["1 ROLE_USER", "2 ROLE_USER", "3 ROLE_ASSISTANT"]);
+    let told = threadtap.metric("threadtap_interactions_total{status=\"completed\"}").await;
+    assert!((told - 1.0).abs() < 0.1, "{told} interactions");
+}
+
+async fn talk_on(threadtap: &Threadtap, thread: &str) {
+    Talk::resume(threadtap.client(), thread).stream("asst_echo").await;
+}
+
+#[tokio::test]
 async fn a_named_session_goes_on_over_threads_and_closes_when_nothing_happens() {
     let aligned = Aligned::new().await;
     let threadtap = aligned.launch("[sessions]\nidle = \"1s\"").start().await;

@@ -41,7 +41,7 @@ impl World {
 
     /// The same, with settings of its own; the sink is in them or not at all.
     pub(crate) fn launch_with(&self, settings: &str) -> Launch {
-        let file = self.home.path().join("threadtap.toml");
+        let file = self.settings();
         let settings = settings.replace("SINK", &self.sink());
         std::fs::write(&file, settings).unwrap();
         self.launch_without_sink().flag("--config", file)
@@ -51,6 +51,20 @@ impl World {
         Launch::on_free_ports(self.home.path())
             .flag("--upstream", self.upstream())
             .flag("--data-dir", self.data_dir())
+    }
+
+    /// A command about this world's instance, with the sink by its variables.
+    pub(crate) fn command(&self) -> Launch {
+        Launch::new(self.home.path())
+            .flag("--data-dir", self.data_dir())
+            .variable("RECONIFY_APP_KEY", APP_KEY)
+            .variable("RECONIFY_API_KEY", API_KEY)
+            .variable("RECONIFY_URL", self.collector.url("/track"))
+    }
+
+    /// Where [`launch_with`](Self::launch_with) wrote its settings.
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.home.path().join("threadtap.toml")
     }
 
     pub(crate) async fn start(&self) -> Threadtap {

@@ -1,0 +1,178 @@
+//! `threadtap dead-letters`: what was given up, and what is to become of it.
+
+use std::sync::Arc;
+
+use clap::Subcommand;
+
+use super::period::shown;
+use super::target::Target;
+use super::{Failure, print, print_json};
+use crate::config::Flags;
+use crate::operations::{Changed, DeadLetterQuery};
+use crate::store::{DeadLetter, DeadLetters};
+
+/// Lists, shows, retries, drops or exports what was given up
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists them, oldest first
+    List(List),
+    /// Shows one, with what the backend said and its event
+    Show {
+        /// Its number
+        id: u64,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes them due again, under the same key
+    Retry(Which),
+    /// Lets them go for good
+    Drop(Which),
+    /// Writes them with their events, one JSON object a line
+    Export {
+        /// Of this sink only
+        #[arg(long)]
+        sink: Option<Arc<str>>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// Of this sink only
+    #[arg(long)]
+    sink: Option<Arc<str>>,
+    /// As JSON, one a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+struct Which {
+    /// Their numbers
+    #[arg(required_unless_present_any = ["sink", "all"], conflicts_with_all = ["sink", "all"])]
+    ids: Vec<u64>,
+    /// All of this sink
+    #[arg(long, conflicts_with = "all")]
+    sink: Option<Arc<str>>,
+    /// All there are
+    #[arg(long)]
+    all: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Which {
+    fn dead_letters(&self) -> DeadLetters {
+        match &self.sink {
+            Some(sink) => DeadLetters::Sink(Arc::clone(sink)),
+            None if self.all => DeadLetters::All,
+            None => DeadLetters::Ids(self.ids.clone()),
+        }
+    }
+}
+
+pub(super) async fn run(arguments: Arguments, flags: &Flags) -> Result<(), Failure> {
+    let target = Target::find(flags)?;
+    match arguments.command {
+        Command::List(List { sink, json }) => {
+            let mut none = true;
+            each(&target, sink, false, |letter| {
+                if json {
+                    return print_json(letter);
+                }
+                if std::mem::take(&mut none) {
+                    print(&format!(
+                        "{:>8}  {:<20}  {:<12}  {:<14}  {:>8}  answer",
+                        "id", "died", "sink", "reason", "attempts"
+                    ))?;
+                }
+                print(&line(letter))
+            })
+            .await?;
+            if none && !json {
+                print("no dead letters")?;
+            }
+            Ok(())
+        }
+        Command::Show { id, json } => {
+            let letter = target.dead_letter(id).await?;
+            if json { print_json(&letter) } else { print(&text(&letter)?) }
+        }
+        Command::Retry(which) => {
+            let changed = target.retry(which.dead_letters()).await?;
+            let what = if target.runs() { "due again" } else { "due again at the next start" };
+            conclude(&which, changed, what)
+        }
+        Command::Drop(which) => {
+            let changed = target.drop_letters(which.dead_letters()).await?;
+            conclude(&which, changed, "dropped")
+        }
+        Command::Export { sink } => each(&target, sink, true, print_json).await,
+    }
+}
+
+/// Goes through all dead letters, a page at a time.
+async fn each(
+    target: &Target,
+    sink: Option<Arc<str>>,
+    events: bool,
+    mut act: impl FnMut(&DeadLetter) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut query = DeadLetterQuery { sink, after: 0, events };
+    loop {
+        let page = target.dead_letters(&query).await?.data;
+        let Some(last) = page.last() else { return Ok(()) };
+        query.after = last.id;
+        page.iter().try_for_each(&mut act)?;
+    }
+}
+
+fn conclude(which: &Which, changed: Changed, what: &str) -> Result<(), Failure> {
+    if which.json {
+        print_json(&changed)?;
+    } else {
+        print(&format!("{} dead letters {what}", changed.changed))?;
+    }
+    if changed.changed == 0 && !which.ids.is_empty() {
+        return Err(anyhow::anyhow!("there are no dead letters with these numbers").into());
+    }
+    Ok(())
+}
+
+fn line(letter: &DeadLetter) -> String {
+    let DeadLetter { id, sink, died_at, attempts, reason, answer, .. } = letter;
+    let died = shown(*died_at);
+    format!("{id:>8}  {died:<20}  {sink:<12}  {reason:<14}  {attempts:>8}  {}", first_line(answer))
+}
+
+fn text(letter: &DeadLetter) -> Result<String, Failure> {
+    let DeadLetter { id, sink, kind, key, queued_at, died_at, attempts, reason, answer, event } = letter;
+    let event: serde_json::Value = match event {
+        Some(event) => serde_json::from_str(event.get()).map_err(anyhow::Error::from)?,
+        None => serde_json::Value::Null,
+    };
+    let event = serde_json::to_string_pretty(&event).map_err(anyhow::Error::from)?;
+    Ok(format!(
+        "dead letter {id}: {kind} for {sink}\nkey       {key}\ndue since {}\ngiven up  {} after {attempts} attempts: {reason}\nanswer    {}\nevent     {event}",
+        shown(*queued_at),
+        shown(*died_at),
+        printable(answer),
+    ))
+}
+
+fn first_line(answer: &str) -> String {
+    printable(answer.lines().next().unwrap_or_default()).chars().take(80).collect()
+}
+
+/// What a backend said must not drive the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+}

@@ -1,0 +1,42 @@
+//! `threadtap export`: the records of a period, one JSON object a line.
+
+use super::period::{Progress, Until, period};
+use super::target::Target;
+use super::{Failure, print};
+use crate::config::Flags;
+use crate::operations::ExportQuery;
+
+/// Writes records to standard output, one JSON object a line, oldest first
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// From this time on: RFC 3339, or how long ago (2h) [default: the beginning]
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    #[command(flatten)]
+    until: Until,
+    /// As JSON, which is the only form there is
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(arguments: Arguments, flags: &Flags) -> Result<(), Failure> {
+    let Arguments { since, until, json: _ } = arguments;
+    let period = period(since.as_deref(), until.until.as_deref())?;
+    let target = Target::find(flags)?;
+    let mut query =
+        ExportQuery { since: period.since.0, until: period.until.0, after_at: None, after_id: None };
+    let mut progress = Progress::new(period);
+    let mut records = 0;
+    loop {
+        let page = target.export(&query).await?;
+        for record in &page.data {
+            print(record.get())?;
+        }
+        records += page.data.len() as u64;
+        progress.at(page.next, records);
+        let Some(next) = page.next else { break };
+        (query.after_at, query.after_id) = (Some(next.at.0), Some(next.id));
+    }
+    progress.end();
+    Ok(())
+}

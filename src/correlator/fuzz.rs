@@ -1,0 +1,294 @@
+//! Traffic made of any bytes, and what must hold whatever it is.
+//!
+//! The first byte picks the settings. Then come exchanges, each ended by `0xFF`; its fields, each ended by `0xFE`, are: four
+//! bytes that steer (see [`Steering`]), the request line without its version, headers in lines, the request's body, and the
+//! response's. Neither separator occurs in UTF-8, so real traffic can be written so, and stays recognisable when it is changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+
+use super::{AppMessages, Config, Correlator, Limits, Output, Standing, State};
+use crate::dialect::{self, Observed, Observer};
+use crate::exchange::{End, Ending, RequestBody, Segment, Start};
+use crate::interaction::Interaction;
+use crate::observation::{ConversationKey, Observation};
+use crate::time::UnixMillis;
+
+/// Asserts that traffic of any bytes does no harm: nothing panics, what is observed does not depend on how a body is cut and
+/// survives the journal, the correlator's books balance and keep to its limits, a run is recorded once, a new process goes on
+/// where the last one stopped, and in the end nothing is left.
+pub fn assert_traffic_is_sound(data: &[u8]) {
+    let Some((&settings, exchanges)) = data.split_first() else { return };
+    let mut world = World::new(settings);
+    for exchange in exchanges.split(|byte| *byte == 0xFF).take(MAX_EXCHANGES) {
+        world.exchange(exchange);
+    }
+    world.end();
+}
+
+/// What the four bytes of an exchange say; missing ones are 0.
+struct Steering {
+    /// Status and type of the response (3 bits), how it ended (2), whether the request was copied whole (1), and whether before
+    /// it the process is killed, or shuts down, and begins anew (2).
+    kind: u8,
+    /// How long the pieces are in which the response comes; 0 is whole.
+    piece_bytes: u8,
+    /// The root of the seconds that passed since the last exchange.
+    wait: u8,
+    /// Which piece is lost, counted from 1; 0 is none.
+    lost: u8,
+}
+
+/// A process, what it stores, and what it told.
+struct World {
+    config: Config,
+    correlator: Correlator,
+    now: UnixMillis,
+    journal: Vec<(ConversationKey, String)>,
+    states: BTreeMap<ConversationKey, String>,
+    /// Keys of the records this process told, of conversations it has not forgotten.
+    recorded: BTreeMap<ConversationKey, BTreeSet<String>>,
+    evicts: bool,
+}
+
+impl World {
+    fn new(settings: u8) -> Self {
+        let evicts = settings & 1 == 1;
+        let tight = Limits {
+            conversations: 3,
+            text_bytes: 24_000,
+            conversation_messages: 4,
+            conversation_runs: 2,
+            conversation_text_bytes: 12_000,
+        };
+        let config = Config {
+            first_used: UnixMillis(START),
+            app_messages: if settings & 2 == 2 { AppMessages::Drop } else { AppMessages::Include },
+            limits: if evicts { tight } else { Limits::default() },
+            ..Config::default()
+        };
+        Self {
+            correlator: Correlator::new(config.clone()),
+            config,
+            now: UnixMillis(START),
+            journal: Vec::new(),
+            states: BTreeMap::new(),
+            recorded: BTreeMap::new(),
+            evicts,
+        }
+    }
+
+    fn exchange(&mut self, exchange: &[u8]) {
+        let mut fields = exchange.split(|byte| *byte == 0xFE);
+        let mut field = || fields.next().unwrap_or_default();
+        let byte = |of: &[u8], place: usize| of.get(place).copied().unwrap_or_default();
+        let steering = field();
+        let steering = Steering {
+            kind: byte(steering, 0),
+            piece_bytes: byte(steering, 1),
+            wait: byte(steering, 2),
+            lost: byte(steering, 3),
+        };
+        self.now = self.now.after(Duration::from_secs(u64::from(steering.wait).pow(2)));
+        self.correlator.handle_timeout(self.now);
+        self.collect();
+        assert!(self.correlator.poll_timeout().is_none_or(|at| at > self.now));
+        match steering.kind >> 6 {
+            1 => {
+                let before = self.standing();
+                self.restart();
+                assert!(
+                    self.evicts || self.standing() == before,
+                    "a killed process's successor knows something else"
+                );
+            }
+            2 => {
+                self.finish();
+                self.restart();
+            }
+            _ => {}
+        }
+        let Some(start) = self.start(&steering, field(), field(), field()) else { return };
+        for observation in self.observe(&steering, &start, field()) {
+            self.tell(observation);
+        }
+    }
+
+    fn start(&self, steering: &Steering, request: &[u8], headers: &[u8], body: &[u8]) -> Option<Start> {
+        let request = String::from_utf8_lossy(request);
+        let (method, target) = request.split_once(' ')?;
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let headers = headers.split(|byte| *byte == b'\n').filter_map(|line| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            let value = HeaderValue::from_bytes(&line[colon + 1..]).ok()?;
+            Some((HeaderName::from_bytes(&line[..colon]).ok()?, value))
+        });
+        let (status, content_type) = match steering.kind & 7 {
+            0 => (200, Some("application/json")),
+            1 => (200, Some("text/event-stream; charset=utf-8")),
+            2 => (200, None),
+            3 => (400, Some("application/json")),
+            4 => (404, Some("application/json")),
+            5 => (201, Some("application/problem+json")),
+            6 => (200, Some("text/html")),
+            _ => (500, None),
+        };
+        Some(Start {
+            upstream: Arc::from("api.openai.com:443"),
+            caller: None,
+            method: Method::from_bytes(method.as_bytes()).ok()?,
+            path: path.to_owned(),
+            query: query.to_owned(),
+            request_headers: headers.collect(),
+            request_body: RequestBody { bytes: body.to_vec(), complete: steering.kind & 32 == 0 },
+            request_at: self.now,
+            status,
+            content_type: content_type.map(HeaderValue::from_static),
+            content_encoding: None,
+            response_at: self.now,
+        })
+    }
+
+    /// What an exchange tells; however it is cut, if nothing of it is lost.
+    fn observe(&self, steering: &Steering, start: &Start, body: &[u8]) -> Vec<Observation> {
+        let at = self.now;
+        let ending = match (steering.kind >> 3) & 3 {
+            0 | 1 => Ending::Complete,
+            2 => Ending::ClientGone,
+            _ => Ending::UpstreamFailed,
+        };
+        let watch = |piece_bytes: usize, lost: usize| {
+            let mut observed = Observed::default();
+            let mut segments = 0;
+            let config = dialect::Config::default();
+            let Some(mut observer) = Observer::start(start, &config, &mut observed) else { return observed };
+            for (seq, bytes) in (0_u32..).zip(body.chunks(piece_bytes.max(1))) {
+                segments = seq + 1;
+                if segments as usize != lost {
+                    observer.feed(&Segment { seq, at, bytes: bytes.to_vec() }, &mut observed);
+                }
+            }
+            observer.end(&End { segments, at, ending }, &mut observed);
+            observed
+        };
+        let piece_bytes = match steering.piece_bytes {
+            0 => body.len(),
+            bytes => usize::from(bytes),
+        };
+        let cut = watch(piece_bytes, usize::from(steering.lost));
+        if steering.lost == 0 && piece_bytes < body.len() {
+            let whole = watch(body.len(), 0);
+            assert_eq!(format!("{cut:?}"), format!("{whole:?}"), "what is told depends on the cuts");
+        }
+        cut.observations
+    }
+
+    fn tell(&mut self, observation: Observation) {
+        let row = serde_json::to_string(&observation).expect("an observation can be written");
+        let read: Observation = serde_json::from_str(&row).expect("an observation can be read back");
+        assert_eq!(format!("{read:?}"), format!("{observation:?}"), "the journal changes an observation");
+        if self.correlator.handle(&observation) {
+            self.journal.push((observation.conversation, row));
+        }
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        while let Some(output) = self.correlator.poll() {
+            match output {
+                Output::Interaction(interaction) => {
+                    let json = serde_json::to_string(&interaction).expect("a record can be written");
+                    let read: Interaction = serde_json::from_str(&json).expect("a record can be read back");
+                    assert_eq!(format!("{read:?}"), format!("{interaction:?}"), "the store changes a record");
+                    assert!(interaction.usage.is_some() != interaction.usage_absent.is_some());
+                    let known = self.recorded.entry(interaction.conversation).or_default();
+                    let new = known.insert(interaction.key.clone());
+                    assert!(new || known.len() > REMEMBERED, "{} is recorded twice", interaction.run);
+                }
+                Output::Note(_) => {}
+                Output::Settled(key, state) => {
+                    self.journal.retain(|(of, _)| *of != key);
+                    match state {
+                        Some(state) => {
+                            let json = serde_json::to_string(&state).expect("a state can be written");
+                            self.states.insert(key, json);
+                        }
+                        None => {
+                            self.states.remove(&key);
+                            self.recorded.remove(&key);
+                        }
+                    }
+                }
+            }
+        }
+        self.assert_books_balance();
+    }
+
+    fn assert_books_balance(&self) {
+        let Correlator { config, conversations, deadlines, open_runs, text_bytes, .. } = &self.correlator;
+        let (mut runs, mut bytes, mut places) = (0, 0, Vec::new());
+        for (key, conversation) in conversations {
+            let standing = Standing::of(key, conversation, config);
+            runs += standing.open_runs;
+            bytes += standing.text_bytes;
+            assert!(deadlines.contains(standing.place, key), "a conversation is not where it is looked for");
+            places.push(standing.place);
+        }
+        assert_eq!((*open_runs, *text_bytes), (runs, bytes), "the books do not balance");
+        assert_eq!(deadlines.len(), places.len(), "a place is nobody's");
+        let Limits { conversations: most, text_bytes: most_bytes, .. } = config.limits;
+        assert!(conversations.len() <= most && *text_bytes <= most_bytes, "{text_bytes} bytes are held");
+    }
+
+    /// A shutdown settles what is over; what goes on is the next process's.
+    fn finish(&mut self) {
+        self.correlator.finish(self.now);
+        self.collect();
+        let mut runs = self.correlator.conversations.values().flat_map(|conversation| &conversation.runs);
+        assert!(runs.all(|run| !run.is_terminal()), "a shutdown leaves what is over");
+    }
+
+    /// Begins a new process on what the last one left. What that has told is told again, which the store's unique key undoes.
+    fn restart(&mut self) {
+        self.correlator = Correlator::new(self.config.clone());
+        for (key, state) in &self.states {
+            let state: State = serde_json::from_str(state).expect("a state can be read back");
+            self.correlator.restore(key.clone(), state);
+        }
+        self.recorded.clear();
+        for (_, row) in self.journal.clone() {
+            let observation: Observation = serde_json::from_str(&row).expect("a row can be read");
+            self.correlator.handle_timeout(observation.at);
+            self.correlator.handle(&observation);
+        }
+        self.correlator.handle_timeout(self.now);
+        self.collect();
+        self.recorded.clear();
+    }
+
+    /// What is known of each conversation.
+    fn standing(&self) -> BTreeMap<ConversationKey, String> {
+        let known = self.correlator.conversations.iter();
+        known.map(|(key, known)| (key.clone(), known.shown())).collect()
+    }
+
+    fn end(&mut self) {
+        self.finish();
+        self.correlator.handle_timeout(UnixMillis(u64::MAX));
+        self.collect();
+        let Correlator { conversations, deadlines, open_runs, text_bytes, .. } = &self.correlator;
+        assert!(conversations.is_empty(), "something is never forgotten: {conversations:?}");
+        assert_eq!((deadlines.len(), *open_runs, *text_bytes), (0, 0, 0));
+        assert!(self.journal.is_empty() && self.states.is_empty(), "something stays in the store");
+    }
+}
+
+/// A time later than those in traffic that seeds were made of.
+const START: u64 = 1_000_000;
+/// Keeps inputs quick.
+const MAX_EXCHANGES: usize = 64;
+/// Fewer runs than a conversation remembers.
+const REMEMBERED: usize = 100;

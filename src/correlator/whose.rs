@@ -1,0 +1,66 @@
+//! Whose a conversation or a run is, as it is held: as text, for a parsed user takes ten times as much.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::weight;
+use crate::attribution::Attribution;
+
+/// An attribution's JSON; none while nothing is known. It is stored as the attribution itself would be.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Whose(Option<Box<RawValue>>);
+
+impl Whose {
+    pub(super) fn is_unknown(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(super) fn attribution(&self) -> Attribution {
+        let known = self.0.as_ref().and_then(|json| serde_json::from_str(json.get()).ok());
+        known.unwrap_or_default()
+    }
+
+    /// Takes over whatever `newer` knows better. Tells whether that is anything.
+    pub(super) fn update(&mut self, newer: &Attribution) -> bool {
+        if newer.is_empty() {
+            return false;
+        }
+        let mut known = self.attribution();
+        known.update(newer);
+        let json = to_raw_value(&known).expect("an attribution has string keys");
+        let changed = self.0.as_ref().is_none_or(|known| known.get() != json.get());
+        self.0 = Some(json);
+        changed
+    }
+
+    /// What it takes in memory beside its own fields.
+    pub(super) fn heap_bytes(&self) -> usize {
+        weight::raw(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn it_is_stored_and_read_as_an_attribution() {
+        let stored = json!({"session": "s", "user": {"userId": "u", "n": {"a": [1, 2.5]}}, "ranks": {"session": 3, "user": 1, "app": 0}});
+        let attribution: Attribution = serde_json::from_value(stored.clone()).unwrap();
+        let mut whose = Whose::default();
+        assert!(whose.is_unknown() && whose.update(&attribution) && !whose.update(&attribution));
+        assert_eq!(
+            (serde_json::to_value(&whose).unwrap(), whose.attribution()),
+            (stored.clone(), attribution)
+        );
+        let read: Whose = serde_json::from_str(&stored.to_string()).unwrap();
+        assert_eq!(read.attribution(), whose.attribution());
+        // A worse source changes nothing.
+        let worse: Attribution =
+            serde_json::from_value(json!({"session": "t", "ranks": {"session": 4}})).unwrap();
+        assert!(!whose.update(&worse) && !whose.update(&Attribution::default()));
+    }
+}

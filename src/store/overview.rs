@@ -1,0 +1,83 @@
+//! How the store is.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::StateLabel;
+use crate::store::reads::{self, Backlog};
+use crate::store::{ReadError, Store, budget};
+use crate::time::UnixMillis;
+
+/// How the store is, at one moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Overview {
+    /// Where the files are; none in memory.
+    pub data_dir: Option<PathBuf>,
+    /// Whether it cannot write at the moment.
+    pub failing: bool,
+    /// Bytes of the database's file.
+    pub database_bytes: u64,
+    /// Bytes of the log beside it.
+    pub log_bytes: u64,
+    /// Bytes of the database that hold something.
+    pub used_bytes: u64,
+    /// When the directory was first used.
+    pub first_used_at: UnixMillis,
+    /// When the oldest event that is kept was derived.
+    pub oldest_at: Option<UnixMillis>,
+    /// When the newest was.
+    pub newest_at: Option<UnixMillis>,
+    /// What waits and what was given up, by sink.
+    pub backlog: Backlog,
+    /// Databases that were set aside as corrupt.
+    pub set_aside: Vec<PathBuf>,
+}
+
+impl Store {
+    /// How it is.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the store is closed.
+    pub async fn overview(&self) -> Result<Overview, ReadError> {
+        let failing =
+            self.shared.metrics.store_state.get_or_create(&StateLabel { state: "failing" }).get() > 0;
+        let data_dir = self.shared.data_dir.clone();
+        let set_aside = self.set_aside();
+        self.read(move |connection| {
+            let at = |order: &str| {
+                let query = format!("SELECT {order}(at) FROM events");
+                let at: Option<i64> = connection.query_row(&query, [], |row| row.get(0))?;
+                Ok::<_, rusqlite::Error>(at.map(|at| UnixMillis(at.unsigned_abs())))
+            };
+            let bytes = |suffix: &str| {
+                let path = data_dir.as_ref().map(|directory| directory.join(format!("threadtap.db{suffix}")));
+                path.and_then(|path| std::fs::metadata(path).ok()).map_or(0, |found| found.len())
+            };
+            Ok(Overview {
+                failing,
+                database_bytes: bytes(""),
+                log_bytes: bytes("-wal"),
+                used_bytes: budget::used_bytes(connection)?,
+                first_used_at: reads::first_used_at(connection)?,
+                oldest_at: at("min")?,
+                newest_at: at("max")?,
+                backlog: reads::backlog(connection)?,
+                set_aside,
+                data_dir,
+            })
+        })
+        .await
+    }
+
+    /// Databases that were set aside as corrupt, in the order they were.
+    #[must_use]
+    pub fn set_aside(&self) -> Vec<PathBuf> {
+        let entries = self.shared.data_dir.as_ref().and_then(|directory| directory.read_dir().ok());
+        let names = entries.into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut found: Vec<PathBuf> =
+            names.filter(|path| path.to_string_lossy().contains("threadtap.db.corrupt-")).collect();
+        found.sort();
+        found
+    }
+}

@@ -1,0 +1,304 @@
+//! What the writer does about trouble, and what it tidies up between two commits.
+
+use super::{settle, *};
+use crate::metrics::{DropLabel, DropReason, FileLabel, StateLabel};
+use crate::store::inbox::Change;
+use crate::store::{budget, gauge, renumber};
+
+impl Writer {
+    /// Runs a change asked for by an operator.
+    pub(super) fn change(&mut self, change: Change) {
+        let now = self.clock.now();
+        match change(self.database.connection_mut(), now) {
+            Ok(effects) => {
+                if let Some(syncer) = &self.syncer {
+                    syncer.committed(CHANGE_BYTES);
+                }
+                self.tell(effects);
+            }
+            Err(failure) => self.failed_aside(&failure),
+        }
+    }
+
+    /// A read or a change failed: whoever asked has been told. Only what concerns everybody is acted on.
+    pub(super) fn failed_aside(&mut self, failure: &Failure) {
+        if self.database.is_missing() {
+            return;
+        }
+        self.count(failure);
+        if failure.trouble == Trouble::Corrupt {
+            self.begin_anew(failure);
+        }
+    }
+
+    /// A write failed: it stays, and is tried again after a pause.
+    pub(super) fn failed(&mut self, failure: &Failure, now: UnixMillis) {
+        self.count(failure);
+        if self.failures == 0 {
+            tracing::error!(error = %failure.text, "the store cannot write; it keeps trying, and what comes waits in memory");
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.group = (self.grouped() / 2).max(1);
+        self.pause(now);
+        match failure.trouble {
+            Trouble::Corrupt | Trouble::Vanished => self.begin_anew(failure),
+            Trouble::Full => {
+                self.full.get_or_insert(Freeing::Untried);
+                if self.make_room(now) || self.refuse_first() {
+                    self.retry_at = now;
+                }
+            }
+            Trouble::Io | Trouble::ReadOnly | Trouble::Other if self.failures >= RECONNECT_AFTER => {
+                if let Err(error) = self.database.reconnect() {
+                    tracing::debug!(%error, "the database cannot be opened again");
+                }
+            }
+            Trouble::Busy | Trouble::Io | Trouble::ReadOnly | Trouble::Other => {}
+        }
+        self.show_state();
+    }
+
+    pub(super) fn works_again(&mut self) {
+        if self.failures > 0 {
+            tracing::info!("the store can write again");
+        }
+        let failed = std::mem::take(&mut self.failures) > 0;
+        self.group = usize::MAX;
+        self.full = None;
+        self.retry_at = UnixMillis::default();
+        if failed {
+            self.show_state();
+        }
+    }
+
+    /// Puts writes that only make room before all that wait. Tells whether a full database should be tried again for them.
+    pub(super) fn put_first(&mut self, writes: Vec<Write>) -> bool {
+        if writes.is_empty() {
+            return false;
+        }
+        let first = self.freeing();
+        self.pending.splice(first..first, writes);
+        if self.full.is_some() {
+            self.full = Some(Freeing::Tried);
+            self.group = self.freeing();
+        }
+        self.full.is_some()
+    }
+
+    /// How many of the writes that wait only make room: they are the first.
+    fn freeing(&self) -> usize {
+        self.pending.iter().take_while(|write| write.frees()).count()
+    }
+
+    /// What can wait until nobody does.
+    pub(super) fn tidy(&mut self) {
+        let now = self.clock.now();
+        if self.database.is_missing() && now >= self.retry_at {
+            self.try_again_to_begin(now);
+        }
+        if now >= self.gauges_at.after(GAUGES_EVERY) {
+            self.gauges_at = now;
+            if !self.database.is_in_place() {
+                self.failed(&Failure::vanished(), now);
+            }
+            self.ledger.show_ages(self.database.connection(), now);
+            self.show_sizes();
+        }
+        if now >= self.trim_at {
+            self.trim_at = now.after(TRIM_EVERY);
+            // While the disk fails, there are other worries.
+            if self.pending.is_empty() && !self.database.is_missing() {
+                self.trim(now);
+            }
+        }
+    }
+
+    pub(super) fn show_state(&self) {
+        let failing = self.failures > 0 || self.database.is_missing();
+        for (state, value) in [("ok", !failing), ("failing", failing)] {
+            self.metrics.store_state.get_or_create(&StateLabel { state }).set(value.into());
+        }
+    }
+
+    fn count(&self, failure: &Failure) {
+        self.metrics.store_errors.get_or_create(&KindLabel { kind: failure.trouble.as_str() }).inc();
+    }
+
+    fn pause(&mut self, now: UnixMillis) {
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LONGEST_PAUSE);
+        self.retry_at = now.after(pause);
+    }
+
+    /// Gives up the database there was, and begins a new one, at once if that can be done.
+    fn begin_anew(&mut self, failure: &Failure) {
+        let corrupt = (failure.trouble == Trouble::Corrupt).then_some(failure.text.as_str());
+        if !self.database.is_missing() {
+            let reason = failure.trouble.as_str();
+            if corrupt.is_none() {
+                tracing::error!(
+                    "the data directory or the database in it is gone or was replaced; a new one is begun"
+                );
+            }
+            self.lost_by = Some(reason);
+            self.ledger.lose(reason);
+        }
+        if let Err(error) = self.database.let_go(corrupt) {
+            tracing::error!(%error, "the database could not be set aside");
+        }
+        self.failures = self.failures.max(1);
+        self.show_state();
+        self.try_again_to_begin(self.clock.now());
+    }
+
+    fn try_again_to_begin(&mut self, now: UnixMillis) {
+        match self.database.begin_anew() {
+            Ok(()) => {
+                if let Some(kind) = self.lost_by.take() {
+                    self.metrics.store_begun_anew.get_or_create(&KindLabel { kind }).inc();
+                }
+                self.retry_at = UnixMillis::default();
+                self.trim = Trim::default();
+                (self.trim_bytes, self.make_room) = (History::default(), History::default());
+                // Couriers go on from the numbers they know.
+                let renumbered = renumber::after(self.database.connection(), *self.announce.borrow(), now);
+                match renumbered
+                    .and_then(|newest| self.ledger.recount(self.database.connection(), now).map(|()| newest))
+                {
+                    Ok(newest) => drop(self.announce.send_replace(newest)),
+                    Err(error) => tracing::error!(%error, "the new database cannot be read"),
+                }
+                if self.pending.is_empty() {
+                    self.works_again();
+                }
+            }
+            Err(error) => {
+                if self.failures <= 1 {
+                    tracing::error!(%error, "no new database can be begun; it is tried again and again");
+                }
+                self.failures = self.failures.saturating_add(1);
+                self.pause(now);
+            }
+        }
+        self.show_state();
+    }
+
+    /// Makes room in a database or on a disk that is full. Tells whether the write is worth trying again at once.
+    fn make_room(&mut self, now: UnixMillis) -> bool {
+        // What was delivered is let go of first, or a full database would stay so for ever.
+        let first = self.freeing();
+        if first > 0 && self.full == Some(Freeing::Untried) {
+            self.full = Some(Freeing::Tried);
+            self.group = first;
+            return true;
+        }
+        // Then, what settled conversations have on disk.
+        self.pending.extend(self.inbox.take_writes());
+        if settle::first(&mut self.pending) {
+            self.group = 1;
+            return true;
+        }
+        // A log that was written back is written over: room where the disk itself has none.
+        if let Err(error) = self.database.checkpoint() {
+            tracing::debug!(%error, "no checkpoint could be made for want of room");
+        }
+        for rows in [EVICTED_ROWS, 16, 1] {
+            let remember = before(now, MIN_RETAIN);
+            match self.make_room.step(self.database.connection(), rows, remember) {
+                Ok(Step::Freed(count)) => {
+                    self.evicted("room", count);
+                    return true;
+                }
+                Ok(Step::Looked) => return true,
+                Ok(Step::Exhausted) => return false,
+                // A smaller step needs less of the room there is not.
+                Err(error) => tracing::debug!(%error, "no room could be made"),
+            }
+        }
+        false
+    }
+
+    /// Refuses the first of what waits, where it finds no room although nothing is stored that will make some. Tells whether it did:
+    /// what comes behind it may fit.
+    fn refuse_first(&mut self) -> bool {
+        let hopeless = self.group == 1 && self.failures >= REFUSE_AFTER && !self.ledger.anything_waits();
+        if !hopeless || self.pending.first().is_none_or(|write| write.written.is_some() || write.frees()) {
+            return false;
+        }
+        let Write { ops, bytes, .. } = self.pending.remove(0);
+        self.inbox.release(bytes);
+        ledger::count_lost_ops(&self.metrics, &ops, "refused");
+        let reason = DropReason::disk;
+        self.metrics.dropped.get_or_create(&DropLabel { reason }).inc_by(ops.len() as u64);
+        true
+    }
+
+    fn trim(&mut self, now: UnixMillis) {
+        let connection = self.database.connection();
+        let aged = self.trim.step(connection, &self.config, now);
+        let evicted = std::mem::take(&mut self.trim.taken);
+        let sized = self.config.retained_bytes().map_or(Ok(Step::Exhausted), |limit| {
+            if budget::used_bytes(connection)? <= limit {
+                return Ok(Step::Exhausted);
+            }
+            let step = self.trim_bytes.step_of_bodies(connection, TRIMMED_ROWS, before(now, MIN_RETAIN))?;
+            crate::store::retention::give_back(connection)?;
+            Ok(step)
+        });
+        self.evicted("age", evicted);
+        match (aged, sized) {
+            (Ok(more), Ok(step)) => {
+                if let Step::Freed(count) = step {
+                    self.evicted("size", count);
+                }
+                if more || step != Step::Exhausted {
+                    self.trim_at = now.after(TRIM_PAUSE);
+                }
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::debug!(%error, "old records could not be trimmed");
+                self.failed_aside(&Failure::from(&error));
+            }
+        }
+    }
+
+    fn evicted(&self, kind: &'static str, count: usize) {
+        if count > 0 {
+            self.metrics.store_evicted.get_or_create(&KindLabel { kind }).inc_by(count as u64);
+        }
+    }
+
+    fn show_sizes(&mut self) {
+        let connection = self.database.connection();
+        if let Ok(used) = budget::used_bytes(connection) {
+            self.metrics.store_used_bytes.set(gauge(used));
+        }
+        let Some((database, log)) = self.database.file_bytes() else { return };
+        for (file, bytes) in [("database", database), ("log", log)] {
+            self.metrics.store_file_bytes.get_or_create(&FileLabel { file }).set(gauge(bytes));
+        }
+        // Under a load without a gap the syncer's checkpoints never find the log at its end, and it would grow for ever.
+        if log > LONGEST_LOG_BYTES
+            && let Err(error) = self.database.checkpoint()
+        {
+            tracing::debug!(%error, "the log could not be written back");
+        }
+    }
+}
+
+fn before(now: UnixMillis, age: Duration) -> UnixMillis {
+    UnixMillis(now.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A connection that failed so often is not what it was.
+const RECONNECT_AFTER: u32 = 4;
+/// So often it was tried in smaller and smaller groups.
+const REFUSE_AFTER: u32 = 5;
+const TRIM_PAUSE: Duration = Duration::from_millis(20);
+/// Some milliseconds of work.
+const TRIMMED_ROWS: usize = 128;
+const EVICTED_ROWS: usize = 256;
+const LONGEST_LOG_BYTES: u64 = 64 << 20;
+/// What a change is taken to write, for the pace of checkpoints.
+const CHANGE_BYTES: usize = 64 << 10;
