@@ -38,8 +38,9 @@ impl Conversation {
         let proven = origin == MessageOrigin::Created && self.listed.forget(id);
         if proven {
             let asked = requested_at.unwrap_or(at);
-            let released = self.runs.iter_mut().find_map(|run| run.release(id, asked));
-            released.map(|message| insert_in_time(&mut self.unclaimed, 0, message));
+            if let Some(message) = self.runs.iter_mut().find_map(|run| run.release(id, asked)) {
+                insert_in_time(&mut self.unclaimed, 0, message);
+            }
         }
         if let Some(changed) = self.update_input(message, merge) {
             return changed | proven;
@@ -334,7 +335,9 @@ impl Conversation {
             let (holder, at) = (0..).zip(places).find_map(|(holder, at)| Some((holder, at?)))?;
             self.runs[holder].withdraw_input(at)
         };
-        taken.id.as_deref().map(|id| self.listed.forget(id));
+        if let Some(id) = &taken.id {
+            self.listed.forget(id);
+        }
         Some(taken)
     }
 }
