@@ -15,6 +15,7 @@ mod deadlines;
 mod fuzz;
 mod input;
 mod limits;
+mod listed;
 mod page;
 mod recent;
 mod run;

@@ -1,18 +1,17 @@
 //! One conversation: messages no run has claimed, runs that are not settled, and a memory of what is done.
 
-use std::mem::take;
-
 use serde::{Deserialize, Serialize};
 
 use super::deadlines::{Place, Stake};
 use super::limits::Note;
+use super::listed::Listed;
 use super::recent::Recent;
 use super::run::OpenRun;
 use super::whose::Whose;
-use super::{AppMessages, Config, weight};
+use super::{Config, weight};
 use crate::attribution::Attribution;
 use crate::interaction::Status;
-use crate::message::{Message, Role};
+use crate::message::Message;
 use crate::observation::{ConversationKey, Fact, Observation, Run, RunOrigin};
 use crate::time::UnixMillis;
 
@@ -52,6 +51,8 @@ pub(super) struct Conversation {
     pub(super) state: State,
     pub(super) unclaimed: Vec<Message>,
     pub(super) runs: Vec<OpenRun>,
+    /// Which of the messages held were only listed.
+    pub(super) listed: Listed,
     /// What messages and runs take in memory.
     pub(super) pending_bytes: usize,
     /// What all of it takes in memory.
@@ -83,8 +84,8 @@ impl Conversation {
     }
 
     pub(super) fn restore(state: State) -> Self {
-        let mut conversation =
-            Self { state, unclaimed: Vec::new(), runs: Vec::new(), pending_bytes: 0, bytes: 0 };
+        let (unclaimed, runs, listed) = (Vec::new(), Vec::new(), Listed::default());
+        let mut conversation = Self { state, unclaimed, runs, listed, pending_bytes: 0, bytes: 0 };
         conversation.weigh();
         conversation
     }
@@ -172,7 +173,7 @@ impl Conversation {
             run.conclude(now);
         }
         self.settle_where(outcome, |_| true);
-        self.unclaimed.clear();
+        self.drop_unclaimed();
         self.weigh();
     }
 
@@ -215,8 +216,8 @@ impl Conversation {
     /// All that is known, to be compared. What it takes in memory may differ.
     #[cfg(any(test, fuzzing))]
     pub(super) fn shown(&self) -> String {
-        let Self { state, unclaimed, runs, pending_bytes: _, bytes: _ } = self;
-        format!("{state:?} {unclaimed:?} {runs:?}")
+        let Self { state, unclaimed, runs, listed, pending_bytes: _, bytes: _ } = self;
+        format!("{state:?} {unclaimed:?} {runs:?} {listed:?}")
     }
 
     fn learn_whose(&mut self, attribution: &Attribution) -> bool {
@@ -242,7 +243,6 @@ impl Conversation {
             // The creation may be told after a poll of the same run (a slow answer, another client), and told again where
             // the server answers a repeated request with the same run.
             let late = created && !self.runs[place].created_seen();
-            let carried = if late { self.admit_all(carried, config, outcome) } else { Vec::new() };
             let open = &mut self.runs[place];
             if let RunOrigin::Created { new_conversation, messages_lost, .. } = origin
                 && late
@@ -251,12 +251,11 @@ impl Conversation {
                 self.state.history_known = true;
             }
             let changed = open.merge(run.clone(), at, config) | open.note_origin(origin) | late;
-            if late {
-                open.carry(carried);
-                open.inputs.shrink_to_fit();
-            }
             if changed {
                 open.note_attribution(&observation.attribution);
+            }
+            if late {
+                self.carry(place, carried, config, outcome);
             }
             return changed;
         }
@@ -269,6 +268,7 @@ impl Conversation {
         }
         open.note_origin(origin);
         open.note_attribution(&observation.attribution);
+        open.claimed_after = self.unclaim(open.created_second());
         let mut messages_lost = false;
         if let RunOrigin::Created { new_conversation, messages_lost: lost, .. } = origin {
             messages_lost = *lost;
@@ -285,39 +285,15 @@ impl Conversation {
         // Whoever missed the run's creation may have missed messages too.
         open.history_known = self.state.history_known;
         open.inputs_complete = created && open.history_known && !messages_lost;
-        open.claimed_after = self.state.boundary;
         open.inputs = self.claim(open.created_second());
-        open.carry(self.admit_all(carried, config, outcome));
-        open.inputs.shrink_to_fit();
-        self.state.history_known |= created;
         if self.runs.is_empty() {
             // Nearly every conversation has one: room for three more is room for nothing.
             self.runs.reserve_exact(1);
         }
         self.runs.push(open);
+        self.carry(self.runs.len() - 1, carried, config, outcome);
+        self.state.history_known |= created;
         true
-    }
-
-    /// Takes messages that were born in a request, as far as they are wanted and there is room.
-    fn admit_all(&mut self, messages: &[Message], config: &Config, outcome: &mut Outcome) -> Vec<Message> {
-        let wanted = |message: &&Message| {
-            message.role != Role::Assistant || config.app_messages == AppMessages::Include
-        };
-        let wanted: Vec<&Message> = messages.iter().filter(wanted).collect();
-        wanted.into_iter().filter(|message| self.admit(message, config, outcome)).cloned().collect()
-    }
-
-    /// Takes the unclaimed messages a run created in this second answers: not those that came later.
-    fn claim(&mut self, created: Option<f64>) -> Vec<Message> {
-        let later = |message: &Message| {
-            created.zip(message.created_at).is_some_and(|(run, message)| message.floor() > run)
-        };
-        let (kept, claimed) = take(&mut self.unclaimed).into_iter().partition(later);
-        self.unclaimed = kept;
-        if let Some(created) = created {
-            self.state.boundary = Some(self.state.boundary.map_or(created, |known| known.max(created)));
-        }
-        claimed
     }
 
     /// A run that was over long before it was first seen is history. What it answered is not the next run's.
@@ -325,6 +301,7 @@ impl Conversation {
         let claimed = self.claim(run.created_second());
         for id in claimed.iter().filter_map(|message| message.id.as_deref()) {
             self.state.messages.insert(id);
+            self.listed.forget(id);
         }
         self.state.learnt.insert(run.id());
         self.state.runs.insert(run.id())
@@ -336,8 +313,15 @@ impl Conversation {
             run.conclude_as(Status::ThreadDeleted, at);
         }
         self.settle_where(outcome, |_| true);
-        self.unclaimed.clear();
+        // A run whose creation is answered after this has lost its inputs.
+        self.state.history_known &= self.unclaimed.is_empty();
+        self.drop_unclaimed();
         held
+    }
+
+    fn drop_unclaimed(&mut self) {
+        self.unclaimed.clear();
+        self.listed = Listed::default();
     }
 
     fn on_run(&mut self, id: &str, change: impl FnOnce(&mut OpenRun) -> bool) -> bool {
@@ -358,6 +342,7 @@ impl Conversation {
             let run = self.runs.remove(at);
             for id in run.inputs.iter().chain(&run.outputs).filter_map(|message| message.id.as_deref()) {
                 self.state.messages.insert(id);
+                self.listed.forget(id);
             }
             self.state.runs.insert(run.id());
             outcome.notes.extend(run.notes());
@@ -367,7 +352,8 @@ impl Conversation {
 
     fn weigh(&mut self) {
         let runs: usize = self.runs.iter().map(OpenRun::bytes).sum();
-        self.pending_bytes = weight::messages(&self.unclaimed) + weight::list(&self.runs) + runs;
+        let messages = weight::messages(&self.unclaimed) + self.listed.bytes();
+        self.pending_bytes = messages + weight::list(&self.runs) + runs;
         self.bytes = OWN_BYTES + self.state.heap_bytes() + self.pending_bytes;
     }
 

@@ -1,5 +1,8 @@
 //! Messages on their way to a run: which are new, which are known, which are whose.
 
+use std::mem::take;
+use std::slice;
+
 use super::conversation::{Conversation, Outcome};
 use super::limits::Note;
 use super::run::{insert_in_time, update_message};
@@ -32,8 +35,15 @@ impl Conversation {
             None => return self.update_input(message, Merge::ByIdOrText).unwrap_or(false),
         };
         let merge = if origin == MessageOrigin::Created { Merge::ById } else { Merge::ByIdOrText };
+        let proven = origin == MessageOrigin::Created && self.listed.forget(id);
+        if proven {
+            let asked = requested_at.unwrap_or(at);
+            if let Some(message) = self.runs.iter_mut().find_map(|run| run.release(id, asked)) {
+                insert_in_time(&mut self.unclaimed, 0, message);
+            }
+        }
         if let Some(changed) = self.update_input(message, merge) {
-            return changed;
+            return changed | proven;
         }
         if self.knows_message(id) {
             return false;
@@ -50,7 +60,12 @@ impl Conversation {
         }
         let overtaken = self.runs.iter_mut().find(|run| run.overtook(message, requested_at));
         match (owner, overtaken) {
-            (Some(place), _) => self.runs[place].carry([message.clone()]),
+            (Some(place), _) => {
+                if origin != MessageOrigin::Created {
+                    self.listed.note(id, requested_at.unwrap_or(at));
+                }
+                self.runs[place].carry([message.clone()]);
+            }
             (None, Some(run)) => run.take_input(message.clone()),
             (None, None) => insert_in_time(&mut self.unclaimed, 0, message.clone()),
         }
@@ -101,10 +116,10 @@ impl Conversation {
         outcome.notes.push(note);
         // What is left out may have been the next run's input, or an open one's; an output is the caller's to note.
         if message.role != Role::Assistant {
-            outcome.flagged |= std::mem::take(&mut self.state.history_known);
+            outcome.flagged |= take(&mut self.state.history_known);
             for run in &mut self.runs {
                 run.history_known = false;
-                outcome.flagged |= std::mem::take(&mut run.inputs_complete);
+                outcome.flagged |= take(&mut run.inputs_complete);
             }
         }
         false
@@ -155,6 +170,7 @@ impl Conversation {
         if self.unclaimed.len() < before {
             // An old answer to a listing may still show it.
             self.state.messages.insert(id);
+            self.listed.forget(id);
             return true;
         }
         if self.knows_message(id) {
@@ -185,6 +201,7 @@ impl Conversation {
             let Some(place) = self.runs.iter().position(|open| open.id() == run) else { return false };
             let admitted = self.admit(message, config, outcome);
             if admitted {
+                self.listed.note(id, page.requested_at);
                 self.runs[place].carry([message.clone()]);
             }
             return admitted;
@@ -194,12 +211,12 @@ impl Conversation {
         }
         let second = message.created_at.map(f64::floor);
         let candidate = self.runs.iter().position(|run| {
+            let after_claims =
+                second.is_none_or(|second| run.claimed_after.is_none_or(|claimed| second > claimed));
             // What began before this program knew the thread; or a message whose own answer was lost.
-            let lost = || {
-                let after_claims = run.claimed_after.is_none_or(|claimed| second > Some(claimed));
-                after_claims && second.is_some() && run.inputs.iter().all(|input| input.id.is_some())
-            };
-            (!run.inputs_complete || lost())
+            let lost = || second.is_some() && run.inputs.iter().all(|input| input.id.is_some());
+            after_claims
+                && (!run.inputs_complete || lost())
                 && second.zip(run.created_second()).is_none_or(|(message, run)| message <= run)
                 // What follows an answer was not asked before it.
                 && !before.iter().any(|earlier| run.has_output(earlier))
@@ -217,6 +234,7 @@ impl Conversation {
         if let Some(place) = candidate {
             let admitted = self.admit(message, config, outcome);
             if admitted {
+                self.listed.note(id, page.requested_at);
                 self.runs[place].take_input(message.clone());
             }
             return admitted;
@@ -232,9 +250,95 @@ impl Conversation {
         let waiting = newer_than_claims && !answered && newest_shown && !covered;
         let admitted = waiting && self.admit(message, config, outcome);
         if admitted {
+            self.listed.note(id, page.requested_at);
             insert_in_time(&mut self.unclaimed, 0, message.clone());
         }
         admitted
+    }
+
+    /// Takes messages that were born in a request, as far as they are wanted and there is room.
+    pub(super) fn admit_all(
+        &mut self,
+        messages: &[Message],
+        config: &Config,
+        outcome: &mut Outcome,
+    ) -> Vec<Message> {
+        let wanted = |message: &&Message| {
+            message.role != Role::Assistant || config.app_messages == AppMessages::Include
+        };
+        let wanted: Vec<&Message> = messages.iter().filter(wanted).collect();
+        wanted.into_iter().filter(|message| self.admit(message, config, outcome)).cloned().collect()
+    }
+
+    /// Takes back what runs that were created later than this second, and seen earlier, have claimed of what lies before it.
+    /// Tells up to when others have claimed.
+    pub(super) fn unclaim(&mut self, created: Option<f64>) -> Option<f64> {
+        let mut boundary = self.state.boundary;
+        let Some(created) = created else { return boundary };
+        for run in
+            self.runs.iter_mut().filter(|run| run.created_second().is_some_and(|later| later > created))
+        {
+            if run.claimed_after < boundary {
+                boundary = run.claimed_after;
+            }
+            if run.claimed_after < Some(created) {
+                run.claimed_after = Some(created);
+                self.unclaimed.splice(0..0, run.withdraw_until(created));
+            }
+        }
+        boundary
+    }
+
+    /// Takes the unclaimed messages a run created in this second answers: not those that came later.
+    pub(super) fn claim(&mut self, created: Option<f64>) -> Vec<Message> {
+        let later = |message: &Message| {
+            created.zip(message.created_at).is_some_and(|(run, message)| message.floor() > run)
+        };
+        let (kept, claimed) = take(&mut self.unclaimed).into_iter().partition(later);
+        self.unclaimed = kept;
+        if let Some(created) = created {
+            self.state.boundary = Some(self.state.boundary.map_or(created, |known| known.max(created)));
+        }
+        claimed
+    }
+
+    /// Gives a run the messages it was created with. A list may have shown them before the creation was seen.
+    pub(super) fn carry(&mut self, run: usize, messages: &[Message], config: &Config, outcome: &mut Outcome) {
+        // From the last, for they are the last of those that lie before the run.
+        let listed: Vec<_> = messages.iter().rev().map(|message| self.take_listed(run, message)).collect();
+        for (message, listed) in messages.iter().zip(listed.into_iter().rev()) {
+            let carried = match listed {
+                Some(listed) => vec![listed],
+                None => self.admit_all(slice::from_ref(message), config, outcome),
+            };
+            self.runs[run].carry(carried);
+        }
+        self.runs[run].inputs.shrink_to_fit();
+    }
+
+    /// Takes out what is held of a message that a run was created with, if a list has shown it already.
+    fn take_listed(&mut self, run: usize, born: &Message) -> Option<Message> {
+        if self.listed.is_empty() {
+            return None;
+        }
+        let (text, of) = (born.text(), &self.runs[run]);
+        let same = |held: &Message| {
+            let listed = held.id.as_deref().and_then(|id| self.listed.requested_at(id));
+            held.role == born.role
+                && listed.is_some_and(|requested_at| of.may_be_carried(held, requested_at))
+                && held.text() == text
+        };
+        let taken = if let Some(at) = self.unclaimed.iter().rposition(same) {
+            self.unclaimed.remove(at)
+        } else {
+            let places = self.runs.iter().map(|run| run.inputs.iter().rposition(same));
+            let (holder, at) = (0..).zip(places).find_map(|(holder, at)| Some((holder, at?)))?;
+            self.runs[holder].withdraw_input(at)
+        };
+        if let Some(id) = &taken.id {
+            self.listed.forget(id);
+        }
+        Some(taken)
     }
 }
 

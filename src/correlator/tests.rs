@@ -859,6 +859,169 @@ fn what_was_posted_after_an_answer_is_not_its_question() {
     assert!(world.only().inputs.is_empty());
 }
 
+fn input_ids(run: &Interaction) -> Vec<Option<&str>> {
+    run.inputs.iter().map(|input| input.id.as_deref()).collect()
+}
+
+#[test]
+fn messages_of_a_request_that_are_listed_before_it_is_answered_are_inputs_once() {
+    for polled_first in [false, true] {
+        let mut world = World::new();
+        world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+        world.ask("msg_1", "yes");
+        let origin = created_with(&world, vec![born("yes"), born("no")]);
+        let run = world.run("run_1", active("queued"));
+        if polled_first {
+            world.see(seen(run.clone(), RunOrigin::Seen));
+        }
+        let own = |id, text| message(id, Role::User, text, run.created_at.unwrap(), None);
+        let page = listed(&world, vec![own("msg_3", "no"), own("msg_2", "yes")]);
+        world.see(Fact::MessagesListed(page));
+        world.see(seen(run, origin));
+        world.poll("run_1", RunStatus::Failed);
+        world.wait(31);
+        assert_eq!(input_ids(world.only()), [Some("msg_1"), Some("msg_2"), Some("msg_3")]);
+        assert!(world.only().inputs_complete);
+    }
+}
+
+#[test]
+fn a_listed_message_is_not_taken_for_one_of_a_request_that_it_cannot_have_come_with() {
+    for listed_too_early in [false, true] {
+        let mut world = World::new();
+        world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+        let early = world.now;
+        world.wait(1);
+        let origin = created_with(&world, vec![born("yes")]);
+        let run = world.run("run_1", active("queued"));
+        let other = message("msg_1", Role::User, "yes", run.created_at.unwrap(), None);
+        let page = listed(&world, vec![other.clone()]);
+        let requested_at = if listed_too_early { early } else { page.requested_at };
+        world.see(Fact::MessagesListed(MessagePage { requested_at, ..page }));
+        if !listed_too_early {
+            let (message, origin) = (other, MessageOrigin::Created);
+            world.see(Fact::MessageSeen { message, origin, requested_at: Some(requested_at) });
+        }
+        world.see(seen(run, origin));
+        world.poll("run_1", RunStatus::Failed);
+        world.wait(31);
+        assert_eq!(input_ids(world.only()), [Some("msg_1"), None]);
+    }
+}
+
+#[test]
+fn a_run_created_with_messages_for_which_there_is_no_room_does_not_claim_to_have_all_inputs() {
+    for polled_first in [false, true] {
+        let limits = Limits { conversation_messages: 1, ..Limits::default() };
+        let mut world = World::with(Config { first_used: UnixMillis(START), limits, ..Config::default() });
+        world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+        world.ask("msg_1", "yes");
+        let run = world.run("run_1", active("queued"));
+        if polled_first {
+            world.see(seen(run.clone(), RunOrigin::Seen));
+        }
+        let origin = created_with(&world, vec![born("no")]);
+        world.see(seen(run, origin));
+        world.poll("run_1", RunStatus::Failed);
+        world.wait(31);
+        assert_eq!(
+            (texts(&world.only().inputs), world.only().inputs_complete),
+            (vec!["yes".to_owned()], false)
+        );
+        assert_eq!(world.notes, [Note::MessagesFull]);
+    }
+}
+
+#[test]
+fn a_run_whose_creation_is_answered_after_a_later_one_was_polled_has_its_own_inputs() {
+    for over in [false, true] {
+        let mut world = World::new();
+        world.see(Fact::ConversationCreated { messages: vec![born("one")], messages_lost: false });
+        world.ask("msg_2", "two");
+        let (origin, first) = (created_with(&world, vec![]), world.run("run_1", active("queued")));
+        world.wait(2);
+        world.ask("msg_3", "three");
+        world.poll("run_2", if over { RunStatus::Failed } else { active("queued") });
+        world.see(seen(first, origin));
+        world.poll("run_1", RunStatus::Failed);
+        world.poll("run_2", RunStatus::Failed);
+        world.wait(31);
+        let mut inputs: Vec<_> =
+            world.interactions.iter().map(|run| (&*run.run, texts(&run.inputs))).collect();
+        inputs.sort();
+        let expected = [vec!["one".to_owned(), "two".to_owned()], vec!["three".to_owned()]];
+        let [first, second] = expected;
+        assert_eq!(inputs, [("run_1", first), ("run_2", second)]);
+    }
+}
+
+#[test]
+fn what_the_run_before_answered_without_its_id_being_known_is_not_the_next_ones_input() {
+    let mut world = World::new();
+    world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
+    let hello = message("msg_1", Role::User, "hello", world.second(), None);
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Cancelled);
+    world.wait(31);
+    world.poll("run_2", active("queued"));
+    let page = listed(&world, vec![hello]);
+    world.see(Fact::MessagesListed(page));
+    world.poll("run_2", RunStatus::Failed);
+    world.wait(31);
+    assert_eq!(texts(&world.interactions[0].inputs), ["hello"]);
+    assert!(world.interactions[1].inputs.is_empty());
+}
+
+#[test]
+fn metadata_that_is_taken_back_from_an_output_that_was_cut_short_is_gone() {
+    let mut world = World::new();
+    world.create_run("run_1", false);
+    let cut = |metadata: serde_json::Value| {
+        let whole = answer("msg_1", START as f64 / 1000.0, "run_1");
+        let mut object: serde_json::Value = serde_json::from_str(whole.object.get()).unwrap();
+        object["metadata"] = metadata;
+        Message { status: MessageStatus::Incomplete, object: to_raw_value(&object).unwrap(), ..whole }
+    };
+    for metadata in [json!({"n": "7"}), json!({})] {
+        let page = listed(&world, vec![cut(metadata)]);
+        world.see(Fact::MessagesListed(page));
+    }
+    world.poll("run_1", RunStatus::Failed);
+    world.wait(31);
+    let object: serde_json::Value = serde_json::from_str(world.only().outputs[0].object.get()).unwrap();
+    assert_eq!(object["metadata"], json!({}));
+}
+
+#[test]
+fn a_run_whose_creation_is_answered_after_its_thread_was_deleted_does_not_claim_to_have_all_inputs() {
+    let mut world = World::new();
+    world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
+    let (origin, run) = (created_with(&world, vec![]), world.run("run_1", active("queued")));
+    world.see(Fact::ConversationDeleted);
+    world.see(seen(run, origin));
+    world.poll("run_1", RunStatus::Failed);
+    world.wait(31);
+    assert!(world.only().inputs.is_empty() && !world.only().inputs_complete);
+}
+
+#[test]
+fn a_message_listed_before_its_answer_is_not_the_input_of_a_run_seen_before_it_was_asked_for() {
+    let mut world = World::new();
+    world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+    let message = message("msg_1", Role::User, "hello", world.second(), None);
+    world.create_run("run_1", false);
+    let requested_at = Some(world.now);
+    let page = listed(&world, vec![message.clone()]);
+    world.see(Fact::MessagesListed(page));
+    world.see(Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at });
+    world.poll("run_1", RunStatus::Failed);
+    world.create_run("run_2", false);
+    world.poll("run_2", RunStatus::Failed);
+    world.wait(31);
+    let inputs: Vec<_> = world.interactions.iter().map(input_ids).collect();
+    assert_eq!(inputs, [vec![], vec![Some("msg_1")]]);
+}
+
 #[test]
 fn a_deadline_is_acted_on_at_the_very_time_that_was_asked_for() {
     let mut world = World::new();

@@ -26,10 +26,11 @@ fn whatever_happens_records_are_what_the_server_knows() {
     };
     let cases = u32::try_from(number("THREADTAP_MODEL_CASES", CASES.into())).unwrap();
     let seed = number("THREADTAP_MODEL_SEED", SEED);
-    let mut bytes = [0; 32];
+    let mut bytes = [1; 16]; // All zero is no seed.
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config { cases, max_shrink_iters: 20_000, failure_persistence: None, ..Config::default() };
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    // Each choice between strategies begins a generator of its own, and ChaCha's beginning took a third of the time.
+    let rng = TestRng::from_seed(RngAlgorithm::XorShift, &bytes);
     let mut runner = TestRunner::new_with_rng(config, rng);
     let coverage = RefCell::new(Coverage::default());
     let outcome = runner.run(&case::case(), |case| {

@@ -1,5 +1,7 @@
 //! The inputs of a run: where a message belongs among them, and which may be one of them.
 
+use std::mem::take;
+
 use super::OpenRun;
 use crate::correlator::input::Merge;
 use crate::message::Message;
@@ -11,6 +13,32 @@ impl OpenRun {
         let before = self.inputs.len();
         self.inputs.extend(messages);
         self.carried += self.inputs.len() - before;
+    }
+
+    /// Takes an input out again.
+    pub(in crate::correlator) fn withdraw_input(&mut self, place: usize) -> Message {
+        if place >= self.inputs.len() - self.carried {
+            self.carried -= 1;
+        }
+        self.inputs.remove(place)
+    }
+
+    /// Takes out a message that a list showed, if it was asked for after this run was seen.
+    pub(in crate::correlator) fn release(&mut self, id: &str, requested_at: UnixMillis) -> Option<Message> {
+        let place = self.inputs.iter().position(|input| input.id.as_deref() == Some(id))?;
+        let other = place < self.inputs.len() - self.carried && self.first_seen <= requested_at;
+        other.then(|| self.withdraw_input(place))
+    }
+
+    /// Takes out the inputs that were in the thread before the run, and before a second.
+    pub(in crate::correlator) fn withdraw_until(&mut self, second: f64) -> Vec<Message> {
+        let before = self.inputs.len() - self.carried;
+        let carried = self.inputs.split_off(before);
+        let later = |message: &Message| message.created_at.is_some_and(|at| at.floor() > second);
+        let (kept, withdrawn) = take(&mut self.inputs).into_iter().partition(later);
+        self.inputs = kept;
+        self.inputs.extend(carried);
+        withdrawn
     }
 
     /// Takes a message that was in the thread before the run, in its place.
@@ -25,8 +53,16 @@ impl OpenRun {
         message: &Message,
         merge: Merge<'_>,
     ) -> bool {
+        self.may_be(place >= self.inputs.len() - self.carried, message, merge)
+    }
+
+    /// Whether a message that a list showed may be one that came with the request that created the run.
+    pub(in crate::correlator) fn may_be_carried(&self, message: &Message, requested_at: UnixMillis) -> bool {
+        self.may_be(true, message, Merge::Listed { requested_at, after: &[] })
+    }
+
+    fn may_be(&self, carried: bool, message: &Message, merge: Merge<'_>) -> bool {
         let second = message.created_at.map(f64::floor);
-        let carried = place >= self.inputs.len() - self.carried;
         // What came with the run is as old as the run; a server may write it down a little earlier, if nothing lies there.
         let since = match self.created_second().filter(|_| carried) {
             Some(created) if self.claimed_after.is_some_and(|claimed| claimed >= created - 1.0) => {

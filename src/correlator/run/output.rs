@@ -98,10 +98,11 @@ pub(in crate::correlator) fn update_message(known: &mut Message, newer: &Message
 }
 
 /// Whether a message says at least as much as another. Text goes first: what a broken stream told of a message has more text
-/// than the object it began with, and fewer fields. Of whole messages the last word counts: an app may take metadata back.
+/// than the object it began with, and fewer fields. Of messages that are over the last word counts: an app may take metadata back.
 fn is_fuller(newer: &Message, known: &Message) -> bool {
     let extent = |message: &Message| {
-        let written = if message.status == MessageStatus::Completed { 0 } else { message.object.get().len() };
+        let written =
+            if message.status == MessageStatus::InProgress { message.object.get().len() } else { 0 };
         (message.text().len(), written)
     };
     extent(newer) >= extent(known)

@@ -165,7 +165,7 @@ pub(super) const BEHAVIOURS: [&str; 19] = [
 
 /// Runs from beginning to end, and anything at all before, between and after.
 pub(super) fn case() -> impl Strategy<Value = Case> {
-    let part = prop_oneof![6 => step().prop_map(|step| vec![step]), 1 => whole_run()];
+    let part = prop_oneof![6 => step().prop_map(|step| vec![step]).boxed(), 1 => whole_run().boxed()];
     (setup(), vec(part, 4..32)).prop_map(|(setup, parts)| Case { setup, steps: parts.concat() })
 }
 
@@ -257,7 +257,7 @@ fn setup() -> impl Strategy<Value = Setup> {
 
 /// True once in so many cases.
 fn rarely(often: u32) -> impl Strategy<Value = bool> {
-    prop_oneof![often - 1 => Just(false), 1 => Just(true)]
+    (0..often).prop_map(move |n| n + 1 == often)
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -265,11 +265,12 @@ fn step() -> impl Strategy<Value = Step> {
     let fate = prop_oneof![
         14 => Just(Fate::Seen), 2 => Just(Fate::Held), 2 => Just(Fate::Lost), 1 => Just(Fate::Short), 1 => Just(Fate::Refused),
     ];
-    (after_ms, act(), fate).prop_map(|(after_ms, act, fate)| Step { after_ms, act, fate })
+    (after_ms, act().boxed(), fate).prop_map(|(after_ms, act, fate)| Step { after_ms, act, fate })
 }
 
+/// Four times in five the latest, else one of five.
 fn back() -> impl Strategy<Value = Back> {
-    prop_oneof![4 => Just(0_u8), 1 => 0..5_u8]
+    (0..25_u8).prop_map(|n| n.saturating_sub(20))
 }
 
 fn behaviour() -> impl Strategy<Value = u8> {
@@ -319,7 +320,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (back(), any::<bool>(), prop_oneof![Just(20_u8), 1..3_u8])
             .prop_map(|(thread, ascending, limit)| Act::ListRuns { thread, ascending, limit }),
         2 => back().prop_map(|run| Act::ModifyRun { run }),
-        6 => (back(), page()).prop_map(|(thread, page)| Act::ListMessages { thread, page }),
+        6 => (back(), page().boxed()).prop_map(|(thread, page)| Act::ListMessages { thread, page }),
         2 => (back(), any::<bool>(), prop_oneof![2 => Just(20_u8), 1 => 1..3_u8], any::<bool>()).prop_map(
             |(run, ascending, limit, goes_on)| Act::ListSteps { run, ascending, limit, goes_on }),
         1 => (back(), back()).prop_map(|(thread, message)| Act::FetchMessage { thread, message }),
@@ -337,5 +338,9 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (1..40_u16).prop_map(|seconds| Act::Wait { seconds }),
         1 => (600..700_u16).prop_map(|seconds| Act::Wait { seconds }),
     ];
-    prop_oneof![6 => asks, 9 => runs, 9 => goes_on, 12 => looks, 2 => changes, 4 => world]
+    // In boxes, for a tree of choices is moved often and holds each choice in place.
+    prop_oneof![
+        6 => asks.boxed(), 9 => runs.boxed(), 9 => goes_on.boxed(), 12 => looks.boxed(), 2 => changes.boxed(),
+        4 => world.boxed(),
+    ]
 }

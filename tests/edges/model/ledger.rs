@@ -28,6 +28,8 @@ pub(super) struct ThreadSeen {
 pub(super) struct MessageSeen {
     /// Whether its creation was shown.
     pub(super) created: bool,
+    /// Whether it was shown as a whole.
+    whole: bool,
     /// The metadata of the last object shown.
     pub(super) metadata: Option<Value>,
     /// Whether its deletion was shown.
@@ -196,8 +198,12 @@ impl Ledger {
     pub(super) fn see_message(&mut self, object: &Value, at: u64) {
         let id = object["id"].as_str().unwrap_or_default().to_owned();
         let seen = self.messages.entry(id.clone()).or_default();
-        seen.metadata = Some(object["metadata"].clone());
         let whole = object["status"] != "in_progress";
+        // One that is still being written is older than one that is whole, whenever it is shown.
+        if whole || !seen.whole {
+            seen.metadata = Some(object["metadata"].clone());
+        }
+        seen.whole |= whole;
         let Some(run) = object["run_id"].as_str().and_then(|run| self.open(run)) else { return };
         run.listed_at = at;
         if whole {
@@ -290,8 +296,8 @@ impl Ledger {
 
     /// A message was deleted.
     pub(super) fn see_deleted(&mut self, thread: &str, id: &str) {
-        let known =
-            self.messages.get(id).is_some_and(|message| message.created || message.metadata.is_some());
+        // A message that was born in a request is known without its id: which one was deleted is not.
+        let known = self.messages.get(id).is_some_and(|message| message.metadata.is_some());
         self.messages.entry(id.to_owned()).or_default().deleted = true;
         self.open_in(thread).for_each(|(_, run)| run.unseen_deleted |= !known);
     }
@@ -312,7 +318,7 @@ impl Ledger {
                 stream.status = data["status"].as_str().unwrap_or_default().to_owned();
                 let terminal = is_terminal(&stream.status);
                 if terminal {
-                    self.flush(stream);
+                    self.flush(stream, at);
                 }
                 self.see_run(data, Ending::Stream, stream.creation.filter(|_| first), at);
                 if let Some(run) = self.open(stream.run.as_deref().unwrap_or_default())
@@ -348,16 +354,25 @@ impl Ledger {
         }
     }
 
-    fn flush(&mut self, stream: &mut StreamSeen) {
+    /// What a stream told in pieces is an output like any other, and waited on like one, once no more of it can come.
+    fn flush(&mut self, stream: &mut StreamSeen, at: u64) {
         let pieces = std::mem::take(&mut stream.pieces);
         if let Some(run) = stream.run.as_deref().and_then(|run| self.open(run)) {
+            if pieces.values().any(|text| !text.is_empty()) {
+                run.listed_at = at;
+            }
             run.pieces.extend(pieces.into_iter().filter(|(_, text)| !text.is_empty()));
         }
     }
 
     /// A stream is over; `broken` says who broke it off, if somebody did.
-    pub(super) fn see_stream_end(&mut self, mut stream: StreamSeen, broken: Option<super::case::Break>) {
-        self.flush(&mut stream);
+    pub(super) fn see_stream_end(
+        &mut self,
+        mut stream: StreamSeen,
+        broken: Option<super::case::Break>,
+        at: u64,
+    ) {
+        self.flush(&mut stream, at);
         let told_all = is_terminal(&stream.status) || stream.status == "requires_action";
         let Some(run) = stream.run.as_deref().and_then(|run| self.open(run)) else { return };
         if stream.error.is_some() || (broken.is_some() && !told_all) {
