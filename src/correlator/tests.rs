@@ -1,5 +1,11 @@
 //! The correlator as a whole, fed with facts and driven by a clock of its own.
 
+mod deadlines;
+mod inputs;
+mod limits;
+mod pages;
+mod tools;
+
 use std::time::Duration;
 
 use proptest::prelude::*;

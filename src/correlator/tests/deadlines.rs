@@ -1,0 +1,151 @@
+//! How long what is not settled is waited for, and what is too old to be recorded.
+
+use super::*;
+
+/// How long after a run was first seen it is given up, in milliseconds.
+fn given_up_after(created_at: Option<f64>, expires_at: Option<f64>) -> u64 {
+    let mut world = World::new();
+    let run = Run { created_at, expires_at, ..world.run("run_1", active("queued")) };
+    world.see(seen(run, RunOrigin::Seen));
+    world.correlator.poll_timeout().unwrap().0 - world.now.0
+}
+
+#[test]
+fn a_run_is_waited_for_a_minute_beyond_the_time_it_may_take_by_the_apis_clock() {
+    const MONTH: f64 = 30.0 * 24.0 * 3600.0;
+    for (created_at, expires_at, seconds) in [
+        (Some(5000.0), Some(5100.0), 160),
+        (Some(5000.0), Some(5001.0), 61),
+        (Some(5000.0), Some(5000.0 + MONTH - 1.0), MONTH as u64 + 59),
+        // What is not said, or nonsense, is ten minutes.
+        (Some(5000.0), None, 660),
+        (None, Some(5100.0), 660),
+        (Some(5000.0), Some(5000.0), 660),
+        (Some(5000.0), Some(4999.0), 660),
+        (Some(5000.0), Some(5000.0 + MONTH), 660),
+        (Some(5000.0), Some(5000.0 + 2.0 * MONTH), 660),
+    ] {
+        assert_eq!(given_up_after(created_at, expires_at), seconds * 1000, "{created_at:?} {expires_at:?}");
+    }
+}
+
+#[test]
+fn a_run_that_is_seen_to_go_on_is_waited_for_a_minute_longer() {
+    let mut world = World::new();
+    let run = Run { created_at: Some(0.0), expires_at: Some(10.0), ..world.run("run_1", active("queued")) };
+    world.see(seen(run, RunOrigin::Seen));
+    let goes_on = || Fact::RunGoesOn { run: "run_1".to_owned() };
+    assert!(!world.see(Fact::RunGoesOn { run: "run_2".to_owned() }), "nobody knows that one");
+    assert!(!world.see(goes_on()), "it was waited for as long anyway");
+    world.wait(60);
+    assert!(world.see(goes_on()));
+    assert_eq!(world.correlator.poll_timeout().unwrap().0 - world.now.0, 60_000);
+    world.poll("run_1", RunStatus::Completed);
+    world.wait(5);
+    assert!(!world.see(goes_on()), "it is over");
+    assert_eq!(world.correlator.poll_timeout().unwrap().0 - world.now.0, 24_000);
+}
+
+#[test]
+fn a_run_first_seen_over_is_recorded_if_it_ended_after_capture_began_and_at_most_a_quarter_of_an_hour_ago() {
+    for (age, since_first_used, recorded) in [
+        (0, 10_000, true),
+        (900, 10_000, true),
+        (901, 10_000, false),
+        (2000, 10_000, false),
+        // The API tells whole seconds: the run may have ended within the second it names.
+        (5, 5, true),
+        (5, 4, false),
+        (5, 3, false),
+    ] {
+        let now = UnixMillis(START + 1000);
+        let first_used = UnixMillis(now.0 - since_first_used * 1000);
+        let mut world = World::with(Config { first_used, ..Config::default() });
+        let run = world.run("run_1", RunStatus::Completed);
+        let ended_at = Some((now.0 / 1000 - age) as f64);
+        world.see(seen(Run { ended_at, ..run.clone() }, RunOrigin::Seen));
+        world.wait(40);
+        assert_eq!(world.interactions.len(), usize::from(recorded), "{age} {since_first_used}");
+        // Without an end its creation counts.
+        let mut world = World::with(Config { first_used, ..Config::default() });
+        world.see(seen(Run { ended_at: None, created_at: ended_at, ..run }, RunOrigin::Seen));
+        world.wait(40);
+        assert_eq!(world.interactions.len(), usize::from(recorded), "{age} {since_first_used}");
+    }
+}
+
+#[test]
+fn history_is_neither_recorded_later_nor_the_next_runs_question() {
+    let mut world = World::new();
+    world.wait(3600);
+    let asked = message("msg_1", Role::User, "an old question", world.second() - 2000.0, None);
+    world.see(Fact::MessageSeen {
+        message: asked.clone(),
+        origin: MessageOrigin::Created,
+        requested_at: None,
+    });
+    let second = world.second() - 1900.0;
+    let old =
+        Run { created_at: Some(second), ended_at: Some(second), ..world.run("run_1", RunStatus::Completed) };
+    assert!(world.see(seen(old.clone(), RunOrigin::Seen)));
+    assert!(!world.see(seen(old, RunOrigin::Seen)), "it is known");
+    // Its outputs are no late ones, for there is no record.
+    let page = listed(&world, vec![answer("msg_2", second, "run_1"), asked]);
+    world.see(Fact::MessagesListed(page));
+    assert!(world.notes.is_empty());
+    world.create_run("run_2", false);
+    world.see(Fact::ConversationDeleted);
+    assert!(world.only().inputs.is_empty());
+}
+
+#[test]
+fn an_answer_that_is_being_fetched_keeps_a_run_open_for_as_long_again() {
+    let mut world = World::new();
+    world.create_run("run_1", false);
+    let second = world.second();
+    let fetched = |id: &str| Fact::MessageSeen {
+        message: answer(id, second, "run_1"),
+        origin: MessageOrigin::Fetched,
+        requested_at: None,
+    };
+    let left = |world: &World| (world.correlator.poll_timeout().unwrap().0 - world.now.0) / 1000;
+    world.see(fetched("msg_1"));
+    assert!(left(&world) > 600, "an output does not end a run");
+    world.poll("run_1", RunStatus::Completed);
+    assert_eq!(left(&world), 30);
+    world.wait(20);
+    assert!(!world.see(fetched("msg_1")));
+    assert_eq!(left(&world), 9, "what is known brings nothing");
+    assert!(world.see(fetched("msg_2")));
+    assert_eq!(left(&world), 30);
+}
+
+#[test]
+fn several_runs_of_a_conversation_each_have_a_deadline() {
+    let mut world = World::new();
+    for (id, takes) in [("run_1", 100.0), ("run_2", 50.0)] {
+        let run =
+            Run { created_at: Some(5.0), expires_at: Some(5.0 + takes), ..world.run(id, active("queued")) };
+        world.see(seen(run, RunOrigin::Seen));
+    }
+    world.wait(115);
+    let runs = |world: &World| world.interactions.iter().map(|run| run.run.clone()).collect::<Vec<_>>();
+    assert_eq!((runs(&world), world.correlator.open_runs()), (vec!["run_2".to_owned()], 1));
+    world.wait(60);
+    assert_eq!(runs(&world), ["run_2", "run_1"]);
+    assert_eq!(world.correlator.open_runs(), 0);
+}
+
+#[test]
+fn a_conversation_is_remembered_for_a_day_after_the_last_word_on_it() {
+    let mut world = World::new();
+    world.ask("msg_1", "a question");
+    world.wait(20 * 3600);
+    assert_eq!(world.correlator.conversations(), 1);
+    world.ask("msg_2", "another one");
+    world.wait(24 * 3600 - 1);
+    assert_eq!(world.correlator.conversations(), 1);
+    world.wait(1);
+    assert_eq!((world.correlator.conversations(), world.correlator.text_bytes()), (0, 0));
+    assert!(matches!(world.settled[..], [None]));
+}

@@ -1,0 +1,338 @@
+//! Questions: which run they belong to, in which order, and whether they are all.
+
+use super::*;
+
+fn posted(id: &str, second: f64, requested_at: Option<UnixMillis>) -> Fact {
+    let message = message(id, Role::User, id, second, None);
+    Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at }
+}
+
+fn ids(messages: &[Message]) -> Vec<&str> {
+    messages.iter().map(|message| message.id.as_deref().unwrap_or("none")).collect()
+}
+
+fn created(world: &mut World, id: &str, second: f64, messages: Vec<Message>) {
+    let run = Run { created_at: Some(second), ..world.run(id, active("queued")) };
+    world.see(seen(run, created_with(world, messages)));
+}
+
+#[test]
+fn a_message_is_a_runs_if_it_is_not_younger() {
+    let mut world = World::new();
+    for (id, second) in [("msg_1", 100.0), ("msg_2", 101.0), ("msg_3", 101.9), ("msg_4", 102.0)] {
+        world.see(posted(id, second, None));
+    }
+    created(&mut world, "run_1", 101.5, vec![]);
+    created(&mut world, "run_2", 103.0, vec![]);
+    world.see(Fact::ConversationDeleted);
+    let inputs: Vec<_> = world.interactions.iter().map(|run| ids(&run.inputs)).collect();
+    // Whole seconds are what servers can be trusted to order by.
+    assert_eq!(inputs, [vec!["msg_1", "msg_2", "msg_3"], vec!["msg_4"]]);
+}
+
+#[test]
+fn a_message_that_was_posted_while_its_run_was_created_is_its_input() {
+    for (second, posted_before, taken) in [
+        (104.0, true, true),
+        (104.9, true, true),
+        (105.0, true, false),
+        (106.0, true, false),
+        (104.0, false, false),
+        // What the run before claimed lies up to its own second.
+        (100.0, true, true),
+        (99.0, true, false),
+    ] {
+        let mut world = World::new();
+        created(&mut world, "run_0", 100.0, vec![]);
+        world.poll("run_0", RunStatus::Failed);
+        world.wait(31);
+        let before = world.now;
+        created(&mut world, "run_1", 105.0, vec![]);
+        // That is the time the run was first seen, which is not before itself.
+        let requested_at = if posted_before { before } else { world.now };
+        world.see(posted("msg_1", second, Some(requested_at)));
+        world.see(Fact::ConversationDeleted);
+        let expected: &[&str] = if taken { &["msg_1"] } else { &[] };
+        assert_eq!(ids(&world.interactions[1].inputs), expected, "{second} {posted_before}");
+    }
+    let mut world = World::new();
+    created(&mut world, "run_1", 105.0, vec![]);
+    world.see(posted("msg_1", 104.0, None));
+    world.see(Fact::ConversationDeleted);
+    assert!(world.only().inputs.is_empty(), "nobody knows when it was posted");
+}
+
+#[test]
+fn inputs_that_come_late_stand_in_their_time_before_those_of_the_runs_own_request() {
+    let mut world = World::new();
+    let before = world.now;
+    world.see(posted("msg_1", 100.0, None));
+    world.see(posted("msg_4", 103.0, None));
+    let own = |id: &str| Message { created_at: Some(101.0), ..message(id, Role::User, id, 0.0, None) };
+    created(&mut world, "run_1", 105.0, vec![own("msg_7"), own("msg_8")]);
+    for (id, second) in [("msg_5", 104.0), ("msg_2", 101.0), ("msg_3", 101.0), ("msg_6", 104.0)] {
+        world.see(posted(id, second, Some(before)));
+    }
+    world.see(Fact::ConversationDeleted);
+    assert_eq!(
+        ids(&world.only().inputs),
+        ["msg_1", "msg_2", "msg_3", "msg_4", "msg_5", "msg_6", "msg_7", "msg_8"]
+    );
+}
+
+/// Whether a listed message takes the place of the one that came with a run's request, in the second 200. The run before was
+/// created in the second `claimed`.
+fn takes_the_place(claimed: Option<f64>, second: Option<f64>, behind: Vec<Message>, early: bool) -> bool {
+    let mut world = World::new();
+    if let Some(claimed) = claimed {
+        created(&mut world, "run_0", claimed, vec![]);
+        world.poll("run_0", RunStatus::Failed);
+        world.wait(31);
+    }
+    let before = world.now;
+    world.wait(1);
+    created(&mut world, "run_1", 200.0, vec![born("hello")]);
+    let listed_one = Message { created_at: second, ..message("msg_1", Role::User, "hello", 0.0, None) };
+    let mut messages = vec![listed_one];
+    messages.extend(behind);
+    messages.reverse();
+    let requested_at = if early { before } else { world.now };
+    let page = MessagePage { has_more: Some(true), requested_at, ..listed(&world, messages) };
+    world.see(Fact::MessagesListed(page));
+    world.see(Fact::ConversationDeleted);
+    ids(&world.interactions.last().unwrap().inputs).contains(&"msg_1")
+        && world.interactions.last().unwrap().inputs.len() == 1
+}
+
+#[test]
+fn a_message_of_a_request_is_written_down_within_a_second_of_its_run() {
+    for (second, taken) in [(198.0, false), (199.0, true), (199.5, true), (201.0, true), (202.0, false)] {
+        assert_eq!(takes_the_place(None, Some(second), vec![], false), taken, "{second}");
+        assert_eq!(takes_the_place(Some(100.0), Some(second), vec![], false), taken, "{second}");
+    }
+    assert!(takes_the_place(None, None, vec![], false));
+    // Where the run before lies, the same words may be its own.
+    assert!(!takes_the_place(Some(199.0), Some(199.0), vec![], false));
+    assert!(takes_the_place(Some(199.0), Some(200.0), vec![], false));
+    assert!(takes_the_place(Some(198.0), Some(199.0), vec![], false));
+    // A list that was asked for before the run was cannot show it.
+    assert!(!takes_the_place(None, Some(200.0), vec![], true));
+}
+
+#[test]
+fn what_another_run_answered_before_is_not_this_runs_question() {
+    let said = |second: Option<f64>, run: Option<&str>| {
+        vec![Message { created_at: second, ..message("msg_2", Role::Assistant, "", 0.0, run) }]
+    };
+    for (second, run, taken) in [
+        (Some(200.0), Some("run_9"), false),
+        (Some(199.0), Some("run_9"), false),
+        (Some(201.0), Some("run_9"), true),
+        (None, Some("run_9"), true),
+        (Some(200.0), Some("run_1"), true),
+    ] {
+        assert_eq!(takes_the_place(None, Some(200.0), said(second, run), false), taken, "{second:?} {run:?}");
+    }
+}
+
+#[test]
+fn a_message_of_the_threads_own_creation_is_taken_from_the_run_before_on() {
+    // It was not carried by the run: whatever lies between the runs may be it.
+    for (second, taken) in [(99.0, false), (100.0, true), (150.0, true), (201.0, true), (202.0, false)] {
+        let mut world = World::new();
+        let run = Run { created_at: Some(100.0), ..world.run("run_0", active("queued")) };
+        world.see(seen(run, RunOrigin::Seen));
+        world.poll("run_0", RunStatus::Failed);
+        world.wait(31);
+        world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: true });
+        created(&mut world, "run_1", 200.0, vec![]);
+        let page = MessagePage {
+            has_more: Some(true),
+            ..listed(&world, vec![message("msg_1", Role::User, "hello", second, None)])
+        };
+        world.see(Fact::MessagesListed(page));
+        world.see(Fact::ConversationDeleted);
+        assert_eq!(ids(&world.interactions[1].inputs) == ["msg_1"], taken, "{second}");
+    }
+}
+
+#[test]
+fn words_are_the_same_only_if_the_same_role_said_them() {
+    for (role, text, taken) in
+        [(Role::User, "hello", true), (Role::User, "hallo", false), (Role::Assistant, "hello", false)]
+    {
+        let mut world = World::new();
+        created(&mut world, "run_1", 200.0, vec![born("other words"), born("hello")]);
+        let listed_one = message("msg_1", role, text, 200.0, None);
+        let message = listed_one;
+        world.see(Fact::MessageSeen { message, origin: MessageOrigin::Fetched, requested_at: None });
+        world.see(Fact::ConversationDeleted);
+        let expected = if taken { "msg_1" } else { "none" };
+        assert_eq!(ids(&world.only().inputs), ["none", expected], "{role:?} {text}");
+    }
+}
+
+#[test]
+fn a_message_that_is_fetched_by_itself_brings_nothing_new_but_what_it_says_of_a_known_one() {
+    let fetched = |text: &str| Fact::MessageSeen {
+        message: message("msg_1", Role::User, text, 1.0, None),
+        origin: MessageOrigin::Fetched,
+        requested_at: None,
+    };
+    let mut world = World::new();
+    assert!(!world.see(fetched("a question")));
+    world.ask("msg_1", "a question");
+    assert!(!world.see(fetched("a question")));
+    let changed = |text: &str| Fact::MessageSeen {
+        message: Message {
+            object: to_raw_value(
+                &json!({"id": "msg_1", "content": [{"type": "text", "text": {"value": text}}]}),
+            )
+            .unwrap(),
+            ..message("msg_1", Role::User, text, 1.0, None)
+        },
+        origin: MessageOrigin::Fetched,
+        requested_at: None,
+    };
+    assert!(world.see(changed("a question of more words")));
+    assert!(!world.see(changed("a question of more words")));
+    assert!(!world.see(changed("fewer")), "a shorter text is an older state");
+    world.create_run("run_1", false);
+    assert!(world.see(changed("a question of even more words")), "a run has claimed it");
+    world.see(Fact::ConversationDeleted);
+    assert_eq!(texts(&world.only().inputs), ["a question of even more words"]);
+    assert!(!world.see(changed("a question of the most words of all")), "its record is written");
+}
+
+#[test]
+fn a_question_that_is_deleted_before_a_run_is_no_input_even_if_an_old_list_shows_it() {
+    let mut world = World::new();
+    world.ask("msg_1", "first");
+    world.ask("msg_2", "second");
+    let old = listed(&world, vec![message("msg_1", Role::User, "first", world.second(), None)]);
+    assert!(world.see(Fact::MessageDeleted { id: "msg_1".to_owned() }));
+    assert!(!world.see(Fact::MessageDeleted { id: "msg_1".to_owned() }));
+    assert!(!world.see(Fact::MessagesListed(old)));
+    world.create_run("run_1", false);
+    assert!(!world.see(Fact::MessageDeleted { id: "msg_2".to_owned() }), "the model has seen it");
+    world.see(Fact::ConversationDeleted);
+    assert_eq!(texts(&world.only().inputs), ["second"]);
+}
+
+#[test]
+fn a_question_listed_late_is_that_of_the_run_it_can_only_be_of() {
+    let said = |second: Option<f64>, run: Option<&str>| {
+        Some(Message { created_at: second, ..message("msg_9", Role::Assistant, "", 0.0, run) })
+    };
+    for (second, behind, taken) in [
+        (Some(200.0), None, true),
+        (Some(199.0), None, true),
+        (Some(201.0), None, false),
+        (None, None, true),
+        // Nothing of another run may lie between.
+        (Some(199.0), said(Some(200.0), Some("run_1")), true),
+        (Some(199.0), said(Some(199.0), Some("run_9")), false),
+        (Some(199.0), said(Some(200.0), None), true),
+        (Some(199.0), said(Some(199.0), None), false),
+        (Some(199.0), said(None, None), false),
+    ] {
+        let mut world = World::new();
+        let run = Run { created_at: Some(200.0), ..world.run("run_1", active("queued")) };
+        world.see(seen(run, RunOrigin::Seen));
+        let question = Message { created_at: second, ..message("msg_1", Role::User, "late", 0.0, None) };
+        let what = format!("{second:?} {behind:?}");
+        let mut messages = vec![question];
+        messages.extend(behind);
+        messages.reverse();
+        let page = MessagePage { has_more: Some(true), ..listed(&world, messages) };
+        world.see(Fact::MessagesListed(page));
+        world.see(Fact::ConversationDeleted);
+        assert_eq!(ids(&world.only().inputs) == ["msg_1"], taken, "{what}");
+    }
+}
+
+#[test]
+fn a_run_whose_questions_are_known_takes_a_late_one_only_behind_those_of_the_run_before() {
+    for (second, unnamed, taken) in [
+        (Some(101.0), false, true),
+        (Some(100.0), false, false),
+        (Some(99.0), false, false),
+        (None, false, false),
+        // One without id may be it, under other words.
+        (Some(101.0), true, false),
+    ] {
+        let mut world = World::new();
+        world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+        created(&mut world, "run_0", 100.0, vec![]);
+        world.poll("run_0", RunStatus::Failed);
+        world.wait(31);
+        let own = if unnamed { vec![born("other words")] } else { vec![] };
+        created(&mut world, "run_1", 200.0, own);
+        let question = Message { created_at: second, ..message("msg_1", Role::User, "late", 0.0, None) };
+        let page = MessagePage { has_more: Some(true), ..listed(&world, vec![question]) };
+        world.see(Fact::MessagesListed(page));
+        world.see(Fact::ConversationDeleted);
+        assert_eq!(ids(&world.interactions[1].inputs).contains(&"msg_1"), taken, "{second:?} {unnamed}");
+    }
+}
+
+#[test]
+fn a_listed_message_that_names_its_run_is_that_runs_input() {
+    let mut world = World::new();
+    created(&mut world, "run_1", 200.0, vec![]);
+    let named = |id: &str, run: &str| message(id, Role::User, id, 999.0, Some(run));
+    for (page, changed) in [
+        (vec![named("msg_1", "run_1")], true),
+        (vec![named("msg_1", "run_1")], false),
+        (vec![named("msg_2", "run_9")], false),
+    ] {
+        let page = MessagePage { has_more: Some(true), ..listed(&world, page) };
+        assert_eq!(world.see(Fact::MessagesListed(page)), changed);
+    }
+    world.see(Fact::ConversationDeleted);
+    assert_eq!(ids(&world.only().inputs), ["msg_1"]);
+}
+
+#[test]
+fn a_creation_that_lost_messages_leaves_its_runs_inputs_incomplete() {
+    let origin = |world: &World, new_conversation, messages_lost| RunOrigin::Created {
+        messages: vec![],
+        request_at: world.now,
+        streamed: false,
+        new_conversation,
+        messages_lost,
+        instructions: Some("be brief".to_owned()),
+        additional_instructions: None,
+    };
+    for (known, new, lost, polled_before, whole) in [
+        (true, false, false, false, true),
+        (true, false, true, false, false),
+        (false, true, false, false, true),
+        (false, true, true, false, false),
+        (false, false, false, false, false),
+        (true, false, false, true, true),
+        (true, false, true, true, false),
+        (false, true, false, true, true),
+        (true, true, false, true, true),
+        (false, false, false, true, false),
+    ] {
+        let what = format!("{known} {new} {lost} {polled_before}");
+        let mut world = World::new();
+        world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: !known });
+        if polled_before {
+            world.poll("run_1", active("queued"));
+        }
+        let run = world.run("run_1", active("queued"));
+        let (one, again) = (origin(&world, new, lost), origin(&world, new, lost));
+        assert!(world.see(seen(run.clone(), one)));
+        assert!(!world.see(seen(run, again)), "{what}: the same answer to a repeated request");
+        // The next run's are known in any case.
+        world.poll("run_1", RunStatus::Failed);
+        let run = world.run("run_2", active("queued"));
+        world.see(seen(run, created_with(&world, vec![])));
+        world.see(Fact::ConversationDeleted);
+        let found: Vec<bool> = world.interactions.iter().map(|run| run.inputs_complete).collect();
+        assert_eq!(found, [whole, true], "{what}");
+        assert_eq!(world.interactions[0].instructions.as_deref(), Some("be brief"));
+    }
+}

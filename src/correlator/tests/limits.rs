@@ -1,0 +1,198 @@
+//! What becomes of that for which there is no room.
+
+use super::*;
+
+fn limited(limits: Limits) -> World {
+    World::with(Config { limits, first_used: UnixMillis(START), ..Config::default() })
+}
+
+#[test]
+fn messages_beyond_a_conversations_limit_are_left_out_and_make_the_record_incomplete() {
+    for (limit, inputs) in [(1, 1), (2, 2), (3, 2)] {
+        let mut world = limited(Limits { conversation_messages: limit, ..Limits::default() });
+        world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+        world.ask("msg_1", "first");
+        world.ask("msg_2", "second");
+        world.create_run("run_1", false);
+        let message = answer("msg_3", world.second(), "run_1");
+        let said = Fact::MessageSeen { message, origin: MessageOrigin::Streamed, requested_at: None };
+        assert!(world.see(said.clone()), "it came, or it is known to be lost");
+        assert!(!world.see(said), "that is known");
+        assert_eq!(world.notes.contains(&Note::MessagesFull), limit < 3);
+        world.poll("run_1", RunStatus::Failed);
+        let page = listed(&world, vec![]);
+        world.see(Fact::MessagesListed(page));
+        let run = world.only();
+        assert_eq!((run.inputs.len(), run.inputs_complete), (inputs, inputs == 2), "{limit}");
+        assert_eq!(
+            (run.outputs.len(), run.outputs_complete),
+            (usize::from(limit == 3), limit == 3),
+            "{limit}"
+        );
+    }
+}
+
+#[test]
+fn text_beyond_a_conversations_limit_is_left_out_and_counted() {
+    let long = "x".repeat(4000);
+    let mut world = limited(Limits { conversation_text_bytes: 10_000, ..Limits::default() });
+    for id in ["msg_1", "msg_2", "msg_3"] {
+        world.ask(id, &long);
+    }
+    assert_eq!(world.notes, [Note::TextFull]);
+    world.ask("msg_4", "a short one");
+    world.create_run("run_1", false);
+    // A run holds what it claimed.
+    world.ask("msg_5", &long);
+    assert_eq!(world.notes.len(), 2);
+    world.see(Fact::ConversationDeleted);
+    assert_eq!(world.only().inputs.len(), 3);
+    // What was recorded takes no room.
+    world.ask("msg_6", &long);
+    world.ask("msg_7", &long);
+    assert_eq!(world.notes.len(), 2);
+}
+
+#[test]
+fn the_messages_of_one_request_share_the_room() {
+    let long = "x".repeat(4000);
+    let mut world = limited(Limits { conversation_text_bytes: 10_000, ..Limits::default() });
+    let messages = vec![born(&long), born(&long), born(&long)];
+    world.see(Fact::ConversationCreated { messages, messages_lost: false });
+    assert_eq!(world.notes, [Note::TextFull]);
+    world.create_run("run_1", false);
+    world.see(Fact::ConversationDeleted);
+    assert_eq!((world.only().inputs.len(), world.only().inputs_complete), (2, false));
+}
+
+#[test]
+fn the_oldest_run_goes_when_a_conversation_has_too_many() {
+    for (limit, open) in [(0, 1), (1, 1), (2, 2), (3, 3)] {
+        let mut world = limited(Limits { conversation_runs: limit, ..Limits::default() });
+        for id in ["run_1", "run_2", "run_3"] {
+            world.poll(id, active("in_progress"));
+        }
+        assert_eq!(world.correlator.open_runs(), open, "{limit}");
+        let gone: Vec<_> = world.interactions.iter().map(|run| (run.run.as_str(), run.status)).collect();
+        let expected = [("run_1", Status::UnknownFinal), ("run_2", Status::UnknownFinal)];
+        assert_eq!(gone, expected[..3 - open], "{limit}");
+        assert_eq!(world.notes, vec![Note::RunsFull; 3 - open], "{limit}");
+    }
+}
+
+#[test]
+fn every_note_has_a_name_of_its_own() {
+    let notes =
+        [Note::ConversationEvicted, Note::LateOutput, Note::MessagesFull, Note::RunsFull, Note::TextFull];
+    assert_eq!(
+        notes.map(Note::as_str),
+        ["conversation_evicted", "late_output", "messages_full", "runs_full", "text_full"]
+    );
+}
+
+/// A fact of some conversation.
+fn of(id: &str, at: UnixMillis, fact: Fact) -> Observation {
+    let conversation = ConversationKey { id: id.into(), ..key() };
+    Observation { conversation, at, attribution: Attribution::default(), fact }
+}
+
+#[test]
+fn conversations_beyond_the_limit_go_by_what_would_be_lost() {
+    let mut world = limited(Limits { conversations: 3, ..Limits::default() });
+    let ask = |world: &World, id: &str| {
+        let message = message("msg_1", Role::User, "a question", world.second(), None);
+        of(id, world.now, Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at: None })
+    };
+    let run = |world: &World, id: &str, status| {
+        of(id, world.now, seen(world.run("run_1", status), created_with(world, vec![])))
+    };
+    let known = |world: &World| {
+        let mut ids: Vec<String> =
+            world.correlator.conversations.keys().map(|key| key.id.to_string()).collect();
+        ids.sort();
+        ids
+    };
+    let second = |world: &mut World| world.now = world.now.after(Duration::from_secs(1));
+    world.correlator.handle(&run(&world, "a_run", active("queued")));
+    second(&mut world);
+    world.correlator.handle(&ask(&world, "a_question"));
+    second(&mut world);
+    world.correlator.handle(&run(&world, "an_idle_one", active("queued")));
+    world.correlator.handle(&of("an_idle_one", world.now, Fact::ConversationDeleted));
+    second(&mut world);
+    world.correlator.handle(&run(&world, "an_ended_one", RunStatus::Failed));
+    // Nothing is lost with the idle one.
+    assert_eq!(known(&world), ["a_question", "a_run", "an_ended_one"]);
+    second(&mut world);
+    world.collect();
+    assert_eq!(world.interactions.len(), 1);
+    world.correlator.handle(&ask(&world, "b_question"));
+    // The run that is over is recorded first, and then idle.
+    assert_eq!(known(&world), ["a_question", "a_run", "b_question"]);
+    world.collect();
+    assert_eq!(world.interactions.last().unwrap().status, Status::Failed);
+    second(&mut world);
+    world.correlator.handle(&ask(&world, "c_question"));
+    assert_eq!(known(&world), ["a_run", "b_question", "c_question"]);
+    second(&mut world);
+    world.correlator.handle(&run(&world, "b_run", active("queued")));
+    second(&mut world);
+    world.correlator.handle(&run(&world, "c_run", active("queued")));
+    assert_eq!(known(&world), ["a_run", "b_run", "c_run"]);
+    second(&mut world);
+    world.correlator.handle(&ask(&world, "d_question"));
+    // The latest stays, although only a question would be lost.
+    assert_eq!(known(&world), ["b_run", "c_run", "d_question"]);
+    world.collect();
+    assert_eq!(world.interactions.last().unwrap().status, Status::UnknownFinal);
+    assert_eq!(world.notes, [Note::ConversationEvicted; 6]);
+    assert_eq!(world.correlator.open_runs(), 2);
+}
+
+#[test]
+fn all_conversations_together_keep_to_the_bytes_they_may_take() {
+    let mut world = limited(Limits { text_bytes: 100_000, ..Limits::default() });
+    for at in 0..100 {
+        world.now = world.now.after(Duration::from_secs(1));
+        let message = message("msg_1", Role::User, &"x".repeat(3000), world.second(), None);
+        let fact = Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at: None };
+        world.correlator.handle(&of(&format!("thread_{at}"), world.now, fact));
+        assert!(world.correlator.text_bytes() <= 100_000);
+        assert!(world.correlator.conversations.keys().any(|key| *key.id == *format!("thread_{at}")));
+    }
+    let held = world.correlator.conversations();
+    assert!((10..33).contains(&held), "{held}");
+    world.collect();
+    assert_eq!(world.notes.len(), 100 - held);
+    // The longest idle went.
+    assert!(world.correlator.conversations.keys().all(|key| key.id.len() == "thread_99".len()));
+    // A single one that is too large goes too.
+    let mut world = limited(Limits { text_bytes: 2000, ..Limits::default() });
+    world.ask("msg_1", &"x".repeat(3000));
+    assert_eq!((world.correlator.conversations(), world.correlator.text_bytes()), (0, 0));
+}
+
+#[test]
+fn what_is_read_back_at_the_start_counts_and_keeps_to_the_limits() {
+    let state = answered().settled.into_iter().flatten().next_back().unwrap();
+    let mut world = limited(Limits { conversations: 2, ..Limits::default() });
+    for at in 0..3 {
+        let key = ConversationKey { id: format!("thread_{at}").into(), ..key() };
+        world.correlator.restore(key, state.clone());
+    }
+    assert_eq!(world.correlator.conversations(), 2);
+    let bytes = world.correlator.text_bytes();
+    assert!(bytes > 1000);
+    assert_eq!(world.correlator.poll_timeout(), Some(state_end(&world)));
+    // Everything that is counted is given back.
+    world.correlator.forget_where(|key| &*key.id == "thread_1");
+    assert_eq!(world.correlator.text_bytes(), bytes / 2);
+    world.correlator.forget_where(|_| true);
+    assert_eq!((world.correlator.text_bytes(), world.correlator.poll_timeout()), (0, None));
+}
+
+/// When the conversations that were read back are to be forgotten.
+fn state_end(world: &World) -> UnixMillis {
+    let (at, _) = world.correlator.deadlines.first().unwrap();
+    at
+}

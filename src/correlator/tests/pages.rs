@@ -1,0 +1,323 @@
+//! Listed messages: whose they are, and what they prove.
+
+use super::*;
+
+/// A world whose run was created in the second that is returned, and is over.
+fn over() -> (World, f64) {
+    let mut world = World::new();
+    world.create_run("run_1", false);
+    let created = world.correlator.conversations[&key()].runs[0].created_second().unwrap();
+    world.poll("run_1", RunStatus::Completed);
+    (world, created)
+}
+
+fn nameless(id: &str, role: Role, second: f64) -> Message {
+    message(id, role, id, second, None)
+}
+
+/// The outputs a page gives the only run, and whether they are known to be all.
+#[track_caller]
+fn check_outputs(mut world: World, page: MessagePage, outputs: &[&str], proves: bool, what: &str) {
+    world.see(Fact::MessagesListed(page));
+    assert_eq!(world.interactions.len(), usize::from(proves), "{what}");
+    if !proves {
+        world.see(Fact::ConversationDeleted);
+    }
+    let ids: Vec<&str> = world.only().outputs.iter().map(|output| output.id.as_deref().unwrap()).collect();
+    assert_eq!(ids, outputs, "{what}");
+    assert_eq!(world.only().outputs_complete, proves, "{what}");
+}
+
+#[test]
+fn a_list_newest_first_proves_outputs_where_it_goes_beyond_the_runs_beginning() {
+    for (last_before, proves) in [(-1.0, true), (0.0, false), (1.0, false)] {
+        let (world, created) = over();
+        let other = message("msg_1", Role::Assistant, "", created + last_before, Some("run_0"));
+        let page = MessagePage {
+            has_more: Some(true),
+            ..listed(&world, vec![answer("msg_2", created, "run_1"), other])
+        };
+        check_outputs(world, page, &["msg_2"], proves, &format!("{last_before}"));
+    }
+    // A run's own question lies beyond its outputs in the same second too.
+    let mut world = World::new();
+    world.ask("msg_1", "a question");
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Completed);
+    let runs = &world.correlator.conversations[&key()].runs;
+    let (created, mut asked) = (runs[0].created_second().unwrap(), runs[0].inputs[0].clone());
+    asked.created_at = Some(created);
+    let page = MessagePage {
+        has_more: Some(true),
+        ..listed(&world, vec![answer("msg_2", created, "run_1"), asked])
+    };
+    check_outputs(world, page, &["msg_2"], true, "a question");
+    // Its own output does not.
+    let (world, created) = over();
+    let page =
+        MessagePage { has_more: Some(true), ..listed(&world, vec![answer("msg_2", created - 9.0, "run_1")]) };
+    check_outputs(world, page, &["msg_2"], false, "an output");
+}
+
+#[test]
+fn where_no_times_are_told_a_list_proves_outputs_that_something_else_lies_beyond() {
+    let (world, created) = over();
+    let untimed = |id, run| Message { created_at: None, ..message(id, Role::Assistant, id, 0.0, run) };
+    let answer = answer("msg_2", created, "run_1");
+    for (messages, outputs, proves) in [
+        (vec![answer.clone(), untimed("msg_1", Some("run_0"))], &["msg_2"][..], true),
+        (vec![untimed("msg_1", Some("run_0"))], &[], false),
+        (vec![answer.clone(), untimed("msg_1", Some("run_1"))], &["msg_1", "msg_2"], false),
+    ] {
+        let (mut world, _) = over();
+        world.now = UnixMillis(world.now.0 + 1000);
+        let page = MessagePage { has_more: Some(true), ..listed(&world, messages) };
+        check_outputs(world, page, outputs, proves, &format!("{outputs:?}"));
+    }
+    drop(world);
+    // Nor does a run without a time.
+    for (shown, proves) in [(true, true), (false, false)] {
+        let mut world = World::new();
+        let run = Run { created_at: None, ..world.run("run_1", RunStatus::Completed) };
+        world.see(seen(run, created_with(&world, vec![])));
+        let other = message("msg_1", Role::Assistant, "", created, Some("run_0"));
+        let messages = if shown { vec![answer.clone(), other] } else { vec![other] };
+        let page = MessagePage { has_more: Some(true), ..listed(&world, messages) };
+        let outputs: &[&str] = if shown { &["msg_2"] } else { &[] };
+        check_outputs(world, page, outputs, proves, &format!("{shown}"));
+    }
+}
+
+#[test]
+fn a_list_oldest_first_does_not_end_within_the_run() {
+    let (world, created) = over();
+    let messages = vec![answer("msg_1", created, "run_1"), answer("msg_2", created + 99.0, "run_1")];
+    let page =
+        MessagePage { order: PageOrder::Ascending, has_more: Some(true), ..listed(&world, messages.clone()) };
+    check_outputs(world, page, &["msg_1", "msg_2"], false, "more may follow");
+    // An output this program left out is one all the same.
+    let limits = Limits { conversation_messages: 1, ..Limits::default() };
+    let mut world = World::with(Config { limits, first_used: UnixMillis(START), ..Config::default() });
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Completed);
+    let page = MessagePage { order: PageOrder::Ascending, has_more: Some(true), ..listed(&world, messages) };
+    world.see(Fact::MessagesListed(page));
+    assert!(world.interactions.is_empty());
+    world.wait(60);
+    assert!(!world.only().outputs_complete);
+    assert_eq!(world.notes, [Note::MessagesFull]);
+}
+
+#[test]
+fn a_list_of_one_run_only_proves_that_runs_outputs() {
+    for (filter, shown, has_more, proves) in [
+        (Some("run_1"), Some("run_1"), Some(false), true),
+        (Some("run_1"), Some("run_1"), Some(true), false),
+        (Some("run_1"), Some("run_1"), None, false),
+        (Some("run_2"), Some("run_2"), Some(false), false),
+        // The server takes no notice of the filter.
+        (Some("run_2"), Some("run_1"), Some(false), true),
+        (None, Some("run_1"), Some(false), true),
+    ] {
+        let (world, created) = over();
+        let messages = vec![message("msg_1", Role::Assistant, "", created, shown)];
+        let run_filter = filter.map(str::to_owned);
+        let page = MessagePage { run_filter, has_more, ..listed(&world, messages) };
+        let outputs: &[&str] = if shown == Some("run_1") { &["msg_1"] } else { &[] };
+        check_outputs(world, page, outputs, proves, &format!("{filter:?} {shown:?} {has_more:?}"));
+    }
+    // A list of one run never goes beyond it.
+    let (world, created) = over();
+    let messages = vec![answer("msg_2", created + 1.0, "run_1"), answer("msg_1", created - 1.0, "run_1")];
+    let run_filter = Some("run_1".to_owned());
+    let page = MessagePage { run_filter, has_more: Some(true), ..listed(&world, messages) };
+    check_outputs(world, page, &["msg_1", "msg_2"], false, "its own");
+}
+
+#[test]
+fn only_pages_that_follow_each_other_make_a_list() {
+    for (start, order, filtered, proves) in [
+        (PageStart::After("msg_3".to_owned()), PageOrder::Descending, false, true),
+        (PageStart::After("msg_2".to_owned()), PageOrder::Descending, false, false),
+        (PageStart::After("msg_3".to_owned()), PageOrder::Ascending, false, false),
+        (PageStart::After("msg_3".to_owned()), PageOrder::Descending, true, false),
+        (PageStart::Unknown, PageOrder::Descending, false, false),
+        (PageStart::Beginning, PageOrder::Ascending, true, true),
+    ] {
+        let (mut world, created) = over();
+        let page =
+            MessagePage { has_more: Some(true), ..listed(&world, vec![answer("msg_3", created, "run_1")]) };
+        world.see(Fact::MessagesListed(page));
+        let run_filter = filtered.then(|| "run_1".to_owned());
+        let what = format!("{start:?} {order:?} {filtered}");
+        let page = MessagePage {
+            start,
+            order,
+            run_filter,
+            ..listed(&world, vec![answer("msg_1", created, "run_1")])
+        };
+        world.see(Fact::MessagesListed(page));
+        assert_eq!(world.interactions.len(), usize::from(proves), "{what}");
+    }
+}
+
+#[test]
+fn a_completed_run_that_shows_no_output_is_waited_for_and_a_failed_one_is_not() {
+    for (status, proves) in [(RunStatus::Completed, false), (RunStatus::Failed, true)] {
+        let mut world = World::new();
+        world.create_run("run_1", false);
+        world.poll("run_1", status);
+        let page = listed(&world, vec![]);
+        assert_eq!(world.see(Fact::MessagesListed(page)), proves);
+        assert_eq!(world.interactions.len(), usize::from(proves));
+    }
+}
+
+#[test]
+fn a_list_that_goes_on_is_waited_for() {
+    let left = |world: &World| (world.correlator.poll_timeout().unwrap().0 - world.now.0) / 1000;
+    let (mut world, created) = over();
+    world.wait(10);
+    // Nothing of the run, but a list that may come to it.
+    let other = |id: &str| message(id, Role::Assistant, "", created + 50.0, Some("run_9"));
+    let page = |world: &World, id: &str, start| MessagePage {
+        has_more: Some(true),
+        start,
+        ..listed(world, vec![other(id)])
+    };
+    let first = page(&world, "msg_9", PageStart::Beginning);
+    assert!(world.see(Fact::MessagesListed(first.clone())));
+    assert_eq!(left(&world), 30);
+    world.wait(10);
+    assert!(!world.see(Fact::MessagesListed(first)), "the same page again");
+    assert_eq!(left(&world), 19);
+    let second = page(&world, "msg_8", PageStart::After("msg_9".to_owned()));
+    assert!(world.see(Fact::MessagesListed(second)));
+    assert_eq!(left(&world), 30);
+}
+
+#[test]
+fn an_answer_that_names_no_run_is_the_only_runs_unless_it_is_older() {
+    for (after, outputs) in [(-1.0, 0), (0.0, 1), (1.0, 1)] {
+        let (mut world, created) = over();
+        let page = listed(&world, vec![nameless("msg_1", Role::Assistant, created + after)]);
+        world.see(Fact::MessagesListed(page));
+        world.see(Fact::ConversationDeleted);
+        assert_eq!(world.only().outputs.len(), outputs, "{after}");
+        let pairing = if outputs == 1 { Pairing::Heuristic } else { Pairing::Exact };
+        assert_eq!(world.only().pairing, pairing);
+    }
+    // With a choice of runs, or without times, it is nobody's.
+    let (mut world, created) = over();
+    let second = world.run("run_2", active("queued"));
+    world.see(seen(second, RunOrigin::Seen));
+    let page = listed(&world, vec![nameless("msg_1", Role::Assistant, created + 99.0)]);
+    world.see(Fact::MessagesListed(page));
+    world.see(Fact::ConversationDeleted);
+    assert!(world.interactions.iter().all(|run| run.outputs.is_empty()));
+    let (mut world, _) = over();
+    let untimed = Message { created_at: None, ..nameless("msg_1", Role::Assistant, 0.0) };
+    let page = listed(&world, vec![untimed]);
+    world.see(Fact::MessagesListed(page));
+    world.see(Fact::ConversationDeleted);
+    assert!(world.only().outputs.is_empty());
+}
+
+#[test]
+fn an_answer_that_names_no_run_is_that_of_the_question_before_it() {
+    let mut world = World::new();
+    world.ask("msg_1", "first");
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Failed);
+    world.wait(31);
+    world.ask("msg_3", "second");
+    world.create_run("run_2", false);
+    let created = world.correlator.conversations[&key()].runs[0].created_second().unwrap();
+    let question = |id: &str, after| nameless(id, Role::User, created + after);
+    let said = |id: &str, after| nameless(id, Role::Assistant, created + after);
+    // Newest first: what follows the second question, older words behind it, what no run asked, and what was settled.
+    let page = listed(
+        &world,
+        vec![
+            said("msg_9", 3.0),
+            question("msg_8", 2.0),
+            said("msg_5", 1.0),
+            said("msg_4", -1.0),
+            question("msg_3", -1.0),
+            said("msg_2", -9.0),
+            question("msg_1", -9.0),
+        ],
+    );
+    world.see(Fact::MessagesListed(page));
+    world.see(Fact::ConversationDeleted);
+    let run = &world.interactions[1];
+    let ids: Vec<_> = run.outputs.iter().map(|output| output.id.as_deref().unwrap()).collect();
+    assert_eq!((run.run.as_str(), ids), ("run_2", vec!["msg_5"]));
+}
+
+#[test]
+fn a_list_that_goes_back_beyond_a_runs_inputs_has_shown_them_all() {
+    let own = |world: &World| message("msg_1", Role::User, "a question", world.second(), None);
+    for (order, start, has_more, filter, older, whole) in [
+        (PageOrder::Descending, PageStart::Beginning, Some(true), None, true, true),
+        (PageOrder::Descending, PageStart::Beginning, Some(true), None, false, false),
+        (PageOrder::Descending, PageStart::Beginning, Some(false), None, false, true),
+        (PageOrder::Descending, PageStart::Beginning, None, None, false, false),
+        (PageOrder::Ascending, PageStart::Beginning, Some(true), None, false, true),
+        (PageOrder::Ascending, PageStart::Unknown, Some(false), None, false, false),
+        (PageOrder::Ascending, PageStart::Unknown, Some(true), None, true, true),
+    ] {
+        let mut world = World::new();
+        world.ask("msg_1", "a question");
+        let asked = own(&world);
+        world.create_run("run_1", false);
+        let second = world.second();
+        let mut messages = vec![asked];
+        if older {
+            messages.insert(0, message("msg_0", Role::Assistant, "", second - 99.0, Some("run_0")));
+        }
+        if order == PageOrder::Descending {
+            messages.reverse();
+        }
+        let run_filter: Option<String> = filter;
+        let what = format!("{order:?} {start:?} {has_more:?} {older}");
+        let page = MessagePage { order, start, has_more, run_filter, ..listed(&world, messages) };
+        assert_eq!(world.see(Fact::MessagesListed(page)), whole, "{what}");
+        world.see(Fact::ConversationDeleted);
+        assert_eq!(world.only().inputs_complete, whole, "{what}");
+    }
+    // One that shows nothing of them has not, nor one whose answers stand behind them.
+    for shown in [vec![], vec!["msg_1"]] {
+        let mut world = World::new();
+        world.ask("msg_1", "a question");
+        let asked = own(&world);
+        world.create_run("run_1", false);
+        let second = world.second();
+        let mut messages = vec![message("msg_2", Role::Assistant, "", second, Some("run_0"))];
+        messages.extend(shown.iter().map(|_| asked.clone()));
+        let page = MessagePage { has_more: Some(shown.is_empty()), ..listed(&world, messages) };
+        let page = if shown.is_empty() { page } else { MessagePage { has_more: Some(true), ..page } };
+        world.see(Fact::MessagesListed(page));
+        world.see(Fact::ConversationDeleted);
+        assert!(!world.only().inputs_complete, "{shown:?}");
+    }
+}
+
+#[test]
+fn that_a_server_names_runs_is_remembered_with_what_is_worth_it() {
+    let mut world = World::new();
+    let page = listed(&world, vec![answer("msg_1", world.second(), "run_0")]);
+    assert!(!world.see(Fact::MessagesListed(page.clone())), "nothing is known of that thread");
+    assert_eq!(world.correlator.conversations(), 0);
+    world.ask("msg_2", "a question");
+    assert!(world.see(Fact::MessagesListed(page.clone())), "a question waits");
+    assert!(!world.see(Fact::MessagesListed(page.clone())));
+    let mut world = answered();
+    assert!(world.see(Fact::MessagesListed(page.clone())), "a run is known");
+    assert!(!world.see(Fact::MessagesListed(page)));
+    let page = listed(&world, vec![nameless("msg_3", Role::User, world.second())]);
+    let mut world = answered();
+    world.see(Fact::MessagesListed(page));
+    let (_, conversation) = world.correlator.conversations.iter().next().unwrap();
+    assert!(!conversation.state.names_runs, "nobody named one");
+}
