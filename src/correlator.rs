@@ -146,6 +146,7 @@ impl Correlator {
                 let mut conversation = Conversation::new(observation.at);
                 // A look at something unknown leaves no trace, so that a scan of ids fills no memory.
                 if !conversation.handle(observation, &self.config, &mut outcome) {
+                    self.outputs.extend(outcome.notes.into_iter().map(Output::Note));
                     return false;
                 }
                 self.conversations.insert(key.clone(), conversation);

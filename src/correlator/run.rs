@@ -324,7 +324,7 @@ impl OpenRun {
 
     /// Concludes a given status if the API said none.
     pub(super) fn conclude_as(&mut self, status: Status, at: UnixMillis) {
-        if !self.is_terminal() && self.concluded.is_none() {
+        if !self.is_terminal() {
             self.concluded = Some(status);
             self.end_at = Some(at);
         }

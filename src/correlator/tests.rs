@@ -3,6 +3,7 @@
 mod deadlines;
 mod inputs;
 mod limits;
+mod outputs;
 mod pages;
 mod tools;
 

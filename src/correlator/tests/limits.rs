@@ -196,3 +196,93 @@ fn state_end(world: &World) -> UnixMillis {
     let (at, _) = world.correlator.deadlines.first().unwrap();
     at
 }
+
+#[test]
+fn a_conversation_may_hold_its_bytes_to_the_last_one() {
+    let asked = message("msg_1", Role::User, "a question", 1.0, None);
+    let takes = size_of::<Message>() + weight::message(&asked);
+    for (limit, fits) in [(takes, true), (takes - 1, false), (takes + 1, true)] {
+        let mut world = limited(Limits { conversation_text_bytes: limit, ..Limits::default() });
+        world.see(Fact::MessageSeen {
+            message: asked.clone(),
+            origin: MessageOrigin::Created,
+            requested_at: None,
+        });
+        assert_eq!(world.notes.is_empty(), fits, "{limit}");
+    }
+}
+
+#[test]
+fn that_a_message_was_left_out_is_a_change_if_something_seemed_complete() {
+    let full = || {
+        let mut world = limited(Limits { conversation_messages: 1, ..Limits::default() });
+        world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
+        world
+    };
+    let more = |world: &World| Fact::MessageSeen {
+        message: message("msg_1", Role::User, "more", world.second(), None),
+        origin: MessageOrigin::Created,
+        requested_at: None,
+    };
+    // The next run's inputs were known to be all.
+    let mut world = full();
+    assert!(world.see(more(&world)) && !world.see(more(&world)));
+    // Those of an open run were, not those of one whose creation was missed.
+    let mut world = full();
+    world.create_run("run_1", false);
+    world.poll("run_2", active("queued"));
+    assert!(world.see(more(&world)) && !world.see(more(&world)));
+    world.see(Fact::ConversationDeleted);
+    assert!(world.interactions.iter().all(|run| !run.inputs_complete));
+    // An output that is left out says nothing about inputs.
+    let mut world = full();
+    world.create_run("run_1", false);
+    let message = answer("msg_2", world.second(), "run_1");
+    world.see(Fact::MessageSeen { message, origin: MessageOrigin::Streamed, requested_at: None });
+    world.see(Fact::ConversationDeleted);
+    assert!(world.only().inputs_complete && !world.only().outputs_complete);
+}
+
+#[test]
+fn what_is_forgotten_with_an_open_run_is_taken_off_the_books() {
+    let mut world = World::new();
+    for (id, run) in [("thread_1", "run_1"), ("thread_2", "run_2")] {
+        let run = world.run(run, active("queued"));
+        world.correlator.handle(&of(id, world.now, seen(run, RunOrigin::Seen)));
+    }
+    world.correlator.forget_where(|key| &*key.id == "thread_1");
+    assert_eq!((world.correlator.open_runs(), world.correlator.conversations()), (1, 1));
+    world.correlator.forget_where(|_| true);
+    assert_eq!((world.correlator.open_runs(), world.correlator.text_bytes()), (0, 0));
+    world.collect();
+    assert!(world.interactions.is_empty(), "nothing is concluded about it");
+}
+
+#[test]
+fn the_memory_of_a_settled_conversation_is_counted_part_by_part() {
+    let bytes = |runs: usize, learnt: usize, messages: usize, session: &str| {
+        let ids = |count| (0..count as u64).collect::<Vec<_>>();
+        let state = json!({"runs": ids(runs), "learnt": ids(learnt), "messages": ids(messages),
+            "attribution": (!session.is_empty()).then(|| json!({"session": session})),
+            "boundary": null, "history_known": false, "last_seen": 0});
+        let mut correlator = Correlator::new(Config::default());
+        correlator.restore(key(), serde_json::from_value(state).unwrap());
+        correlator.text_bytes()
+    };
+    let (none, session) = (bytes(0, 0, 0, ""), "s".repeat(1000));
+    let parts = [bytes(100, 0, 0, ""), bytes(0, 50, 0, ""), bytes(0, 0, 25, ""), bytes(0, 0, 0, &session)];
+    for (part, least) in parts.iter().zip([800, 400, 200, 1000]) {
+        assert!((least..2 * least + 100).contains(&(part - none)), "{}", part - none);
+    }
+    let all = bytes(100, 50, 25, &session);
+    assert_eq!(all - none, parts.iter().map(|part| part - none).sum::<usize>());
+    // A conversation's own id counts as well.
+    let of_id = |id: &str| {
+        let mut world = World::new();
+        let run = world.run("run_1", active("queued"));
+        world.correlator.handle(&of(id, world.now, seen(run, RunOrigin::Seen)));
+        world.correlator.text_bytes()
+    };
+    let longer = of_id(&"x".repeat(1001)) - of_id("x");
+    assert!((960..1040).contains(&longer), "{longer}");
+}
