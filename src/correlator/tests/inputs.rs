@@ -336,3 +336,50 @@ fn a_creation_that_lost_messages_leaves_its_runs_inputs_incomplete() {
         assert_eq!(world.interactions[0].instructions.as_deref(), Some("be brief"));
     }
 }
+
+#[test]
+fn a_list_that_was_asked_for_with_the_run_may_show_its_message() {
+    let mut world = World::new();
+    let requested_at = world.now;
+    created(&mut world, "run_1", 200.0, vec![born("hello")]);
+    let page = listed(&world, vec![message("msg_1", Role::User, "hello", 200.0, None)]);
+    world.see(Fact::MessagesListed(MessagePage { requested_at, ..page }));
+    world.see(Fact::ConversationDeleted);
+    assert_eq!(ids(&world.only().inputs), ["msg_1"]);
+}
+
+#[test]
+fn a_listed_question_is_the_next_runs_if_it_is_younger_than_every_run() {
+    for (second, expected) in [(201.0, vec!["msg_1"]), (200.0, vec![])] {
+        for open in [true, false] {
+            let mut world = World::new();
+            // One without id may be any question that is older than the run.
+            created(&mut world, "run_1", 200.0, vec![born("hello")]);
+            if !open {
+                world.poll("run_1", RunStatus::Failed);
+                world.wait(31);
+            }
+            let question = message("msg_1", Role::User, "next", second, None);
+            let known = world.correlator.open_runs() > 0 && second <= 200.0;
+            let page = listed(&world, vec![question]);
+            let changed = world.see(Fact::MessagesListed(page));
+            assert_eq!(changed, known || second > 200.0, "{second} {open}");
+            created(&mut world, "run_2", 300.0, vec![]);
+            world.see(Fact::ConversationDeleted);
+            assert_eq!(ids(&world.interactions[1].inputs), expected, "{second} {open}");
+        }
+    }
+}
+
+#[test]
+fn an_apps_own_words_take_their_id_from_a_list() {
+    let mut world = World::new();
+    let hello = Message { role: Role::Assistant, ..born("hello") };
+    world.see(Fact::ConversationCreated { messages: vec![hello], messages_lost: false });
+    let said = message("msg_1", Role::Assistant, "hello", world.second(), None);
+    let page = listed(&world, vec![said]);
+    assert!(world.see(Fact::MessagesListed(page.clone())) && !world.see(Fact::MessagesListed(page)));
+    world.create_run("run_1", false);
+    world.see(Fact::ConversationDeleted);
+    assert_eq!(ids(&world.only().inputs), ["msg_1"]);
+}

@@ -192,3 +192,15 @@ fn a_thread_that_is_deleted_leaves_the_status_of_a_run_that_is_over() {
     assert_eq!((world.only().status, world.only().assumed), (Status::Failed, false));
     assert_eq!(world.only().times.end_at, ended);
 }
+
+#[test]
+fn that_a_run_was_continued_is_a_change_even_if_its_state_is_not() {
+    let mut world = World::new();
+    world.create_run("run_1", true);
+    world.see(fetched(answer("msg_1", world.second(), "run_1")));
+    let run = world.run("run_1", active("queued"));
+    assert!(!world.see(seen(run.clone(), RunOrigin::Seen)));
+    assert!(world.see(seen(run, RunOrigin::Continued { streamed: false })));
+    world.poll("run_1", RunStatus::Completed);
+    assert!(world.interactions.is_empty(), "its end was not streamed");
+}

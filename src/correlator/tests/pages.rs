@@ -321,3 +321,38 @@ fn that_a_server_names_runs_is_remembered_with_what_is_worth_it() {
     let (_, conversation) = world.correlator.conversations.iter().next().unwrap();
     assert!(!conversation.state.names_runs, "nobody named one");
 }
+
+#[test]
+fn an_answer_that_names_no_run_and_stands_behind_a_settled_runs_question_is_the_only_open_runs() {
+    for (asked, outputs) in [("msg_1", 1), ("msg_8", 0)] {
+        let mut world = answered();
+        world.create_run("run_2", false);
+        let created = world.correlator.conversations[&key()].runs[0].created_second().unwrap();
+        // A question nobody knows may be that of a run nobody knows.
+        let page = MessagePage {
+            has_more: Some(true),
+            ..listed(
+                &world,
+                vec![
+                    nameless("msg_9", Role::Assistant, created + 1.0),
+                    nameless(asked, Role::User, created + 1.0),
+                ],
+            )
+        };
+        world.see(Fact::MessagesListed(page));
+        world.see(Fact::ConversationDeleted);
+        assert_eq!(world.interactions[1].outputs.len(), outputs, "{asked}");
+    }
+}
+
+#[test]
+fn where_a_list_stopped_is_counted() {
+    let (mut world, created) = over();
+    let long = "x".repeat(1000);
+    let page = MessagePage {
+        has_more: Some(true),
+        ..listed(&world, vec![message(&long, Role::Assistant, "", created + 9.0, Some("run_9"))])
+    };
+    let growth = growth(&mut world, Fact::MessagesListed(page));
+    assert!((1000..1300).contains(&growth), "{growth} bytes");
+}

@@ -130,6 +130,20 @@ fn a_step_or_call_that_says_more_is_a_change_and_one_that_says_less_is_none() {
     assert!(world.see(step("step_3", None, vec![call("call_2", None, None)])));
     assert!(world.see(step("step_3", None, vec![call("call_1", None, None)])), "the step made another call");
     assert!(!world.see(step("step_3", None, vec![call("call_1", None, None)])));
+    assert!(world.see(step("step_4", None, vec![])));
+    assert!(world.see(step("step_4", Some("msg_4"), vec![call("call_1", None, None)])));
+    assert!(world.see(step("step_4", None, vec![call("call_2", Some("{}"), Some("rainy"))])));
+    assert!(world.see(step("step_4", None, vec![call("call_2", Some("{ }"), Some("very rainy"))])));
+    // That a list is whole says nothing as long as the run goes on.
+    let requested_at = world.now;
+    assert!(!world.see(Fact::StepsListed {
+        run: "run_1".to_owned(),
+        steps: vec![],
+        whole: true,
+        requested_at,
+        follows: None,
+        precedes: None,
+    }));
     world.see(Fact::ConversationDeleted);
     let calls = &world.only().tool_calls;
     assert_eq!(calls.len(), 2);
@@ -219,4 +233,25 @@ fn only_steps_listed_as_a_whole_after_the_end_prove_the_outputs_they_name() {
         precedes: None,
     });
     assert!(world.interactions.is_empty());
+}
+
+#[test]
+fn names_beyond_the_limit_leave_no_room_for_further_calls() {
+    let mut world = running();
+    let named = |id: &str, bytes| ToolCall { name: Some("x".repeat(bytes)), ..call(id, None, None) };
+    assert!(world.see(step("step_1", None, vec![named("call_1", 5 << 20)])), "a name is not cut");
+    assert!(world.see(step("step_1", None, vec![named("call_2", 1)])), "the step made another call");
+    assert!(!world.see(step("step_1", None, vec![named("call_2", 1)])), "but there is no room for it");
+    assert_eq!(lost(&mut world), 2);
+    assert_eq!(world.only().tool_calls.len(), 1);
+}
+
+#[test]
+fn a_step_holds_the_ids_of_its_calls() {
+    let mut world = running();
+    let long = "x".repeat(1000);
+    world.see(step("step_1", None, vec![call(&long, None, None)]));
+    world.see(step("step_2", None, vec![]));
+    let growth = growth(&mut world, step("step_2", None, vec![call(&long, None, None)]));
+    assert!((1000..1300).contains(&growth), "{growth} bytes");
 }
