@@ -53,6 +53,8 @@ pub struct Config {
     pub max_users: usize,
     /// How many captures one batch takes at most.
     pub batch: usize,
+    /// How many bytes one batch hands to the store, about; a single capture may tell more.
+    pub batch_bytes: usize,
     /// How long captures are gathered while there is load; the first one after a pause is taken at once.
     pub gather: Duration,
     /// How long a batch waits for room in the store before it is given up. Captures queue meanwhile.
@@ -71,6 +73,7 @@ impl Default for Config {
             sessions: session::Config::default(),
             max_users: 100_000,
             batch: 4096,
+            batch_bytes: 256 << 10,
             gather: Duration::from_millis(10),
             store_patience: Duration::from_secs(5),
             max_exchanges: 65_536,
@@ -166,6 +169,9 @@ impl Pipeline {
     }
 
     /// Takes what waits and writes what came of it. Tells whether anything waited.
+    ///
+    /// A batch is bounded in bytes too: the store takes or refuses it as a whole, and one larger than what it has room for would be
+    /// refused however often room is made.
     fn work_off(&mut self, captures: &Receiver) -> bool {
         let mut taken = 0;
         while taken < self.config.batch
@@ -173,6 +179,9 @@ impl Pipeline {
         {
             self.take(capture);
             taken += 1;
+            if self.emission.bytes() >= self.config.batch_bytes {
+                self.commit();
+            }
         }
         self.tick();
         self.commit();

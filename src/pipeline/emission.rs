@@ -27,6 +27,8 @@ pub(super) struct Emission {
     clock: Clock,
     /// The batch being made.
     ops: Vec<Op>,
+    /// What it takes, about.
+    bytes: usize,
 }
 
 impl Emission {
@@ -38,7 +40,16 @@ impl Emission {
         metrics: Metrics,
         clock: Clock,
     ) -> Self {
-        Self { sessions: Sessions::new(sessions), users, sinks, console, metrics, clock, ops: Vec::new() }
+        Self {
+            sessions: Sessions::new(sessions),
+            users,
+            sinks,
+            console,
+            metrics,
+            clock,
+            ops: Vec::new(),
+            bytes: 0,
+        }
     }
 
     /// Takes back an open session.
@@ -53,12 +64,18 @@ impl Emission {
 
     /// The batch that was made.
     pub(super) fn take(&mut self) -> Vec<Op> {
+        self.bytes = 0;
         std::mem::take(&mut self.ops)
+    }
+
+    /// What the batch takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Keeps an observation until its conversation is settled.
     pub(super) fn journal(&mut self, observation: &Observation) {
-        self.ops.push(Op::Journal {
+        self.push(Op::Journal {
             conversation: observation.conversation.clone(),
             at: observation.at,
             body: serde_json::to_string(observation)
@@ -71,7 +88,7 @@ impl Emission {
         let state = state.map(|state| {
             serde_json::to_string(state).expect("a state has string keys and finite numbers only")
         });
-        self.ops.push(Op::Settle { conversation, state });
+        self.push(Op::Settle { conversation, state });
     }
 
     /// Emits an interaction, and before it what it tells of its user and its session.
@@ -85,7 +102,7 @@ impl Emission {
         self.console.interaction(&interaction);
         let event = Event::Interaction(Box::new(interaction));
         let due = self.due(&event);
-        self.ops.push(Op::event(&event, now, due));
+        self.push(Op::event(&event, now, due));
     }
 
     /// Closes the sessions of a conversation that was deleted.
@@ -121,7 +138,7 @@ impl Emission {
         {
             let body = serde_json::to_string(&known.user).expect("a user has string keys");
             let key = key_of(&["user_identified", id, &body, &now.0.to_string()]);
-            self.ops.push(Op::User { id: id.to_owned(), body });
+            self.push(Op::User { id: id.to_owned(), body });
             self.side_event(
                 &Event::UserIdentified(Box::new(UserIdentified {
                     key,
@@ -146,17 +163,22 @@ impl Emission {
                         serde_json::to_string(&state)
                             .expect("a state has string keys and finite numbers only")
                     });
-                    self.ops.push(Op::Session { session, state });
+                    self.push(Op::Session { session, state });
                 }
             }
         }
+    }
+
+    fn push(&mut self, op: Op) {
+        self.bytes = self.bytes.saturating_add(op.bytes());
+        self.ops.push(op);
     }
 
     /// Emits what is no record of a run: kept only where a sink wants it.
     fn side_event(&mut self, event: &Event, now: UnixMillis) {
         let due = self.due(event);
         if !due.is_empty() {
-            self.ops.push(Op::event(event, now, due));
+            self.push(Op::event(event, now, due));
         }
     }
 

@@ -155,7 +155,8 @@ impl Op {
     }
 
     /// Roughly what it takes in memory.
-    pub(super) fn bytes(&self) -> usize {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         let text = match self {
             Self::Dead { answer, .. } => answer.len(),
             Self::Delivered { .. } | Self::Release { .. } => 0,
