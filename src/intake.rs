@@ -30,7 +30,7 @@ use self::request::{Feedback, Invalid, Profile};
 use crate::clock::Clock;
 use crate::event::{self, Event, FeedbackTarget, SessionKey, UserIdentified, key_of};
 use crate::metrics::{IntakeLabel, Metrics};
-use crate::sink::Sink;
+use crate::sink::{self, Sink};
 use crate::store::{Found, Held, Mention, Op, Store};
 use crate::time::UnixMillis;
 use crate::users::Users;
@@ -323,8 +323,7 @@ impl Shared {
     }
 
     fn due(&self, event: &Event) -> Vec<Arc<str>> {
-        let sinks = self.sinks.borrow();
-        sinks.iter().filter(|sink| sink.accepts(event)).map(|sink| sink.name().clone()).collect()
+        sink::accepting(&self.sinks.borrow(), event)
     }
 
     fn count(&self, endpoint: &'static str, outcome: &'static str) {

@@ -103,3 +103,9 @@ impl Sink {
         }
     }
 }
+
+/// The names of the sinks an event is due at: those that accept it.
+#[must_use]
+pub fn accepting(sinks: &[Arc<Sink>], event: &Event) -> Vec<Arc<str>> {
+    sinks.iter().filter(|sink| sink.accepts(event)).map(|sink| sink.name().clone()).collect()
+}

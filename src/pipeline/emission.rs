@@ -13,7 +13,7 @@ use crate::interaction::Interaction;
 use crate::metrics::{Metrics, StatusLabel};
 use crate::observation::{ConversationKey, Observation};
 use crate::session::{self, Output, Sessions};
-use crate::sink::Sink;
+use crate::sink::{self, Sink};
 use crate::store::Op;
 use crate::time::UnixMillis;
 use crate::users::Users;
@@ -184,7 +184,6 @@ impl Emission {
 
     /// The sinks that accept an event.
     fn due(&self, event: &Event) -> Vec<Arc<str>> {
-        let sinks = self.sinks.borrow();
-        sinks.iter().filter(|sink| sink.accepts(event)).map(|sink| sink.name().clone()).collect()
+        sink::accepting(&self.sinks.borrow(), event)
     }
 }
