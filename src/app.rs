@@ -1,7 +1,7 @@
 //! The composition root: builds every part, wires them, and takes them down in order.
 //!
-//! Two runtimes: the proxy's, whose workers do nothing but forward, and one thread for delivery and the admin listener. The
-//! pipeline and the store have a thread each. Shutting down is closing channels from the top: readiness off, `drain.delay`,
+//! The proxy's workers have a thread and a runtime each, and do nothing but forward; one more thread is for delivery and the admin
+//! listener, and the pipeline and the store have one each. Shutting down is closing channels from the top: readiness off, `drain.delay`,
 //! stop accepting, exchanges end within `drain.grace`; the last tap's end ends the pipeline, which settles what it can; the store
 //! writes; delivery makes one last attempt; the store closes.
 
@@ -59,11 +59,7 @@ impl App {
     /// # Errors
     /// When a setting that somebody asked for cannot be used: an address that is taken, a data directory that is locked.
     pub fn start(config: Config) -> Result<Self> {
-        let mut front = Builder::new_multi_thread();
-        if let Some(workers) = config.net.workers {
-            front.worker_threads(workers);
-        }
-        let front = front.enable_all().thread_name("threadtap-proxy").build()?;
+        let front = Builder::new_current_thread().enable_all().build()?;
         let listener = front
             .block_on(net::bind(config.net.listen))
             .with_context(|| format!("listen is `{}`: cannot listen there", config.net.listen))?;
@@ -74,7 +70,7 @@ impl App {
         let (listen, admin) = (parts.listener.local_addr()?, parts.admin_listener.local_addr()?);
         let (stop, stopped) = watch::channel(false);
         let thread = std::thread::Builder::new()
-            .name("threadtap-main".to_owned())
+            .name("threadtap-proxy".to_owned())
             .spawn(move || parts.run(stopped))
             .context("cannot start a thread")?;
         Ok(Self { listen, admin, stop, sinks, fixed, thread })

@@ -10,6 +10,7 @@ mod connection;
 mod io;
 mod link;
 pub mod tcp;
+mod workers;
 
 use std::future::Future;
 use std::io::ErrorKind;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -31,6 +33,7 @@ pub use self::link::Link;
 
 use self::connection::Server;
 use self::link::Phase;
+use self::workers::Workers;
 use crate::metrics::Metrics;
 
 /// How to listen, and the limits of client connections.
@@ -108,6 +111,9 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// The body of an answer. An error of it aborts the client's connection, or its stream on HTTP/2.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static;
 
+    /// A handler for the connections of another thread: what threads should not share is made anew.
+    fn for_worker(&self) -> Self;
+
     /// Answers `request`, which came over the connection `link` belongs to. Dropped when the client goes away.
     fn handle(
         &self,
@@ -125,6 +131,13 @@ pub enum Drained {
     Cut,
 }
 
+impl Drained {
+    /// How both of two ended.
+    fn and(self, other: Self) -> Self {
+        if self == Self::Complete { other } else { self }
+    }
+}
+
 /// Listens on `address`.
 ///
 /// # Errors
@@ -136,6 +149,9 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Serves the clients of `listener` until `shutdown` completes, then drains: closes the listener, lets exchanges and tunnels
 /// in progress end for at most `grace`, and cuts what is left. Returns when no connection is open.
+///
+/// The runtime it is called on is the first worker; the others have a thread each. It should be of a single thread: on a runtime
+/// that moves tasks between threads every wake-up costs more.
 pub async fn serve<H: Handler>(
     listener: TcpListener,
     config: Config,
@@ -144,43 +160,84 @@ pub async fn serve<H: Handler>(
     shutdown: impl Future<Output = ()>,
     grace: Duration,
 ) -> Drained {
-    let (phase, watcher) = watch::channel(Phase::Serving);
-    let places = Arc::new(Semaphore::new(config.max_connections));
-    let server = Arc::new(Server::new(config, handler, metrics.connections.clone()));
-    {
-        let mut shutdown = pin!(shutdown);
-        let mut backoff = MIN_BACKOFF;
-        loop {
-            // Cancel safe: a permit that was acquired and not used is given back, and so is a connection not yet accepted.
-            let accepted = tokio::select! {
-                () = &mut shutdown => break,
-                accepted = accept(&listener, &places) => accepted,
-            };
-            match accepted {
-                Ok((stream, peer, place)) => {
-                    backoff = MIN_BACKOFF;
-                    tokio::spawn(Arc::clone(&server).run(stream, peer, place, watcher.clone()));
-                }
-                Err(error) if concerns_one_connection(&error) => {}
-                Err(error) => {
-                    tracing::error!(%error, retry_ms = backoff.as_millis(), "cannot accept connections");
-                    tokio::select! {
-                        () = &mut shutdown => break,
-                        () = tokio::time::sleep(backoff) => {}
+    let count = workers::count(config.workers);
+    let listening = Listening {
+        places: Arc::new(Semaphore::new(config.max_connections)),
+        open: metrics.connections.clone(),
+        config,
+        handler,
+        grace,
+    };
+    let others = Workers::start(count - 1, &listener, &listening);
+    let shutdown = async {
+        shutdown.await;
+        others.stop();
+    };
+    let drained = listening.serve(listener, shutdown).await;
+    drained.and(others.drained().await)
+}
+
+/// What a worker needs.
+struct Listening<H> {
+    config: Config,
+    handler: H,
+    /// For a connection each; all workers share them.
+    places: Arc<Semaphore>,
+    open: Gauge,
+    grace: Duration,
+}
+
+impl<H: Handler> Listening<H> {
+    fn for_worker(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            handler: self.handler.for_worker(),
+            places: Arc::clone(&self.places),
+            open: self.open.clone(),
+            grace: self.grace,
+        }
+    }
+
+    /// Serves on the current runtime.
+    async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Drained {
+        let Self { config, handler, places, open, grace } = self;
+        let (phase, watcher) = watch::channel(Phase::Serving);
+        let server = Arc::new(Server::new(config, handler, open));
+        {
+            let mut shutdown = pin!(shutdown);
+            let mut backoff = MIN_BACKOFF;
+            loop {
+                // Cancel safe: a permit that was acquired and not used is given back, and so is a connection not yet accepted.
+                let accepted = tokio::select! {
+                    () = &mut shutdown => break,
+                    accepted = accept(&listener, &places) => accepted,
+                };
+                match accepted {
+                    Ok((stream, peer, place)) => {
+                        backoff = MIN_BACKOFF;
+                        tokio::spawn(Arc::clone(&server).run(stream, peer, place, watcher.clone()));
                     }
-                    backoff = (backoff * 2).min(MAX_BACKOFF);
+                    Err(error) if concerns_one_connection(&error) => {}
+                    Err(error) => {
+                        tracing::error!(%error, retry_ms = backoff.as_millis(), "cannot accept connections");
+                        tokio::select! {
+                            () = &mut shutdown => break,
+                            () = tokio::time::sleep(backoff) => {}
+                        }
+                        backoff = (backoff * 2).min(MAX_BACKOFF);
+                    }
                 }
             }
         }
+        drop((listener, watcher));
+        phase.send_replace(Phase::Draining);
+        if tokio::time::timeout(grace, phase.closed()).await.is_ok() {
+            return Drained::Complete;
+        }
+        phase.send_replace(Phase::Cut);
+        phase.closed().await;
+        Drained::Cut
     }
-    drop((listener, watcher));
-    phase.send_replace(Phase::Draining);
-    if tokio::time::timeout(grace, phase.closed()).await.is_ok() {
-        return Drained::Complete;
-    }
-    phase.send_replace(Phase::Cut);
-    phase.closed().await;
-    Drained::Cut
 }
 
 async fn accept(

@@ -13,9 +13,12 @@
 mod body;
 mod caller;
 mod connect;
+mod connection;
+mod download;
 mod error;
 mod headers;
 mod own;
+mod pool;
 mod tunnel;
 mod upstream;
 
@@ -27,10 +30,10 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version, request};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::{self, Client};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::client::conn::http1;
 use prometheus_client::metrics::counter::Counter;
 use thiserror::Error as ThisError;
+use tokio::sync::oneshot;
 
 pub use self::body::AnswerBody;
 pub use self::caller::CallerKey;
@@ -42,9 +45,12 @@ pub use self::upstream::assert_targets_are_kept;
 pub use self::upstream::{ParseUpstreamError, Upstream};
 
 use self::body::{Linger, Progress, Upload};
-use self::connect::{Connector, Used};
+use self::connect::Connector;
+use self::connection::{Connection, RequestBody, SendError};
+use self::download::Download;
 use self::error::{Error, Fault, Kind};
 use self::headers::Hop;
+use self::pool::Pool;
 use crate::capture::{Recorder, RequestTap, RequestTee, ResponseTee};
 use crate::metrics::{KindLabel, Metrics, ResultLabel};
 use crate::net::{self, Link, tcp};
@@ -66,7 +72,7 @@ pub struct Config {
     pub keep_client_host: bool,
     /// How long an unused connection to upstream is kept.
     pub idle_timeout: Duration,
-    /// How many unused connections are kept.
+    /// How many unused connections each worker keeps.
     pub max_idle: usize,
     /// How many header lines an answer may have.
     pub max_headers: usize,
@@ -113,10 +119,11 @@ pub enum NewProxyError {
     Tls(#[source] rustls::Error),
 }
 
-/// Forwards requests to one upstream. Clones share its connections.
+/// Forwards requests to one upstream. Clones share its unused connections.
 #[derive(Clone)]
 pub struct Proxy {
     shared: Arc<Shared>,
+    pool: Pool,
 }
 
 impl Proxy {
@@ -126,23 +133,19 @@ impl Proxy {
     ///
     /// When TLS cannot be set up. That there are no root certificates is no error: it is told to whoever needs them.
     pub fn new(config: Config, recorder: Recorder, metrics: &Metrics) -> Result<Self, NewProxyError> {
-        let connector = Connector::new(config.upstream.is_tls(), config.connect_timeout, config.tcp.clone())
+        let connector = Connector::new(&config.upstream, config.connect_timeout, config.tcp.clone())
             .map_err(NewProxyError::Tls)?;
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(config.idle_timeout)
-            .pool_max_idle_per_host(config.max_idle)
-            .http1_max_headers(config.max_headers)
-            .http1_preserve_header_case(config.preserve_header_case)
-            .http1_allow_obsolete_multiline_headers_in_responses(true)
-            .http1_allow_spaces_after_header_name_in_responses(true)
-            .http1_ignore_invalid_headers_in_responses(true)
-            // Repeats only what no connection has taken yet.
-            .retry_canceled_requests(true)
-            .set_host(false)
-            .build(connector);
+        let mut protocol = http1::Builder::new();
+        protocol
+            .max_headers(config.max_headers)
+            .preserve_header_case(config.preserve_header_case)
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .allow_spaces_after_header_name_in_responses(true)
+            .ignore_invalid_headers_in_responses(true);
         let results = RESULTS.map(|result| metrics.exchanges.get_or_create_owned(&ResultLabel { result }));
-        Ok(Self { shared: Arc::new(Shared { config, client, recorder, metrics: metrics.clone(), results }) })
+        let pool = Pool::new(config.max_idle, config.idle_timeout);
+        let metrics = metrics.clone();
+        Ok(Self { shared: Arc::new(Shared { config, connector, protocol, recorder, metrics, results }), pool })
     }
 }
 
@@ -155,6 +158,11 @@ impl std::fmt::Debug for Proxy {
 impl net::Handler for Proxy {
     type Body = AnswerBody;
 
+    fn for_worker(&self) -> Self {
+        let config = &self.shared.config;
+        Self { shared: Arc::clone(&self.shared), pool: Pool::new(config.max_idle, config.idle_timeout) }
+    }
+
     async fn handle(&self, request: Request<Incoming>, link: Arc<Link>) -> Response<AnswerBody> {
         let shared = &*self.shared;
         let progress = Progress::new(&shared.metrics.exchanges_in_progress);
@@ -166,7 +174,7 @@ impl net::Handler for Proxy {
             let OwnAnswer { status, body } = own::answer(own, head, body).await;
             return own_response(status, body, to_head, progress);
         }
-        match shared.forward(request, &link).await {
+        match self.forward(request, &link).await {
             Ok(Forwarded { response, delimited_by }) => {
                 shared.results[usize::from(response.status().as_u16() / 100).min(5)].inc();
                 response.map(|body| AnswerBody::upstream(body, delimited_by, progress))
@@ -178,7 +186,9 @@ impl net::Handler for Proxy {
 
 struct Shared {
     config: Config,
-    client: Client<Connector, RequestTee<Upload>>,
+    connector: Connector,
+    /// How HTTP/1 is spoken to upstream.
+    protocol: http1::Builder,
     recorder: Recorder,
     metrics: Metrics,
     /// The counters of [`RESULTS`], looked up once.
@@ -187,17 +197,19 @@ struct Shared {
 
 /// An answer of upstream's.
 struct Forwarded {
-    response: Response<ResponseTee<Incoming>>,
+    response: Response<ResponseTee<Download>>,
     /// The client's connection, when only its close will tell where the body ends.
     delimited_by: Option<Arc<Link>>,
 }
 
-impl Shared {
+impl Proxy {
     async fn forward(&self, mut request: Request<Incoming>, link: &Arc<Link>) -> Result<Forwarded, Error> {
+        let shared = &*self.shared;
+        let config = &shared.config;
         let version = request.version();
         let client_side = hyper::upgrade::on(&mut request);
         let (mut head, body) = request.into_parts();
-        let linger = Linger { bytes: self.config.linger_bytes, time: self.config.linger_timeout };
+        let linger = Linger { bytes: config.linger_bytes, time: config.linger_timeout };
         let mut upload = Upload::new(body, (version != Version::HTTP_2).then_some(linger));
         if head.method == Method::CONNECT {
             return Err(Error::new(Kind::Connect));
@@ -209,32 +221,42 @@ impl Shared {
         if own::is_own(head.uri.path()) {
             return Err(Error::new(Kind::Reserved));
         }
-        let tap = self.is_tapped(&head).then(|| {
-            let tap = self.recorder.tap_request(Arc::clone(self.config.upstream.name()), &head);
-            let caller = self.config.caller_key.as_ref().and_then(|key| key.caller(&head.headers));
+        let tap = shared.is_tapped(&head).then(|| {
+            let tap = shared.recorder.tap_request(Arc::clone(config.upstream.name()), &head);
+            let caller = config.caller_key.as_ref().and_then(|key| key.caller(&head.headers));
             match caller {
                 Some(caller) => tap.with_caller(caller),
                 None => tap,
             }
         });
         let hop = headers::hop(&head);
-        self.prepare(&mut head, hop, &upload)?;
+        shared.prepare(&mut head, hop, &upload)?;
         let mut invite = None;
         if version == Version::HTTP_11 && !upload.is_end_stream() && expects_continue(&head) {
-            invite = Some(upload.hold_back(self.config.continue_timeout));
+            invite = Some(upload.hold_back(config.continue_timeout));
         }
-        let mut response = self.exchange(head, upload, invite, tap.as_ref()).await?;
+        upload.read_ahead().await;
+        let upload_end = upload.watch_end();
+        let (mut response, connection) = self.exchange(head, upload, invite, tap.as_ref()).await?;
         let upstream_side = hyper::upgrade::on(&mut response);
         let (mut head, body) = response.into_parts();
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        if switches {
             if hop != Hop::WebSocket {
                 return Err(Error::new(Kind::UpstreamAnswer));
             }
-            let progress = Progress::new(&self.metrics.exchanges_in_progress);
+            let progress = Progress::new(&shared.metrics.exchanges_in_progress);
             link.spawn(tunnel::run(client_side, upstream_side, progress));
         }
+        let body = if !switches && upload_end.is_reached() {
+            Download::new(body, connection, self.pool.clone())
+        } else {
+            // The upload goes on whether or not the client reads the answer.
+            connection.detach();
+            Download::detached(body)
+        };
         let body = match tap {
-            Some(tap) if head.status != StatusCode::SWITCHING_PROTOCOLS => tap.tap_response(&head).body(body),
+            Some(tap) if !switches => tap.tap_response(&head).body(body),
             _ => ResponseTee::untapped(body),
         };
         headers::to_client(&mut head, version);
@@ -242,6 +264,71 @@ impl Shared {
         let unbounded = version == Version::HTTP_10 && body.size_hint().exact().is_none();
         let delimited_by = unbounded.then(|| Arc::clone(link));
         Ok(Forwarded { response: Response::from_parts(head, body), delimited_by })
+    }
+
+    /// Sends a request to upstream and waits for the head of the answer.
+    async fn exchange(
+        &self,
+        head: request::Parts,
+        upload: Upload,
+        invite: Option<oneshot::Sender<()>>,
+        tap: Option<&RequestTap>,
+    ) -> Result<(Response<Incoming>, Connection), Error> {
+        let repeatable = matches!(head.method, Method::GET | Method::HEAD) && upload.is_end_stream();
+        let spare = repeatable.then(|| head.clone());
+        let body = match tap {
+            Some(tap) => tap.body(upload),
+            None => RequestTee::untapped(upload),
+        };
+        let mut request = Request::from_parts(head, body);
+        if let Some(invite) = invite {
+            invite_on_continue(&mut request, invite);
+        }
+        match (self.send(request).await, spare) {
+            (Err(failure), Some(spare)) if failure.was_used && failure.error.kind() == Kind::UpstreamClosed => {
+                let body = RequestTee::untapped(Upload::empty());
+                self.send(Request::from_parts(spare, body)).await
+            }
+            (sent, _) => sent,
+        }
+        .map_err(|failure| failure.error)
+    }
+
+    /// Sends a request over a connection that is unused, or a new one. It is tried again only while no connection took it.
+    async fn send(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Connection), SendError> {
+        loop {
+            let connection = match self.pool.take().await {
+                Some(connection) => connection,
+                None => self.shared.connect().await.map_err(SendError::unconnected)?,
+            };
+            match connection.send(request).await {
+                Err(SendError { unsent: Some(unsent), was_used: true, .. }) => request = *unsent,
+                sent => return sent,
+            }
+        }
+    }
+}
+
+/// Lets `invite` be used when upstream answers 100.
+fn invite_on_continue(request: &mut Request<RequestBody>, invite: oneshot::Sender<()>) {
+    let invite = Mutex::new(Some(invite));
+    hyper::ext::on_informational(request, move |informational| {
+        if informational.status() == StatusCode::CONTINUE
+            && let Some(invite) = invite.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            // Fails when the client is gone.
+            let _ = invite.send(());
+        }
+    });
+}
+
+impl Shared {
+    async fn connect(&self) -> Result<Connection, Error> {
+        let stream = self.connector.connect().await.map_err(Error::of_connecting)?;
+        Connection::new(&self.protocol, stream).await.map_err(Error::of_exchange)
     }
 
     fn is_tapped(&self, head: &request::Parts) -> bool {
@@ -267,45 +354,9 @@ impl Shared {
             None => Some(upstream.host()),
         };
         headers::to_upstream(head, hop, host, body.size_hint().exact().is_none())?;
-        head.uri = upstream.target(&head.uri).ok_or_else(|| Error::new(Kind::ClientTargetLength))?;
+        head.uri = upstream.target(std::mem::take(&mut head.uri)).ok_or_else(|| Error::new(Kind::ClientTargetLength))?;
         head.version = Version::HTTP_11;
         Ok(())
-    }
-
-    /// Sends a request to upstream and waits for the head of the answer.
-    async fn exchange(
-        &self,
-        head: request::Parts,
-        upload: Upload,
-        invite: Option<tokio::sync::oneshot::Sender<()>>,
-        tap: Option<&RequestTap>,
-    ) -> Result<Response<Incoming>, Error> {
-        let repeatable = matches!(head.method, Method::GET | Method::HEAD) && upload.is_end_stream();
-        let spare = repeatable.then(|| head.clone());
-        let body = match tap {
-            Some(tap) => tap.body(upload),
-            None => RequestTee::untapped(upload),
-        };
-        let mut request = Request::from_parts(head, body);
-        if let Some(invite) = invite {
-            let invite = Mutex::new(Some(invite));
-            hyper::ext::on_informational(&mut request, move |informational| {
-                if informational.status() == StatusCode::CONTINUE
-                    && let Some(invite) = invite.lock().unwrap_or_else(PoisonError::into_inner).take()
-                {
-                    // Fails when the client is gone.
-                    let _ = invite.send(());
-                }
-            });
-        }
-        match (self.client.request(request).await, spare) {
-            (Ok(response), _) => Ok(response),
-            (Err(error), Some(spare)) if was_idle(&error) => {
-                let body = RequestTee::untapped(Upload::empty());
-                self.client.request(Request::from_parts(spare, body)).await.map_err(Error::of_exchange)
-            }
-            (Err(error), _) => Err(Error::of_exchange(error)),
-        }
     }
 
     /// What a client is told when there is no answer of upstream's. To a HEAD it is told without the body, which hyper would
@@ -338,15 +389,6 @@ fn own_response(status: StatusCode, body: String, to_head: bool, progress: Progr
     response.headers_mut().append(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().append(CONTENT_LENGTH, length);
     response
-}
-
-/// Whether a request failed because upstream closed a connection it had answered on before.
-fn was_idle(error: &legacy::Error) -> bool {
-    let mut extras = http::Extensions::new();
-    if let Some(connection) = error.connect_info() {
-        connection.get_extras(&mut extras);
-    }
-    extras.get::<Used>().is_some_and(Used::is_set) && error::kind_of(error) == Kind::UpstreamClosed
 }
 
 fn expects_continue(head: &request::Parts) -> bool {

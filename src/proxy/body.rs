@@ -1,7 +1,9 @@
 //! The bodies on their way through.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
+use super::download::Download;
 use super::error::ClientBodyError;
 use crate::capture::ResponseTee;
 use crate::net::Link;
@@ -30,11 +33,34 @@ pub(super) struct Linger {
 /// A client's body on its way to upstream.
 #[derive(Debug)]
 pub(super) struct Upload {
+    /// What was read of it ahead, and the size before: a body that turned out to be empty keeps its framing.
+    first: Option<(Polled, SizeHint)>,
     /// `None` when it is over.
     body: Option<Incoming>,
+    /// Set when it is over, for whoever asked.
+    ended: Option<Arc<AtomicBool>>,
     gate: Gate,
     /// `None` on HTTP/2, which can give up one direction of a stream.
     linger: Option<Linger>,
+}
+
+/// A frame of a body, or its end.
+pub(super) type Polled = Option<Result<Frame<Bytes>, hyper::Error>>;
+
+/// Tells whether all of an [`Upload`] was taken.
+#[derive(Debug)]
+pub(super) enum UploadEnd {
+    Reached,
+    Watched(Arc<AtomicBool>),
+}
+
+impl UploadEnd {
+    pub(super) fn is_reached(&self) -> bool {
+        match self {
+            Self::Reached => true,
+            Self::Watched(ended) => ended.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// Holds back the body of a request with `Expect: 100-continue`: hyper invites the client to send it as soon as it is read.
@@ -53,12 +79,54 @@ enum Gate {
 impl Upload {
     pub(super) fn new(body: Incoming, linger: Option<Linger>) -> Self {
         let body = if body.is_end_stream() { None } else { Some(body) };
-        Self { body, gate: Gate::Open, linger }
+        Self { first: None, body, ended: None, gate: Gate::Open, linger }
     }
 
     /// The body of a request that has none.
     pub(super) fn empty() -> Self {
-        Self { body: None, gate: Gate::Open, linger: None }
+        Self { first: None, body: None, ended: None, gate: Gate::Open, linger: None }
+    }
+
+    /// Reads ahead what has arrived with the head, so that both leave together. What has not arrived is not waited for: hyper
+    /// reads a body only when it is asked for, and has it one turn of the task later if it is there.
+    pub(super) async fn read_ahead(&mut self) {
+        let Gate::Open = self.gate else { return };
+        let mut asked = false;
+        poll_fn(|cx| {
+            let Some(body) = &self.body else { return Poll::Ready(()) };
+            let size = body.size_hint();
+            match self.poll_body(cx) {
+                Poll::Ready(first) => self.first = Some((first, size)),
+                Poll::Pending if asked => {}
+                Poll::Pending => {
+                    asked = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// A way to learn whether all of it was taken, after it was handed to who takes it.
+    pub(super) fn watch_end(&mut self) -> UploadEnd {
+        if self.body.is_none() {
+            return UploadEnd::Reached;
+        }
+        UploadEnd::Watched(Arc::clone(self.ended.get_or_insert_default()))
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = ready!(Pin::new(&mut *body).poll_frame(cx));
+        if !matches!(&polled, Some(Ok(_)) if !body.is_end_stream()) {
+            self.body = None;
+            if let Some(ended) = &self.ended {
+                ended.store(true, Ordering::Relaxed);
+            }
+        }
+        Poll::Ready(polled)
     }
 
     /// Holds the body back until the returned sender is used, or `patience` is over. Dropping the sender means that there is an
@@ -95,20 +163,23 @@ impl Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         let this = self.get_mut();
         ready!(this.poll_gate(cx));
-        let Some(body) = &mut this.body else { return Poll::Ready(None) };
-        let polled = ready!(Pin::new(&mut *body).poll_frame(cx));
-        if !matches!(&polled, Some(Ok(_)) if !body.is_end_stream()) {
-            this.body = None;
-        }
+        let polled = match this.first.take() {
+            Some((first, _)) => first,
+            None => ready!(this.poll_body(cx)),
+        };
         Poll::Ready(polled.map(|frame| frame.map_err(ClientBodyError)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.first.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match (&self.first, &self.body) {
+            (Some((_, size)), _) => size.clone(),
+            (None, Some(body)) => body.size_hint(),
+            (None, None) => SizeHint::with_exact(0),
+        }
     }
 }
 
@@ -146,10 +217,11 @@ pub struct AnswerBody {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every answer is upstream's")]
 enum Source {
     Own(Option<Bytes>),
     Upstream {
-        body: ResponseTee<Incoming>,
+        body: ResponseTee<Download>,
         /// The end of a body that failed, kept back for a moment.
         failed: Option<hyper::Error>,
         /// The connection to reset when the body fails.
@@ -164,7 +236,7 @@ impl AnswerBody {
 
     /// Upstream's body. `delimited_by` is the client's connection if only its close tells where the body ends.
     pub(super) fn upstream(
-        body: ResponseTee<Incoming>,
+        body: ResponseTee<Download>,
         delimited_by: Option<Arc<Link>>,
         progress: Progress,
     ) -> Self {

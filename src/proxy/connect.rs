@@ -4,7 +4,6 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -18,11 +17,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::upstream::Upstream;
 use crate::net::tcp;
 
 /// Connects to upstream: resolves, connects, makes a TLS session if it is to be, all within one time limit.
-#[derive(Clone)]
 pub(super) struct Connector {
+    /// Its scheme, host and port.
+    target: Uri,
     transport: Transport,
     timeout: Duration,
 }
@@ -45,12 +46,13 @@ pub(super) enum ConnectError {
 impl Connector {
     /// A connector for plain or TLS connections. Root certificates are looked for only if they are needed; that there are none
     /// is told to who asks for a connection.
-    pub(super) fn new(tls: bool, timeout: Duration, tcp: tcp::Config) -> Result<Self, rustls::Error> {
+    pub(super) fn new(upstream: &Upstream, timeout: Duration, tcp: tcp::Config) -> Result<Self, rustls::Error> {
+        let target = upstream.origin();
         let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
         http.enforce_http(false);
         let dialer = Dialer { http, tcp };
-        if !tls {
-            return Ok(Self { transport: Transport::Plain(dialer), timeout });
+        if !upstream.is_tls() {
+            return Ok(Self { target, transport: Transport::Plain(dialer), timeout });
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config =
@@ -68,55 +70,34 @@ impl Connector {
                 Transport::NoRoots(Arc::new(error))
             }
         };
-        Ok(Self { transport, timeout })
+        Ok(Self { target, transport, timeout })
+    }
+
+    /// A new connection.
+    pub(super) async fn connect(&self) -> Result<Stream, ConnectError> {
+        let target = self.target.clone();
+        let connected = tokio::time::timeout(self.timeout, async move {
+            match &self.transport {
+                Transport::NoRoots(error) => Err(ConnectError::NoRoots(Arc::clone(error))),
+                Transport::Plain(dialer) => dialer.clone().call(target).await.map(MaybeHttpsStream::Http),
+                Transport::Tls(https) => https.clone().call(target).await.map_err(|error| {
+                    // What the dialer did not say itself comes from the TLS session on top of it.
+                    error.downcast::<ConnectError>().map_or_else(ConnectError::Tls, |error| *error)
+                }),
+            }
+        });
+        connected.await.unwrap_or(Err(ConnectError::TimedOut(self.timeout)))
     }
 }
 
-impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<TokioIo<UpstreamStream>>;
-    type Error = ConnectError;
-    type Future = Connecting<Self::Response>;
-
-    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, target: Uri) -> Self::Future {
-        let timeout = self.timeout;
-        let transport = self.transport.clone();
-        Box::pin(async move {
-            let connected = tokio::time::timeout(timeout, async move {
-                match transport {
-                    Transport::NoRoots(error) => Err(ConnectError::NoRoots(error)),
-                    Transport::Plain(mut dialer) => dialer.call(target).await.map(MaybeHttpsStream::Http),
-                    Transport::Tls(mut https) => https.call(target).await.map_err(|error| {
-                        // What the dialer did not say itself comes from the TLS session on top of it.
-                        error.downcast::<ConnectError>().map_or_else(ConnectError::Tls, |error| *error)
-                    }),
-                }
-            });
-            connected.await.unwrap_or(Err(ConnectError::TimedOut(timeout)))
-        })
-    }
-}
-
-/// Tells of a connection whether it has carried a response before. Hyper offers it with every error of an exchange.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Used(Arc<AtomicBool>);
-
-impl Used {
-    /// Whether anything was ever read from the connection.
-    pub(super) fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+/// What bytes are sent over.
+pub(super) type Stream = MaybeHttpsStream<TokioIo<UpstreamStream>>;
 
 /// A connection to upstream on which a failure to write does not hide an answer that is there to be read: upstream may refuse
 /// an upload (401, 413) and close while the client still sends. What is written after such a failure is thrown away; the read
 /// side decides what becomes of the exchange.
 pub(super) struct UpstreamStream {
     stream: TcpStream,
-    used: Used,
     write: WriteSide,
 }
 
@@ -125,7 +106,6 @@ enum WriteSide {
     Open,
 }
 
-#[derive(Clone)]
 enum Transport {
     NoRoots(Arc<io::Error>),
     Plain(Dialer),
@@ -157,7 +137,7 @@ impl Service<Uri> for Dialer {
         Box::pin(async move {
             let stream = connecting.await.map_err(unconnected)?.into_inner();
             tcp.apply(&stream);
-            Ok(TokioIo::new(UpstreamStream { stream, used: Used::default(), write: WriteSide::Open }))
+            Ok(TokioIo::new(UpstreamStream { stream, write: WriteSide::Open }))
         })
     }
 }
@@ -194,7 +174,7 @@ fn unconnected<E: std::error::Error + Send + Sync + 'static>(error: E) -> Connec
 
 impl Connection for UpstreamStream {
     fn connected(&self) -> Connected {
-        Connected::new().extra(self.used.clone())
+        Connected::new()
     }
 }
 
@@ -215,13 +195,7 @@ impl UpstreamStream {
 
 impl AsyncRead for UpstreamStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before && !this.used.is_set() {
-            this.used.0.store(true, Ordering::Relaxed);
-        }
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
     }
 }
 
@@ -277,14 +251,13 @@ mod tests {
     async fn an_answer_is_read_although_the_request_can_no_longer_be_written() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut stream = UpstreamStream { stream, used: Used::default(), write: WriteSide::Open };
+        let mut stream = UpstreamStream { stream, write: WriteSide::Open };
         let (mut peer, _) = listener.accept().await.unwrap();
         stream.write_all(b"one").await.unwrap();
         peer.readable().await.unwrap();
         peer.write_all(b"no").await.unwrap();
         // Closing with unread bytes is a reset.
         drop(peer);
-        assert!(!stream.used.is_set());
         stream.stream.readable().await.unwrap();
         while let WriteSide::Open = stream.write {
             stream.write_all(b"more").await.unwrap();
@@ -293,6 +266,5 @@ mod tests {
         let mut answer = [0; 2];
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"no");
-        assert!(stream.used.is_set());
     }
 }

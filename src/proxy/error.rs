@@ -4,7 +4,6 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use http::StatusCode;
-use hyper_util::client::legacy;
 
 use super::connect::ConnectError;
 
@@ -61,9 +60,31 @@ impl Error {
         Self { kind, cause: None }
     }
 
-    /// Finds out why the client of upstream gave up.
-    pub(super) fn of_exchange(error: legacy::Error) -> Self {
-        Self { kind: kind_of(&error), cause: Some(Box::new(error)) }
+    /// Why there is no connection.
+    pub(super) fn of_connecting(error: ConnectError) -> Self {
+        let kind = match &error {
+            ConnectError::Dns(_) => Kind::UpstreamDns,
+            ConnectError::NoRoots(_) => Kind::NoRoots,
+            ConnectError::Tls(_) => Kind::UpstreamTls,
+            ConnectError::TimedOut(_) => Kind::UpstreamTimeout,
+            ConnectError::Unreachable(_) => Kind::UpstreamUnreachable,
+        };
+        Self { kind, cause: Some(Box::new(error)) }
+    }
+
+    /// Why a connection gave no answer.
+    pub(super) fn of_exchange(error: hyper::Error) -> Self {
+        let kind = if find::<ClientBodyError>(&error).is_some() {
+            Kind::ClientBody
+        } else if error.is_parse() {
+            Kind::UpstreamAnswer
+        } else if error.is_user() {
+            Kind::Internal
+        } else {
+            // What is left is a connection that ended: closed, reset, cancelled or broken.
+            Kind::UpstreamClosed
+        };
+        Self { kind, cause: Some(Box::new(error)) }
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -205,29 +226,6 @@ impl fmt::Display for ClientBodyError {
 impl StdError for ClientBodyError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&self.0)
-    }
-}
-
-/// What a failure of the client of upstream is.
-pub(super) fn kind_of(error: &legacy::Error) -> Kind {
-    if find::<ClientBodyError>(error).is_some() {
-        return Kind::ClientBody;
-    }
-    if error.is_connect() {
-        return match find::<ConnectError>(error) {
-            Some(ConnectError::Dns(_)) => Kind::UpstreamDns,
-            Some(ConnectError::NoRoots(_)) => Kind::NoRoots,
-            Some(ConnectError::Tls(_)) => Kind::UpstreamTls,
-            Some(ConnectError::TimedOut(_)) => Kind::UpstreamTimeout,
-            Some(ConnectError::Unreachable(_)) | None => Kind::UpstreamUnreachable,
-        };
-    }
-    match find::<hyper::Error>(error) {
-        Some(cause) if cause.is_parse() => Kind::UpstreamAnswer,
-        Some(cause) if cause.is_user() => Kind::Internal,
-        // What is left is a connection that ended: closed, reset, cancelled or broken.
-        Some(_) => Kind::UpstreamClosed,
-        None => Kind::Internal,
     }
 }
 

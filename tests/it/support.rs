@@ -52,7 +52,8 @@ impl Rig {
         let url = format!("http://{}", upstream.address);
         let mut settings = Settings {
             capture: capture::Config::default(),
-            net: net::Config::new(([127, 0, 0, 1], 0).into()),
+            // One worker is the test's own runtime, whose clock a test may move.
+            net: net::Config { workers: Some(1), ..net::Config::new(([127, 0, 0, 1], 0).into()) },
             proxy: proxy::Config::new(url.parse().unwrap(), |_, path| path.starts_with("/tapped")),
             grace: PATIENCE,
         };
