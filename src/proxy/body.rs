@@ -176,7 +176,7 @@ impl Body for Upload {
 
     fn size_hint(&self) -> SizeHint {
         match (&self.first, &self.body) {
-            (Some((_, size)), _) => size.clone(),
+            (Some((_, size)), _) => *size,
             (None, Some(body)) => body.size_hint(),
             (None, None) => SizeHint::with_exact(0),
         }

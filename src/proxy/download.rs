@@ -132,7 +132,7 @@ impl Body for Download {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.next.as_ref().map_or_else(|| self.body.size_hint(), |(_, size)| size.clone())
+        self.next.as_ref().map_or_else(|| self.body.size_hint(), |(_, size)| *size)
     }
 }
 
