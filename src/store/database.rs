@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
 use thiserror::Error;
 
@@ -202,6 +203,8 @@ impl Database {
 
 pub(super) fn prepare(connection: &Connection, max_bytes: Option<u64>, clock: Clock) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
+    // Otherwise a statement that compares with a parameter is prepared anew each time one is bound.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // Must come before the first table: pages freed by retention can then be given back.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
