@@ -60,11 +60,16 @@ pub(super) async fn attempt(means: Means, deliveries: Vec<u64>) -> Attempt {
         Ok(found) => found,
         Err(error) => return Attempt::of_none(Ending::StoreFailed(error)),
     };
-    let encoder = Arc::clone(&sink);
-    // A large record takes a while, in which other sinks are to go on.
-    let gathering = tokio::task::spawn_blocking(move || gather(&encoder, &deliveries, found));
-    // It does not panic; that it is cancelled means that the process ends.
-    let Ok((mut attempt, payload)) = gathering.await else { return Attempt::of_none(Ending::Nothing) };
+    let (mut attempt, payload) = if found.iter().map(|record| record.body.len()).sum::<usize>() <= QUICK_BYTES {
+        gather(&sink, &deliveries, found)
+    } else {
+        let encoder = Arc::clone(&sink);
+        // A large record takes a while, in which other sinks are to go on.
+        let gathering = tokio::task::spawn_blocking(move || gather(&encoder, &deliveries, found));
+        // It does not panic; that it is cancelled means that the process ends.
+        let Ok(gathered) = gathering.await else { return Attempt::of_none(Ending::Nothing) };
+        gathered
+    };
     if attempt.sent.is_empty() {
         return attempt;
     }
@@ -91,6 +96,9 @@ pub(super) async fn attempt(means: Means, deliveries: Vec<u64>) -> Attempt {
     };
     attempt
 }
+
+/// Records of so many bytes are encoded in less time than it takes to have another thread do it, or little more.
+const QUICK_BYTES: usize = 32 << 10;
 
 /// Sorts what was asked for by what was found, and encodes what goes together.
 fn gather(sink: &Sink, asked: &[u64], found: Vec<DueRecord>) -> (Attempt, Option<Payload>) {
