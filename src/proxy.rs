@@ -101,7 +101,7 @@ impl Config {
             keep_client_host: false,
             idle_timeout: Duration::from_secs(60),
             max_idle: 256,
-            max_headers: 1000,
+            max_headers: 256,
             preserve_header_case: true,
             continue_timeout: Duration::from_secs(1),
             linger_bytes: 64 << 20,
@@ -145,7 +145,10 @@ impl Proxy {
         let results = RESULTS.map(|result| metrics.exchanges.get_or_create_owned(&ResultLabel { result }));
         let pool = Pool::new(config.max_idle, config.idle_timeout);
         let metrics = metrics.clone();
-        Ok(Self { shared: Arc::new(Shared { config, connector, protocol, recorder, metrics, results }), pool })
+        Ok(Self {
+            shared: Arc::new(Shared { config, connector, protocol, recorder, metrics, results }),
+            pool,
+        })
     }
 }
 
@@ -285,7 +288,9 @@ impl Proxy {
             invite_on_continue(&mut request, invite);
         }
         match (self.send(request).await, spare) {
-            (Err(failure), Some(spare)) if failure.was_used && failure.error.kind() == Kind::UpstreamClosed => {
+            (Err(failure), Some(spare))
+                if failure.was_used && failure.error.kind() == Kind::UpstreamClosed =>
+            {
                 let body = RequestTee::untapped(Upload::empty());
                 self.send(Request::from_parts(spare, body)).await
             }
@@ -354,7 +359,9 @@ impl Shared {
             None => Some(upstream.host()),
         };
         headers::to_upstream(head, hop, host, body.size_hint().exact().is_none())?;
-        head.uri = upstream.target(std::mem::take(&mut head.uri)).ok_or_else(|| Error::new(Kind::ClientTargetLength))?;
+        head.uri = upstream
+            .target(std::mem::take(&mut head.uri))
+            .ok_or_else(|| Error::new(Kind::ClientTargetLength))?;
         head.version = Version::HTTP_11;
         Ok(())
     }

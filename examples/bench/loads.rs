@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use tokio::task::JoinSet;
 
 use crate::client::{Ask, Client};
+use crate::others::Other;
 use crate::proxies::{Proxy, Row};
 use crate::upstream::{LARGE_BODY_BYTES, World};
 
@@ -122,11 +123,15 @@ impl Load {
     pub(crate) fn rows(self, other: bool) -> Vec<Row> {
         let mut rows = match self {
             Self::Workers => return vec![Row::On, Row::OnTwoWorkers],
-            Self::Trouble => return vec![Row::On, Row::OnSinkDead, Row::OnTinyQueues],
+            Self::Trouble => return vec![Row::On, Row::OnSinkDead, Row::OnSlowDisk, Row::OnTinyQueues],
             // There is nothing to measure of no proxy; and the load itself speaks no TLS.
             Self::Idle | Self::Start | Self::Tls => vec![Row::Nginx, Row::Off, Row::On],
             _ => vec![Row::Direct, Row::Nginx, Row::Off, Row::On],
         };
+        if matches!(self, Self::Message | Self::Stream) {
+            let installed = Other::ALL.into_iter().filter(|other| other.version().is_some());
+            rows.splice(2..2, installed.map(Row::Beside));
+        }
         if other {
             rows.extend([Row::OtherOff, Row::OtherOn]);
         }

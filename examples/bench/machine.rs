@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::others::Other;
+
 /// A list of machine and versions, as Markdown.
 pub(crate) fn describe(binary: &Path, other: Option<&Path>) -> String {
     let cpu_info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -24,6 +26,9 @@ pub(crate) fn describe(binary: &Path, other: Option<&Path>) -> String {
         format!("- Rust: {}", said("rustc", &["--version"])),
         format!("- date: {}", said("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
     ];
+    lines.extend(
+        Other::ALL.into_iter().filter_map(|other| Some(format!("- {}: {}", other.name(), other.version()?))),
+    );
     lines.extend(other.map(|other| format!("- other build: {}", version(other))));
     lines.join("\n")
 }

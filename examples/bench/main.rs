@@ -12,6 +12,7 @@ mod answers;
 mod client;
 mod loads;
 mod machine;
+mod others;
 mod pace;
 mod plot;
 mod proxies;
@@ -53,7 +54,7 @@ struct Arguments {
     /// Only these loads: message, rate, stream, turn, polled, events, idle, download, upload, tls, workers, trouble, start
     #[arg(long, value_delimiter = ',', value_name = "LOAD")]
     loads: Vec<String>,
-    /// Only these rows: direct, nginx, off, on, otheroff, otheron
+    /// Only these rows: direct, nginx, haproxy, envoy, mitmproxy, off, on, otheroff, otheron
     #[arg(long, value_delimiter = ',', value_name = "ROW")]
     rows: Vec<String>,
     /// How often each row is measured
@@ -92,10 +93,11 @@ async fn run(arguments: Arguments) -> Result<()> {
     let site = Site {
         binary,
         other,
-        directory: work,
+        directory: work.clone(),
         upstream: upstream::listen(&world).await?,
         upstream_tls: upstream::listen_tls(&world, acceptor).await?,
         collector: upstream::listen(&world).await?,
+        slow_disk: slow_disk(&work)?,
         authority,
     };
     let bench = Bench::new(Arc::clone(&world), scale);
@@ -117,9 +119,8 @@ async fn run(arguments: Arguments) -> Result<()> {
         if !loads.is_empty() && !loads.iter().any(|word| word == load.word()) {
             continue;
         }
-        let wished = |row: &Row| {
-            rows.is_empty() || rows.iter().any(|word| word.eq_ignore_ascii_case(&format!("{row:?}")))
-        };
+        let wished =
+            |row: &Row| rows.is_empty() || rows.iter().any(|word| word.eq_ignore_ascii_case(&row.word()));
         let rows: Vec<Row> = load.rows(site.other.is_some()).into_iter().filter(wished).collect();
         measure(load, &rows, rounds, &bench, &site, &mut report).await?;
         writeln!(std::io::stdout(), "{}", report.table(load))?;
@@ -174,6 +175,17 @@ async fn started(row: Row, site: &Site, tls: bool, load: Load, bench: &Bench) ->
             .with_context(|| format!("{} warms up", row.name()))?;
     }
     Ok(proxy)
+}
+
+/// Builds the library that makes a disk slow.
+fn slow_disk(directory: &Path) -> Result<PathBuf> {
+    let (source, library) = (directory.join("slow.c"), directory.join("slow.so"));
+    std::fs::write(&source, include_str!("slow.c"))?;
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+    if !built.context("cannot run cc")?.success() {
+        bail!("cc cannot build {}", source.display());
+    }
+    Ok(library)
 }
 
 /// Makes a certificate authority and a certificate for the TLS upstream.

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::others::Other;
+
 /// A row of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Row {
@@ -26,6 +28,10 @@ pub(crate) enum Row {
     OtherOn,
     /// Everything on, two workers, on both cores.
     OnTwoWorkers,
+    /// Another proxy.
+    Beside(Other),
+    /// Everything on, and a disk whose every sync takes long.
+    OnSlowDisk,
     /// Everything on, and a sink that refuses connections.
     OnSinkDead,
     /// Everything on, and queues so small that captures must be dropped.
@@ -42,14 +48,24 @@ impl Row {
             Self::OtherOff => "other build, capture off",
             Self::OtherOn => "other build, everything on",
             Self::OnTwoWorkers => "everything on, two workers",
+            Self::Beside(other) => other.name(),
+            Self::OnSlowDisk => "everything on, slow disk",
             Self::OnSinkDead => "everything on, sink dead",
             Self::OnTinyQueues => "everything on, tiny queues",
         }
     }
 
+    /// The word that selects it on the command line.
+    pub(crate) fn word(self) -> String {
+        match self {
+            Self::Beside(other) => format!("{other:?}"),
+            row => format!("{row:?}"),
+        }
+    }
+
     /// Whether every run must arrive at the collector.
     pub(crate) fn delivers(self) -> bool {
-        matches!(self, Self::On | Self::OtherOn | Self::OnTwoWorkers)
+        matches!(self, Self::On | Self::OtherOn | Self::OnTwoWorkers | Self::OnSlowDisk)
     }
 }
 
@@ -64,6 +80,8 @@ pub(crate) struct Site {
     pub(crate) upstream: SocketAddr,
     pub(crate) upstream_tls: SocketAddr,
     pub(crate) collector: SocketAddr,
+    /// The library that makes a disk slow.
+    pub(crate) slow_disk: PathBuf,
     /// The certificate authority that made the TLS upstream's certificate.
     pub(crate) authority: PathBuf,
 }
@@ -80,7 +98,7 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Starts the proxy of a row, to the plain upstream or the one with TLS, and waits until it accepts.
     pub(crate) fn start(row: Row, site: &Site, tls: bool) -> Result<Self> {
-        let directory = site.directory.join(format!("{row:?}"));
+        let directory = site.directory.join(row.word());
         if directory.exists() {
             fs::remove_dir_all(&directory)?;
         }
@@ -101,6 +119,10 @@ impl Proxy {
                 command.arg("nginx").arg("-e").arg(directory.join("error.log")).arg("-c").arg(file);
                 false
             }
+            Row::Beside(other) => {
+                command.args(other.arguments(&directory, address, site.upstream)?);
+                false
+            }
             _ => {
                 let other = matches!(row, Row::OtherOff | Row::OtherOn);
                 let binary = if other { site.other.as_ref() } else { Some(&site.binary) };
@@ -116,6 +138,9 @@ impl Proxy {
                 command.args(["--listen", &address.to_string(), "--admin-listen", &admin.to_string()]);
                 command.arg("--data-dir").arg(directory.join("data"));
                 command.env("SSL_CERT_FILE", &site.authority);
+                if row == Row::OnSlowDisk {
+                    command.env("LD_PRELOAD", &site.slow_disk).env("SLOW_MS", "100");
+                }
                 true
             }
         };

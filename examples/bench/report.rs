@@ -173,7 +173,7 @@ type Aim = (&'static str, Load, Row, &'static str, Option<Row>, f64);
 const REQUEST: &str = "CPU µs per request";
 const TURN: &str = "CPU µs per turn";
 const NGINX: Option<Row> = Some(Row::Nginx);
-const AIMS: [Aim; 13] = [
+const AIMS: [Aim; 14] = [
     ("small POST, CPU, capture off : nginx", Load::Message, Row::Off, REQUEST, NGINX, 1.0),
     ("small POST, CPU, everything on : nginx", Load::Message, Row::On, REQUEST, NGINX, 1.5),
     ("small POST, p99, everything on : nginx", Load::MessageRate, Row::On, "p99 µs", NGINX, 1.2),
@@ -184,6 +184,7 @@ const AIMS: [Aim; 13] = [
     ("RSS per idle stream, everything on : nginx", Load::Idle, Row::On, "RSS KB per stream", NGINX, 1.5),
     ("two workers : one, CPU per request", Load::Workers, Row::OnTwoWorkers, REQUEST, Some(Row::On), 1.1),
     ("turns/s, sink in order : sink dead", Load::Trouble, Row::On, "turns/s", Some(Row::OnSinkDead), 1.05),
+    ("turns/s, disk in order : slow disk", Load::Trouble, Row::On, "turns/s", Some(Row::OnSlowDisk), 1.05),
     ("ms to the first connection", Load::Start, Row::On, "ms to first connection", None, 50.0),
     ("RSS at rest, MB", Load::Start, Row::On, "RSS MB at rest", None, 25.0),
     ("small POST over TLS, CPU, everything on : nginx", Load::Tls, Row::On, REQUEST, NGINX, 1.5),
@@ -194,6 +195,7 @@ median, the least and the most of the rounds, and the ratio of the median to ngi
 processes of the proxy; with everything on it counts until the last record was delivered. *direct* is the load without a proxy.
 *Everything on* is capture of the Assistants API, SQLite on disk with every commit synced, and a Reconify sink to a local
 collector; whatever else is set is the default. nginx has one worker, HTTP/1.1 with keep-alive upstream, and neither buffering,
-compression nor access log; threadtap has one worker too. Delays count from when a request was due, not from when it was sent.
+compression nor access log; threadtap has one worker too, as have the other proxies. The slow disk takes 100 ms for each sync;
+tiny queues hold four hand-overs. Delays count from when a request was due, not from when it was sent.
 ";
 const INFALLIBLE: &str = "a string takes everything";

@@ -60,7 +60,8 @@ pub(super) async fn attempt(means: Means, deliveries: Vec<u64>) -> Attempt {
         Ok(found) => found,
         Err(error) => return Attempt::of_none(Ending::StoreFailed(error)),
     };
-    let (mut attempt, payload) = if found.iter().map(|record| record.body.len()).sum::<usize>() <= QUICK_BYTES {
+    let (mut attempt, payload) = if found.iter().map(|record| record.body.len()).sum::<usize>() <= QUICK_BYTES
+    {
         gather(&sink, &deliveries, found)
     } else {
         let encoder = Arc::clone(&sink);

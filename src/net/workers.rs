@@ -30,7 +30,9 @@ impl Workers {
         let started = (0..count).map_while(|_| {
             let worker = start(listener, listening.for_worker(), stopped.clone());
             worker
-                .inspect_err(|error| tracing::error!(%error, "a worker cannot be started, so there is one less"))
+                .inspect_err(
+                    |error| tracing::error!(%error, "a worker cannot be started, so there is one less"),
+                )
                 .ok()
         });
         Self { running: started.collect(), stop }

@@ -46,7 +46,11 @@ pub(super) enum ConnectError {
 impl Connector {
     /// A connector for plain or TLS connections. Root certificates are looked for only if they are needed; that there are none
     /// is told to who asks for a connection.
-    pub(super) fn new(upstream: &Upstream, timeout: Duration, tcp: tcp::Config) -> Result<Self, rustls::Error> {
+    pub(super) fn new(
+        upstream: &Upstream,
+        timeout: Duration,
+        tcp: tcp::Config,
+    ) -> Result<Self, rustls::Error> {
         let target = upstream.origin();
         let mut http = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
         http.enforce_http(false);

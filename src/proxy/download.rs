@@ -77,7 +77,9 @@ impl Download {
             let size = self.body.size_hint();
             match self.poll_part(cx) {
                 Poll::Pending | Poll::Ready(None) => break,
-                Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(|data| data.len() < LARGE_BYTES) => {
+                Poll::Ready(Some(Ok(frame)))
+                    if frame.data_ref().is_some_and(|data| data.len() < LARGE_BYTES) =>
+                {
                     if gathered.is_empty() {
                         gathered.reserve(FRAME_BYTES);
                         gathered.extend_from_slice(&first);
