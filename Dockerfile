@@ -1,4 +1,5 @@
 FROM rust:1.95-slim-bookworm AS build
+RUN apt-get update && apt-get install -y --no-install-recommends make
 WORKDIR /src
 COPY . .
 # The caches survive between builds; the binary has to leave them.
