@@ -19,6 +19,7 @@ mod listed;
 mod page;
 mod recent;
 mod run;
+mod turn;
 mod weight;
 mod whose;
 
@@ -34,6 +35,7 @@ use deadlines::{Deadlines, Place, Stake};
 #[cfg(any(test, fuzzing))]
 pub use fuzz::assert_traffic_is_sound;
 pub use limits::{Limits, Note};
+use turn::Chains;
 
 /// Waiting times; see the fixed semantics in ARCHITECTURE.md.
 #[derive(Clone, Debug)]
@@ -99,6 +101,7 @@ pub struct Correlator {
     conversations: HashMap<ConversationKey, Conversation>,
     /// The place of each conversation.
     deadlines: Deadlines,
+    chains: Chains,
     open_runs: usize,
     text_bytes: usize,
     outputs: VecDeque<Output>,
@@ -112,6 +115,7 @@ impl Correlator {
             config,
             conversations: HashMap::new(),
             deadlines: Deadlines::default(),
+            chains: Chains::default(),
             open_runs: 0,
             text_bytes: 0,
             outputs: VecDeque::new(),
@@ -124,8 +128,17 @@ impl Correlator {
         let Standing { place, text_bytes, open_runs: _ } = Standing::of(&key, &conversation, &self.config);
         self.deadlines.insert(place, &key);
         self.text_bytes += text_bytes;
+        self.chains.add(&key, &conversation.state.chain);
         self.conversations.insert(key.clone(), conversation);
         self.make_room(&key, UnixMillis::default());
+    }
+
+    /// Moves an observation to the conversation it belongs to, where its dialect could not know it: that of the chain. To be
+    /// called before [`Correlator::handle`]; what is journaled is what came out. Doing it again changes nothing.
+    pub fn place(&self, observation: &mut Observation) {
+        if let Some(key) = self.chains.place(observation) {
+            observation.conversation = key;
+        }
     }
 
     /// Takes a fact. Tells whether it changed anything: one that did not need not be journaled.
@@ -227,13 +240,16 @@ impl Correlator {
     /// Hands out what a change concluded, and brings the books up to date.
     fn conclude(&mut self, key: &ConversationKey, before: Option<Standing>, outcome: Outcome) {
         let Some(conversation) = self.conversations.get(key) else { return };
-        let Outcome { settled, notes, flagged: _ } = outcome;
+        let Outcome { settled, notes, flagged: _, relinked } = outcome;
+        self.chains.relink(key, relinked);
+        // Nothing refers to what is over in an API that names no run again.
+        let spent = conversation.is_spent(&settled);
         for run in settled {
             let interaction: Interaction = run.into_interaction(key, &conversation.attribution());
             self.outputs.push_back(Output::Interaction(Box::new(interaction)));
         }
         self.outputs.extend(notes.into_iter().map(Output::Note));
-        if conversation.is_settled() {
+        if conversation.is_settled() && !spent {
             self.outputs.push_back(Output::Settled(key.clone(), Some(Box::new(conversation.state()))));
         }
         let after = Standing::of(key, conversation, &self.config);
@@ -243,13 +259,15 @@ impl Correlator {
         }
         self.text_bytes += after.text_bytes;
         self.open_runs += after.open_runs;
-        if before.as_ref().is_some_and(|before| before.place == after.place) {
-            return;
+        if before.as_ref().is_none_or(|before| before.place != after.place) {
+            if let Some(before) = before {
+                self.deadlines.remove(before.place, key);
+            }
+            self.deadlines.insert(after.place, key);
         }
-        if let Some(before) = before {
-            self.deadlines.remove(before.place, key);
+        if spent {
+            self.forget(key);
         }
-        self.deadlines.insert(after.place, key);
     }
 
     /// Settles the runs of a conversation that are over. Tells whether there were any.
@@ -297,6 +315,7 @@ impl Correlator {
         let Some(conversation) = self.conversations.remove(key) else { return };
         let Standing { place, text_bytes, open_runs } = Standing::of(key, &conversation, &self.config);
         self.deadlines.remove(place, key);
+        self.chains.remove(key, &conversation.state.chain);
         self.text_bytes -= text_bytes;
         self.open_runs -= open_runs;
         self.outputs.push_back(Output::Settled(key.clone(), None));

@@ -1,23 +1,28 @@
 //! The wire APIs threadtap understands: bytes of an exchange in, observations out.
 //!
 //! A dialect says which requests matter ([`interest`]) and reads their answers ([`Observer`]). It never fails: odd input is a
-//! [`Problem`] beside whatever could be observed. What it sees is a copy, so nothing it does can reach a client. A further
-//! dialect is one more variant of `Kind` and one more file under `dialect/`.
+//! [`Problem`] beside whatever could be observed. What it sees is a copy, so nothing it does can reach a client. The dialects
+//! there are stand in `kind`, each in a file of its own under `dialect/`.
 
 mod assistants;
 mod attribution;
+mod field;
+mod inline;
+mod kind;
+mod path;
 mod prefix;
 mod sunset;
 
 use http::{Method, StatusCode};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::content;
-use crate::exchange::{End, RequestBody, Segment, Start};
+use crate::exchange::{End, ExchangeId, RequestBody, Segment, Start};
 use crate::observation::Observation;
 use crate::sse;
 use crate::time::UnixMillis;
 pub use attribution::{Order, ParseSourceError, Source};
+use kind::{Dialect, Kind, Opening};
 pub use sunset::SunsetCall;
 
 /// Settings of the dialects.
@@ -30,7 +35,7 @@ pub struct Config {
 /// Whether an exchange is worth a tap. Looks at the request line only, and is meant to be cheap.
 #[must_use]
 pub fn interest(method: &Method, path: &str) -> bool {
-    assistants::interest(method, path)
+    Dialect::of(method, path).is_some()
 }
 
 /// What a step of an observer told.
@@ -101,16 +106,17 @@ pub struct Observer {
 impl Observer {
     /// Begins an exchange. None when it can tell nothing: an answer other than 2xx changes no state anywhere; at most it says
     /// that a known run goes on.
-    pub fn start(start: &Start, config: &Config, out: &mut Observed) -> Option<Self> {
+    pub fn start(exchange: ExchangeId, start: &Start, config: &Config, out: &mut Observed) -> Option<Self> {
+        let dialect = Dialect::of(&start.method, &start.path)?;
         let status = StatusCode::from_u16(start.status).ok()?;
         let body = Body::of(start.content_type.as_ref().map(http::HeaderValue::as_bytes));
         if !status.is_success() {
-            if interest(&start.method, &start.path) {
+            if dialect == Dialect::Assistants {
                 let app = config.attribution.of_request(start, &Value::Null).app;
                 out.sunset = SunsetCall::of(start, app);
             }
             let refused = status == StatusCode::BAD_REQUEST && start.method == Method::POST;
-            if !refused || !matches!(body, Body::Json(_)) {
+            if !dialect.hears_refusals() || !refused || !matches!(body, Body::Json(_)) {
                 return None;
             }
         }
@@ -125,8 +131,8 @@ impl Observer {
         };
         let request = if status.is_success() { request_json(start, out) } else { Request::default() };
         let streamed = matches!(body, Body::Events(_));
-        let observer = assistants::Observer::start(start, request, config.attribution.clone(), streamed)?;
-        let kind = Kind::Assistants(observer);
+        let order = &config.attribution;
+        let kind = dialect.start(Opening { exchange, start, request, order, streamed })?;
         let resumable = start.content_encoding.is_none();
         Some(Self { kind, decoder, resumable, body, decoded: Vec::new(), next_seq: 0, missed: false })
     }
@@ -150,9 +156,7 @@ impl Observer {
         self.notice_gap(end.segments, out);
         let Self { kind, body, missed, .. } = &mut self;
         body.finish(kind, *missed, end.at, out);
-        match kind {
-            Kind::Assistants(observer) => observer.end(end.ending, *missed, end.at, out),
-        }
+        kind.end(end, *missed, out);
     }
 
     fn notice_gap(&mut self, seq: u32, out: &mut Observed) {
@@ -186,32 +190,6 @@ impl Observer {
     pub fn give_up(&mut self) {
         self.missed = true;
         self.body = Body::Ignored;
-    }
-}
-
-/// The dialect an exchange speaks.
-#[derive(Debug)]
-enum Kind {
-    Assistants(assistants::Observer),
-}
-
-impl Kind {
-    fn event(&mut self, event: &sse::Event<'_>, at: UnixMillis, out: &mut Observed) {
-        match self {
-            Self::Assistants(observer) => observer.event(event.name, &event.data, at, out),
-        }
-    }
-
-    fn document(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
-        match self {
-            Self::Assistants(observer) => observer.document(body, at, out),
-        }
-    }
-
-    fn prefix(&mut self, members: Map<String, Value>, at: UnixMillis, out: &mut Observed) {
-        match self {
-            Self::Assistants(observer) => observer.prefix(members, at, out),
-        }
     }
 }
 

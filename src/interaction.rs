@@ -1,24 +1,36 @@
 //! The record of one run: what was asked, what was answered, by whom, at what cost, when.
 
+mod tokens;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::attribution::Attribution;
-use crate::message::{Message, Role};
-use crate::observation::{ConversationKey, ToolCall};
+use crate::message::Message;
+use crate::observation::{Api, ConversationKey, Reasoning, ToolCall, UsageAbsent};
 use crate::time::UnixMillis;
+pub use tokens::Tokens;
 
 /// One run, settled. It is written once and never changed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Interaction {
     /// The idempotency key: hex of a hash over upstream, conversation and run, the same on every machine.
     pub key: String,
-    /// Where it took place.
+    /// The API it belongs to.
+    #[serde(default)]
+    pub api: Api,
+    /// Where it took place: the thread or conversation, else the first response of the chain.
     pub conversation: ConversationKey,
-    /// The API's id of the run.
+    /// The API's id of the run, response or completion; one of our own where the API gave none.
     pub run: String,
+    /// The run in which the user asked what this one goes on answering: itself, unless it only handed in what tools returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn_id: Option<String>,
+    /// The run before, where the request named one or answered its tool calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<String>,
     /// How it ended.
     pub status: Status,
     /// The assistant that answered.
@@ -28,7 +40,7 @@ pub struct Interaction {
     /// Session, user and app.
     #[serde(default)]
     pub attribution: Attribution,
-    /// What was asked: the messages this run answered, in thread order.
+    /// What was asked: the messages this run answered, in order. Not what the request repeats of earlier ones.
     pub inputs: Vec<Message>,
     /// What the run's request told the assistant in place of its own instructions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,11 +52,17 @@ pub struct Interaction {
     pub outputs: Vec<Message>,
     /// The tools that were called, in order.
     pub tool_calls: Vec<ToolCall>,
+    /// What was told of the model's thinking, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasoning: Vec<Reasoning>,
     /// Token counts as the API gave them.
     pub usage: Option<Box<RawValue>>,
     /// Why `usage` is missing; set exactly when it is.
-    pub usage_absent: Option<String>,
-    /// The API's `last_error` or `incomplete_details`.
+    pub usage_absent: Option<UsageAbsent>,
+    /// The counts of `usage`, in one vocabulary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<Tokens>,
+    /// The API's `last_error`, `error` or `incomplete_details`.
     pub error: Option<Box<RawValue>>,
     /// The run's metadata.
     pub metadata: Option<Box<RawValue>>,
@@ -61,9 +79,9 @@ pub struct Interaction {
 }
 
 impl Interaction {
-    /// What was said, in order: the messages that are numbered in a session. Roles the API does not know are none of them.
+    /// What was said, in order: the messages that are numbered in a session. What tools and systems say is none of it.
     pub fn messages(&self) -> impl Iterator<Item = &Message> {
-        self.inputs.iter().chain(&self.outputs).filter(|message| message.role != Role::Other)
+        self.inputs.iter().chain(&self.outputs).filter(|message| message.role.speaks())
     }
 }
 

@@ -40,8 +40,20 @@ pub enum Role {
     Assistant,
     /// A role this program does not know.
     Other,
+    /// Whoever instructs the assistant: `system` or `developer`.
+    System,
+    /// A tool, in the request that hands in what it returned.
+    Tool,
     /// The user.
     User,
+}
+
+impl Role {
+    /// Whether it takes part in the talk: only users and assistants do.
+    #[must_use]
+    pub fn speaks(self) -> bool {
+        matches!(self, Self::Assistant | Self::User)
+    }
 }
 
 /// How far a message is; ordered, a later one replaces an earlier one.

@@ -3,6 +3,8 @@
 //! Observations are what the journal holds: they are serialised as JSON, so a change here must stay readable to an older
 //! journal (new fields are optional, variants are never renamed).
 
+mod turn;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -11,8 +13,9 @@ use serde_json::value::RawValue;
 use crate::attribution::Attribution;
 use crate::message::Message;
 use crate::time::UnixMillis;
+pub use turn::{Api, Reasoning, Turn, UsageAbsent};
 
-/// Names a conversation: a thread, within the upstream it lives on.
+/// Names a conversation: a thread, a conversation, or the chain a response began, within the upstream it lives on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ConversationKey {
     /// The upstream's name.
@@ -124,6 +127,8 @@ pub enum Fact {
         /// An error the stream told, as the API gave it.
         error: Option<Box<RawValue>>,
     },
+    /// A turn was seen in some state: a run that one exchange tells as a whole.
+    TurnSeen(Box<Turn>),
 }
 
 /// How a single message came to be seen.
@@ -192,7 +197,7 @@ pub struct Run {
     pub expires_at: Option<f64>,
     /// Token counts as the API gave them; the last non-null wins.
     pub usage: Option<Box<RawValue>>,
-    /// `last_error` or `incomplete_details`, as the API gave it.
+    /// `last_error`, `error` or `incomplete_details`, as the API gave it.
     pub error: Option<Box<RawValue>>,
     /// The run's metadata, as the API gave it, unless empty.
     pub metadata: Option<Box<RawValue>>,
@@ -281,12 +286,15 @@ pub struct Step {
 }
 
 /// A call of a tool.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ToolCall {
     /// The API's id of the call.
     pub id: String,
-    /// `function`, `code_interpreter`, `file_search`, or whatever else the API names.
+    /// `function`, `code_interpreter`, `file_search`, `mcp`, or whatever else the API names.
     pub kind: String,
+    /// The MCP server that has the tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
     /// The function's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,

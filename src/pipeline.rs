@@ -211,7 +211,7 @@ impl Pipeline {
             self.metrics.problems.get_or_create(&KindLabel { kind: problem.as_str() }).inc();
         }
         self.guard("correlator", |pipeline| pipeline.correlator.handle_timeout(at));
-        for observation in &observed.observations {
+        for observation in observed.observations {
             self.observe(observation);
         }
     }
@@ -219,7 +219,7 @@ impl Pipeline {
     fn watch(&mut self, capture: Capture, observed: &mut Observed) {
         let Capture { exchange, start, segment, end } = capture;
         let mut observer = match start {
-            Some(start) => Observer::start(&start, &self.config.dialect, observed),
+            Some(start) => Observer::start(exchange, &start, &self.config.dialect, observed),
             None => self.observers.remove(&exchange),
         };
         if let Some(observer) = &mut observer
@@ -255,12 +255,15 @@ impl Pipeline {
         }
     }
 
-    fn observe(&mut self, observation: &Observation) {
+    fn observe(&mut self, mut observation: Observation) {
         self.metrics.observations.inc();
         let mut changed = false;
-        self.guard("correlator", |pipeline| changed = pipeline.correlator.handle(observation));
+        self.guard("correlator", |pipeline| {
+            pipeline.correlator.place(&mut observation);
+            changed = pipeline.correlator.handle(&observation);
+        });
         if changed {
-            self.emission.journal(observation);
+            self.emission.journal(&observation);
         }
         self.conclude();
         if matches!(observation.fact, Fact::ConversationDeleted) {

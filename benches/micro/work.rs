@@ -16,7 +16,7 @@ use threadtap::clock::Clock;
 use threadtap::correlator::{self, Correlator, Output};
 use threadtap::dialect::{self, Observed, Observer};
 use threadtap::event::{Event, Record};
-use threadtap::exchange::{End, Ending, RequestBody, Segment, Start};
+use threadtap::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
 use threadtap::metrics::Metrics;
 use threadtap::observation::Observation;
 use threadtap::payload::Payload;
@@ -128,8 +128,8 @@ fn read(path: &str, request: &str, content_type: &'static str, body: &[u8]) -> V
         response_at: AT,
     };
     let mut observed = Observed::default();
-    let mut observer =
-        Observer::start(&start, &dialect::Config::default(), &mut observed).expect("it is one of the API's");
+    let mut observer = Observer::start(ExchangeId(1), &start, &dialect::Config::default(), &mut observed)
+        .expect("it is one of the API's");
     let mut segments = 0;
     for bytes in body.chunks(SEGMENT_BYTES) {
         let segment = Segment { seq: segments, at: AT, bytes: bytes.to_vec() };

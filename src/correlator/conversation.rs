@@ -7,12 +7,13 @@ use super::limits::Note;
 use super::listed::Listed;
 use super::recent::Recent;
 use super::run::OpenRun;
+use super::turn::{Chain, Relinked};
 use super::whose::Whose;
 use super::{Config, weight};
 use crate::attribution::Attribution;
 use crate::interaction::Status;
 use crate::message::Message;
-use crate::observation::{ConversationKey, Fact, Observation, Run, RunOrigin};
+use crate::observation::{Api, ConversationKey, Fact, Observation, Run, RunOrigin};
 use crate::time::UnixMillis;
 
 /// What survives of a conversation that has nothing pending: small, stored, and read back at the next start.
@@ -34,14 +35,18 @@ pub struct State {
     /// Whether the server was seen to name the run on a message: then one that names none is no run's.
     #[serde(default)]
     pub(super) names_runs: bool,
+    /// Runs that one exchange told as a whole, as others may refer to them.
+    #[serde(default, skip_serializing_if = "Chain::is_empty")]
+    pub(super) chain: Chain,
     last_seen: UnixMillis,
 }
 
 impl State {
     /// What it takes in memory beside its own fields.
     fn heap_bytes(&self) -> usize {
-        let Self { whose, runs, learnt, messages, .. } = self;
-        whose.heap_bytes() + runs.heap_bytes() + learnt.heap_bytes() + messages.heap_bytes()
+        let Self { whose, runs, learnt, messages, chain, .. } = self;
+        let ids = runs.heap_bytes() + learnt.heap_bytes() + messages.heap_bytes();
+        whose.heap_bytes() + ids + chain.heap_bytes()
     }
 }
 
@@ -67,6 +72,8 @@ pub(super) struct Outcome {
     pub(super) notes: Vec<Note>,
     /// Whether something that is held became less certain.
     pub(super) flagged: bool,
+    /// What the conversation is found by since then.
+    pub(super) relinked: Relinked,
 }
 
 impl Conversation {
@@ -79,6 +86,7 @@ impl Conversation {
             boundary: None,
             history_known: false,
             names_runs: false,
+            chain: Chain::default(),
             last_seen: at,
         })
     }
@@ -140,9 +148,10 @@ impl Conversation {
             Fact::ToolOutputsSubmitted { run, outputs } => {
                 self.on_run(run, |run| run.note_tool_outputs(outputs))
             }
-            Fact::StreamEnded { run, ending, first_token_at, error } => {
-                self.on_run(run, |run| run.note_stream_end(*ending, *first_token_at, error.as_deref()))
-            }
+            Fact::StreamEnded { run, ending, first_token_at, error } => self.on_run(run, |run| {
+                run.note_stream_end(*ending, *first_token_at, error.as_deref(), (at, config))
+            }),
+            Fact::TurnSeen(turn) => self.see_turn(turn, observation, config, outcome),
         };
         if !changed && !outcome.flagged {
             return false;
@@ -191,6 +200,13 @@ impl Conversation {
         self.runs.is_empty() && self.unclaimed.is_empty()
     }
 
+    /// Whether nothing can follow what was settled: no later request names a completion, but for what its tools returned.
+    pub(super) fn is_spent(&self, settled: &[OpenRun]) -> bool {
+        self.is_settled()
+            && self.state.chain.has_no_callers()
+            && settled.iter().any(|run| run.api() == Api::Chat)
+    }
+
     pub(super) fn state(&self) -> State {
         self.state.clone()
     }
@@ -225,7 +241,7 @@ impl Conversation {
         known && self.state.whose.update(attribution)
     }
 
-    fn see_run(
+    pub(super) fn see_run(
         &mut self,
         run: &Run,
         origin: &RunOrigin,

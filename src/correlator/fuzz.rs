@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::{AppMessages, Config, Correlator, Limits, Output, Standing, State};
 use crate::dialect::{self, Observed, Observer};
-use crate::exchange::{End, Ending, RequestBody, Segment, Start};
+use crate::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
 use crate::interaction::Interaction;
 use crate::observation::{ConversationKey, Observation};
 use crate::time::UnixMillis;
@@ -164,7 +164,9 @@ impl World {
             let mut observed = Observed::default();
             let mut segments = 0;
             let config = dialect::Config::default();
-            let Some(mut observer) = Observer::start(start, &config, &mut observed) else { return observed };
+            let Some(mut observer) = Observer::start(ExchangeId(at.0), start, &config, &mut observed) else {
+                return observed;
+            };
             for (seq, bytes) in (0_u32..).zip(body.chunks(piece_bytes.max(1))) {
                 segments = seq + 1;
                 if segments as usize != lost {
@@ -186,7 +188,8 @@ impl World {
         cut.observations
     }
 
-    fn tell(&mut self, observation: Observation) {
+    fn tell(&mut self, mut observation: Observation) {
+        self.correlator.place(&mut observation);
         let row = serde_json::to_string(&observation).expect("an observation can be written");
         let read: Observation = serde_json::from_str(&row).expect("an observation can be read back");
         assert_eq!(format!("{read:?}"), format!("{observation:?}"), "the journal changes an observation");
@@ -228,17 +231,20 @@ impl World {
     }
 
     fn assert_books_balance(&self) {
-        let Correlator { config, conversations, deadlines, open_runs, text_bytes, .. } = &self.correlator;
-        let (mut runs, mut bytes, mut places) = (0, 0, Vec::new());
+        let Correlator { config, conversations, deadlines, chains, open_runs, text_bytes, .. } =
+            &self.correlator;
+        let (mut runs, mut bytes, mut places, mut links) = (0, 0, Vec::new(), 0);
         for (key, conversation) in conversations {
             let standing = Standing::of(key, conversation, config);
             runs += standing.open_runs;
             bytes += standing.text_bytes;
             assert!(deadlines.contains(standing.place, key), "a conversation is not where it is looked for");
             places.push(standing.place);
+            links += conversation.state.chain.links().count();
         }
         assert_eq!((*open_runs, *text_bytes), (runs, bytes), "the books do not balance");
         assert_eq!(deadlines.len(), places.len(), "a place is nobody's");
+        assert!(chains.len() <= links, "a link leads nowhere");
         let Limits { conversations: most, text_bytes: most_bytes, .. } = config.limits;
         assert!(conversations.len() <= most && *text_bytes <= most_bytes, "{text_bytes} bytes are held");
     }
@@ -279,7 +285,8 @@ impl World {
         self.finish();
         self.correlator.handle_timeout(UnixMillis(u64::MAX));
         self.collect();
-        let Correlator { conversations, deadlines, open_runs, text_bytes, .. } = &self.correlator;
+        let Correlator { conversations, deadlines, chains, open_runs, text_bytes, .. } = &self.correlator;
+        assert_eq!(chains.len(), 0, "a link is never forgotten");
         assert!(conversations.is_empty(), "something is never forgotten: {conversations:?}");
         assert_eq!((deadlines.len(), *open_runs, *text_bytes), (0, 0, 0));
         assert!(self.journal.is_empty() && self.states.is_empty(), "something stays in the store");

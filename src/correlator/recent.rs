@@ -43,7 +43,7 @@ impl<const N: usize> Recent<N> {
 }
 
 /// A hash that stays the same over releases, for it is stored. Ids may be hostile, so it is a cryptographic one.
-fn fingerprint(id: &str) -> u64 {
+pub(super) fn fingerprint(id: &str) -> u64 {
     let digest = Sha256::digest(id.as_bytes());
     u64::from_le_bytes(std::array::from_fn(|at| digest[at]))
 }

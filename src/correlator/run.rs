@@ -8,6 +8,7 @@ mod input;
 mod output;
 mod record;
 mod tool;
+mod turn;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,7 @@ use crate::time::UnixMillis;
 pub(super) use input::insert_in_time;
 pub(super) use output::update_message;
 use tool::StepSeen;
+use turn::TurnState;
 
 /// A run, and all that was seen of it.
 #[derive(Debug)]
@@ -72,6 +74,8 @@ pub(super) struct OpenRun {
     concluded: Option<Status>,
     client_gone: bool,
     stream_error: Option<Box<RawValue>>,
+    /// What it has beside others when one exchange tells it as a whole.
+    turn: Option<Box<TurnState>>,
 }
 
 impl OpenRun {
@@ -107,6 +111,7 @@ impl OpenRun {
             concluded: None,
             client_gone: false,
             stream_error: None,
+            turn: None,
         };
         open.merge(run, at, config);
         open
@@ -215,6 +220,7 @@ impl OpenRun {
         ending: StreamEnding,
         first_token_at: Option<UnixMillis>,
         error: Option<&RawValue>,
+        (at, config): (UnixMillis, &Config),
     ) -> bool {
         self.note_first_token(first_token_at);
         if ending == StreamEnding::Complete && error.is_none() {
@@ -227,6 +233,7 @@ impl OpenRun {
         if let Some(error) = error {
             self.stream_error = Some(error.to_owned());
         }
+        self.note_exchange_end(ending, at, config);
         true
     }
 
@@ -264,6 +271,7 @@ impl OpenRun {
             + weight::list(&self.steps)
             + self.steps.iter().map(StepSeen::heap_bytes).sum::<usize>()
             + self.page_frontier.values().map(|id| weight::text(id)).sum::<usize>()
+            + self.turn.as_ref().map_or(0, |turn| turn.bytes())
     }
 
     /// What was left out of this run.
@@ -302,7 +310,15 @@ impl OpenRun {
 
     /// Whether the run is over and nothing can still bring outputs.
     pub(super) fn is_complete(&self) -> bool {
-        self.is_terminal() && self.outputs_are_settled()
+        match &self.turn {
+            Some(turn) => turn.left || (self.is_terminal() && turn.told_whole),
+            None => self.is_terminal() && self.outputs_are_settled(),
+        }
+    }
+
+    /// Whether one exchange tells it as a whole.
+    pub(super) fn is_turn(&self) -> bool {
+        self.turn.is_some()
     }
 
     /// Concludes a status where the API said none in time.

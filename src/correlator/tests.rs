@@ -6,6 +6,7 @@ mod limits;
 mod outputs;
 mod pages;
 mod tools;
+mod turns;
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::interaction::{Pairing, Status};
 use crate::message::{Message, MessageStatus, Role};
 use crate::observation::{
     Fact, MessageOrigin, MessagePage, PageOrder, PageStart, Run, RunOrigin, RunStatus, Step, StreamEnding,
-    ToolCall, ToolOutput,
+    ToolCall, ToolOutput, UsageAbsent,
 };
 
 /// A correlator and the time; every fact takes a second.
@@ -279,6 +280,7 @@ fn tool_calls_keep_the_run_open_and_are_recorded() {
     let call = |output: Option<&str>| ToolCall {
         id: "call_1".to_owned(),
         kind: "function".to_owned(),
+        server: None,
         name: Some("weather".to_owned()),
         arguments: Some("{}".to_owned()),
         output: output.map(str::to_owned),
@@ -375,7 +377,7 @@ fn a_run_whose_end_is_never_seen_is_recorded_as_such() {
         assert!(world.interactions.is_empty());
         world.wait(10);
         assert_eq!((world.only().status, world.only().assumed), (expected, true));
-        assert_eq!(world.only().usage_absent.as_deref(), Some("end_not_seen"));
+        assert_eq!(world.only().usage_absent, Some(UsageAbsent::EndNotSeen));
     }
 }
 
@@ -693,6 +695,7 @@ fn tool_step(id: &str, call: &str) -> Step {
     let call = ToolCall {
         id: call.to_owned(),
         kind: "function".to_owned(),
+        server: None,
         name: None,
         arguments: None,
         output: None,
@@ -1104,6 +1107,7 @@ fn all_that_is_held_is_counted_once() {
     let call = ToolCall {
         id: "call_1".to_owned(),
         kind: "function".to_owned(),
+        server: None,
         name: None,
         arguments: Some(long.clone()),
         output: None,
@@ -1358,6 +1362,7 @@ fn every_new_word_on_a_run_is_a_change_and_no_old_one() {
     let call = || ToolCall {
         id: "call_1".to_owned(),
         kind: "function".to_owned(),
+        server: None,
         name: None,
         arguments: None,
         output: None,

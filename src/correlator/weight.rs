@@ -26,8 +26,8 @@ pub(super) fn message(message: &Message) -> usize {
 
 /// What a tool call takes beside its place in a list.
 pub(super) fn tool_call(call: &ToolCall) -> usize {
-    let ToolCall { id, kind, name, arguments, output } = call;
-    text(id) + text(kind) + optional(name) + optional(arguments) + optional(output)
+    let ToolCall { id, kind, server, name, arguments, output } = call;
+    text(id) + text(kind) + optional(server) + optional(name) + optional(arguments) + optional(output)
 }
 
 pub(super) fn optional(text: &Option<String>) -> usize {
@@ -61,11 +61,12 @@ mod tests {
         let call = ToolCall {
             id: long.clone(),
             kind: long.clone(),
+            server: Some(long.clone()),
             name: Some(long.clone()),
             arguments: Some(long.clone()),
             output: Some(long.clone()),
         };
-        assert_eq!(tool_call(&call), 5 * 112);
+        assert_eq!(tool_call(&call), 6 * 112);
         let object = RawValue::from_string(format!("\"{}\"", "x".repeat(98))).unwrap();
         let message = Message {
             id: Some(long.clone()),

@@ -18,13 +18,13 @@ use serde_json::{Map, Value, json};
 
 use crate::attribution::Attribution;
 use crate::dialect::attribution::{Order, Owner};
-use crate::dialect::{Observed, Problem, Request};
-use crate::exchange::{Ending, Start};
+use crate::dialect::kind::Opening;
+use crate::dialect::{Observed, Problem, Request, field};
+use crate::exchange::Ending;
 use crate::message::Message;
 use crate::observation::{ConversationKey, Fact, MessageOrigin, Observation, RunOrigin, ToolOutput};
 use crate::time::UnixMillis;
 use route::Route;
-pub(super) use route::percent_decode;
 use stream::Stream;
 
 /// Whether a request is one of this API's.
@@ -62,7 +62,8 @@ pub(super) struct Observer {
 
 impl Observer {
     /// Begins an exchange that succeeded, or was refused in a way that may tell something.
-    pub(super) fn start(start: &Start, request: Request, order: Order, streamed: bool) -> Option<Self> {
+    pub(super) fn start(opening: Opening<'_>) -> Option<Self> {
+        let Opening { exchange: _, start, request, order, streamed } = opening;
         let route = Route::parse(&start.path).filter(|_| Route::takes(&start.method))?;
         let posted = start.method == Method::POST;
         let refused = !(200..300).contains(&start.status);
@@ -93,7 +94,7 @@ impl Observer {
             messages.as_array().into_iter().flatten().filter_map(object::request_message).collect();
         let tool_outputs = request["tool_outputs"].as_array().into_iter().flatten().filter_map(|output| {
             Some(ToolOutput {
-                call: object::id(&output["tool_call_id"])?.to_owned(),
+                call: field::id(&output["tool_call_id"])?.to_owned(),
                 output: output["output"].as_str()?.to_owned(),
             })
         });
@@ -104,7 +105,7 @@ impl Observer {
             method: start.method.clone(),
             query: start.query.clone(),
             upstream: start.upstream.clone(),
-            order,
+            order: order.clone(),
             attribution,
             request_at: start.request_at,
             messages,
@@ -130,7 +131,7 @@ impl Observer {
             "list" => self.list(body, at, out),
             "thread.deleted" => self.tell(Fact::ConversationDeleted, at, out),
             "thread.message.deleted" => {
-                let Some(id) = object::id(&body["id"]) else { return out.problem(Problem::UnexpectedShape) };
+                let Some(id) = field::id(&body["id"]) else { return out.problem(Problem::UnexpectedShape) };
                 self.tell(Fact::MessageDeleted { id: id.to_owned() }, at, out);
             }
             _ => self.object(body, at, out),
@@ -328,7 +329,7 @@ impl Observer {
 
     /// A body's own word on its thread goes before the path's.
     fn learn_thread(&mut self, id: &Value) {
-        if let Some(id) = object::id(id).filter(|id| self.thread.as_deref() != Some(*id)) {
+        if let Some(id) = field::id(id).filter(|id| self.thread.as_deref() != Some(*id)) {
             self.thread = Some(Arc::from(id));
         }
     }

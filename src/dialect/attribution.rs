@@ -182,7 +182,7 @@ fn header<'a>(start: &'a Start, name: &str) -> Option<&'a str> {
 fn baggage_entry<'a>(baggage: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let mut entries = baggage.split(',').filter_map(|entry| entry.split(';').next()?.split_once('='));
     let (_, value) = entries.find(|(key, _)| key.trim() == name)?;
-    Some(Cow::Owned(super::assistants::percent_decode(value.trim())))
+    Some(Cow::Owned(super::path::percent_decode(value.trim())))
 }
 
 fn scalar<'a>(value: &Value) -> Option<Cow<'a, str>> {
@@ -205,7 +205,7 @@ fn is_credential(header: &str) -> bool {
     CREDENTIALS.contains(&header) || header.contains("api-key") || header.contains("token")
 }
 
-const SESSION: [&str; 7] = [
+const SESSION: [&str; 8] = [
     "x-threadtap-session",
     "helicone-session-id",
     "x-litellm-session-id",
@@ -213,15 +213,16 @@ const SESSION: [&str; 7] = [
     "agent-session-id",
     "baggage:session.id",
     "metadata:session_id",
+    "body:prompt_cache_key",
 ];
 const USER: [&str; 7] = [
     "x-threadtap-user",
     "helicone-user-id",
     "x-litellm-end-user-id",
-    "metadata:user_id",
-    "metadata:user",
     "body:safety_identifier",
     "body:user",
+    "metadata:user_id",
+    "metadata:user",
 ];
 const APP: [&str; 2] = ["x-threadtap-app", "caller"];
 const CREDENTIALS: [&str; 5] =

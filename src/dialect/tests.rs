@@ -64,7 +64,8 @@ impl Case {
     /// Feeds the body in the given pieces; a missing piece is a hole.
     fn observe(&self, pieces: &[Option<&[u8]>]) -> Observed {
         let mut out = Observed::default();
-        let Some(mut observer) = Observer::start(&self.start(), &Config::default(), &mut out) else {
+        let Some(mut observer) = Observer::start(ExchangeId(1), &self.start(), &Config::default(), &mut out)
+        else {
             return out;
         };
         for (seq, bytes) in pieces.iter().enumerate() {

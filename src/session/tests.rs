@@ -83,7 +83,7 @@ fn conversation(thread: &str) -> ConversationKey {
 
 fn interaction(thread: &str, attribution: Attribution) -> Interaction {
     let json = json!({"key": "k", "conversation": {"upstream": "u", "id": thread}, "run": "r", "status": "completed",
-        "assistant": "a", "model": "m", "inputs": [], "outputs": [], "tool_calls": [], "usage": null, "usage_absent": "x",
+        "assistant": "a", "model": "m", "inputs": [], "outputs": [], "tool_calls": [], "usage": null, "usage_absent": "not_reported",
         "error": null, "metadata": null, "times": {"created_at": null, "started_at": null, "ended_at": null, "request_at": 1,
         "first_token_at": null, "end_at": 2}, "inputs_complete": true, "outputs_complete": true, "assumed": false,
         "pairing": "exact"});

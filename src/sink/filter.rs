@@ -79,7 +79,7 @@ mod tests {
     fn event(thread: &str, status: &str) -> Event {
         let json = json!({"interaction": {"key": "k", "conversation": {"upstream": "u", "id": thread}, "run": "r",
             "status": status, "assistant": "asst", "model": "m", "attribution": {"app": "shop"}, "inputs": [], "outputs": [],
-            "tool_calls": [], "usage": null, "usage_absent": "x", "error": null, "metadata": {"tier": "gold", "n": 1},
+            "tool_calls": [], "usage": null, "usage_absent": "not_reported", "error": null, "metadata": {"tier": "gold", "n": 1},
             "times": {"created_at": null, "started_at": null, "ended_at": null, "request_at": 1, "first_token_at": null,
             "end_at": 2}, "inputs_complete": true, "outputs_complete": true, "assumed": false, "pairing": "exact"}});
         serde_json::from_str(&json.to_string()).unwrap()

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::event::{Event, SessionKey};
 use crate::interaction::Interaction;
-use crate::message::Role;
 use crate::observation::ConversationKey;
 use crate::time::UnixMillis;
 
@@ -180,7 +179,7 @@ fn refs(interaction: &Interaction) -> Vec<Ref> {
     let mut refs: Vec<Ref> = messages
         .filter_map(|(at, message)| Some(Ref { id: message.id.clone()?, message: Some(at) }))
         .collect();
-    let answered = interaction.outputs.iter().any(|message| message.role != Role::Other);
+    let answered = interaction.outputs.iter().any(|message| message.role.speaks());
     refs.push(Ref {
         id: interaction.run.clone(),
         message: if answered { count(interaction).checked_sub(1) } else { None },

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use threadtap::correlator::{self, Correlator, Limits, Output, State};
 use threadtap::dialect::{self, Observed, Observer};
-use threadtap::exchange::{End, Ending, RequestBody, Segment, Start};
+use threadtap::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
 use threadtap::interaction::Interaction;
 use threadtap::message::{Message, Role};
 use threadtap::observation::{ConversationKey, Observation};
@@ -161,7 +161,7 @@ impl World {
         }
         let mut observed = Observed::default();
         let start = self.start(exchange);
-        let observer = Observer::start(&start, &self.settings.dialect, &mut observed);
+        let observer = Observer::start(ExchangeId(self.now.0), &start, &self.settings.dialect, &mut observed);
         self.observe(observed);
         self.pass(Open { observer, exchange: exchange.clone(), next: 0 });
     }
@@ -191,7 +191,8 @@ impl World {
     pub(crate) fn observe(&mut self, observed: Observed) {
         self.problems.extend(observed.problems.iter().map(|problem| problem.as_str()));
         self.sunsets.extend(observed.sunset.map(|call| format!("{} {}", call.sdk, call.version)));
-        for observation in observed.observations {
+        for mut observation in observed.observations {
+            self.correlator.place(&mut observation);
             self.correlator.handle_timeout(observation.at);
             self.collect();
             if self.correlator.handle(&observation) {
@@ -303,9 +304,12 @@ impl World {
         let tell = |parts: &[&[u8]]| {
             let mut observed = Observed::default();
             let at = self.now;
-            if let Some(mut observer) =
-                Observer::start(&self.start(exchange), &self.settings.dialect, &mut observed)
-            {
+            if let Some(mut observer) = Observer::start(
+                ExchangeId(at.0),
+                &self.start(exchange),
+                &self.settings.dialect,
+                &mut observed,
+            ) {
                 for (seq, part) in parts.iter().enumerate() {
                     observer.feed(&segment(seq, at, part), &mut observed);
                 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use threadtap::attribution::Attribution;
 use threadtap::correlator::{Config, Correlator, Limits, Output, State};
 use threadtap::dialect::{self, Observed, Observer};
-use threadtap::exchange::{End, Ending, RequestBody, Segment, Start};
+use threadtap::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
 use threadtap::message::{Message, MessageStatus, Role};
 use threadtap::observation::{ConversationKey, Fact, MessageOrigin, Observation, Step};
 use threadtap::time::UnixMillis;
@@ -119,7 +119,8 @@ fn live(correlator: &mut Correlator, n: u64) {
             response_at: at,
         };
         let mut observed = Observed::default();
-        let mut observer = Observer::start(&start, &dialect::Config::default(), &mut observed).unwrap();
+        let mut observer =
+            Observer::start(ExchangeId(1), &start, &dialect::Config::default(), &mut observed).unwrap();
         observer.feed(&Segment { seq: 0, at, bytes: answer.to_string().into_bytes() }, &mut observed);
         observer.end(&End { segments: 1, at, ending: Ending::Complete }, &mut observed);
         for observation in &observed.observations {

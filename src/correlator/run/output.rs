@@ -64,6 +64,9 @@ impl OpenRun {
 
     /// Whether every output was seen: a list does not show what was deleted before.
     pub(super) fn outputs_are_complete(&self) -> bool {
+        if let Some(turn) = &self.turn {
+            return turn.told_whole && !self.outputs_lost;
+        }
         let listed = self.pages_prove_outputs && !self.outputs_are_open() && !self.unseen_deleted;
         !self.outputs_lost && (self.told_all_outputs() || listed)
     }

@@ -2,11 +2,12 @@
 
 use super::OpenRun;
 use super::tool::StepSeen;
+use super::turn::TurnState;
 use crate::attribution::{Attribution, Ranks};
 use crate::event::key_of;
-use crate::interaction::{Interaction, Status, TimeSource, Times};
+use crate::interaction::{Interaction, Status, TimeSource, Times, Tokens};
 use crate::message::Message;
-use crate::observation::{ConversationKey, RunStatus, ToolCall};
+use crate::observation::{Api, ConversationKey, RunStatus, ToolCall, UsageAbsent};
 
 impl OpenRun {
     /// The record.
@@ -27,6 +28,7 @@ impl OpenRun {
             RunStatus::Incomplete => Status::Incomplete,
             RunStatus::Active(_) | RunStatus::RequiresAction => Status::UnknownFinal,
         });
+        let (usage_absent, turn_id) = (self.usage_absent(), self.turn_id().to_owned());
         let step_of = |message: &Message| {
             let by_step = |step: &StepSeen| step.message.is_some() && step.message == message.id;
             self.steps.iter().position(by_step).unwrap_or(usize::MAX)
@@ -49,9 +51,22 @@ impl OpenRun {
         // A stable sort: what neither time nor steps tell apart stays in the order it was listed or seen.
         outputs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let outputs = outputs.into_iter().map(|(_, _, message)| message).collect();
+        let turn = self.turn.map(|turn| *turn);
+        let (api, parent_id, reasoning) = match turn {
+            Some(TurnState { api, parent_id, reasoning, .. }) => (api, parent_id, reasoning),
+            None => (Api::Assistants, None, Vec::new()),
+        };
+        let key_parts: &[&str] = match api {
+            Api::Assistants => &[&key.upstream, &key.id, &self.run.id],
+            // The chain may not be known everywhere; the run's own id is unique.
+            Api::Chat | Api::Responses => &[&key.upstream, api.as_str(), &self.run.id],
+        };
         Interaction {
-            key: key_of(&[&key.upstream, &key.id, &self.run.id]),
+            key: key_of(key_parts),
+            api,
             conversation: key.clone(),
+            turn_id: Some(turn_id),
+            parent_id,
             run: self.run.id,
             status,
             assistant: self.run.assistant,
@@ -62,10 +77,9 @@ impl OpenRun {
             additional_instructions: self.additional_instructions,
             outputs,
             tool_calls: tool_calls.into_iter().map(|(_, call)| call).collect(),
-            usage_absent: self.run.usage.is_none().then(|| {
-                let assumed = self.concluded.is_some();
-                if assumed { "end_not_seen" } else { "not_reported" }.to_owned()
-            }),
+            reasoning,
+            usage_absent,
+            tokens: self.run.usage.as_deref().and_then(Tokens::of),
             usage: self.run.usage,
             error: self.run.error.or(self.stream_error),
             metadata: self.run.metadata,
@@ -86,5 +100,18 @@ impl OpenRun {
             assumed: self.concluded.is_some(),
             pairing: self.pairing,
         }
+    }
+
+    /// Why there is no usage, if there is none.
+    fn usage_absent(&self) -> Option<UsageAbsent> {
+        if self.run.usage.is_some() {
+            return None;
+        }
+        let known = self.turn.as_ref().and_then(|turn| turn.usage_absent);
+        Some(match self.concluded {
+            Some(Status::ClientDisconnected) if self.turn.is_some() => UsageAbsent::ClientDisconnected,
+            Some(_) => UsageAbsent::EndNotSeen,
+            None => known.unwrap_or(UsageAbsent::NotReported),
+        })
     }
 }

@@ -72,7 +72,7 @@ impl OpenRun {
     }
 
     pub(super) fn note_tool_call(&mut self, newer: ToolCall) -> bool {
-        let ToolCall { id, kind: _, name, arguments, output } = &newer;
+        let ToolCall { id, kind: _, server: _, name, arguments, output } = &newer;
         let changed = match self.tool_calls.iter().position(|call| call.id == *id) {
             Some(known) => {
                 let known = &mut self.tool_calls[known];

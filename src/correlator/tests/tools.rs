@@ -6,6 +6,7 @@ fn call(id: &str, arguments: Option<&str>, output: Option<&str>) -> ToolCall {
     ToolCall {
         id: id.to_owned(),
         kind: "function".to_owned(),
+        server: None,
         name: None,
         arguments: arguments.map(str::to_owned),
         output: output.map(str::to_owned),

@@ -188,7 +188,7 @@ pub(super) fn event_of(number: usize, thread: &str, messages: usize) -> Event {
     let event = json!({"interaction": {
         "key": format!("key_{number}"), "conversation": {"upstream": "u", "id": thread}, "run": format!("run_{number}"),
         "status": "completed", "assistant": "asst", "model": "m", "inputs": vec![message; messages], "outputs": [], "tool_calls": [],
-        "usage": null, "usage_absent": "not told", "error": null, "metadata": null,
+        "usage": null, "usage_absent": "not_reported", "error": null, "metadata": null,
         "times": {"created_at": null, "started_at": null, "ended_at": null, "request_at": 1, "first_token_at": null, "end_at": 2},
         "inputs_complete": true, "outputs_complete": true, "assumed": false, "pairing": "exact",
     }});

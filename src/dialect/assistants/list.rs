@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use super::route::{Route, percent_decode};
+use super::route::Route;
 use super::{Observer, object};
+use crate::dialect::path::percent_decode;
 use crate::dialect::{Observed, Problem};
 use crate::message::Message;
 use crate::observation::{Fact, MessagePage, PageOrder, PageStart};

@@ -3,10 +3,11 @@
 //! Every field may be missing, null or of another type (clones do all of it): then it is as if it were missing. Sources: the
 //! OpenAPI document of 2026-08-21 for shapes, observed servers for the deviations.
 
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
+use crate::dialect::field::{id, raw, seconds};
+use crate::dialect::inline::shorten;
 use crate::message::{Message, MessageStatus, Role};
 use crate::observation::{Run, RunStatus, Step, ToolCall};
 
@@ -15,14 +16,9 @@ pub(super) fn kind(object: &Value) -> &str {
     object["object"].as_str().unwrap_or_default()
 }
 
-/// An id: a non-empty string of a length that can be kept.
-pub(super) fn id(value: &Value) -> Option<&str> {
-    value.as_str().filter(|id| !id.is_empty() && id.len() < MAX_ID_BYTES)
-}
-
 /// A `thread.message` object of a response.
 pub(super) fn message(mut object: Value) -> Option<Message> {
-    shorten_data_urls(&mut object["content"]);
+    shorten(&mut object["content"]);
     Some(Message {
         id: Some(id(&object["id"])?.to_owned()),
         role: role(&object["role"]),
@@ -44,7 +40,7 @@ pub(super) fn request_message(message: &Value) -> Option<Message> {
     object.insert("object".to_owned(), json!("thread.message"));
     object.insert("role".to_owned(), fields.get("role").cloned().unwrap_or_else(|| json!("user")));
     let mut content = response_content(fields.get("content").unwrap_or(&Value::Null));
-    shorten_data_urls(&mut content);
+    shorten(&mut content);
     object.insert("content".to_owned(), content);
     for name in ["attachments", "metadata"] {
         if let Some(value) = fields.get(name).filter(|value| !value.is_null()) {
@@ -130,23 +126,6 @@ pub(super) fn step(object: &Value, run: Option<&str>) -> Option<Step> {
     })
 }
 
-/// Seconds since the epoch. Some servers send floats, some milliseconds.
-fn seconds(value: &Value) -> Option<f64> {
-    let number = value.as_f64().filter(|number| *number > 0.0)?;
-    Some(if number >= FIRST_MILLISECONDS { number / 1000.0 } else { number })
-}
-
-/// A JSON value worth keeping: an object or array that is not empty.
-fn raw(value: &Value) -> Option<Box<RawValue>> {
-    let empty = match value {
-        Value::Object(fields) => fields.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        _ => true,
-    };
-    let raw = if empty { None } else { to_raw_value(value).ok() };
-    raw.filter(|raw| raw.get().len() <= MAX_RAW_BYTES)
-}
-
 fn role(value: &Value) -> Role {
     match value.as_str() {
         Some("assistant") => Role::Assistant,
@@ -181,6 +160,7 @@ pub(super) fn tool_call(object: &Value) -> Option<ToolCall> {
     Some(ToolCall {
         id: id(&object["id"])?.to_owned(),
         kind: kind.to_owned(),
+        server: None,
         name: text(&details["name"]),
         arguments,
         output,
@@ -203,27 +183,7 @@ fn response_content(content: &Value) -> Value {
     }
 }
 
-/// Puts a description in the place of inlined files, so that a picture is not kept with every message.
-fn shorten_data_urls(content: &mut Value) {
-    for part in content.as_array_mut().into_iter().flatten() {
-        let Some(Value::String(url)) = part.pointer_mut("/image_url/url") else { continue };
-        let Some((mime, data)) = url.strip_prefix("data:").and_then(|rest| rest.split_once(',')) else {
-            continue;
-        };
-        let digest = Sha256::digest(data.as_bytes());
-        let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        *url = format!("data:{mime},[{} characters, sha256 {hash}]", data.len());
-    }
-}
-
-/// Longest id kept; the longest seen on a real gateway has some 400 characters.
-const MAX_ID_BYTES: usize = 4096;
-/// Usage, errors and metadata of the API have at most a few kilobytes.
-const MAX_RAW_BYTES: usize = 64 << 10;
 const MAX_STATUS_CHARS: usize = 64;
-/// No API time in seconds reaches this before the year 5138.
-const FIRST_MILLISECONDS: f64 = 1e11;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,14 +209,6 @@ mod tests {
         }
         assert!(message(json!({"id": "m", "content": 5})).is_some());
         assert!(request_message(&json!("hi")).is_none());
-    }
-
-    #[test]
-    fn times_may_be_floats_or_milliseconds() {
-        assert_eq!(seconds(&json!(1_795_169_739)), Some(1_795_169_739.0));
-        assert_eq!(seconds(&json!(1_795_169_739.5)), Some(1_795_169_739.5));
-        assert_eq!(seconds(&json!(1_795_169_739_500_u64)), Some(1_795_169_739.5));
-        assert_eq!(seconds(&json!(0)), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::object;
+use crate::dialect::field;
 use crate::message::{Message, MessageStatus};
 use crate::observation::Step;
 
@@ -124,7 +125,7 @@ impl PartialStep {
         let Self { id, calls, bytes: _ } = self;
         let calls = calls.into_iter().filter_map(|(index, mut call)| {
             // Some servers give calls no id.
-            if object::id(&call["id"]).is_none() {
+            if field::id(&call["id"]).is_none() {
                 call["id"] = json!(format!("{id}#{index}"));
             }
             object::tool_call(&call)

@@ -6,6 +6,8 @@
 
 use http::Method;
 
+use crate::dialect::path;
+
 /// An endpoint below `/threads`. Ids are percent-decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
@@ -36,17 +38,8 @@ pub(super) enum Route {
 impl Route {
     /// Recognises a path; none when it is no endpoint of this API.
     pub(super) fn parse(path: &str) -> Option<Self> {
-        // Most paths are of no interest: they are turned away without being taken apart.
-        if memchr::memmem::find(path.as_bytes(), b"threads").is_none() && !path.contains('%') {
-            return None;
-        }
-        let segments: Vec<String> =
-            path.split('/').filter(|segment| !segment.is_empty()).map(percent_decode).collect();
-        let at = segments.iter().rposition(|segment| segment == "threads")?;
-        if at > 0 && LOOKALIKES.contains(&segments[at - 1].as_str()) {
-            return None;
-        }
-        let rest: Vec<&str> = segments[at + 1..].iter().map(String::as_str).collect();
+        let segments = path::below(path, "threads")?;
+        let rest: Vec<&str> = segments.iter().map(String::as_str).collect();
         let own = |text: &str| text.to_owned();
         Some(match rest[..] {
             [] => Self::Threads,
@@ -85,33 +78,6 @@ impl Route {
         matches!(*method, Method::GET | Method::POST | Method::DELETE)
     }
 }
-
-/// Decodes `%XX`; anything that is no valid escape, or would not be UTF-8, stays as it is.
-pub(in crate::dialect) fn percent_decode(text: &str) -> String {
-    if !text.contains('%') {
-        return text.to_owned();
-    }
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escape = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten();
-        match escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                at += 3;
-            }
-            None => {
-                decoded.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8(decoded).unwrap_or_else(|_| text.to_owned())
-}
-
-/// Products whose own `threads` are something else.
-const LOOKALIKES: [&str; 2] = ["chatkit", "organization"];
 
 #[cfg(test)]
 mod tests {

@@ -95,7 +95,7 @@ fn interaction(inputs: &[Value], outputs: &[Value], source: &str) -> Event {
     Event::Interaction(from(
         json!({"key": "run-key", "conversation": {"upstream": "u", "id": "t"}, "run": "r",
         "status": "completed", "assistant": "a", "model": "m", "attribution": {"session": "sess-1"}, "inputs": inputs,
-        "outputs": outputs, "tool_calls": [], "usage": null, "usage_absent": "x", "error": null, "metadata": null,
+        "outputs": outputs, "tool_calls": [], "usage": null, "usage_absent": "not_reported", "error": null, "metadata": null,
         "times": {"created_at": null, "started_at": null, "ended_at": null, "request_at": AT, "first_token_at": null,
         "end_at": AT.0 + 1, "source": source}, "inputs_complete": true, "outputs_complete": true, "assumed": false,
         "pairing": "exact"}),

@@ -154,7 +154,7 @@ impl<'a> Encoder<'a> {
 
     fn messages(&mut self, interaction: &Interaction, first: u64) {
         let session = SessionKey::of(&interaction.attribution, &interaction.conversation);
-        let asked = interaction.inputs.iter().filter(|message| message.role != Role::Other).count();
+        let asked = interaction.inputs.iter().filter(|message| message.role.speaks()).count();
         for (at, message) in interaction.messages().enumerate() {
             let text = message.text();
             let message_properties = MessageProperties {

@@ -4,7 +4,7 @@ use super::*;
 use crate::attribution::{Attribution, User};
 use crate::interaction::{Pairing, Times};
 use crate::message::{Message, MessageStatus, Role};
-use crate::observation::ConversationKey;
+use crate::observation::{Api, ConversationKey};
 
 #[test]
 fn a_completed_run_gives_the_recorded_body_byte_for_byte() {
@@ -218,8 +218,11 @@ fn interaction_behind(recorded: &Value) -> Interaction {
 fn plain() -> Interaction {
     Interaction {
         key: "key_1".to_owned(),
+        api: Api::Assistants,
         conversation: ConversationKey { upstream: "u".into(), id: "thread_1".into() },
         run: "run_1".to_owned(),
+        turn_id: None,
+        parent_id: None,
         status: Status::Completed,
         assistant: Some("asst_1".to_owned()),
         model: Some("gpt-4o-mini".to_owned()),
@@ -229,6 +232,8 @@ fn plain() -> Interaction {
         additional_instructions: None,
         outputs: vec![message(json!({"id": "msg_out", "content": []}))],
         tool_calls: Vec::new(),
+        reasoning: Vec::new(),
+        tokens: None,
         usage: Some(raw(&json!({"total_tokens": 3}))),
         usage_absent: None,
         error: None,

@@ -7,7 +7,7 @@ use threadtap::correlator::Config;
 use threadtap::demo::assistants::{RunTruth, TruthMessage};
 use threadtap::interaction::{Interaction, Pairing, Status};
 use threadtap::message::{Message, Role};
-use threadtap::observation::ToolCall;
+use threadtap::observation::{ToolCall, UsageAbsent};
 
 use super::ledger::{Ending, Ledger, RunSeen, is_terminal};
 
@@ -105,7 +105,11 @@ impl Judged<'_> {
         }
         let absent =
             seen.usage.is_none().then_some(if record.assumed { "end_not_seen" } else { "not_reported" });
-        must!(record.usage_absent.as_deref() == absent, "usage_absent {:?}", record.usage_absent);
+        must!(
+            record.usage_absent.map(UsageAbsent::as_str) == absent,
+            "usage_absent {:?}",
+            record.usage_absent
+        );
         let error = seen.error.as_ref().or(seen.stream_error.as_ref());
         must!(raw(&record.error).as_ref() == error, "error {:?} instead of {error:?}", record.error);
         must!(

@@ -8,7 +8,7 @@ use http::{HeaderValue, Method};
 use serde_json::Value;
 use threadtap::demo::assistants::{Answered, EventStream, Payload, Piece};
 use threadtap::dialect::{Observed, Observer};
-use threadtap::exchange::{End, Ending as BodyEnding, RequestBody, Segment, Start};
+use threadtap::exchange::{End, Ending as BodyEnding, ExchangeId, RequestBody, Segment, Start};
 use threadtap::time::UnixMillis;
 
 use super::Player;
@@ -307,7 +307,8 @@ impl Player {
         self.ledger.thread(&exchange.thread).created |= matches!(exchange.asked, Asked::CreateThreadAndRun);
         let mut observed = Observed::default();
         let head = self.head(&exchange, "text/event-stream; charset=utf-8");
-        let observer = Observer::start(&head, &self.world.settings.dialect, &mut observed);
+        let observer =
+            Observer::start(ExchangeId(self.world.now.0), &head, &self.world.settings.dialect, &mut observed);
         self.world.observe(observed);
         let creation = match &exchange.asked {
             Asked::Submit { run, calls } => {
@@ -416,7 +417,8 @@ impl Player {
     fn capture(&mut self, exchange: &Exchange, bytes: &[u8], ending: BodyEnding) {
         let mut observed = Observed::default();
         let head = self.head(exchange, "application/json");
-        let mut observer = Observer::start(&head, &self.world.settings.dialect, &mut observed);
+        let mut observer =
+            Observer::start(ExchangeId(self.world.now.0), &head, &self.world.settings.dialect, &mut observed);
         let (first, second) = bytes.split_at(self.below(bytes.len() + 1));
         for (seq, bytes) in (0..).zip([first, second]) {
             let segment = Segment { seq, at: self.world.now, bytes: bytes.to_vec() };

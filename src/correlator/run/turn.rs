@@ -1,0 +1,121 @@
+//! What a run has beside others when one exchange tells it as a whole.
+
+use super::{Config, OpenRun, fill};
+use crate::correlator::weight;
+use crate::interaction::Status;
+use crate::message::Message;
+use crate::observation::{Api, Reasoning, StreamEnding, Turn, UsageAbsent};
+use crate::time::UnixMillis;
+
+/// What is known of such a run.
+#[derive(Debug)]
+pub(super) struct TurnState {
+    pub(super) api: Api,
+    /// The run that began the user's turn, if it is another one.
+    pub(super) turn_id: Option<String>,
+    pub(super) parent_id: Option<String>,
+    pub(super) reasoning: Vec<Reasoning>,
+    pub(super) usage_absent: Option<UsageAbsent>,
+    /// Whether it goes on without the exchange that asked for it.
+    background: bool,
+    /// Whether its end was told with everything there is.
+    pub(super) told_whole: bool,
+    /// Whether the exchange it is bound to was left by the client: nothing more can come of it.
+    pub(super) left: bool,
+}
+
+impl TurnState {
+    /// What it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        let Self { turn_id, parent_id, reasoning, .. } = self;
+        let texts = |item: &Reasoning| weight::optional(&item.id) + weight::text(&item.text);
+        weight::allocation(size_of::<Self>())
+            + weight::optional(turn_id)
+            + weight::optional(parent_id)
+            + weight::list(reasoning)
+            + reasoning.iter().map(texts).sum::<usize>()
+    }
+}
+
+impl OpenRun {
+    /// Makes it a turn, in its place among others. To be called when it is first seen.
+    pub(in crate::correlator) fn become_turn(
+        &mut self,
+        turn: &Turn,
+        parent_id: Option<String>,
+        turn_id: Option<String>,
+    ) {
+        self.turn = Some(Box::new(TurnState {
+            api: turn.api,
+            turn_id,
+            parent_id,
+            reasoning: Vec::new(),
+            usage_absent: None,
+            background: turn.background,
+            told_whole: false,
+            left: false,
+        }));
+    }
+
+    pub(in crate::correlator) fn api(&self) -> Api {
+        self.turn.as_ref().map_or(Api::Assistants, |turn| turn.api)
+    }
+
+    /// The run that began the user's turn.
+    pub(in crate::correlator) fn turn_id(&self) -> &str {
+        self.turn.as_ref().and_then(|turn| turn.turn_id.as_deref()).unwrap_or_else(|| self.id())
+    }
+
+    /// Takes what a state of the turn tells beside the run itself; `outputs` are those for which there is room, and
+    /// `outputs_lost` says whether there were others. Tells whether that is anything new.
+    pub(in crate::correlator) fn note_turn(
+        &mut self,
+        turn: &Turn,
+        outputs: Vec<Message>,
+        outputs_lost: bool,
+        (at, config): (UnixMillis, &Config),
+    ) -> bool {
+        let terminal = turn.run.status.is_terminal();
+        let mut changed = self.note_first_token(turn.first_token_at);
+        if outputs_lost {
+            changed |= self.lose_outputs();
+        }
+        for output in &outputs {
+            changed |= self.note_output(output, None, at, config);
+        }
+        let Some(state) = &mut self.turn else { return changed };
+        changed |= fill(&mut state.usage_absent, turn.usage_absent);
+        state.background |= turn.background;
+        let bytes = |list: &[Reasoning]| list.iter().map(|item| item.text.len()).sum::<usize>();
+        let told = bytes(&turn.reasoning);
+        if told <= MAX_REASONING_BYTES
+            && (told, turn.reasoning.len()) > (bytes(&state.reasoning), state.reasoning.len())
+        {
+            state.reasoning.clone_from(&turn.reasoning);
+            changed = true;
+        }
+        if terminal && turn.whole && !state.told_whole {
+            state.told_whole = true;
+            // What was put together from pieces gives way to what was told as a whole.
+            self.outputs = outputs;
+            changed = true;
+        }
+        changed
+    }
+
+    /// Notes how an exchange ended that this run is bound to, and did not tell its end: left by the client, nothing follows;
+    /// broken off, somebody may still look at it.
+    pub(super) fn note_exchange_end(&mut self, ending: StreamEnding, at: UnixMillis, config: &Config) {
+        let terminal = self.is_terminal();
+        let Some(turn) = self.turn.as_mut().filter(|turn| !turn.background && !terminal) else { return };
+        if ending == StreamEnding::ClientGone {
+            turn.left = true;
+            self.conclude_as(Status::ClientDisconnected, at);
+        } else {
+            self.deadline = at.after(config.unresolved_grace);
+        }
+    }
+}
+
+/// Kept of one run's reasoning.
+const MAX_REASONING_BYTES: usize = 1 << 20;

@@ -1,0 +1,249 @@
+//! Turns: runs that one exchange tells as a whole, and the chains they make.
+
+use super::*;
+use crate::observation::{Api, Reasoning, Turn};
+
+/// A turn of Responses, in its first state: nothing is known of its conversation.
+fn turn(world: &World, id: &str, asked: &[&str], status: RunStatus) -> Turn {
+    let origin = RunOrigin::Created {
+        messages: asked.iter().map(|text| said(None, Role::User, text)).collect(),
+        request_at: world.now,
+        streamed: false,
+        new_conversation: true,
+        messages_lost: false,
+        instructions: None,
+        additional_instructions: None,
+    };
+    let whole = status.is_terminal();
+    let outputs =
+        if whole { vec![said(Some(&format!("{id}#0")), Role::Assistant, "answer")] } else { vec![] };
+    Turn {
+        api: Api::Responses,
+        run: world.run(id, status),
+        origin,
+        previous: None,
+        answers: Vec::new(),
+        outputs,
+        reasoning: Vec::new(),
+        whole,
+        background: false,
+        usage_absent: None,
+        first_token_at: None,
+    }
+}
+
+fn said(id: Option<&str>, role: Role, text: &str) -> Message {
+    let mut message = message(id.unwrap_or("none"), role, text, 1.0, None);
+    message.id = id.map(str::to_owned);
+    message.created_at = None;
+    message
+}
+
+fn calls(turn: Turn, ids: &[&str]) -> Turn {
+    let tool_calls = ids.iter().map(|id| ToolCall {
+        id: (*id).to_owned(),
+        kind: "function".to_owned(),
+        ..ToolCall::default()
+    });
+    let run = Run { tool_calls: tool_calls.collect(), ..turn.run };
+    Turn { run, outputs: Vec::new(), ..turn }
+}
+
+fn answers(turn: Turn, calls: &[&str]) -> Turn {
+    Turn { answers: calls.iter().map(|call| (*call).to_owned()).collect(), ..turn }
+}
+
+fn after(turn: Turn, previous: &str) -> Turn {
+    Turn { previous: Some(previous.to_owned()), ..turn }
+}
+
+impl World {
+    /// Sees a turn whose dialect knows no conversation by name.
+    fn turn(&mut self, turn: Turn) -> bool {
+        let id = turn.run.id.clone();
+        self.see_of(&id, Fact::TurnSeen(Box::new(turn)))
+    }
+
+    fn see_of(&mut self, conversation: &str, fact: Fact) -> bool {
+        self.now = self.now.after(Duration::from_secs(1));
+        self.correlator.handle_timeout(self.now);
+        let conversation = ConversationKey { upstream: key().upstream, id: conversation.into() };
+        let attribution = Attribution::default();
+        let mut observation = Observation { conversation, at: self.now, attribution, fact };
+        self.correlator.place(&mut observation);
+        let json = serde_json::to_string(&observation).unwrap();
+        let changed = self.correlator.handle(&serde_json::from_str(&json).unwrap());
+        self.collect();
+        changed
+    }
+
+    fn stream_ended(&mut self, run: &str, ending: StreamEnding) {
+        let fact = Fact::StreamEnded { run: run.to_owned(), ending, first_token_at: None, error: None };
+        self.see_of(run, fact);
+    }
+}
+
+fn conversation_of(interaction: &Interaction) -> &str {
+    &interaction.conversation.id
+}
+
+#[test]
+fn a_turn_told_at_once_is_recorded_at_once_and_once() {
+    let mut world = World::new();
+    let told = turn(&world, "resp_1", &["question"], RunStatus::Completed);
+    assert!(world.turn(told.clone()));
+    assert!(!world.turn(Turn { origin: RunOrigin::Seen, ..told }), "a poll of it tells nothing new");
+    let record = world.only();
+    assert_eq!(
+        (record.api, record.run.as_str(), record.turn_id.as_deref()),
+        (Api::Responses, "resp_1", Some("resp_1"))
+    );
+    assert_eq!((record.parent_id.as_deref(), conversation_of(record)), (None, "resp_1"));
+    assert_eq!((record.inputs[0].text(), record.outputs[0].text()), ("question".into(), "answer".into()));
+    assert!(record.inputs_complete && record.outputs_complete && !record.assumed);
+    assert_eq!(record.tokens.map(|tokens| (tokens.input, tokens.output)), Some((Some(1), Some(2))));
+}
+
+#[test]
+fn a_chain_is_one_conversation_known_by_its_first_run() {
+    let mut world = World::new();
+    for at in 1..=100 {
+        let told = turn(&world, &format!("resp_{at}"), &["question"], RunStatus::Completed);
+        world.turn(if at > 1 { after(told, &format!("resp_{}", at - 1)) } else { told });
+    }
+    assert!(world.interactions.iter().all(|record| conversation_of(record) == "resp_1"));
+    assert_eq!(world.interactions[99].parent_id.as_deref(), Some("resp_99"));
+    assert_eq!(world.interactions[99].turn_id.as_deref(), Some("resp_100"), "it asks itself");
+    assert_eq!(world.correlator.conversations(), 1);
+    // A restart knows it from what was stored.
+    let state = world.settled.pop().flatten().unwrap();
+    let state: State = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+    let mut later = World::new();
+    let conversation = ConversationKey { upstream: key().upstream, id: "resp_1".into() };
+    later.correlator.restore(conversation, state);
+    let told = after(turn(&later, "resp_101", &["question"], RunStatus::Completed), "resp_100");
+    later.turn(told);
+    assert_eq!(conversation_of(later.only()), "resp_1");
+    // What lies too far back begins anew.
+    let told = after(turn(&later, "resp_102", &["question"], RunStatus::Completed), "resp_9");
+    later.turn(told);
+    assert_eq!(conversation_of(&later.interactions[1]), "resp_9");
+}
+
+#[test]
+fn runs_that_name_one_nobody_saw_share_it() {
+    let mut world = World::new();
+    for id in ["resp_2", "resp_3"] {
+        let told = after(turn(&world, id, &["question"], RunStatus::Completed), "resp_1");
+        world.turn(told);
+    }
+    assert!(world.interactions.iter().all(|record| conversation_of(record) == "resp_1"));
+}
+
+#[test]
+fn what_hands_in_tool_outputs_goes_on_with_the_turn_that_asked() {
+    for api in [Api::Chat, Api::Responses] {
+        let mut world = World::new();
+        let told = [
+            calls(turn(&world, "resp_1", &["question"], RunStatus::Completed), &["call_1"]),
+            calls(answers(turn(&world, "resp_2", &[], RunStatus::Completed), &["call_1"]), &["call_2"]),
+            answers(turn(&world, "resp_3", &[], RunStatus::Completed), &["call_2"]),
+            // With a new question it begins a turn of its own, though it answers a call as well.
+            answers(turn(&world, "resp_4", &["more"], RunStatus::Completed), &["call_2"]),
+        ];
+        for turn in told {
+            world.turn(Turn { api, ..turn });
+        }
+        let shown = world.interactions.iter().map(|record| {
+            (conversation_of(record), record.turn_id.as_deref().unwrap(), record.parent_id.as_deref())
+        });
+        let shown: Vec<_> = shown.collect();
+        assert_eq!(
+            shown,
+            [
+                ("resp_1", "resp_1", None),
+                ("resp_1", "resp_1", Some("resp_1")),
+                ("resp_1", "resp_1", Some("resp_2")),
+                ("resp_1", "resp_4", Some("resp_2")),
+            ],
+            "{api:?}"
+        );
+    }
+}
+
+#[test]
+fn a_completion_that_called_nothing_leaves_no_trace() {
+    let mut world = World::new();
+    let told = turn(&world, "chat_1", &["question"], RunStatus::Completed);
+    world.turn(Turn { api: Api::Chat, ..told });
+    assert_eq!((world.interactions.len(), world.correlator.conversations()), (1, 0));
+    assert!(matches!(world.settled[..], [None]), "nothing of it is stored");
+}
+
+#[test]
+fn a_client_that_leaves_its_turn_leaves_a_record_of_what_passed() {
+    let mut world = World::new();
+    let told = turn(&world, "resp_1", &["question"], active("in_progress"));
+    world.turn(told.clone());
+    let mut part = said(Some("msg_1"), Role::Assistant, "half an");
+    part.status = MessageStatus::InProgress;
+    let reasoning = vec![Reasoning { id: None, text: "hm".to_owned() }];
+    world.turn(Turn { origin: RunOrigin::Seen, outputs: vec![part], reasoning, ..told });
+    assert!(world.interactions.is_empty());
+    world.stream_ended("resp_1", StreamEnding::ClientGone);
+    let record = world.only();
+    assert_eq!((record.status, record.assumed), (Status::ClientDisconnected, true));
+    assert_eq!(record.usage_absent, Some(UsageAbsent::ClientDisconnected));
+    assert_eq!((record.outputs[0].text(), record.outputs_complete), ("half an".to_owned(), false));
+    assert_eq!(record.reasoning[0].text, "hm");
+}
+
+#[test]
+fn a_background_turn_goes_on_without_its_client_and_is_polled() {
+    let mut world = World::new();
+    let told = Turn { background: true, ..turn(&world, "resp_1", &["question"], active("queued")) };
+    world.turn(told);
+    world.stream_ended("resp_1", StreamEnding::ClientGone);
+    world.wait(300);
+    assert!(world.interactions.is_empty());
+    let told = turn(&world, "resp_1", &[], RunStatus::Completed);
+    world.turn(Turn { origin: RunOrigin::Seen, background: true, ..told });
+    let record = world.only();
+    assert_eq!((record.status, record.outputs_complete), (Status::Completed, true));
+    assert_eq!(record.inputs[0].text(), "question");
+}
+
+#[test]
+fn a_turn_upstream_broke_off_is_waited_for_a_minute() {
+    let mut world = World::new();
+    let told = turn(&world, "resp_1", &["question"], active("in_progress"));
+    world.turn(told);
+    world.stream_ended("resp_1", StreamEnding::Truncated);
+    world.wait(59);
+    assert!(world.interactions.is_empty());
+    world.wait(2);
+    assert_eq!(world.only().status, Status::UnknownFinal);
+    assert_eq!(world.only().usage_absent, Some(UsageAbsent::EndNotSeen));
+}
+
+#[test]
+fn why_there_is_no_usage_is_what_the_dialect_says() {
+    let mut world = World::new();
+    let mut told = turn(&world, "chat_1", &["question"], RunStatus::Completed);
+    told.run.usage = None;
+    told.usage_absent = Some(UsageAbsent::StreamWithoutIncludeUsage);
+    world.turn(told);
+    assert_eq!(world.only().usage_absent, Some(UsageAbsent::StreamWithoutIncludeUsage));
+}
+
+#[test]
+fn the_key_of_a_turn_does_not_depend_on_what_is_known_of_its_chain() {
+    let (mut knowing, mut other) = (World::new(), World::new());
+    let first = turn(&knowing, "resp_1", &["question"], RunStatus::Completed);
+    knowing.turn(first);
+    for world in [&mut knowing, &mut other] {
+        let told = after(turn(world, "resp_2", &["question"], RunStatus::Completed), "resp_1");
+        world.turn(after(told, "resp_1"));
+    }
+    assert_eq!(knowing.interactions[1].key, other.interactions[0].key);
+}

@@ -1,0 +1,91 @@
+//! Files that are inlined in requests and answers: a description takes their place, so that a picture is not kept with every
+//! message.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// Puts descriptions in the place of `data:` URLs, and of whatever else is encoded; only in fields meant for them, so that no text
+/// is taken for one.
+pub(in crate::dialect) fn shorten(value: &mut Value) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(shorten),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::String(text) if ENCODED.contains(&name.as_str()) => {
+                        if let Some(shorter) = shorter(text) {
+                            *text = shorter;
+                        }
+                    }
+                    value => shorten(value),
+                }
+            }
+        }
+        Value::Bool(_) | Value::Null | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn shorter(text: &str) -> Option<String> {
+    match text.strip_prefix("data:").and_then(|rest| rest.split_once(',')) {
+        Some((mime, data)) => Some(format!("data:{mime},[{}]", describe(data))),
+        None if text.len() > LONGEST_KEPT_BYTES && !text.contains(' ') && !text.contains("://") => {
+            Some(format!("[{}]", describe(text)))
+        }
+        None => None,
+    }
+}
+
+/// How much there is, and what tells it from others.
+fn describe(data: &str) -> String {
+    let mut description = format!("{} characters, sha256 ", data.len());
+    for byte in Sha256::digest(data.as_bytes()).iter().take(8) {
+        write!(description, "{byte:02x}").expect("a string takes anything");
+    }
+    description
+}
+
+/// Fields that hold URLs, base64 or encrypted content.
+const ENCODED: [&str; 9] = [
+    "b64_json",
+    "data",
+    "encrypted_content",
+    "file_data",
+    "image_base64",
+    "image_url",
+    "partial_image_b64",
+    "result",
+    "url",
+];
+/// Shorter than anything that is worth leaving out.
+const LONGEST_KEPT_BYTES: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn inlined_files_become_descriptions_and_texts_stay() {
+        let long = "A".repeat(1000);
+        let mut value = json!([
+            {"type": "input_image", "image_url": format!("data:image/png;base64,{long}")},
+            {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}},
+            {"type": "input_audio", "input_audio": {"data": long, "format": "wav"}},
+            {"type": "input_file", "file_data": format!("data:application/pdf;base64,{long}")},
+            {"type": "mcp_call", "result": "short"},
+            {"type": "text", "text": "data:a,b", "data": "some words ".repeat(100)},
+        ]);
+        shorten(&mut value);
+        let hash = "c2e686823489ced2";
+        let described = format!("[1000 characters, sha256 {hash}]");
+        assert_eq!(value[0]["image_url"], format!("data:image/png;base64,{described}"));
+        assert_eq!(value[1]["image_url"]["url"], "https://example.org/a.png");
+        assert_eq!(value[2]["input_audio"]["data"], described);
+        assert_eq!(value[3]["file_data"], format!("data:application/pdf;base64,{described}"));
+        assert_eq!((&value[4]["result"], &value[5]["text"]), (&json!("short"), &json!("data:a,b")));
+        assert_eq!(value[5]["data"], "some words ".repeat(100));
+    }
+}

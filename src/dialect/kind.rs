@@ -1,0 +1,139 @@
+//! The dialects there are, and the one place where a further one is entered: a variant of [`Dialect`] and of [`Kind`], a line in
+//! each `match`, and a file that has `interest` and an `Observer` with the five functions called here.
+
+use http::Method;
+use serde_json::{Map, Value};
+
+use super::{Observed, Order, Request, assistants};
+use crate::event::key_of;
+use crate::exchange::{End, ExchangeId, Start};
+use crate::sse;
+use crate::time::UnixMillis;
+
+/// A wire API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// Threads, messages and runs.
+    Assistants,
+}
+
+/// What an observer begins with.
+#[derive(Debug)]
+pub(super) struct Opening<'a> {
+    /// The exchange; unique within the process.
+    pub(super) exchange: ExchangeId,
+    /// The request, and the head of its response.
+    pub(super) start: &'a Start,
+    /// The request's body.
+    pub(super) request: Request,
+    /// Where session, user and app are looked for.
+    pub(super) order: &'a Order,
+    /// Whether the response is an event stream.
+    pub(super) streamed: bool,
+}
+
+#[cfg_attr(not(test), expect(dead_code, reason = "for APIs where a run may have no id"))]
+impl Opening<'_> {
+    /// An id for a run that the API gives none: no other exchange has the same, of any process.
+    pub(super) fn own_id(&self) -> String {
+        let Start { upstream, path, request_body, request_at, response_at, .. } = self.start;
+        let numbers = [self.exchange.0, request_at.0, response_at.0].map(|number| number.to_string());
+        let [exchange, request_at, response_at] = numbers.each_ref().map(String::as_str);
+        let body = String::from_utf8_lossy(&request_body.bytes);
+        format!("exchange_{}", key_of(&[upstream, path, &body, exchange, request_at, response_at]))
+    }
+}
+
+impl Dialect {
+    const ALL: [Self; 1] = [Self::Assistants];
+
+    /// The one a request speaks; none if no answer to it can tell anything. Looks at the request line only.
+    pub(super) fn of(method: &Method, path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dialect| match dialect {
+            Self::Assistants => assistants::interest(method, path),
+        })
+    }
+
+    /// Begins to watch an exchange; none if its answer can tell nothing.
+    pub(super) fn start(self, opening: Opening<'_>) -> Option<Kind> {
+        match self {
+            Self::Assistants => assistants::Observer::start(opening).map(Kind::Assistants),
+        }
+    }
+
+    /// Whether an answer that refuses something may tell anything.
+    pub(super) fn hears_refusals(self) -> bool {
+        match self {
+            Self::Assistants => true,
+        }
+    }
+}
+
+/// The observer of whichever dialect.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Assistants(assistants::Observer),
+}
+
+impl Kind {
+    /// Takes an event of an event stream.
+    pub(super) fn event(&mut self, event: &sse::Event<'_>, at: UnixMillis, out: &mut Observed) {
+        match self {
+            Self::Assistants(observer) => observer.event(event.name, &event.data, at, out),
+        }
+    }
+
+    /// Takes a whole JSON body.
+    pub(super) fn document(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
+        match self {
+            Self::Assistants(observer) => observer.document(body, at, out),
+        }
+    }
+
+    /// Takes what came of a JSON object before it was cut.
+    pub(super) fn prefix(&mut self, members: Map<String, Value>, at: UnixMillis, out: &mut Observed) {
+        match self {
+            Self::Assistants(observer) => observer.prefix(members, at, out),
+        }
+    }
+
+    /// The body is over; `missed` says whether part of it was not seen.
+    pub(super) fn end(&mut self, end: &End, missed: bool, out: &mut Observed) {
+        match self {
+            Self::Assistants(observer) => observer.end(end.ending, missed, end.at, out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::RequestBody;
+
+    #[test]
+    fn an_id_of_our_own_is_no_other_exchanges() {
+        let id = |exchange, at, body: &str| {
+            let start = Start {
+                upstream: "api".into(),
+                caller: None,
+                method: Method::POST,
+                path: "/v1/responses".to_owned(),
+                query: String::new(),
+                request_headers: Vec::new(),
+                request_body: RequestBody { bytes: body.as_bytes().to_vec(), complete: true },
+                request_at: UnixMillis(at),
+                status: 200,
+                content_type: None,
+                content_encoding: None,
+                response_at: UnixMillis(at),
+            };
+            let order = Order::default();
+            let exchange = ExchangeId(exchange);
+            let request = Request::default();
+            Opening { exchange, start: &start, request, order: &order, streamed: false }.own_id()
+        };
+        assert_eq!(id(1, 1, "a"), id(1, 1, "a"));
+        let ids = [id(1, 1, "a"), id(2, 1, "a"), id(1, 2, "a"), id(1, 1, "b")];
+        assert!((1..4).all(|at| !ids[..at].contains(&ids[at])), "{ids:?}");
+    }
+}

@@ -1,0 +1,44 @@
+//! Request paths, taken apart.
+
+/// The segments below the last one called `name`, percent-decoded; empty ones do not count. An API lives under any prefix, so only
+/// what follows says which endpoint it is.
+pub(super) fn below(path: &str, name: &str) -> Option<Vec<String>> {
+    // Most paths are of no interest: they are turned away without being taken apart.
+    if memchr::memmem::find(path.as_bytes(), name.as_bytes()).is_none() && !path.contains('%') {
+        return None;
+    }
+    let mut segments: Vec<String> =
+        path.split('/').filter(|segment| !segment.is_empty()).map(percent_decode).collect();
+    let at = segments.iter().rposition(|segment| segment == name)?;
+    if at > 0 && LOOKALIKES.contains(&segments[at - 1].as_str()) {
+        return None;
+    }
+    Some(segments.split_off(at + 1))
+}
+
+/// Decodes `%XX`; anything that is no valid escape, or would not be UTF-8, stays as it is.
+pub(super) fn percent_decode(text: &str) -> String {
+    if !text.contains('%') {
+        return text.to_owned();
+    }
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escape = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten();
+        match escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                decoded.push(byte);
+                at += 3;
+            }
+            None => {
+                decoded.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(decoded).unwrap_or_else(|_| text.to_owned())
+}
+
+/// Products whose endpoints of the same names are something else.
+const LOOKALIKES: [&str; 2] = ["chatkit", "organization"];

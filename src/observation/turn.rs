@@ -1,0 +1,107 @@
+//! A turn of an API where one request asks and its answer is the whole run: Responses and Chat Completions.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Run, RunOrigin};
+use crate::message::Message;
+use crate::time::UnixMillis;
+
+/// The API a run belongs to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Api {
+    /// Threads, messages and runs.
+    #[default]
+    Assistants,
+    /// Chat Completions.
+    Chat,
+    /// Responses and Conversations.
+    Responses,
+}
+
+impl Api {
+    /// The name in records, settings and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Assistants => "assistants",
+            Self::Chat => "chat",
+            Self::Responses => "responses",
+        }
+    }
+}
+
+/// A turn as one body or event showed it: what was new in its request, if that is what was seen, and how far it is.
+///
+/// A dialect that knows no conversation by name gives the run's own id as the conversation's: the correlator then finds the one
+/// it belongs to, by `previous` and `answers`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Turn {
+    /// The API.
+    pub api: Api,
+    /// The response or completion: its id, status, usage, tool calls.
+    pub run: Run,
+    /// How it came to be seen. The messages of a creation are what is new in the request, not the history it repeats.
+    pub origin: RunOrigin,
+    /// The run that the request named as the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
+    /// The tool calls whose outputs are new in the request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<String>,
+    /// What was put out so far, in order, each with an id of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<Message>,
+    /// What was told of the model's thinking so far.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasoning: Vec<Reasoning>,
+    /// Whether `outputs` and `reasoning` are all there are up to this state.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
+    /// Whether it goes on when the exchange that asked for it is over: it can be polled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub background: bool,
+    /// Why there is no usage, where the dialect knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage_absent: Option<UsageAbsent>,
+    /// When the first piece of output text passed, if the answer is a stream that has shown any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token_at: Option<UnixMillis>,
+}
+
+/// What was told of the model's thinking: a summary, or the thinking itself where the server shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reasoning {
+    /// The API's id of the item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The text; empty where only its encrypted form is told.
+    pub text: String,
+}
+
+/// Why a record has no token counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageAbsent {
+    /// The client left before they were told.
+    ClientDisconnected,
+    /// The run's end was not seen.
+    EndNotSeen,
+    /// The server told none.
+    NotReported,
+    /// The answer was a stream, and its request did not ask for them (`stream_options.include_usage`).
+    StreamWithoutIncludeUsage,
+}
+
+impl UsageAbsent {
+    /// The name in records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientDisconnected => "client_disconnected",
+            Self::EndNotSeen => "end_not_seen",
+            Self::NotReported => "not_reported",
+            Self::StreamWithoutIncludeUsage => "stream_without_include_usage",
+        }
+    }
+}
