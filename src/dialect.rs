@@ -11,6 +11,7 @@ mod inline;
 mod kind;
 mod path;
 mod prefix;
+mod responses;
 mod sunset;
 
 use http::{Method, StatusCode};

@@ -1,7 +1,8 @@
 //! A message of a conversation, in one shape for every dialect.
 //!
 //! The shape is the Assistants API's `thread.message` object: what upstream sent is kept word for word, what was born in a
-//! request (and so never had an id) is written in the same shape. Parsing it further is left to whoever needs the parts.
+//! request (and so never had an id) is written in the same shape, and so is what other APIs send. Parsing it further is left to
+//! whoever needs the parts.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
@@ -91,6 +92,12 @@ fn part_text(part: &Value) -> String {
             format!("[image_file {}]", part["image_file"]["file_id"].as_str().unwrap_or("?"))
         }
         Some("image_url") => format!("[image_url {}]", part["image_url"]["url"].as_str().unwrap_or("?")),
+        Some("file") => {
+            let names = ["filename", "file_id", "file_url"].into_iter();
+            let name = names.filter_map(|name| part["file"][name].as_str()).next();
+            format!("[file {}]", name.unwrap_or("?"))
+        }
+        Some("item_reference") => format!("[item_reference {}]", part["id"].as_str().unwrap_or("?")),
         Some(other) => format!("[{other}]"),
         None => String::new(),
     }
@@ -112,6 +119,12 @@ mod tests {
             "said\n[image_file file_1]"
         );
         assert_eq!(content_text(&json!(null)), "");
+        assert_eq!(
+            content_text(
+                &json!([{"type": "file", "file": {"file_id": "f", "filename": "a.pdf"}}, {"type": "file"}])
+            ),
+            "[file a.pdf]\n[file ?]"
+        );
         assert_eq!(content_text(&json!([{"type": "refusal", "refusal": "no"}, 7])), "[refusal: no]");
     }
 }

@@ -307,6 +307,10 @@ impl Conversation {
         // From the last, for they are the last of those that lie before the run.
         let listed: Vec<_> = messages.iter().rev().map(|message| self.take_listed(run, message)).collect();
         for (message, listed) in messages.iter().zip(listed.into_iter().rev()) {
+            // A request may mention what waits in the conversation already.
+            if message.id.is_some() && self.runs[run].inputs.iter().any(|input| input.id == message.id) {
+                continue;
+            }
             let carried = match listed {
                 Some(listed) => vec![listed],
                 None => self.admit_all(slice::from_ref(message), config, outcome),

@@ -4,7 +4,7 @@
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::{Observed, Order, Request, assistants};
+use super::{Observed, Order, Request, assistants, responses};
 use crate::event::key_of;
 use crate::exchange::{End, ExchangeId, Start};
 use crate::sse;
@@ -15,6 +15,8 @@ use crate::time::UnixMillis;
 pub(super) enum Dialect {
     /// Threads, messages and runs.
     Assistants,
+    /// Responses and Conversations.
+    Responses,
 }
 
 /// What an observer begins with.
@@ -32,7 +34,6 @@ pub(super) struct Opening<'a> {
     pub(super) streamed: bool,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for APIs where a run may have no id"))]
 impl Opening<'_> {
     /// An id for a run that the API gives none: no other exchange has the same, of any process.
     pub(super) fn own_id(&self) -> String {
@@ -45,12 +46,13 @@ impl Opening<'_> {
 }
 
 impl Dialect {
-    const ALL: [Self; 1] = [Self::Assistants];
+    const ALL: [Self; 2] = [Self::Assistants, Self::Responses];
 
     /// The one a request speaks; none if no answer to it can tell anything. Looks at the request line only.
     pub(super) fn of(method: &Method, path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|dialect| match dialect {
             Self::Assistants => assistants::interest(method, path),
+            Self::Responses => responses::interest(method, path),
         })
     }
 
@@ -58,6 +60,7 @@ impl Dialect {
     pub(super) fn start(self, opening: Opening<'_>) -> Option<Kind> {
         match self {
             Self::Assistants => assistants::Observer::start(opening).map(Kind::Assistants),
+            Self::Responses => responses::Observer::start(opening).map(Kind::Responses),
         }
     }
 
@@ -65,6 +68,7 @@ impl Dialect {
     pub(super) fn hears_refusals(self) -> bool {
         match self {
             Self::Assistants => true,
+            Self::Responses => false,
         }
     }
 }
@@ -73,6 +77,7 @@ impl Dialect {
 #[derive(Debug)]
 pub(super) enum Kind {
     Assistants(assistants::Observer),
+    Responses(responses::Observer),
 }
 
 impl Kind {
@@ -80,6 +85,7 @@ impl Kind {
     pub(super) fn event(&mut self, event: &sse::Event<'_>, at: UnixMillis, out: &mut Observed) {
         match self {
             Self::Assistants(observer) => observer.event(event.name, &event.data, at, out),
+            Self::Responses(observer) => observer.event(event.name, &event.data, at, out),
         }
     }
 
@@ -87,6 +93,7 @@ impl Kind {
     pub(super) fn document(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
         match self {
             Self::Assistants(observer) => observer.document(body, at, out),
+            Self::Responses(observer) => observer.document(body, at, out),
         }
     }
 
@@ -94,6 +101,7 @@ impl Kind {
     pub(super) fn prefix(&mut self, members: Map<String, Value>, at: UnixMillis, out: &mut Observed) {
         match self {
             Self::Assistants(observer) => observer.prefix(members, at, out),
+            Self::Responses(observer) => observer.prefix(members, at, out),
         }
     }
 
@@ -101,6 +109,7 @@ impl Kind {
     pub(super) fn end(&mut self, end: &End, missed: bool, out: &mut Observed) {
         match self {
             Self::Assistants(observer) => observer.end(end.ending, missed, end.at, out),
+            Self::Responses(observer) => observer.end(end.ending, missed, end.at, out),
         }
     }
 }

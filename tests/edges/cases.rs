@@ -1,17 +1,19 @@
-//! One test per fixture: its name says what must hold, and which case of `docs/edge-cases.md` it is.
+//! One test per fixture: its name says what must hold, and which case of `docs/edge-cases.md` it is. The dialects' fixtures are in
+//! directories of their own.
 
 use crate::harness::check;
 
 macro_rules! cases {
-    ($($name:ident)*) => {
+    ($dialect:literal: $($name:ident)*) => {
         $(#[test]
         fn $name() {
-            check(stringify!($name));
+            check($dialect, stringify!($name));
         })*
     };
 }
 
 cases! {
+    "assistants":
     a1_ids_are_opaque_and_scoped_by_the_upstream
     a2_paths_are_recognised_by_their_last_segments
     a3_ids_come_from_the_body_before_the_path
@@ -120,4 +122,26 @@ cases! {
     steps_that_never_came_whole_are_put_together_from_their_pieces
     steps_tool_calls_of_azures_own_kinds_are_part_of_the_record
     steps_tool_calls_of_every_kind_are_part_of_the_record
+}
+
+cases! {
+    "responses":
+    h1_only_what_is_new_is_an_input
+    h1_what_hands_in_tool_outputs_goes_on_with_its_turn
+    h2_a_chain_is_known_by_its_first_response
+    h2_a_conversation_is_read_from_the_request_where_the_answer_omits_it
+    h2_a_deleted_conversation_ends_what_is_open
+    h2_items_added_to_a_conversation_are_the_next_responses_inputs
+    h3_a_background_response_is_recorded_when_its_end_is_seen
+    h3_a_background_stream_whose_client_left_goes_on_where_it_is_resumed
+    h4_a_stream_the_client_left_is_recorded_with_what_passed
+    h4_a_stream_upstream_broke_off_waits_for_a_poll
+    h4_streams_are_read_however_a_server_frames_them
+    h5_a_response_without_an_id_is_known_by_its_exchange
+    h5_old_responses_and_what_is_no_turn_are_not_recorded
+    responses_endings_are_what_the_api_says
+    responses_of_which_the_copy_was_cut_say_what_is_missing
+    responses_reasoning_tools_and_mcp_are_parts_of_the_record
+    responses_session_and_user_come_without_code
+    shape_responses_of_azure_and_foundry
 }

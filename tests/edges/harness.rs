@@ -19,8 +19,8 @@ use threadtap::time::UnixMillis;
 use crate::script::{self, Exchange, Step};
 
 /// Runs the case of this name.
-pub(crate) fn check(name: &str) {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/assistants").join(name);
+pub(crate) fn check(dialect: &str, name: &str) {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(dialect).join(name);
     let read = |file| {
         fs::read_to_string(directory.join(file)).unwrap_or_else(|error| panic!("{name}/{file}: {error}"))
     };

@@ -1,6 +1,6 @@
 //! The edge cases of `docs/edge-cases.md`, as exchanges in text files with the expected records beside them.
 //!
-//! A case is a directory of `tests/fixtures/assistants`, named like its test: `script.http` says what passes through the proxy
+//! A case is a directory of `tests/fixtures/assistants`, or another dialect's, named like its test: `script.http` says what passes through the proxy
 //! and when (see [`script`]), `expected.json` what is recorded. The dialect and the correlator are driven by a clock of their
 //! own; every response is read whole and cut in two at each of its bytes, and every script is run again with a restart after
 //! each of its steps.

@@ -33,17 +33,27 @@ fn every_edge_case_has_a_test_and_every_named_test_exists() {
     }
     for fixture in fixtures.iter().filter(|name| name.contains('_')) {
         assert!(named.contains(fixture), "{fixture} is not listed");
-        assert!(root.join("tests/fixtures/assistants").join(fixture).is_dir(), "{fixture} has no fixture");
+        let has_fixture = |dialect: &&str| root.join("tests/fixtures").join(dialect).join(fixture).is_dir();
+        assert_eq!(
+            DIALECTS.into_iter().filter(has_fixture).count(),
+            1,
+            "{fixture} has no fixture of its own"
+        );
     }
-    for entry in fs::read_dir(root.join("tests/fixtures/assistants")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        assert!(fixtures.contains(name.as_str()), "{name} is run by no test");
+    for dialect in DIALECTS {
+        for entry in fs::read_dir(root.join("tests/fixtures").join(dialect)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            assert!(fixtures.contains(name.as_str()), "{name} is run by no test");
+        }
     }
 }
 
-/// The ids of the sections A to G.
+/// Where fixtures are.
+const DIALECTS: [&str; 2] = ["assistants", "responses"];
+
+/// The ids of the sections A to G, and of H as far as it is told here.
 fn ids() -> Vec<String> {
-    let sections = [('A', 4), ('B', 12), ('C', 14), ('D', 12), ('E', 11), ('F', 9), ('G', 9)];
+    let sections = [('A', 4), ('B', 12), ('C', 14), ('D', 12), ('E', 11), ('F', 9), ('G', 9), ('H', 5)];
     let mut ids: Vec<String> = sections
         .iter()
         .flat_map(|(letter, count)| (1..=*count).map(move |n| format!("{letter}{n}")))

@@ -12,8 +12,8 @@
 //! @wait 30s                              time passes
 //! ```
 //!
-//! Each request comes a second after the one before. In an event stream, a line `thread.run.created {…}` stands for an event of
-//! that name with that data; any other line is as it is. A line `%%` holds the rest of the response back until `@more`.
+//! Each request comes a second after the one before. In an event stream, a line `thread.run.created {…}` or `response.created {…}`
+//! stands for an event of that name with that data; any other line is as it is. A line `%%` holds the rest of the response back until `@more`.
 //! `@restart` begins a new process, `@finish` shuts one down, `@upstream NAME` names the upstream of what follows.
 
 use std::time::Duration;
@@ -51,7 +51,8 @@ pub(crate) fn parse(text: &str) -> Vec<Step> {
     while let Some(line) = lines.next() {
         if let Some(request) = line.strip_prefix(">>> ") {
             let mut block = Vec::new();
-            while let Some(line) = lines.next_if(|line| !line.starts_with(">>> ") && !line.starts_with('@')) {
+            let ends = |line: &str| [">>> ", "# ", "@"].iter().any(|begin| line.starts_with(begin));
+            while let Some(line) = lines.next_if(|line| !ends(line)) {
                 block.push(line);
             }
             steps.push(Step::Exchange(exchange(request, &block)));
@@ -113,7 +114,11 @@ fn events(lines: &[&str]) -> String {
     let mut text = String::new();
     for line in lines {
         match line.split_once(' ') {
-            Some((name, data)) if name.starts_with("thread") || matches!(name, "done" | "error") => {
+            Some((name, data))
+                if name.starts_with("thread")
+                    || name.starts_with("response.")
+                    || matches!(name, "done" | "error") =>
+            {
                 text.push_str(&format!("event: {name}\ndata: {data}\n\n"));
             }
             _ => {

@@ -1,0 +1,341 @@
+//! Responses and Conversations: one request asks, its answer is a whole turn.
+//!
+//! A turn is told when the response is first seen, with what is new in its request; again when its state changes; and with its
+//! whole output at the end. A background response is polled, and told as it was then. A conversation is known by its id; without
+//! one, by the chain that `previous_response_id` makes, which the correlator finds.
+
+mod event;
+mod input;
+mod item;
+mod object;
+mod route;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use serde_json::{Map, Value};
+
+use crate::attribution::Attribution;
+use crate::dialect::attribution::{Order, Owner};
+use crate::dialect::kind::Opening;
+use crate::dialect::{Observed, Problem, Request, field};
+use crate::exchange::Ending;
+use crate::observation::{
+    Api, ConversationKey, Fact, MessageOrigin, Observation, Run, RunOrigin, StreamEnding, Turn,
+};
+use crate::time::UnixMillis;
+use event::Event;
+use input::NewInput;
+use object::Outputs;
+use route::Route;
+use stream::Stream;
+
+/// Whether a request is one of this API's whose answer tells something.
+pub(super) fn interest(method: &Method, path: &str) -> bool {
+    Route::parse(method, path).is_some()
+}
+
+/// Watches one exchange.
+#[derive(Debug)]
+pub(super) struct Observer {
+    route: Route,
+    upstream: Arc<str>,
+    order: Order,
+    attribution: Attribution,
+    request_at: UnixMillis,
+    /// The conversation that path, request or answer name.
+    conversation: Option<Arc<str>>,
+    /// What the request brings; taken by the first fact that carries it.
+    asked: Option<Asked>,
+    /// The response that the request goes on from.
+    previous: Option<String>,
+    /// The prompt or agent that answers, by the request's word.
+    assistant: Option<String>,
+    background: bool,
+    /// The id of the response if it has none.
+    own_id: String,
+    streamed: bool,
+    stream: Stream,
+    /// Whether the stream was asked for from its beginning.
+    from_beginning: bool,
+    /// Whether the stream told the end without the output, which is only known as a whole when the stream is over.
+    told_late: bool,
+    /// When something was last told.
+    told_at: UnixMillis,
+}
+
+/// What a request brings that begins something.
+#[derive(Debug, Default)]
+struct Asked {
+    input: NewInput,
+    instructions: Option<String>,
+    /// Whether it was there, and could not be read.
+    lost: bool,
+}
+
+impl Observer {
+    /// Begins an exchange that succeeded.
+    pub(super) fn start(opening: Opening<'_>) -> Option<Self> {
+        let own_id = opening.own_id();
+        let Opening { exchange: _, start, request, order, streamed } = opening;
+        let route = Route::parse(&start.method, &start.path)?;
+        let Request { mut body, lost } = request;
+        let conversation = route.conversation().or_else(|| object::conversation(&body)).map(Arc::from);
+        let previous = field::id(&body["previous_response_id"]).map(str::to_owned);
+        if let Value::Object(fields) = &mut body
+            && (conversation.is_some() || previous.is_some())
+        {
+            // Turns that are kept together already: what they are cached by says less.
+            fields.shift_remove("prompt_cache_key");
+        }
+        let mut attribution = order.of_request(start, &body);
+        let owner = if route == Route::Create { Owner::Run } else { Owner::Thread };
+        order.note_metadata(&mut attribution, &body["metadata"], owner);
+        let text =
+            |text: &Value| text.as_str().filter(|text| text.len() <= MAX_TEXT_BYTES).map(str::to_owned);
+        let asked = match route {
+            Route::Create => Some(NewInput::of(&body["input"])),
+            Route::Conversations => Some(NewInput::all(&body["items"])),
+            _ => None,
+        };
+        let asked = asked.map(|input| {
+            let instructions = text(&body["instructions"]).filter(|text| !text.is_empty());
+            Asked { lost: lost || input.lost, input, instructions }
+        });
+        Some(Self {
+            upstream: start.upstream.clone(),
+            order: order.clone(),
+            attribution,
+            request_at: start.request_at,
+            conversation,
+            asked,
+            previous,
+            assistant: object::assistant(&body).or_else(|| route::agent(&start.path)),
+            background: body["background"] == true,
+            own_id,
+            streamed,
+            stream: Stream::default(),
+            from_beginning: !start.query.split('&').any(|pair| pair.starts_with("starting_after=")),
+            told_late: false,
+            told_at: start.response_at,
+            route,
+        })
+    }
+
+    /// Takes a whole JSON body.
+    pub(super) fn document(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
+        match &self.route {
+            Route::Create | Route::Look if object::is_response(&body) => {
+                self.response(body, None, true, at, out);
+            }
+            Route::Create | Route::Look => out.problem(Problem::UnexpectedShape),
+            Route::Conversation { .. } | Route::Conversations => self.conversation(&body, at, out),
+            Route::Item { item, .. } => {
+                let id = item.clone();
+                self.tell(Fact::MessageDeleted { id }, at, out);
+            }
+            Route::Items { .. } => self.items(&body["data"], at, out),
+        }
+    }
+
+    /// Takes what came of a response before it was cut: its id and status, if they came early.
+    pub(super) fn prefix(&mut self, members: Map<String, Value>, at: UnixMillis, out: &mut Observed) {
+        let body = Value::Object(members);
+        let is_response = matches!(self.route, Route::Create | Route::Look) && object::is_response(&body);
+        if is_response && field::id(&body["id"]).is_some() && body["status"].is_string() {
+            let whole = body["output"].is_array();
+            self.response(body, None, whole, at, out);
+        }
+    }
+
+    /// Takes one event of an event stream.
+    pub(super) fn event(&mut self, name: &str, data: &str, at: UnixMillis, out: &mut Observed) {
+        if data.is_empty() || data == "[DONE]" || !matches!(self.route, Route::Create | Route::Look) {
+            return;
+        }
+        // Of a key that is given twice the last counts, as it does in bodies.
+        let unique;
+        let event = match Event::read(data) {
+            Some(event) => event,
+            None => {
+                let value = serde_json::from_str::<Value>(data).ok().filter(Value::is_object);
+                unique = value.map(|value| value.to_string()).unwrap_or_default();
+                let Some(event) = Event::read(&unique) else { return out.problem(Problem::InvalidJson) };
+                event
+            }
+        };
+        let kind = event.kind().unwrap_or_else(|| name.into());
+        if self.stream.take_piece(&kind, &event, at) {
+            return self.tell_that_it_goes_on(at, out);
+        }
+        let response = event.response();
+        if kind == "error" || (response.is_none() && event.error().is_some()) {
+            return self.stream.note_error(&event, data);
+        }
+        match (response, kind.strip_prefix("response.")) {
+            (Some(response), Some(state)) => self.response(response, Some(state), true, at, out),
+            // Progress of tools, pictures in pieces, events of later versions.
+            (None, Some(_)) => {}
+            (_, None) => out.problem(Problem::UnexpectedShape),
+        }
+    }
+
+    /// The body is over; `missed` says whether part of it was not seen.
+    pub(super) fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed) {
+        if !self.streamed || !matches!(self.route, Route::Create | Route::Look) {
+            return;
+        }
+        let asked = self.asked.as_ref().is_some_and(|asked| !asked.input.messages.is_empty());
+        let run = match self.stream.run.take() {
+            Some(run) if run.status.is_terminal() && !self.told_late => return,
+            Some(run) => run,
+            // The stream ended before it named the response: what was asked was asked all the same.
+            None if asked || self.stream.has_told() => object::run(&Value::Null, &self.own_id, None),
+            None => return,
+        };
+        let outputs = self.stream.take_outputs(&run.id, self.told_late);
+        let whole = self.told_late && self.from_beginning && !missed && self.stream.is_whole();
+        let (id, over) = (run.id.clone(), run.status.is_terminal());
+        self.turn(run, outputs, whole, at, out);
+        if over {
+            return;
+        }
+        let ending = match ending {
+            Ending::ClientGone => StreamEnding::ClientGone,
+            Ending::Complete if !missed => StreamEnding::Complete,
+            Ending::Complete | Ending::UpstreamFailed => StreamEnding::Truncated,
+        };
+        let (first_token_at, error) = (self.stream.first_token_at, self.stream.error.take());
+        self.tell_of(&id, Fact::StreamEnded { run: id.clone(), ending, first_token_at, error }, at, out);
+    }
+
+    /// Takes a state of the response; `named` is what the event's name says of it, `whole` whether its body is.
+    fn response(
+        &mut self,
+        mut body: Value,
+        named: Option<&str>,
+        whole: bool,
+        at: UnixMillis,
+        out: &mut Observed,
+    ) {
+        if let Some(conversation) = object::conversation(&body) {
+            self.conversation = Some(Arc::from(conversation));
+        }
+        if let Some(previous) = field::id(&body["previous_response_id"]) {
+            self.previous = Some(previous.to_owned());
+        }
+        self.background |= body["background"] == true;
+        self.order.note_metadata(&mut self.attribution, &body["metadata"], Owner::Run);
+        let run = object::run(&body, &self.own_id, named);
+        let outputs = Outputs::of(&mut body["output"], &run.id);
+        let over = run.status.is_terminal();
+        if self.streamed {
+            self.stream.run = Some(run.clone());
+            // Some servers leave out of the last word what they streamed before.
+            self.told_late = over && outputs.is_empty() && (self.stream.has_items() || !self.from_beginning);
+            if self.told_late {
+                return;
+            }
+        }
+        self.turn(run, outputs, whole && over, at, out);
+    }
+
+    /// Tells a state of the turn, and the first time what its request brings.
+    fn turn(&mut self, run: Run, outputs: Outputs, whole: bool, at: UnixMillis, out: &mut Observed) {
+        let Outputs { messages, reasoning, tool_calls } = outputs;
+        let (origin, answers) = match self.asked.take() {
+            None => (RunOrigin::Seen, Vec::new()),
+            Some(Asked { input, instructions, lost }) => {
+                let origin = RunOrigin::Created {
+                    messages: input.messages,
+                    request_at: self.request_at,
+                    streamed: self.streamed,
+                    new_conversation: self.conversation.is_none(),
+                    messages_lost: lost,
+                    instructions,
+                    additional_instructions: None,
+                };
+                (origin, input.answers)
+            }
+        };
+        let id = run.id.clone();
+        let turn = Turn {
+            api: Api::Responses,
+            run: Run { assistant: run.assistant.or_else(|| self.assistant.clone()), tool_calls, ..run },
+            origin,
+            previous: self.previous.clone().filter(|previous| *previous != id),
+            answers,
+            outputs: messages,
+            reasoning,
+            whole,
+            background: self.background,
+            usage_absent: None,
+            first_token_at: self.stream.first_token_at,
+        };
+        self.tell_of(&id, Fact::TurnSeen(Box::new(turn)), at, out);
+    }
+
+    /// An answer about a conversation as a whole.
+    fn conversation(&mut self, body: &Value, at: UnixMillis, out: &mut Observed) {
+        let (object, created) = (body["object"].as_str(), self.route == Route::Conversations);
+        let id = field::id(&body["id"]);
+        if body["deleted"] == true && !created {
+            return self.tell(Fact::ConversationDeleted, at, out);
+        }
+        let (Some(id), None | Some("conversation")) = (id, object) else {
+            return out.problem(Problem::UnexpectedShape);
+        };
+        self.order.note_metadata(&mut self.attribution, &body["metadata"], Owner::Thread);
+        if !created {
+            return self.tell(Fact::ConversationSeen, at, out);
+        }
+        self.conversation = Some(Arc::from(id));
+        let Asked { input, lost: messages_lost, .. } = self.asked.take().unwrap_or_default();
+        self.tell(Fact::ConversationCreated { messages: input.messages, messages_lost }, at, out);
+    }
+
+    /// The answer to items that were added to a conversation: they are the next response's input.
+    fn items(&mut self, items: &Value, at: UnixMillis, out: &mut Observed) {
+        if !items.is_array() {
+            return out.problem(Problem::UnexpectedShape);
+        }
+        for message in NewInput::all(items).messages {
+            let (origin, requested_at) = (MessageOrigin::Created, Some(self.request_at));
+            self.tell(Fact::MessageSeen { message, origin, requested_at }, at, out);
+        }
+    }
+
+    /// Pieces of text are not told one by one; that they still come is, now and then.
+    fn tell_that_it_goes_on(&mut self, at: UnixMillis, out: &mut Observed) {
+        if at.since(self.told_at) < GOES_ON_EVERY {
+            return;
+        }
+        if let Some(run) = self.stream.run.as_ref().map(|run| run.id.clone()) {
+            self.tell_of(&run.clone(), Fact::RunGoesOn { run }, at, out);
+        }
+    }
+
+    /// Tells a fact about a conversation that has a name.
+    fn tell(&mut self, fact: Fact, at: UnixMillis, out: &mut Observed) {
+        self.tell_of("", fact, at, out);
+    }
+
+    /// Tells a fact about a run: without a conversation it is known by its own id.
+    fn tell_of(&mut self, run: &str, fact: Fact, at: UnixMillis, out: &mut Observed) {
+        self.told_at = at;
+        let id = self.conversation.clone().unwrap_or_else(|| Arc::from(run));
+        out.observations.push(Observation {
+            conversation: ConversationKey { upstream: self.upstream.clone(), id },
+            at,
+            attribution: self.attribution.clone(),
+            fact,
+        });
+    }
+}
+
+/// Instructions longer than the API takes are not kept.
+const MAX_TEXT_BYTES: usize = 1 << 20;
+/// Often enough for whoever waits, and no more.
+const GOES_ON_EVERY: Duration = Duration::from_secs(20);

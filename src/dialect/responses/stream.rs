@@ -1,0 +1,291 @@
+//! What one event stream of a response has shown so far.
+//!
+//! Items are put together from their pieces and told only where the response's last word does not have them: the stream ended
+//! before, or the server leaves them out there. A whole item goes before whole texts, and these before pieces. Memory is bounded.
+
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
+
+use super::event::Event;
+use super::item;
+use super::object::Outputs;
+use crate::observation::Run;
+use crate::time::UnixMillis;
+
+/// The state of a stream.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    /// The response, as it was last told.
+    pub(super) run: Option<Run>,
+    pub(super) first_token_at: Option<UnixMillis>,
+    pub(super) error: Option<Box<RawValue>>,
+    /// Items, in the order of their places.
+    items: Vec<Item>,
+    bytes: usize,
+    /// Whether something was left out for want of room.
+    full: bool,
+}
+
+/// An item so far.
+#[derive(Debug)]
+struct Item {
+    place: u64,
+    id: String,
+    /// The item as it began, or is.
+    object: Value,
+    done: bool,
+    /// Parts of its content or its summary, or the one text of a call, by their index.
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    index: u64,
+    kind: PartKind,
+    text: String,
+    annotations: Vec<Value>,
+}
+
+/// Where a text belongs in its item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PartKind {
+    Arguments,
+    Code,
+    Input,
+    OutputText,
+    ReasoningText,
+    Refusal,
+    Summary,
+}
+
+impl PartKind {
+    /// By what stands before `.delta` or `.done` in the name of an event.
+    fn of(subject: &str) -> Option<Self> {
+        Some(match subject.strip_prefix("response.").unwrap_or(subject) {
+            "code_interpreter_call_code" | "code_interpreter_call.code" => Self::Code,
+            "custom_tool_call_input" => Self::Input,
+            "function_call_arguments" | "mcp_call_arguments" | "mcp_call.arguments" => Self::Arguments,
+            "output_text" => Self::OutputText,
+            "reasoning_summary_text" => Self::Summary,
+            "reasoning_text" => Self::ReasoningText,
+            "refusal" => Self::Refusal,
+            _ => return None,
+        })
+    }
+
+    /// The kind of item it is of, where its beginning was not seen.
+    fn of_item(self) -> &'static str {
+        match self {
+            Self::Arguments => "function_call",
+            Self::Code => "code_interpreter_call",
+            Self::Input => "custom_tool_call",
+            Self::OutputText | Self::Refusal => "message",
+            Self::ReasoningText | Self::Summary => "reasoning",
+        }
+    }
+}
+
+impl Stream {
+    /// Takes an event that is about a piece of the output. Tells whether it was one.
+    pub(super) fn take_piece(&mut self, kind: &str, event: &Event<'_>, at: UnixMillis) -> bool {
+        if let Some(part) = kind.strip_suffix(".delta").and_then(PartKind::of) {
+            let text = event.delta().unwrap_or_default();
+            if matches!(part, PartKind::OutputText | PartKind::Refusal) && !text.is_empty() {
+                self.first_token_at.get_or_insert(at);
+            }
+            if let Some(part) = self.part(event, part, text.len()) {
+                part.text.push_str(&text);
+            }
+            return true;
+        }
+        if let Some(part) = kind.strip_suffix(".done").and_then(PartKind::of) {
+            if let Some(text) = event.whole() {
+                if matches!(part, PartKind::OutputText | PartKind::Refusal) && !text.is_empty() {
+                    self.first_token_at.get_or_insert(at);
+                }
+                if let Some(part) = self.part(event, part, text.len()) {
+                    part.text = text.into_owned();
+                }
+            }
+            return true;
+        }
+        match kind {
+            "response.output_item.added" => self.item(event, false),
+            "response.output_item.done" => self.item(event, true),
+            "response.output_text.annotation.added" => {
+                if let Some(annotation) = event.annotation()
+                    && let Some(part) = self.part(event, PartKind::OutputText, annotation.to_string().len())
+                {
+                    part.annotations.push(annotation);
+                }
+            }
+            // What they bring, the events of the text and of the item bring too.
+            "response.content_part.added" | "response.content_part.done" => {
+                if let Some(part) = event.part().filter(|_| kind.ends_with("done")) {
+                    self.content_part(event, &part);
+                }
+            }
+            _ => return kind.ends_with(".delta"),
+        }
+        true
+    }
+
+    /// Whether any of the output was seen.
+    pub(super) fn has_items(&self) -> bool {
+        !self.items.is_empty()
+    }
+
+    /// Whether anything of a response was told.
+    pub(super) fn has_told(&self) -> bool {
+        self.has_items() || self.error.is_some()
+    }
+
+    /// Whether all pieces that were seen are kept.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.full
+    }
+
+    /// Notes an `error` event: `{message, …}`, or the same under `error`.
+    pub(super) fn note_error(&mut self, event: &Event<'_>, data: &str) {
+        let whole = || serde_json::from_str::<Value>(data).ok().and_then(|value| to_raw_value(&value).ok());
+        let error = event.error().map(ToOwned::to_owned).or_else(whole);
+        self.error = error.filter(|error| error.get().len() <= MAX_ERROR_BYTES);
+    }
+
+    /// What there is of the output; `finished` says whether nothing more is to come.
+    pub(super) fn take_outputs(&mut self, run: &str, finished: bool) -> Outputs {
+        let mut outputs = Outputs::default();
+        for item in std::mem::take(&mut self.items) {
+            let place = item.place;
+            outputs.push(item.into_object(finished), run, place);
+        }
+        outputs
+    }
+
+    fn item(&mut self, event: &Event<'_>, done: bool) {
+        let Some(object) = event.item().filter(Value::is_object) else { return };
+        let bytes = event.item_bytes();
+        let id = object["id"].as_str().unwrap_or_default().to_owned();
+        let place = event.output_index();
+        if let Some(item) = self.find_or_add(place, &id, item::kind(&object), bytes)
+            && (done || !item.done)
+        {
+            item.object = object;
+            item.done = done;
+            if done {
+                item.parts = Vec::new();
+            }
+        }
+    }
+
+    fn content_part(&mut self, event: &Event<'_>, part: &Value) {
+        let (kind, name) = match part["type"].as_str() {
+            Some("output_text") => (PartKind::OutputText, "text"),
+            Some("refusal") => (PartKind::Refusal, "refusal"),
+            Some("reasoning_text") => (PartKind::ReasoningText, "text"),
+            _ => return,
+        };
+        let text = part[name].as_str().unwrap_or_default();
+        let annotations = part["annotations"].as_array();
+        let bytes = text.len() + annotations.map_or(0, |all| json!(all).to_string().len());
+        if let Some(known) = self.part(event, kind, bytes) {
+            known.text = text.to_owned();
+            known.annotations = annotations.cloned().unwrap_or_default();
+        }
+    }
+
+    fn part(&mut self, event: &Event<'_>, kind: PartKind, bytes: usize) -> Option<&mut Part> {
+        let (index, id) = (event.part_index(), event.item_id().unwrap_or_default());
+        let item = self.find_or_add(event.output_index(), &id, kind.of_item(), bytes)?;
+        if item.done {
+            return None;
+        }
+        let at = match item.parts.iter().position(|part| part.index == index && part.kind == kind) {
+            Some(at) => at,
+            None if item.parts.len() >= MAX_PARTS => return None,
+            None => {
+                let (text, annotations) = (String::new(), Vec::new());
+                item.parts.push(Part { index, kind, text, annotations });
+                item.parts.len() - 1
+            }
+        };
+        Some(&mut item.parts[at])
+    }
+
+    /// The item with an id, else in a place, else the latest of its kind; a new one if there is room.
+    fn find_or_add(&mut self, place: Option<u64>, id: &str, kind: &str, bytes: usize) -> Option<&mut Item> {
+        if self.bytes + bytes > MAX_BYTES {
+            self.full = true;
+            return None;
+        }
+        self.bytes += bytes;
+        let by_id = || self.items.iter().position(|item| !id.is_empty() && item.id == id);
+        let by_place = || {
+            let same = |item: &Item| Some(item.place) == place && (id.is_empty() || item.id.is_empty());
+            self.items.iter().position(same)
+        };
+        let latest = || {
+            let open = |item: &Item| !item.done && item::kind(&item.object) == kind;
+            self.items.iter().rposition(open).filter(|_| place.is_none() && id.is_empty())
+        };
+        if let Some(at) = by_id().or_else(by_place).or_else(latest) {
+            let item = &mut self.items[at];
+            if item.id.is_empty() {
+                id.clone_into(&mut item.id);
+            }
+            return Some(item);
+        }
+        if self.items.len() >= MAX_ITEMS {
+            self.full = true;
+            return None;
+        }
+        let next = || self.items.last().map_or(0, |last| last.place + 1);
+        let place = place.unwrap_or_else(next);
+        let at = self.items.partition_point(|item| item.place <= place);
+        let object = json!({ "type": kind });
+        self.items.insert(at, Item { place, id: id.to_owned(), object, done: false, parts: Vec::new() });
+        Some(&mut self.items[at])
+    }
+}
+
+impl Item {
+    /// The item, with the texts that were seen of it.
+    fn into_object(self, finished: bool) -> Value {
+        let Self { place: _, id, mut object, done, mut parts } = self;
+        if done {
+            return object;
+        }
+        object["status"] = if finished { "completed" } else { "in_progress" }.into();
+        if object["id"].as_str().is_none_or(str::is_empty) && !id.is_empty() {
+            object["id"] = id.into();
+        }
+        parts.sort_by_key(|part| part.index);
+        let (mut content, mut summary) = (Vec::new(), Vec::new());
+        for Part { index: _, kind, text, annotations } in parts {
+            match kind {
+                PartKind::Arguments => object["arguments"] = text.into(),
+                PartKind::Code => object["code"] = text.into(),
+                PartKind::Input => object["input"] = text.into(),
+                PartKind::OutputText => {
+                    content.push(json!({"type": "output_text", "text": text, "annotations": annotations}));
+                }
+                PartKind::ReasoningText => content.push(json!({"type": "reasoning_text", "text": text})),
+                PartKind::Refusal => content.push(json!({"type": "refusal", "refusal": text})),
+                PartKind::Summary => summary.push(json!({"type": "summary_text", "text": text})),
+            }
+        }
+        if !content.is_empty() {
+            object["content"] = content.into();
+        }
+        if !summary.is_empty() {
+            object["summary"] = summary.into();
+        }
+        object
+    }
+}
+
+/// Kept of a stream's pieces: more than any model writes in one response.
+const MAX_BYTES: usize = 8 << 20;
+const MAX_ITEMS: usize = 1024;
+const MAX_PARTS: usize = 1024;
+const MAX_ERROR_BYTES: usize = 64 << 10;
