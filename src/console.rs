@@ -4,7 +4,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::interaction::{Interaction, Status};
+use crate::interaction::{Interaction, Status, Tokens};
 use crate::message::Message;
 
 /// Whether, and how, interactions are shown.
@@ -50,10 +50,9 @@ fn line(interaction: &Interaction, coloured: bool) -> String {
     };
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of one run are far below 2^52")]
     let seconds = times.end_at.since(times.request_at).as_millis() as f64 / 1000.0;
-    let tokens = usage.as_deref().and_then(|usage| {
-        let usage: serde_json::Value = serde_json::from_str(usage.get()).ok()?;
-        Some(format!("{}+{} tokens", usage["prompt_tokens"].as_u64()?, usage["completion_tokens"].as_u64()?))
-    });
+    // Records of earlier versions do not have the counts beside the usage.
+    let tokens = interaction.tokens.or_else(|| usage.as_deref().and_then(Tokens::of));
+    let tokens = tokens.and_then(|tokens| Some(format!("{}+{} tokens", tokens.input?, tokens.output?)));
     let who = attribution.user.as_ref().and_then(|user| user.id()).unwrap_or("user");
     let by = model.as_deref().or(assistant.as_deref()).unwrap_or("assistant");
     format!(

@@ -231,6 +231,7 @@ pub(super) struct Reconify {
     pub(super) api_key: Option<SecretString>,
     pub(super) api_key_file: Option<PathBuf>,
     pub(super) url: Option<String>,
+    pub(super) responses: Option<String>,
     pub(super) filter: Filter,
 }
 

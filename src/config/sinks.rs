@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use super::{ConfigError, Environment, raw, secret};
 use crate::interaction::Status;
 use crate::sink::filter::Filter;
+use crate::sink::reconify::ResponsesShape;
 use crate::sink::{Sink, align, reconify};
 
 /// Builds the sinks. Keys in the environment fill the file's first sink of their kind, or make one; they never add a second.
@@ -104,6 +105,13 @@ fn reconify(section: &str, file: raw::Reconify, keys: ReconifyKeys) -> Result<Si
     if let Some(text) = keys.url.or(file.url) {
         config.url = uri(&at("url"), &text)?;
     }
+    config.responses = match file.responses.as_deref() {
+        None | Some("assistant") => ResponsesShape::Assistant,
+        Some("universal") => ResponsesShape::Universal,
+        Some(other) => {
+            return Err(ConfigError::value(at("responses"), other, "use \"assistant\" or \"universal\""));
+        }
+    };
     let statuses = std::mem::take(&mut config.filter.statuses);
     config.filter = filter(&at("filter"), file.filter)?;
     if config.filter.statuses.is_empty() {

@@ -197,6 +197,10 @@ fn an_error_is_one_line_with_key_value_and_what_is_allowed() {
     check_error(&format!("{align}host = \"/x\""), "sinks[0].host is `/x`: the host /x is not");
     check_error(&format!("{align}properties = {{ \"1a\" = \"x\" }}"), "the property 1a is not a letter");
     check_error(&format!("{sink}url = \"ftp://x\""), "sinks[0].url is `ftp://x");
+    check_error(
+        &format!("{sink}responses = \"chat\""),
+        "sinks[0].responses is `chat`: use \"assistant\" or \"universal\"",
+    );
     check_error(&format!("{sink}{sink}"), "give each sink a name of its own");
     check_error(
         "[admin]\ntoken_file = \"missing-file\"",

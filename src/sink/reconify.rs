@@ -1,9 +1,11 @@
 //! Reconify: one `POST /track` per run, with the body the vendor's own SDK sends (`reconify` 3.1.0 on npm, `logAssistant`).
 //!
 //! Credentials travel in the body. What differs from the SDK, on purpose: a time that is not known is the proxy's own and
-//! never 0, usage that is not known is left out, users are never mixed up, and a failed send is repeated.
+//! never 0, usage that is not known is left out, users are never mixed up, and a failed send is repeated. A response, for which the
+//! vendor has no type, is told as a message in and a message out ([`ResponsesShape`]).
 
 mod message;
+mod turn;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +20,8 @@ use thiserror::Error;
 
 use crate::attribution::User;
 use crate::event::{Event, Record};
-use crate::interaction::{Interaction, Status};
+use crate::interaction::{Interaction, Status, TimeSource};
+use crate::observation::Api;
 use crate::payload::Payload;
 use crate::sink::filter::Filter;
 use crate::sink::verdict::Verdict;
@@ -37,6 +40,18 @@ pub struct Config {
     pub url: Uri,
     /// Which runs are sent.
     pub filter: Filter,
+    /// As what a response is told: the vendor has no type for one.
+    pub responses: ResponsesShape,
+}
+
+/// As what a response is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResponsesShape {
+    /// Format `openai`, type `assistant`: a message in, a message out.
+    #[default]
+    Assistant,
+    /// Format `universal`, type `chat`: lists of messages.
+    Universal,
 }
 
 impl Config {
@@ -49,17 +64,19 @@ impl Config {
             api_key,
             url: Uri::from_static(DEFAULT_URL),
             filter: Filter { statuses: vec![Status::Completed], ..Filter::default() },
+            responses: ResponsesShape::default(),
         }
     }
 }
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, app_key: _, api_key: _, url, filter } = self;
+        let Self { name, app_key: _, api_key: _, url, filter, responses } = self;
         f.debug_struct("Config")
             .field("name", name)
             .field("url", url)
             .field("filter", filter)
+            .field("responses", responses)
             .finish_non_exhaustive()
     }
 }
@@ -108,10 +125,12 @@ impl Reconify {
         &self.config.name
     }
 
-    /// Whether the event is a run the filter admits.
+    /// Whether the event is a run the filter admits. A turn in which nobody said anything, only tools, is none to be told.
     #[must_use]
     pub fn accepts(&self, event: &Event) -> bool {
-        matches!(event, Event::Interaction(_)) && self.config.filter.admits(event)
+        let Event::Interaction(interaction) = event else { return false };
+        let tells = interaction.api == Api::Assistants || interaction.messages().next().is_some();
+        tells && self.config.filter.admits(event)
     }
 
     /// The vendor's body, and the event's key as `Idempotency-Key`: the body has no field for it.
@@ -143,16 +162,27 @@ impl Reconify {
 
     fn body<'a>(&'a self, interaction: &'a Interaction) -> Body<'a> {
         let attribution = &interaction.attribution;
+        let (format, kind, request, response) = match (interaction.api, self.config.responses) {
+            (Api::Assistants, _) => {
+                ("openai", "assistant", message::request(interaction), message::response(interaction))
+            }
+            (Api::Chat | Api::Responses, ResponsesShape::Assistant) => {
+                ("openai", "assistant", turn::request(interaction), turn::response(interaction))
+            }
+            (Api::Chat | Api::Responses, ResponsesShape::Universal) => {
+                ("universal", "chat", turn::asked(interaction), Some(turn::answered(interaction)))
+            }
+        };
         Body {
             reconify: Envelope {
-                format: "openai",
+                format,
                 app_key: self.config.app_key.expose_secret(),
                 api_key: self.config.api_key.expose_secret(),
-                kind: "assistant",
+                kind,
                 version: "3.1.0",
             },
-            request: message::request(interaction),
-            response: message::response(interaction),
+            request,
+            response,
             user: attribution.user.as_ref().map(user),
             session: attribution.session.as_deref(),
             session_timeout: attribution.session_timeout_minutes,
@@ -197,9 +227,18 @@ struct Timestamps {
 impl Timestamps {
     fn of(interaction: &Interaction) -> Self {
         let times = &interaction.times;
+        if interaction.api != Api::Assistants && times.source == TimeSource::Live {
+            // The API tells when a turn ended in whole seconds, and not when it began: the two clocks would be mixed.
+            return Self {
+                request: first_known(times.request_at, times.end_at),
+                response: first_known(times.end_at, times.request_at),
+            };
+        }
         Self {
-            request: api_millis(times.started_at)
-                .unwrap_or_else(|| first_known(times.request_at, times.end_at)),
+            request: api_millis(
+                times.started_at.or(times.created_at.filter(|_| interaction.api != Api::Assistants)),
+            )
+            .unwrap_or_else(|| first_known(times.request_at, times.end_at)),
             response: api_millis(times.ended_at)
                 .unwrap_or_else(|| first_known(times.end_at, times.request_at)),
         }

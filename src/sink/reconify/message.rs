@@ -9,13 +9,7 @@ use crate::message::Message;
 ///
 /// Never nothing: a run without an input still tells of its assistant, thread and model.
 pub(super) fn request(interaction: &Interaction) -> Map<String, Value> {
-    let mut object = joined(&interaction.inputs).unwrap_or_else(|| {
-        Map::from_iter([
-            ("object".to_owned(), json!("thread.message")),
-            ("role".to_owned(), json!("user")),
-            ("content".to_owned(), json!([])),
-        ])
-    });
+    let mut object = joined(interaction.inputs.iter()).unwrap_or_else(|| empty("user"));
     fill(&mut object, "assistant_id", interaction.assistant.as_deref());
     fill(&mut object, "thread_id", Some(&interaction.conversation.id));
     fill(&mut object, "model", interaction.model.as_deref());
@@ -24,7 +18,7 @@ pub(super) fn request(interaction: &Interaction) -> Map<String, Value> {
 
 /// The output message with the run's usage; none when the run put out nothing.
 pub(super) fn response(interaction: &Interaction) -> Option<Map<String, Value>> {
-    let mut object = joined(&interaction.outputs)?;
+    let mut object = joined(interaction.outputs.iter())?;
     if !object.contains_key("usage")
         && let Some(usage) = interaction.usage.as_deref()
         && let Ok(usage) = serde_json::from_str(usage.get())
@@ -34,8 +28,17 @@ pub(super) fn response(interaction: &Interaction) -> Option<Map<String, Value>> 
     Some(object)
 }
 
+/// A message of which nothing is known.
+pub(super) fn empty(role: &str) -> Map<String, Value> {
+    Map::from_iter([
+        ("object".to_owned(), json!("thread.message")),
+        ("role".to_owned(), json!(role)),
+        ("content".to_owned(), json!([])),
+    ])
+}
+
 /// Sets a key in place when it is missing, null or empty: JavaScript's assignment, behind the SDK's condition.
-fn fill(object: &mut Map<String, Value>, key: &str, value: Option<&str>) {
+pub(super) fn fill(object: &mut Map<String, Value>, key: &str, value: Option<&str>) {
     let Some(value) = value else { return };
     let unset = match object.get(key) {
         None | Some(Value::Null) => true,
@@ -48,16 +51,17 @@ fn fill(object: &mut Map<String, Value>, key: &str, value: Option<&str>) {
 }
 
 /// The last message's object, holding the content of all of them in order.
-fn joined(messages: &[Message]) -> Option<Map<String, Value>> {
-    let (last, earlier) = messages.split_last()?;
+pub(super) fn joined<'a>(messages: impl Iterator<Item = &'a Message>) -> Option<Map<String, Value>> {
     let mut content = Vec::new();
-    for message in earlier {
-        content.extend(parts(object(message).shift_remove("content").unwrap_or_default()));
+    let mut last = None;
+    for message in messages {
+        let mut object = object(message);
+        content.extend(parts(object.get_mut("content").map(Value::take).unwrap_or_default()));
+        last = Some((message, object));
     }
-    let mut object = object(last);
-    content.extend(parts(object.get_mut("content").map(Value::take).unwrap_or_default()));
+    let (message, mut object) = last?;
     object.insert("content".to_owned(), Value::Array(content));
-    if last.id.is_none() {
+    if message.id.is_none() {
         object.shift_remove("id");
     }
     Some(object)

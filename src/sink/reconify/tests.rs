@@ -2,7 +2,7 @@ use serde_json::{json, value::RawValue};
 
 use super::*;
 use crate::attribution::{Attribution, User};
-use crate::interaction::{Pairing, Times};
+use crate::interaction::{Pairing, Times, Tokens};
 use crate::message::{Message, MessageStatus, Role};
 use crate::observation::{Api, ConversationKey};
 
@@ -164,7 +164,6 @@ fn an_answer_whose_status_is_not_ok_is_a_dead_letter() {
 
 #[test]
 fn settings_that_cannot_work_are_refused() {
-    let config = || Config::new("APPKEY".into(), "APIKEY".into());
     assert!(Reconify::new(config()).is_ok());
     assert!(matches!(
         Reconify::new(Config { app_key: "".into(), ..config() }),
@@ -183,7 +182,11 @@ fn settings_that_cannot_work_are_refused() {
 
 fn sink(statuses: Vec<Status>) -> Reconify {
     let filter = Filter { statuses, ..Filter::default() };
-    Reconify::new(Config { filter, ..Config::new("APPKEY".into(), "APIKEY".into()) }).unwrap()
+    Reconify::new(Config { filter, ..config() }).unwrap()
+}
+
+fn config() -> Config {
+    Config::new("APPKEY".into(), "APIKEY".into())
 }
 
 fn record(interaction: Interaction) -> Record {
@@ -193,6 +196,113 @@ fn record(interaction: Interaction) -> Record {
 fn encode(interaction: &Interaction) -> Value {
     let payload = sink(vec![Status::Completed]).encode(&[record(interaction.clone())]).unwrap();
     serde_json::from_slice(&payload.body).unwrap()
+}
+
+fn turn() -> Interaction {
+    let said = |role, id: Option<&str>, text: &str| {
+        let content = json!([{"type": "text", "text": {"value": text, "annotations": []}}]);
+        let mut object = json!({"object": "thread.message", "role": "user", "content": content});
+        if let Some(id) = id {
+            object = json!({"id": id, "object": "thread.message", "role": "assistant", "content": content});
+        }
+        Message { role, ..message(object) }
+    };
+    Interaction {
+        api: Api::Responses,
+        conversation: ConversationKey { upstream: "u".into(), id: "conv_1".into() },
+        run: "resp_1".to_owned(),
+        assistant: None,
+        inputs: vec![
+            said(Role::System, None, "be nice"),
+            said(Role::User, None, "one"),
+            said(Role::Tool, None, "5"),
+            said(Role::User, None, "two"),
+        ],
+        outputs: vec![said(Role::Assistant, Some("msg_1"), "three")],
+        usage: Some(raw(&json!({"input_tokens": 9, "output_tokens": 5}))),
+        tokens: Some(Tokens { input: Some(9), output: Some(5), total: Some(14), ..Tokens::default() }),
+        times: Times {
+            created_at: Some(1.0),
+            ended_at: Some(2.0),
+            request_at: UnixMillis(1_500),
+            end_at: UnixMillis(2_500),
+            ..Times::default()
+        },
+        ..plain()
+    }
+}
+
+#[test]
+fn a_response_is_told_as_the_messages_of_an_assistant_in_its_session() {
+    let body = encode(&turn());
+    assert_eq!(
+        (&body["reconify"]["format"], &body["reconify"]["type"]),
+        (&json!("openai"), &json!("assistant"))
+    );
+    let text = |value: &str| json!({"type": "text", "text": {"value": value, "annotations": []}});
+    assert_eq!(
+        body["request"].to_string(),
+        json!({"object": "thread.message", "role": "user", "content": [text("one"), text("two")],
+               "thread_id": "conv_1", "model": "gpt-4o-mini"})
+        .to_string()
+    );
+    assert_eq!(
+        body["response"].to_string(),
+        json!({"id": "msg_1", "object": "thread.message", "role": "assistant", "content": [text("three")],
+               "thread_id": "conv_1", "run_id": "resp_1",
+               "usage": {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}})
+        .to_string()
+    );
+    assert_eq!(body["timestamps"], json!({"request": 1_500, "response": 2_500}), "one clock only");
+    let named = Attribution { session: Some("s".to_owned()), ..Attribution::default() };
+    let body = encode(&Interaction { attribution: named, ..turn() });
+    assert_eq!((&body["request"]["thread_id"], &body["session"]), (&json!("s"), &json!("s")));
+}
+
+#[test]
+fn a_response_without_text_tells_its_usage_and_never_one_it_does_not_know() {
+    let silent = Interaction { outputs: Vec::new(), ..turn() };
+    assert_eq!(encode(&silent)["response"]["usage"]["total_tokens"], 14);
+    assert_eq!(encode(&silent)["response"]["content"], json!([]));
+    let unknown = Interaction { usage: None, tokens: None, ..turn() };
+    assert!(encode(&unknown)["response"].get("usage").is_none());
+    assert_eq!(encode(&Interaction { outputs: Vec::new(), ..unknown })["response"], Value::Null);
+}
+
+#[test]
+fn a_response_can_be_told_as_lists_of_messages() {
+    let config = Config { responses: ResponsesShape::Universal, ..config() };
+    let record = Record { event: Event::Interaction(Box::new(turn())), first_message: Some(1) };
+    let payload = Reconify::new(config).unwrap().encode(&[record]).unwrap();
+    let body: Value = serde_json::from_slice(&payload.body).unwrap();
+    assert_eq!(
+        (&body["reconify"]["format"], &body["reconify"]["type"]),
+        (&json!("universal"), &json!("chat"))
+    );
+    assert_eq!(
+        body["request"],
+        json!({"model": "gpt-4o-mini", "thread_id": "conv_1", "messages": [
+            {"role": "user", "content": "one"}, {"role": "user", "content": "two"}]})
+    );
+    assert_eq!(
+        body["response"],
+        json!({"id": "resp_1", "model": "gpt-4o-mini",
+               "choices": [{"index": 0, "message": {"role": "assistant", "content": "three"}}],
+               "usage": {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}})
+    );
+}
+
+#[test]
+fn a_turn_in_which_only_tools_speak_is_not_told() {
+    let sink = Reconify::new(config()).unwrap();
+    let accepts = |interaction| sink.accepts(&Event::Interaction(Box::new(interaction)));
+    let only_tools = || {
+        let inputs = turn().inputs.into_iter().filter(|message| message.role == Role::Tool).collect();
+        Interaction { inputs, outputs: Vec::new(), ..turn() }
+    };
+    assert!(accepts(turn()) && !accepts(only_tools()));
+    assert!(accepts(Interaction { outputs: turn().outputs, ..only_tools() }));
+    assert!(accepts(Interaction { inputs: Vec::new(), outputs: Vec::new(), ..plain() }), "a run always is");
 }
 
 /// The interaction the vendor's SDK was told of when it sent `recorded`: what it added is taken out again.
