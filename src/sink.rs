@@ -38,7 +38,6 @@ impl Batch {
 
 /// A configured backend.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there are a few of them, each behind a pointer")]
 pub enum Sink {
     /// Align's `CollectEvents`.
     Align(Align),

@@ -227,20 +227,15 @@ struct Timestamps {
 impl Timestamps {
     fn of(interaction: &Interaction) -> Self {
         let times = &interaction.times;
-        if interaction.api != Api::Assistants && times.source == TimeSource::Live {
-            // The API tells when a turn ended in whole seconds, and not when it began: the two clocks would be mixed.
-            return Self {
-                request: first_known(times.request_at, times.end_at),
-                response: first_known(times.end_at, times.request_at),
-            };
-        }
+        let (began, ended) = match (interaction.api, times.source) {
+            (Api::Assistants, _) => (times.started_at, times.ended_at),
+            (Api::Chat | Api::Responses, TimeSource::Backfilled) => (times.created_at, times.ended_at),
+            // Of a turn the API tells the end in whole seconds at best: with the proxy's clock for the beginning, it would be mixed.
+            (Api::Chat | Api::Responses, TimeSource::Live) => (None, None),
+        };
         Self {
-            request: api_millis(
-                times.started_at.or(times.created_at.filter(|_| interaction.api != Api::Assistants)),
-            )
-            .unwrap_or_else(|| first_known(times.request_at, times.end_at)),
-            response: api_millis(times.ended_at)
-                .unwrap_or_else(|| first_known(times.end_at, times.request_at)),
+            request: api_millis(began).unwrap_or_else(|| first_known(times.request_at, times.end_at)),
+            response: api_millis(ended).unwrap_or_else(|| first_known(times.end_at, times.request_at)),
         }
     }
 }
