@@ -165,7 +165,8 @@ impl OpenRun {
         if self.is_terminal() {
             return false;
         }
-        let deadline = self.unresolved_deadline(config).max(at.after(config.unresolved_grace));
+        let seen = self.background_deadline(at, config).unwrap_or_else(|| at.after(config.unresolved_grace));
+        let deadline = self.unresolved_deadline(config).max(seen);
         let longer = deadline > self.deadline;
         self.deadline = self.deadline.max(deadline);
         longer

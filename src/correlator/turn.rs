@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conversation::{Conversation, Outcome};
 use super::recent::fingerprint;
+use super::run::OpenRun;
 use super::{Config, weight};
 use crate::message::Role;
 use crate::observation::{Api, ConversationKey, Fact, Observation, RunOrigin, ToolCall, Turn};
@@ -196,10 +197,12 @@ impl Conversation {
         config: &Config,
         outcome: &mut Outcome,
     ) -> bool {
-        let known = self.runs.len();
+        let place_of = |runs: &[OpenRun]| runs.iter().position(|run| run.id() == turn.run.id);
+        let created_before = place_of(&self.runs).is_some_and(|place| self.runs[place].created_seen());
         let mut changed = self.see_run(&turn.run, &turn.origin, observation, config, outcome);
-        let Some(place) = self.runs.iter().position(|run| run.id() == turn.run.id) else { return changed };
-        if self.runs.len() > known || !self.runs[place].is_turn() {
+        let Some(place) = place_of(&self.runs) else { return changed };
+        // Somebody may have looked at it before its creation was answered, and that tells more of its place.
+        if !self.runs[place].is_turn() || (!created_before && self.runs[place].created_seen()) {
             let (parent, began) = self.place_turn(turn);
             self.runs[place].become_turn(turn, parent, began);
             changed = true;

@@ -54,7 +54,7 @@ pub(super) struct Observer {
     /// The prompt or agent that answers, by the request's word.
     assistant: Option<String>,
     background: bool,
-    /// The id of the response if it has none.
+    /// The id of the response if it has none: the path's, else one of our own.
     own_id: String,
     streamed: bool,
     stream: Stream,
@@ -78,9 +78,12 @@ struct Asked {
 impl Observer {
     /// Begins an exchange that succeeded.
     pub(super) fn start(opening: Opening<'_>) -> Option<Self> {
-        let own_id = opening.own_id();
+        let route = Route::parse(&opening.start.method, &opening.start.path)?;
+        let own_id = match &route {
+            Route::Look { response } => response.clone(),
+            _ => opening.own_id(),
+        };
         let Opening { exchange: _, start, request, order, streamed } = opening;
-        let route = Route::parse(&start.method, &start.path)?;
         let Request { mut body, lost } = request;
         let conversation = route.conversation().or_else(|| object::conversation(&body)).map(Arc::from);
         let previous = field::id(&body["previous_response_id"]).map(str::to_owned);
@@ -127,10 +130,10 @@ impl Observer {
     /// Takes a whole JSON body.
     pub(super) fn document(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
         match &self.route {
-            Route::Create | Route::Look if object::is_response(&body) => {
+            Route::Create | Route::Look { .. } if object::is_response(&body) => {
                 self.response(body, None, true, at, out);
             }
-            Route::Create | Route::Look => out.problem(Problem::UnexpectedShape),
+            Route::Create | Route::Look { .. } => out.problem(Problem::UnexpectedShape),
             Route::Conversation { .. } | Route::Conversations => self.conversation(&body, at, out),
             Route::Item { item, .. } => {
                 let id = item.clone();
@@ -143,7 +146,8 @@ impl Observer {
     /// Takes what came of a response before it was cut: its id and status, if they came early.
     pub(super) fn prefix(&mut self, members: Map<String, Value>, at: UnixMillis, out: &mut Observed) {
         let body = Value::Object(members);
-        let is_response = matches!(self.route, Route::Create | Route::Look) && object::is_response(&body);
+        let is_response =
+            matches!(self.route, Route::Create | Route::Look { .. }) && object::is_response(&body);
         if is_response && field::id(&body["id"]).is_some() && body["status"].is_string() {
             let whole = body["output"].is_array();
             self.response(body, None, whole, at, out);
@@ -152,7 +156,7 @@ impl Observer {
 
     /// Takes one event of an event stream.
     pub(super) fn event(&mut self, name: &str, data: &str, at: UnixMillis, out: &mut Observed) {
-        if data.is_empty() || data == "[DONE]" || !matches!(self.route, Route::Create | Route::Look) {
+        if data.is_empty() || data == "[DONE]" || !matches!(self.route, Route::Create | Route::Look { .. }) {
             return;
         }
         // Of a key that is given twice the last counts, as it does in bodies.
@@ -184,7 +188,7 @@ impl Observer {
 
     /// The body is over; `missed` says whether part of it was not seen.
     pub(super) fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed) {
-        if !self.streamed || !matches!(self.route, Route::Create | Route::Look) {
+        if !self.streamed || !matches!(self.route, Route::Create | Route::Look { .. }) {
             return;
         }
         let asked = self.asked.as_ref().is_some_and(|asked| !asked.input.messages.is_empty());

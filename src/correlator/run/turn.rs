@@ -38,23 +38,34 @@ impl TurnState {
 }
 
 impl OpenRun {
-    /// Makes it a turn, in its place among others. To be called when it is first seen.
+    /// Makes it a turn, in its place among others.
     pub(in crate::correlator) fn become_turn(
         &mut self,
         turn: &Turn,
         parent_id: Option<String>,
         turn_id: Option<String>,
     ) {
-        self.turn = Some(Box::new(TurnState {
-            api: turn.api,
-            turn_id,
-            parent_id,
-            reasoning: Vec::new(),
-            usage_absent: None,
-            background: turn.background,
-            told_whole: false,
-            left: false,
-        }));
+        let state = self.turn.get_or_insert_with(|| {
+            Box::new(TurnState {
+                api: turn.api,
+                turn_id: None,
+                parent_id: None,
+                reasoning: Vec::new(),
+                usage_absent: None,
+                background: turn.background,
+                told_whole: false,
+                left: false,
+            })
+        });
+        state.parent_id = parent_id;
+        state.turn_id = turn_id;
+    }
+
+    /// When it is given up, where it goes on without the exchange that asked for it: it may take hours, but is looked at now and
+    /// then.
+    pub(super) fn background_deadline(&self, at: UnixMillis, config: &Config) -> Option<UnixMillis> {
+        let background = self.turn.as_ref().is_some_and(|turn| turn.background);
+        background.then(|| at.after(config.assumed_run_time).after(config.unresolved_grace))
     }
 
     pub(in crate::correlator) fn api(&self) -> Api {

@@ -247,3 +247,34 @@ fn the_key_of_a_turn_does_not_depend_on_what_is_known_of_its_chain() {
     }
     assert_eq!(knowing.interactions[1].key, other.interactions[0].key);
 }
+
+#[test]
+fn a_background_turn_that_is_looked_at_now_and_then_is_waited_for() {
+    let mut world = World::new();
+    let told =
+        |world: &World, status| Turn { background: true, ..turn(world, "resp_1", &["question"], status) };
+    let queued = told(&world, active("queued"));
+    world.turn(queued.clone());
+    for _ in 0..12 {
+        world.wait(600);
+        world.turn(Turn { origin: RunOrigin::Seen, ..queued.clone() });
+    }
+    let done = told(&world, RunStatus::Completed);
+    world.turn(Turn { origin: RunOrigin::Seen, ..done });
+    assert_eq!(world.only().status, Status::Completed);
+}
+
+#[test]
+fn a_turn_that_was_looked_at_before_its_creation_was_answered_has_its_place_and_inputs() {
+    let mut world = World::new();
+    let first = calls(turn(&world, "resp_1", &["question"], RunStatus::Completed), &["call_1"]);
+    world.turn(first);
+    let told = Turn { background: true, ..turn(&world, "resp_2", &[], active("queued")) };
+    world.turn(Turn { origin: RunOrigin::Seen, previous: Some("resp_1".to_owned()), ..told.clone() });
+    world.turn(after(answers(told, &["call_1"]), "resp_1"));
+    let done = turn(&world, "resp_2", &[], RunStatus::Completed);
+    world.turn(Turn { origin: RunOrigin::Seen, ..done });
+    let record = &world.interactions[1];
+    assert_eq!((record.turn_id.as_deref(), record.parent_id.as_deref()), (Some("resp_1"), Some("resp_1")));
+    assert!(record.inputs_complete, "{record:#?}");
+}

@@ -22,7 +22,7 @@ pub(super) enum Route {
     /// `POST /conversations/{c}/items`
     Items { conversation: String },
     /// `GET /responses/{r}`, `POST /responses/{r}/cancel`
-    Look,
+    Look { response: String },
 }
 
 impl Route {
@@ -35,10 +35,11 @@ impl Route {
         let segments = path::below(path, "responses")?;
         let rest: Vec<&str> = segments.iter().map(String::as_str).collect();
         let (get, post) = (method == Method::GET, method == Method::POST);
+        let look = |response: &str| Some(Self::Look { response: response.to_owned() });
         match rest[..] {
             [] if post => Some(Self::Create),
-            [response] if get && !NO_RESPONSES.contains(&response) => Some(Self::Look),
-            [_, "cancel"] if post => Some(Self::Look),
+            [response] if get && !NO_RESPONSES.contains(&response) => look(response),
+            [response, "cancel"] if post => look(response),
             _ => None,
         }
     }
@@ -65,7 +66,7 @@ impl Route {
             Self::Conversation { conversation }
             | Self::Item { conversation, .. }
             | Self::Items { conversation } => Some(conversation),
-            Self::Conversations | Self::Create | Self::Look => None,
+            Self::Conversations | Self::Create | Self::Look { .. } => None,
         }
     }
 }
@@ -101,8 +102,9 @@ mod tests {
         ] {
             check(&format!("POST {prefix}/responses"), Some(Route::Create));
             check(&format!("POST {prefix}//respons%65s/"), Some(Route::Create));
-            check(&format!("GET {prefix}/responses/resp_1"), Some(Route::Look));
-            check(&format!("POST {prefix}/responses/resp_1/cancel"), Some(Route::Look));
+            let look = || Some(Route::Look { response: "resp_1".to_owned() });
+            check(&format!("GET {prefix}/responses/resp_1"), look());
+            check(&format!("POST {prefix}/responses/resp_1/cancel"), look());
         }
         let conversation = || "conv_1".to_owned();
         check("POST /v1/conversations", Some(Route::Conversations));
