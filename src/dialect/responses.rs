@@ -265,6 +265,8 @@ impl Observer {
             }
         };
         let id = run.id.clone();
+        // What has no id cannot be polled.
+        let nameless = self.route == Route::Create && id == self.own_id;
         let turn = Turn {
             api: Api::Responses,
             run: Run { assistant: run.assistant.or_else(|| self.assistant.clone()), tool_calls, ..run },
@@ -274,7 +276,7 @@ impl Observer {
             outputs: messages,
             reasoning,
             whole,
-            background: self.background,
+            background: self.background && !nameless,
             usage_absent: None,
             first_token_at: self.stream.first_token_at,
         };

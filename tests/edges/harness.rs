@@ -33,7 +33,7 @@ pub(crate) fn check(dialect: &str, name: &str) {
     compare(name, &expected, &world.outcome());
     // Whatever a process leaves behind, the next one goes on from. What was counted is not told again.
     if expected["restarts"] != false {
-        let mut restarted = World { cuts: false, ..World::new(settings) };
+        let mut restarted = World::without_cuts(settings);
         for step in &steps {
             restarted.run(std::slice::from_ref(step));
             restarted.restart();
@@ -124,6 +124,11 @@ impl World {
             problems: Vec::new(),
             sunsets: Vec::new(),
         }
+    }
+
+    /// One in which bodies pass as they are and no other way.
+    pub(crate) fn without_cuts(settings: Settings) -> Self {
+        Self { cuts: false, ..Self::new(settings) }
     }
 
     pub(crate) fn run(&mut self, steps: &[Step]) {

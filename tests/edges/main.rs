@@ -22,3 +22,5 @@ mod model;
 mod register;
 /// Reads a script.
 mod script;
+/// Random talks with a server of Responses.
+mod turns;

@@ -156,6 +156,12 @@ impl Stream {
     pub(super) fn take_outputs(&mut self, run: &str, finished: bool) -> Outputs {
         let mut outputs = Outputs::default();
         for item in std::mem::take(&mut self.items) {
+            // Of a message that only began there is nothing to tell.
+            let begun = !item.done && item.parts.is_empty();
+            let empty = item.object["content"].as_array().is_none_or(Vec::is_empty);
+            if begun && empty && item::kind(&item.object) == "message" {
+                continue;
+            }
             let place = item.place;
             outputs.push(item.into_object(finished), run, place);
         }
