@@ -6,6 +6,7 @@
 
 mod assistants;
 mod attribution;
+pub mod chat;
 mod field;
 mod inline;
 mod kind;
@@ -31,6 +32,8 @@ pub use sunset::SunsetCall;
 pub struct Config {
     /// Where session, user and app are looked for.
     pub attribution: Order,
+    /// Of Chat Completions.
+    pub chat: chat::Config,
 }
 
 /// Whether an exchange is worth a tap. Looks at the request line only, and is meant to be cheap.
@@ -132,8 +135,7 @@ impl Observer {
         };
         let request = if status.is_success() { request_json(start, out) } else { Request::default() };
         let streamed = matches!(body, Body::Events(_));
-        let order = &config.attribution;
-        let kind = dialect.start(Opening { exchange, start, request, order, streamed })?;
+        let kind = dialect.start(Opening { exchange, start, request, config, streamed })?;
         let resumable = start.content_encoding.is_none();
         Some(Self { kind, decoder, resumable, body, decoded: Vec::new(), next_seq: 0, missed: false })
     }

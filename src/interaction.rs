@@ -55,6 +55,13 @@ pub struct Interaction {
     /// What was told of the model's thinking, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasoning: Vec<Reasoning>,
+    /// The request as the API was sent it, with descriptions in the place of files: Chat Completions, whose requests repeat the
+    /// conversation. What is new in it is in `inputs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Box<RawValue>>,
+    /// The answer as the API gives it where it is not streamed: Chat Completions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<Box<RawValue>>,
     /// Token counts as the API gave them.
     pub usage: Option<Box<RawValue>>,
     /// Why `usage` is missing; set exactly when it is.

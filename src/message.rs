@@ -92,12 +92,18 @@ fn part_text(part: &Value) -> String {
             format!("[image_file {}]", part["image_file"]["file_id"].as_str().unwrap_or("?"))
         }
         Some("image_url") => format!("[image_url {}]", part["image_url"]["url"].as_str().unwrap_or("?")),
+        // What was said aloud reads as what was said.
+        Some("audio") => part["audio"]["transcript"].as_str().unwrap_or("[audio]").to_owned(),
         Some("file") => {
             let names = ["filename", "file_id", "file_url"].into_iter();
             let name = names.filter_map(|name| part["file"][name].as_str()).next();
             format!("[file {}]", name.unwrap_or("?"))
         }
         Some("item_reference") => format!("[item_reference {}]", part["id"].as_str().unwrap_or("?")),
+        Some("input_audio") => {
+            let audio = ["format", "data"].map(|name| part["input_audio"][name].as_str().unwrap_or("?"));
+            format!("[input_audio {}]", audio.join(" "))
+        }
         Some(other) => format!("[{other}]"),
         None => String::new(),
     }
@@ -126,5 +132,11 @@ mod tests {
             "[file a.pdf]\n[file ?]"
         );
         assert_eq!(content_text(&json!([{"type": "refusal", "refusal": "no"}, 7])), "[refusal: no]");
+        assert_eq!(
+            content_text(&json!([{"type": "audio", "audio": {"transcript": "aloud"}},
+                                 {"type": "input_audio", "input_audio": {"format": "wav", "data": "[9 characters]"}},
+                                 {"type": "file", "file": {"filename": "a.pdf"}}])),
+            "aloud\n[input_audio wav [9 characters]]\n[file a.pdf]"
+        );
     }
 }

@@ -43,12 +43,15 @@ pub(super) fn correlation(file: &raw::Correlation) -> Result<correlator::Config,
     Ok(config)
 }
 
-pub(super) fn dialect(file: &raw::Attribution) -> Result<dialect::Config, ConfigError> {
+pub(super) fn dialect(file: &raw::Attribution, chat: &raw::Chat) -> Result<dialect::Config, ConfigError> {
     let mut config = dialect::Config::default();
     let Order { session, user, app } = &mut config.attribution;
     set_sources("attribution.session", session, file.session.as_deref())?;
     set_sources("attribution.user", user, file.user.as_deref())?;
     set_sources("attribution.app", app, file.app.as_deref())?;
+    let dialect::chat::Config { sessions_by_beginning, keep_bodies } = &mut config.chat;
+    *sessions_by_beginning = chat.sessions_by_beginning.unwrap_or(*sessions_by_beginning);
+    *keep_bodies = chat.keep_bodies.unwrap_or(*keep_bodies);
     Ok(config)
 }
 

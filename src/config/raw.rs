@@ -23,6 +23,7 @@ pub(super) struct File {
     pub(super) capture: Capture,
     pub(super) correlation: Correlation,
     pub(super) attribution: Attribution,
+    pub(super) chat: Chat,
     pub(super) sessions: Sessions,
     pub(super) intake: Intake,
     pub(super) store: Store,
@@ -115,6 +116,13 @@ pub(super) struct Attribution {
     pub(super) hash_credentials: Option<bool>,
     pub(super) hash_key: Option<SecretString>,
     pub(super) hash_key_file: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Chat {
+    pub(super) sessions_by_beginning: Option<bool>,
+    pub(super) keep_bodies: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]

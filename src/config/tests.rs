@@ -58,6 +58,7 @@ fn the_example_shows_every_setting() {
         "capture",
         "correlation",
         "attribution",
+        "chat",
         "sessions",
         "intake",
         "store",

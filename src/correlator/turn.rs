@@ -14,7 +14,7 @@ use super::recent::fingerprint;
 use super::run::OpenRun;
 use super::{Config, weight};
 use crate::message::Role;
-use crate::observation::{Api, ConversationKey, Fact, Observation, RunOrigin, ToolCall, Turn};
+use crate::observation::{Api, ConversationKey, Fact, Observation, RunOrigin, ToolCall, Turn, scoped_call};
 
 /// What a conversation remembers of its chain; stored with its state.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -87,21 +87,20 @@ impl Chain {
     }
 
     /// Remembers what a run called. Tells whether that is new.
-    fn note_calls(&mut self, run: &str, turn: &str, calls: &[ToolCall], relinked: &mut Relinked) -> bool {
-        let calls: Vec<u64> = calls.iter().take(MAX_CALLS).map(|call| call_link(&call.id)).collect();
+    fn note_calls(&mut self, run: &str, turn: &str, calls: &[u64], relinked: &mut Relinked) -> bool {
         let known = self.callers.iter_mut().find(|caller| caller.run == run);
         if calls.len() <= known.as_ref().map_or(0, |known| known.calls.len()) {
             return false;
         }
-        relinked.added.extend(&calls);
+        relinked.added.extend(calls);
         match known {
-            Some(known) => known.calls = calls,
+            Some(known) => known.calls = calls.to_vec(),
             None => {
                 if self.callers.len() >= MAX_CALLERS {
                     relinked.removed.extend(self.callers.pop_front().into_iter().flat_map(|old| old.calls));
                 }
                 let turn = (turn != run).then(|| turn.to_owned());
-                self.callers.push_back(Caller { run: run.to_owned(), turn, calls });
+                self.callers.push_back(Caller { run: run.to_owned(), turn, calls: calls.to_vec() });
             }
         }
         true
@@ -212,7 +211,7 @@ impl Conversation {
             changed |= self.state.chain.note_run(&turn.run.id, relinked);
         }
         let began = self.runs[place].turn_id();
-        changed |= self.state.chain.note_calls(&turn.run.id, began, &turn.run.tool_calls, relinked);
+        changed |= self.state.chain.note_calls(&turn.run.id, began, &call_links(turn), relinked);
         let (mut outputs, mut lost) = (Vec::with_capacity(turn.outputs.len()), false);
         for output in &turn.outputs {
             if self.runs[place].has_output(output) || self.admit(output, config, outcome) {
@@ -240,6 +239,15 @@ impl Conversation {
 /// A call's id is told apart from a run's.
 fn call_link(call: &str) -> u64 {
     fingerprint(call).rotate_left(1)
+}
+
+/// What the calls of a turn are known by.
+fn call_links(turn: &Turn) -> Vec<u64> {
+    let link = |call: &ToolCall| match &turn.question {
+        Some(question) => call_link(&scoped_call(question, &call.id)),
+        None => call_link(&call.id),
+    };
+    turn.run.tool_calls.iter().take(MAX_CALLS).map(link).collect()
 }
 
 fn scoped(link: u64, key: &ConversationKey) -> u64 {

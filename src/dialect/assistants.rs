@@ -63,7 +63,8 @@ pub(super) struct Observer {
 impl Observer {
     /// Begins an exchange that succeeded, or was refused in a way that may tell something.
     pub(super) fn start(opening: Opening<'_>) -> Option<Self> {
-        let Opening { exchange: _, start, request, order, streamed } = opening;
+        let Opening { exchange: _, start, request, config, streamed } = opening;
+        let order = &config.attribution;
         let route = Route::parse(&start.path).filter(|_| Route::takes(&start.method))?;
         let posted = start.method == Method::POST;
         let refused = !(200..300).contains(&start.status);

@@ -4,7 +4,7 @@
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::{Observed, Order, Request, assistants, responses};
+use super::{Config, Observed, Request, assistants, chat, responses};
 use crate::event::key_of;
 use crate::exchange::{End, ExchangeId, Start};
 use crate::sse;
@@ -15,6 +15,8 @@ use crate::time::UnixMillis;
 pub(super) enum Dialect {
     /// Threads, messages and runs.
     Assistants,
+    /// Chat Completions.
+    Chat,
     /// Responses and Conversations.
     Responses,
 }
@@ -28,8 +30,8 @@ pub(super) struct Opening<'a> {
     pub(super) start: &'a Start,
     /// The request's body.
     pub(super) request: Request,
-    /// Where session, user and app are looked for.
-    pub(super) order: &'a Order,
+    /// Settings of the dialects.
+    pub(super) config: &'a Config,
     /// Whether the response is an event stream.
     pub(super) streamed: bool,
 }
@@ -48,12 +50,13 @@ impl Opening<'_> {
 }
 
 impl Dialect {
-    const ALL: [Self; 2] = [Self::Assistants, Self::Responses];
+    const ALL: [Self; 3] = [Self::Assistants, Self::Chat, Self::Responses];
 
     /// The one a request speaks; none if no answer to it can tell anything. Looks at the request line only.
     pub(super) fn of(method: &Method, path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|dialect| match dialect {
             Self::Assistants => assistants::interest(method, path),
+            Self::Chat => chat::interest(method, path),
             Self::Responses => responses::interest(method, path),
         })
     }
@@ -62,6 +65,7 @@ impl Dialect {
     pub(super) fn start(self, opening: Opening<'_>) -> Option<Kind> {
         match self {
             Self::Assistants => assistants::Observer::start(opening).map(Kind::Assistants),
+            Self::Chat => chat::Observer::start(opening).map(|observer| Kind::Chat(Box::new(observer))),
             Self::Responses => responses::Observer::start(opening).map(Kind::Responses),
         }
     }
@@ -70,6 +74,7 @@ impl Dialect {
     pub(super) fn hears_refusals(self) -> bool {
         match self {
             Self::Assistants => true,
+            Self::Chat => false,
             Self::Responses => false,
         }
     }
@@ -79,6 +84,7 @@ impl Dialect {
 #[derive(Debug)]
 pub(super) enum Kind {
     Assistants(assistants::Observer),
+    Chat(Box<chat::Observer>),
     Responses(responses::Observer),
 }
 
@@ -87,6 +93,7 @@ impl Kind {
     pub(super) fn event(&mut self, event: &sse::Event<'_>, at: UnixMillis, out: &mut Observed) {
         match self {
             Self::Assistants(observer) => observer.event(event.name, &event.data, at, out),
+            Self::Chat(observer) => observer.event(&event.data, at, out),
             Self::Responses(observer) => observer.event(event.name, &event.data, at, out),
         }
     }
@@ -95,6 +102,7 @@ impl Kind {
     pub(super) fn document(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
         match self {
             Self::Assistants(observer) => observer.document(body, at, out),
+            Self::Chat(observer) => observer.document(body, out),
             Self::Responses(observer) => observer.document(body, at, out),
         }
     }
@@ -103,6 +111,7 @@ impl Kind {
     pub(super) fn prefix(&mut self, members: Map<String, Value>, at: UnixMillis, out: &mut Observed) {
         match self {
             Self::Assistants(observer) => observer.prefix(members, at, out),
+            Self::Chat(observer) => observer.prefix(members),
             Self::Responses(observer) => observer.prefix(members, at, out),
         }
     }
@@ -111,6 +120,7 @@ impl Kind {
     pub(super) fn end(&mut self, end: &End, missed: bool, out: &mut Observed) {
         match self {
             Self::Assistants(observer) => observer.end(end.ending, missed, end.at, out),
+            Self::Chat(observer) => observer.end(end.ending, missed, end.at, out),
             Self::Responses(observer) => observer.end(end.ending, missed, end.at, out),
         }
     }
@@ -141,10 +151,10 @@ mod tests {
                 content_encoding: None,
                 response_at: UnixMillis(at),
             };
-            let order = Order::default();
+            let config = Config::default();
             let exchange = ExchangeId(exchange);
             let request = Request::default();
-            Opening { exchange, start: &start, request, order: &order, streamed: false }.own_id()
+            Opening { exchange, start: &start, request, config: &config, streamed: false }.own_id()
         };
         assert_eq!(id(1, 1, "a"), id(1, 1, "a"));
         let ids = [id(1, 1, "a"), id(2, 1, "a"), id(1, 2, "a"), id(1, 1, "b")];

@@ -7,13 +7,17 @@ pub(super) fn below(path: &str, name: &str) -> Option<Vec<String>> {
     if memchr::memmem::find(path.as_bytes(), name.as_bytes()).is_none() && !path.contains('%') {
         return None;
     }
-    let mut segments: Vec<String> =
-        path.split('/').filter(|segment| !segment.is_empty()).map(percent_decode).collect();
+    let mut segments = segments(path);
     let at = segments.iter().rposition(|segment| segment == name)?;
     if at > 0 && LOOKALIKES.contains(&segments[at - 1].as_str()) {
         return None;
     }
     Some(segments.split_off(at + 1))
+}
+
+/// The segments, percent-decoded; empty ones do not count.
+pub(super) fn segments(path: &str) -> Vec<String> {
+    path.split('/').filter(|segment| !segment.is_empty()).map(percent_decode).collect()
 }
 
 /// Decodes `%XX`; anything that is no valid escape, or would not be UTF-8, stays as it is.

@@ -83,7 +83,8 @@ impl Observer {
             Route::Look { response } => response.clone(),
             _ => opening.own_id(),
         };
-        let Opening { exchange: _, start, request, order, streamed } = opening;
+        let Opening { exchange: _, start, request, config, streamed } = opening;
+        let order = &config.attribution;
         let Request { mut body, lost } = request;
         let conversation = route.conversation().or_else(|| object::conversation(&body)).map(Arc::from);
         let previous = field::id(&body["previous_response_id"]).map(str::to_owned);
@@ -279,6 +280,9 @@ impl Observer {
             background: self.background && !nameless,
             usage_absent: None,
             first_token_at: self.stream.first_token_at,
+            question: None,
+            request: None,
+            response: None,
         };
         self.tell_of(&id, Fact::TurnSeen(Box::new(turn)), at, out);
     }

@@ -1,6 +1,7 @@
 //! A turn of an API where one request asks and its answer is the whole run: Responses and Chat Completions.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::{Run, RunOrigin};
 use crate::message::Message;
@@ -49,6 +50,10 @@ pub struct Turn {
     /// The tool calls whose outputs are new in the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<String>,
+    /// What tells this run's tool calls from others of the same ids, where the API's ids may repeat; `answers` carry it too (see
+    /// [`scoped_call`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
     /// What was put out so far, in order, each with an id of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<Message>,
@@ -67,7 +72,39 @@ pub struct Turn {
     /// When the first piece of output text passed, if the answer is a stream that has shown any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_token_at: Option<UnixMillis>,
+    /// The request as the API was sent it, history and all, for sinks whose format is made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Box<RawValue>>,
+    /// The answer so far as the API has it, put together from its pieces where it was streamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<Box<RawValue>>,
 }
+
+/// Makes the id of a run of an API whose own ids may repeat.
+#[must_use]
+pub fn unique_id(api_id: Option<&str>, exchange: &str) -> String {
+    format!("{}{UNIQUE_MARK}{exchange}", api_id.unwrap_or(NO_ID))
+}
+
+/// The API's own id in an id that was made unique; one of our own where the API gave none.
+#[must_use]
+pub fn api_id(run: &str) -> &str {
+    match run.rsplit_once(UNIQUE_MARK) {
+        Some((id, _)) if id != NO_ID => id,
+        _ => run,
+    }
+}
+
+/// A tool call's id, and the question it was made for.
+#[must_use]
+pub fn scoped_call(question: &str, call: &str) -> String {
+    format!("{question}/{call}")
+}
+
+/// Between the API's id and what makes it unique.
+const UNIQUE_MARK: char = '~';
+/// In the place of an id the API did not give.
+const NO_ID: &str = "exchange";
 
 /// What was told of the model's thinking: a summary, or the thinking itself where the server shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

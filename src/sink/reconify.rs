@@ -1,9 +1,11 @@
-//! Reconify: one `POST /track` per run, with the body the vendor's own SDK sends (`reconify` 3.1.0 on npm, `logAssistant`).
+//! Reconify: one `POST /track` per run, with the body the vendor's own SDK sends (`reconify` 3.1.0 on npm): for runs of
+//! assistants that of `logAssistant`, for chats that of its wrapped `chat.completions.create`.
 //!
 //! Credentials travel in the body. What differs from the SDK, on purpose: a time that is not known is the proxy's own and
-//! never 0, usage that is not known is left out, users are never mixed up, and a failed send is repeated. A response, for which the
-//! vendor has no type, is told as a message in and a message out ([`ResponsesShape`]).
+//! never 0, usage that is not known is left out, users are never mixed up, a chat that was streamed has its answer, and a failed
+//! send is repeated. A response, for which the vendor has no type, is told as a message in and a message out ([`ResponsesShape`]).
 
+mod chat;
 mod message;
 mod turn;
 
@@ -15,6 +17,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -125,12 +128,18 @@ impl Reconify {
         &self.config.name
     }
 
-    /// Whether the event is a run the filter admits. A turn in which nobody said anything, only tools, is none to be told.
+    /// Whether the event is a run the filter admits. A turn in which nobody said anything, only tools, is none to be told. A chat the
+    /// API cut short counts as completed, as it does for the SDK.
     #[must_use]
     pub fn accepts(&self, event: &Event) -> bool {
         let Event::Interaction(interaction) = event else { return false };
+        let filter = &self.config.filter;
         let tells = interaction.api == Api::Assistants || interaction.messages().next().is_some();
-        tells && self.config.filter.admits(event)
+        let cut_short = interaction.api == Api::Chat && interaction.status == Status::Incomplete;
+        if cut_short && filter.statuses.contains(&Status::Completed) {
+            return tells && Filter { statuses: Vec::new(), ..filter.clone() }.admits(event);
+        }
+        tells && filter.admits(event)
     }
 
     /// The vendor's body, and the event's key as `Idempotency-Key`: the body has no field for it.
@@ -164,13 +173,16 @@ impl Reconify {
         let attribution = &interaction.attribution;
         let (format, kind, request, response) = match (interaction.api, self.config.responses) {
             (Api::Assistants, _) => {
-                ("openai", "assistant", message::request(interaction), message::response(interaction))
+                made("openai", "assistant", message::request(interaction), message::response(interaction))
             }
-            (Api::Chat | Api::Responses, ResponsesShape::Assistant) => {
-                ("openai", "assistant", turn::request(interaction), turn::response(interaction))
+            (Api::Chat, _) => {
+                ("openai", "chat", chat::request(interaction), Some(chat::response(interaction)))
             }
-            (Api::Chat | Api::Responses, ResponsesShape::Universal) => {
-                ("universal", "chat", turn::asked(interaction), Some(turn::answered(interaction)))
+            (Api::Responses, ResponsesShape::Assistant) => {
+                made("openai", "assistant", turn::request(interaction), turn::response(interaction))
+            }
+            (Api::Responses, ResponsesShape::Universal) => {
+                made("universal", "chat", turn::asked(interaction), Some(turn::answered(interaction)))
             }
         };
         Body {
@@ -195,14 +207,34 @@ impl Reconify {
 #[derive(Serialize)]
 struct Body<'a> {
     reconify: Envelope<'a>,
-    request: Map<String, Value>,
-    response: Option<Map<String, Value>>,
+    request: Object<'a>,
+    response: Option<Object<'a>>,
     #[serde(serialize_with = "object_or_empty")]
     user: Option<Map<String, Value>>,
     session: Option<&'a str>,
     #[serde(rename = "sessionTimeout")]
     session_timeout: Option<u64>,
     timestamps: Timestamps,
+}
+
+/// A format, a type, and objects that were made of the record.
+fn made<'a>(
+    format: &'static str,
+    kind: &'static str,
+    request: Map<String, Value>,
+    response: Option<Map<String, Value>>,
+) -> (&'static str, &'static str, Object<'a>, Option<Object<'a>>) {
+    (format, kind, Object::Made(request), response.map(Object::Made))
+}
+
+/// What was asked, or answered.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Object<'a> {
+    /// As the API had it.
+    Kept(&'a RawValue),
+    /// As the record has it.
+    Made(Map<String, Value>),
 }
 
 #[derive(Serialize)]

@@ -125,6 +125,36 @@ cases! {
 }
 
 cases! {
+    "chat":
+    h6_a_function_of_old_is_a_tool_call
+    h6_a_refusal_is_an_output
+    h6_a_session_is_the_one_the_app_names
+    h6_an_answer_that_was_cut_short_is_incomplete
+    h6_answers_of_one_id_are_records_of_their_own
+    h6_calls_whose_ids_repeat_belong_to_the_question_they_were_made_for
+    h6_conversations_can_be_told_by_how_they_begin
+    h6_each_choice_is_an_output_in_order
+    h6_each_request_is_a_record_of_what_is_new_in_it
+    h6_of_a_body_that_was_cut_the_id_is_read
+    h6_pictures_and_sound_are_descriptions
+    h6_requests_that_failed_are_no_records
+    h6_what_asks_for_no_completion_is_no_turn
+    h6_what_tools_returned_goes_on_with_the_turn_that_called_them
+    h7_a_client_that_leaves_is_recorded_with_what_passed
+    h7_a_stream_is_put_together_by_choice_and_call
+    h7_a_stream_of_a_server_that_gives_no_reasons_is_over_when_it_says_so
+    h7_a_stream_upstream_broke_off_is_recorded_at_once
+    h7_a_stream_without_done_is_over_when_its_choices_are
+    h7_an_error_in_the_middle_is_a_failed_run
+    h7_crlf_pings_and_a_missing_last_line_are_read
+    h7_filters_between_the_chunks_disturb_nothing
+    h7_json_for_a_stream_and_a_stream_for_json_are_read_as_what_they_are
+    h7_reasoning_is_kept_apart_from_the_answer
+    h7_usage_counts_wherever_it_stands
+    h7_usage_that_is_absent_is_absent_with_a_reason
+}
+
+cases! {
     "responses":
     h1_only_what_is_new_is_an_input
     h1_what_hands_in_tool_outputs_goes_on_with_its_turn

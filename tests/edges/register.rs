@@ -49,11 +49,11 @@ fn every_edge_case_has_a_test_and_every_named_test_exists() {
 }
 
 /// Where fixtures are.
-const DIALECTS: [&str; 2] = ["assistants", "responses"];
+const DIALECTS: [&str; 3] = ["assistants", "chat", "responses"];
 
 /// The ids of the sections A to G, and of H as far as it is told here.
 fn ids() -> Vec<String> {
-    let sections = [('A', 4), ('B', 12), ('C', 14), ('D', 12), ('E', 11), ('F', 9), ('G', 9), ('H', 5)];
+    let sections = [('A', 4), ('B', 12), ('C', 14), ('D', 12), ('E', 11), ('F', 9), ('G', 9), ('H', 7)];
     let mut ids: Vec<String> = sections
         .iter()
         .flat_map(|(letter, count)| (1..=*count).map(move |n| format!("{letter}{n}")))

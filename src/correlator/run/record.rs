@@ -7,7 +7,7 @@ use crate::attribution::{Attribution, Ranks};
 use crate::event::key_of;
 use crate::interaction::{Interaction, Status, TimeSource, Times, Tokens};
 use crate::message::Message;
-use crate::observation::{Api, ConversationKey, RunStatus, ToolCall, UsageAbsent};
+use crate::observation::{Api, ConversationKey, RunStatus, ToolCall, UsageAbsent, api_id};
 
 impl OpenRun {
     /// The record.
@@ -52,22 +52,28 @@ impl OpenRun {
         outputs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let outputs = outputs.into_iter().map(|(_, _, message)| message).collect();
         let turn = self.turn.map(|turn| *turn);
-        let (api, parent_id, reasoning) = match turn {
-            Some(TurnState { api, parent_id, reasoning, .. }) => (api, parent_id, reasoning),
-            None => (Api::Assistants, None, Vec::new()),
+        let (api, parent_id, reasoning, request, response) = match turn {
+            Some(TurnState { api, parent_id, reasoning, request, response, .. }) => {
+                (api, parent_id, reasoning, request, response)
+            }
+            None => (Api::Assistants, None, Vec::new(), None, None),
         };
         let key_parts: &[&str] = match api {
             Api::Assistants => &[&key.upstream, &key.id, &self.run.id],
             // The chain may not be known everywhere; the run's own id is unique.
             Api::Chat | Api::Responses => &[&key.upstream, api.as_str(), &self.run.id],
         };
+        let shown = |run: String| match api {
+            Api::Chat => api_id(&run).to_owned(),
+            Api::Assistants | Api::Responses => run,
+        };
         Interaction {
             key: key_of(key_parts),
             api,
             conversation: key.clone(),
-            turn_id: Some(turn_id),
-            parent_id,
-            run: self.run.id,
+            turn_id: Some(shown(turn_id)),
+            parent_id: parent_id.map(shown),
+            run: shown(self.run.id),
             status,
             assistant: self.run.assistant,
             model: self.run.model,
@@ -78,6 +84,8 @@ impl OpenRun {
             outputs,
             tool_calls: tool_calls.into_iter().map(|(_, call)| call).collect(),
             reasoning,
+            request,
+            response,
             usage_absent,
             tokens: self.run.usage.as_deref().and_then(Tokens::of),
             usage: self.run.usage,
@@ -109,8 +117,10 @@ impl OpenRun {
         }
         let known = self.turn.as_ref().and_then(|turn| turn.usage_absent);
         Some(match self.concluded {
-            Some(Status::ClientDisconnected) if self.turn.is_some() => UsageAbsent::ClientDisconnected,
-            Some(_) => UsageAbsent::EndNotSeen,
+            Some(Status::ClientDisconnected) if self.turn.is_some() => {
+                known.unwrap_or(UsageAbsent::ClientDisconnected)
+            }
+            Some(_) => known.unwrap_or(UsageAbsent::EndNotSeen),
             None => known.unwrap_or(UsageAbsent::NotReported),
         })
     }

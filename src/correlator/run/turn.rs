@@ -1,5 +1,7 @@
 //! What a run has beside others when one exchange tells it as a whole.
 
+use serde_json::value::RawValue;
+
 use super::{Config, OpenRun, fill};
 use crate::correlator::weight;
 use crate::interaction::Status;
@@ -16,24 +18,29 @@ pub(super) struct TurnState {
     pub(super) parent_id: Option<String>,
     pub(super) reasoning: Vec<Reasoning>,
     pub(super) usage_absent: Option<UsageAbsent>,
+    pub(super) request: Option<Box<RawValue>>,
+    pub(super) response: Option<Box<RawValue>>,
     /// Whether it goes on without the exchange that asked for it.
     background: bool,
     /// Whether its end was told with everything there is.
     pub(super) told_whole: bool,
-    /// Whether the exchange it is bound to was left by the client: nothing more can come of it.
+    /// Whether nothing more can come of it: the client left the exchange it is bound to, or nobody can ask for it again.
     pub(super) left: bool,
 }
 
 impl TurnState {
     /// What it takes in memory.
     pub(super) fn bytes(&self) -> usize {
-        let Self { turn_id, parent_id, reasoning, .. } = self;
+        let Self { turn_id, parent_id, reasoning, request, response, .. } = self;
+        let raw = |raw: &Option<Box<RawValue>>| raw.as_ref().map_or(0, |raw| weight::text(raw.get()));
         let texts = |item: &Reasoning| weight::optional(&item.id) + weight::text(&item.text);
         weight::allocation(size_of::<Self>())
             + weight::optional(turn_id)
             + weight::optional(parent_id)
             + weight::list(reasoning)
             + reasoning.iter().map(texts).sum::<usize>()
+            + raw(request)
+            + raw(response)
     }
 }
 
@@ -52,6 +59,8 @@ impl OpenRun {
                 parent_id: None,
                 reasoning: Vec::new(),
                 usage_absent: None,
+                request: None,
+                response: None,
                 background: turn.background,
                 told_whole: false,
                 left: false,
@@ -97,6 +106,13 @@ impl OpenRun {
         let Some(state) = &mut self.turn else { return changed };
         changed |= fill(&mut state.usage_absent, turn.usage_absent);
         state.background |= turn.background;
+        // A later state of the answer goes before an earlier one.
+        if let Some(response) = &turn.response {
+            state.response = Some(response.clone());
+            changed = true;
+        }
+        changed |= fill(&mut state.request, turn.request.clone());
+        state.left |= terminal && turn.api == Api::Chat;
         let bytes = |list: &[Reasoning]| list.iter().map(|item| item.text.len()).sum::<usize>();
         let told = bytes(&turn.reasoning);
         if told <= MAX_REASONING_BYTES
@@ -122,6 +138,9 @@ impl OpenRun {
         if ending == StreamEnding::ClientGone {
             turn.left = true;
             self.conclude_as(Status::ClientDisconnected, at);
+        } else if turn.api == Api::Chat {
+            turn.left = true;
+            self.conclude_as(Status::UnknownFinal, at);
         } else {
             self.deadline = at.after(config.unresolved_grace);
         }

@@ -23,12 +23,15 @@ fn turn(world: &World, id: &str, asked: &[&str], status: RunStatus) -> Turn {
         origin,
         previous: None,
         answers: Vec::new(),
+        question: None,
         outputs,
         reasoning: Vec::new(),
         whole,
         background: false,
         usage_absent: None,
         first_token_at: None,
+        request: None,
+        response: None,
     }
 }
 

@@ -343,6 +343,8 @@ fn plain() -> Interaction {
         outputs: vec![message(json!({"id": "msg_out", "content": []}))],
         tool_calls: Vec::new(),
         reasoning: Vec::new(),
+        request: None,
+        response: None,
         tokens: None,
         usage: Some(raw(&json!({"total_tokens": 3}))),
         usage_absent: None,
@@ -379,3 +381,81 @@ fn raw(value: &Value) -> Box<RawValue> {
 
 /// Bodies the vendor's SDK 3.1.0 sent with the official OpenAI SDKs: a polled run and a streamed one.
 const RECORDED: [&str; 2] = [include_str!("recorded/polled.json"), include_str!("recorded/streamed.json")];
+
+/// A chat, as [`plain`] is a run.
+fn chat() -> Interaction {
+    let request =
+        json!({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "temperature": 1});
+    let response = json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1_725_321_819, "model": "gpt-4o-2024-08-06",
+                          "choices": [{"index": 0, "message": {"role": "assistant", "content": "hello"}, "finish_reason": "stop"}],
+                          "usage": {"total_tokens": 3}});
+    Interaction {
+        api: Api::Chat,
+        run: "chatcmpl-1".to_owned(),
+        assistant: None,
+        model: Some("gpt-4o-2024-08-06".to_owned()),
+        request: Some(raw(&request)),
+        response: Some(raw(&response)),
+        times: Times { started_at: None, ended_at: None, ..plain().times },
+        ..plain()
+    }
+}
+
+#[test]
+fn a_chat_is_what_was_given_to_the_api_and_what_it_gave_with_the_proxys_times() {
+    let interaction = chat();
+    let (request, response) = (interaction.request.as_ref().unwrap(), interaction.response.as_ref().unwrap());
+    assert_eq!(
+        encode(&interaction).to_string(),
+        format!(
+            r#"{{"reconify":{{"format":"openai","appKey":"APPKEY","apiKey":"APIKEY","type":"chat","version":"3.1.0"}},"request":{request},"response":{response},"user":{{}},"session":null,"sessionTimeout":null,"timestamps":{{"request":1500,"response":2500}}}}"#
+        )
+    );
+}
+
+#[test]
+fn a_chat_whose_bodies_were_not_kept_is_sent_as_far_as_it_is_recorded() {
+    let mut interaction = chat();
+    (interaction.request, interaction.response) = (None, None);
+    interaction.instructions = Some("be brief".to_owned());
+    interaction.inputs = vec![
+        Message {
+            role: Role::Tool,
+            ..message(json!({"role": "tool", "tool_call_id": "c1", "content": "9-5"}))
+        },
+        message(
+            json!({"role": "user", "content": [{"type": "text", "text": {"value": "and then?", "annotations": []}}]}),
+        ),
+    ];
+    interaction.outputs = vec![message(json!({"content": "closed", "finish_reason": "stop"}))];
+    let body = encode(&interaction);
+    assert_eq!(
+        body["request"],
+        json!({"model": "gpt-4o-2024-08-06", "messages": [
+            {"role": "system", "content": "be brief"},
+            {"role": "tool", "content": "9-5", "tool_call_id": "c1"},
+            {"role": "user", "content": "and then?"}]})
+    );
+    assert_eq!(
+        body["response"],
+        json!({"id": "chatcmpl-1", "object": "chat.completion", "model": "gpt-4o-2024-08-06",
+               "choices": [{"index": 0, "message": {"role": "assistant", "content": "closed"}, "finish_reason": "stop"}],
+               "usage": {"total_tokens": 3}})
+    );
+}
+
+#[test]
+fn a_chat_is_sent_if_somebody_says_something_in_it_even_if_it_was_cut_short() {
+    let accepts = |statuses: Vec<Status>, interaction: Interaction| {
+        sink(statuses).accepts(&Event::Interaction(Box::new(interaction)))
+    };
+    let cut_short = Interaction { status: Status::Incomplete, ..chat() };
+    assert!(accepts(vec![Status::Completed], chat()));
+    assert!(accepts(vec![Status::Completed], cut_short.clone()));
+    assert!(!accepts(vec![Status::Failed], cut_short.clone()));
+    assert!(!accepts(vec![Status::Completed], Interaction { api: Api::Assistants, ..cut_short }));
+    assert!(!accepts(vec![Status::Completed], Interaction { status: Status::Failed, ..chat() }));
+    let tool = Message { role: Role::Tool, ..message(json!({"role": "tool", "content": "9-5"})) };
+    let silent = Interaction { inputs: vec![tool], outputs: Vec::new(), ..chat() };
+    assert!(!accepts(vec![Status::Completed], silent));
+}

@@ -1,0 +1,349 @@
+//! Chat Completions: one request asks, and its answer is the whole run.
+//!
+//! Nobody can look at a completion again, so what an exchange told is all there is: when it is over, its run is. Ids are not
+//! trusted to be unique, for some servers count to a thousand, and caches repeat an answer with its id: a run is known by the
+//! API's id and its exchange (see [`observation::api_id`](crate::observation::api_id)).
+
+mod answer;
+mod audio;
+mod call;
+mod choice;
+mod object;
+mod request;
+mod room;
+mod route;
+
+use std::sync::Arc;
+
+use http::Method;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value, json};
+
+use crate::attribution::Attribution;
+use crate::dialect::attribution::Owner;
+use crate::dialect::kind::Opening;
+use crate::dialect::{Observed, Problem, inline};
+use crate::event::key_of;
+use crate::exchange::Ending;
+use crate::message::{Message, MessageStatus, Role};
+use crate::observation::{
+    Api, ConversationKey, Fact, Observation, Reasoning, Run, RunOrigin, RunStatus, StreamEnding, ToolCall,
+    Turn, UsageAbsent, unique_id,
+};
+use crate::time::UnixMillis;
+use answer::Answer;
+use choice::Choice;
+use object::Object;
+use request::Asked;
+use route::Route;
+
+/// Settings of this dialect.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whether requests without a session that begin alike are of one conversation: with the same instructions and the same
+    /// first question, of the same app and user. Otherwise each is a conversation of its own, with what its tools returned.
+    pub sessions_by_beginning: bool,
+    /// Whether records keep request and answer as the API has them, history included, for sinks whose format is made of them.
+    pub keep_bodies: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { sessions_by_beginning: false, keep_bodies: true }
+    }
+}
+
+/// Whether a request asks for a completion.
+pub(super) fn interest(method: &Method, path: &str) -> bool {
+    *method == Method::POST && Route::parse(path).is_some()
+}
+
+/// Watches one exchange that succeeded.
+#[derive(Debug)]
+pub(super) struct Observer {
+    upstream: Arc<str>,
+    attribution: Attribution,
+    /// What makes an id unique.
+    exchange: String,
+    /// The conversation, where it is known without the run.
+    conversation: Option<Arc<str>>,
+    /// What was asked; taken by the first fact.
+    asked: Option<Asked>,
+    /// Whether what was asked could not be read.
+    asked_lost: bool,
+    /// The model by the request's word, for servers whose answer names none.
+    model: Option<String>,
+    includes_usage: bool,
+    question: Option<String>,
+    keep_bodies: bool,
+    request_at: UnixMillis,
+    streamed: bool,
+    answer: Answer,
+    /// The answer word for word, if it was not streamed.
+    document: Option<Box<RawValue>>,
+    /// Whether the answer said that it is over.
+    over: bool,
+    first_token_at: Option<UnixMillis>,
+    /// The run, once it was told of.
+    run: Option<String>,
+}
+
+impl Observer {
+    /// Begins an exchange.
+    pub(super) fn start(opening: Opening<'_>) -> Option<Self> {
+        let Opening { exchange, start, request, config, streamed } = opening;
+        let Route { deployment } = Route::parse(&start.path)?;
+        let mut attribution = config.attribution.of_request(start, &request.body);
+        config.attribution.note_metadata(&mut attribution, &request.body["metadata"], Owner::Run);
+        let asked = Asked::read(request.body);
+        let beginning = asked.beginning.as_deref().filter(|_| config.chat.sessions_by_beginning);
+        let conversation = beginning.map(|beginning| {
+            let user = attribution.user.as_ref().and_then(|user| user.id()).unwrap_or_default();
+            let app = attribution.app.as_deref().unwrap_or_default();
+            Arc::from(format!("chat_{}", key_of(&[app, user, beginning])))
+        });
+        Some(Self {
+            upstream: start.upstream.clone(),
+            attribution,
+            exchange: format!("{:x}.{:x}.{:x}", start.request_at.0, start.response_at.0, exchange.0),
+            conversation,
+            model: asked.model.clone().or(deployment),
+            includes_usage: asked.includes_usage,
+            question: asked.question.clone(),
+            asked: Some(asked),
+            asked_lost: request.lost,
+            keep_bodies: config.chat.keep_bodies,
+            request_at: start.request_at,
+            streamed,
+            answer: Answer::default(),
+            document: None,
+            over: false,
+            first_token_at: None,
+            run: None,
+        })
+    }
+
+    /// Takes a whole JSON body.
+    pub(super) fn document(&mut self, mut body: Value, out: &mut Observed) {
+        inline::shorten(&mut body["choices"]);
+        let text = body.to_string();
+        let Some(document) = Object::parse(&text) else { return out.problem(Problem::UnexpectedShape) };
+        if self.answer.push(&document).is_none() || self.answer.is_empty() {
+            return out.problem(Problem::UnexpectedShape);
+        }
+        self.over = true;
+        self.document = RawValue::from_string(text).ok().filter(|raw| raw.get().len() <= MAX_DOCUMENT_BYTES);
+    }
+
+    /// Takes what came of a JSON body before it was cut: its id and model, if they came early.
+    pub(super) fn prefix(&mut self, members: Map<String, Value>) {
+        let text = Value::Object(members).to_string();
+        if let Some(members) = Object::parse(&text) {
+            self.answer.push(&members);
+        }
+    }
+
+    /// Takes one event of an event stream.
+    pub(super) fn event(&mut self, data: &str, at: UnixMillis, out: &mut Observed) {
+        if data.is_empty() {
+            return;
+        }
+        if data.trim_ascii() == "[DONE]" {
+            self.over = true;
+            return;
+        }
+        let Some(chunk) = Object::parse(data) else {
+            let problem = match serde_json::from_str::<serde::de::IgnoredAny>(data) {
+                Ok(_) => Problem::UnexpectedShape,
+                Err(_) => Problem::InvalidJson,
+            };
+            return out.problem(problem);
+        };
+        match self.answer.push(&chunk) {
+            None => return out.problem(Problem::UnexpectedShape),
+            Some(true) => {
+                self.first_token_at.get_or_insert(at);
+            }
+            Some(false) => {}
+        }
+        // Told early, so that what was asked outlives this process.
+        if self.run.is_none() && self.answer.id().is_some() && !self.answer.choices().is_empty() {
+            let status = RunStatus::Active("in_progress".to_owned());
+            self.tell(status, Answered::default(), at, out);
+        }
+    }
+
+    /// The body is over; `missed` says whether part of it was not seen.
+    pub(super) fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed) {
+        let whole_body = ending == Ending::Complete && !missed;
+        if whole_body && self.run.is_none() && self.answer.is_empty() {
+            // Whatever it was, it was no answer; a problem said so.
+            return;
+        }
+        let finished = self.over || self.answer.is_finished();
+        let status = self.status(finished);
+        let answered = Answered {
+            whole: finished && !missed && !self.answer.overflowed(),
+            usage_absent: self.answer.usage().is_none().then(|| self.usage_absent(finished, ending)),
+            ..self.answered()
+        };
+        let is_open = !status.is_terminal();
+        self.tell(status, answered, at, out);
+        let Some(run) = self.run.clone().filter(|_| is_open) else { return };
+        let ending = match ending {
+            Ending::ClientGone => StreamEnding::ClientGone,
+            Ending::Complete | Ending::UpstreamFailed => StreamEnding::Truncated,
+        };
+        let first_token_at = self.first_token_at;
+        self.push(Fact::StreamEnded { run, ending, first_token_at, error: None }, at, out);
+    }
+
+    fn status(&self, finished: bool) -> RunStatus {
+        let choices = self.answer.choices();
+        if self.answer.error().is_some() {
+            RunStatus::Failed
+        } else if !finished {
+            RunStatus::Active("in_progress".to_owned())
+        } else if !choices.is_empty() && choices.iter().all(Choice::is_cut_short) {
+            RunStatus::Incomplete
+        } else {
+            RunStatus::Completed
+        }
+    }
+
+    fn usage_absent(&self, finished: bool, ending: Ending) -> UsageAbsent {
+        if self.streamed && !self.includes_usage && !self.asked_lost {
+            UsageAbsent::StreamWithoutIncludeUsage
+        } else if ending == Ending::ClientGone {
+            UsageAbsent::ClientDisconnected
+        } else if finished {
+            UsageAbsent::NotReported
+        } else {
+            UsageAbsent::EndNotSeen
+        }
+    }
+
+    /// What was answered so far.
+    fn answered(&self) -> Answered {
+        let choices = self.answer.choices();
+        let owner = self.answer.id().unwrap_or(&self.exchange);
+        let reasoning = choices.iter().map(Choice::reasoning).filter(|text| !text.is_empty());
+        let document = || self.document.clone().or_else(|| to_raw_value(&self.answer.to_json()).ok());
+        Answered {
+            outputs: choices.iter().filter_map(|choice| output(choice, owner)).collect(),
+            reasoning: reasoning.map(|text| Reasoning { id: None, text: text.to_owned() }).collect(),
+            tool_calls: choices.iter().flat_map(|choice| choice.tool_calls(owner)).collect(),
+            response: self.keep_bodies.then(document).flatten(),
+            ..Answered::default()
+        }
+    }
+
+    fn tell(&mut self, status: RunStatus, answered: Answered, at: UnixMillis, out: &mut Observed) {
+        let Answered { outputs, reasoning, tool_calls, response, whole, usage_absent } = answered;
+        let run = self.run.get_or_insert_with(|| unique_id(self.answer.id(), &self.exchange)).clone();
+        let asked = self.asked.take();
+        let origin = match &asked {
+            None => RunOrigin::Seen,
+            Some(asked) => RunOrigin::Created {
+                messages: asked.inputs.clone(),
+                request_at: self.request_at,
+                streamed: self.streamed,
+                new_conversation: true,
+                messages_lost: self.asked_lost,
+                instructions: asked.instructions.clone(),
+                additional_instructions: None,
+            },
+        };
+        let cut_short = self.answer.choices().iter().find_map(Choice::finish_reason);
+        let reason = cut_short.filter(|_| status == RunStatus::Incomplete);
+        let error = match reason {
+            Some(reason) => to_raw_value(&json!({"reason": reason})).ok(),
+            None => self.answer.error().map(RawValue::to_owned),
+        };
+        let asked = asked.unwrap_or_default();
+        let turn = Turn {
+            api: Api::Chat,
+            run: Run {
+                id: run,
+                status,
+                assistant: None,
+                model: self.answer.model().map(str::to_owned).or_else(|| self.model.clone()),
+                created_at: self.answer.created(),
+                started_at: None,
+                ended_at: None,
+                expires_at: None,
+                usage: self.answer.usage().map(RawValue::to_owned),
+                error,
+                metadata: asked.metadata,
+                tool_calls,
+            },
+            origin,
+            previous: None,
+            answers: asked.answers,
+            question: self.question.clone(),
+            outputs,
+            reasoning,
+            whole,
+            background: false,
+            usage_absent,
+            first_token_at: self.first_token_at,
+            request: asked.parameters.filter(|_| self.keep_bodies),
+            response,
+        };
+        self.push(Fact::TurnSeen(Box::new(turn)), at, out);
+    }
+
+    fn push(&self, fact: Fact, at: UnixMillis, out: &mut Observed) {
+        let Some(run) = &self.run else { return };
+        let id = self.conversation.clone().unwrap_or_else(|| Arc::from(run.as_str()));
+        out.observations.push(Observation {
+            conversation: ConversationKey { upstream: self.upstream.clone(), id },
+            at,
+            attribution: self.attribution.clone(),
+            fact,
+        });
+    }
+}
+
+/// What an answer told so far.
+#[derive(Default)]
+struct Answered {
+    outputs: Vec<Message>,
+    reasoning: Vec<Reasoning>,
+    tool_calls: Vec<ToolCall>,
+    response: Option<Box<RawValue>>,
+    whole: bool,
+    usage_absent: Option<UsageAbsent>,
+}
+
+/// What a choice put out, in the shape records have; none if it only calls tools.
+fn output(choice: &Choice, owner: &str) -> Option<Message> {
+    let content = choice.parts();
+    if content.is_empty() {
+        return None;
+    }
+    let id = format!("{owner}#{}", choice.index());
+    let status = match choice.finish_reason() {
+        None => MessageStatus::InProgress,
+        Some(_) if choice.is_cut_short() => MessageStatus::Incomplete,
+        Some(_) => MessageStatus::Completed,
+    };
+    let object = json!({
+        "id": id,
+        "object": "thread.message",
+        "role": "assistant",
+        "content": content,
+        "finish_reason": choice.finish_reason(),
+    });
+    Some(Message {
+        id: Some(id),
+        role: Role::Assistant,
+        status,
+        created_at: None,
+        run: None,
+        object: to_raw_value(&object).ok()?,
+    })
+}
+
+/// Longer answers are kept as what is recorded of them.
+const MAX_DOCUMENT_BYTES: usize = 4 << 20;

@@ -1,0 +1,306 @@
+//! Chunks in, an answer out.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn fold(chunks: &[Value]) -> Answer {
+    let mut answer = Answer::default();
+    for chunk in chunks {
+        let text = chunk.to_string();
+        answer.push(&Object::parse(&text).unwrap());
+    }
+    answer
+}
+
+fn delta(index: u64, delta: &Value) -> Value {
+    json!({"id": "c1", "object": "chat.completion.chunk", "created": 7, "model": "m",
+           "choices": [{"index": index, "delta": delta, "finish_reason": null}]})
+}
+
+fn finish(index: u64, reason: &str) -> Value {
+    json!({"id": "c1", "choices": [{"index": index, "delta": {}, "finish_reason": reason}]})
+}
+
+fn message(answer: &Answer, place: usize) -> Value {
+    answer.to_json()["choices"][place]["message"].take()
+}
+
+fn tool_calls(answer: &Answer) -> Vec<(String, String, String)> {
+    let calls = answer.choices().iter().flat_map(|choice| choice.tool_calls("c1"));
+    calls.map(|call| (call.id, call.name.unwrap_or_default(), call.arguments.unwrap_or_default())).collect()
+}
+
+#[test]
+fn a_stream_gives_the_answer_it_was_made_of() {
+    let answer = fold(&[
+        delta(0, &json!({"role": "assistant", "content": "", "refusal": null})),
+        delta(0, &json!({"content": "Hé"})),
+        delta(0, &json!({"content": "llo"})),
+        finish(0, "stop"),
+        json!({"id": "c1", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}),
+    ]);
+    assert_eq!(
+        answer.to_json(),
+        json!({"id": "c1", "object": "chat.completion", "created": 7, "model": "m",
+               "choices": [{"index": 0, "message": {"role": "assistant", "content": "Héllo", "refusal": null},
+                            "logprobs": null, "finish_reason": "stop"}],
+               "usage": {"prompt_tokens": 3, "completion_tokens": 2}, "system_fingerprint": null})
+    );
+    assert!(answer.is_finished() && !answer.overflowed());
+    assert_eq!(answer.created(), Some(7.0));
+}
+
+#[test]
+fn choices_are_told_apart_by_their_index_however_they_are_mixed() {
+    let answer = fold(&[
+        delta(1, &json!({"content": "b"})),
+        delta(0, &json!({"content": "a"})),
+        json!({"choices": [{"index": 1, "delta": {"content": "B"}}, {"index": 0, "delta": {"content": "A"}}]}),
+        finish(1, "length"),
+    ]);
+    assert_eq!(
+        (message(&answer, 0)["content"].as_str(), message(&answer, 1)["content"].as_str()),
+        (Some("aA"), Some("bB"))
+    );
+    assert!(!answer.is_finished(), "one of them is still being written");
+    assert!(answer.choices()[1].is_cut_short() && !answer.choices()[0].is_cut_short());
+}
+
+#[test]
+fn usage_counts_wherever_it_stands_and_the_last_one_that_is_not_null() {
+    let usage = |n: u64| json!({"total_tokens": n});
+    for (chunks, expected) in [
+        (vec![json!({"choices": [], "usage": usage(1)}), json!({"choices": [], "usage": null})], 1),
+        (vec![json!({"choices": [], "usage": usage(1)}), json!({"choices": [], "usage": usage(2)})], 2),
+        (vec![json!({"choices": [{"index": 0, "delta": {}, "usage": usage(3)}]})], 3),
+        (vec![json!({"choices": [], "x_groq": {"id": "x", "usage": usage(4)}})], 4),
+        (vec![json!({"usage": usage(5)}), json!({"choices": [], "usage": {}}), json!({"usage": [6]})], 5),
+    ] {
+        assert_eq!(fold(&chunks).usage().unwrap().get(), usage(expected).to_string());
+    }
+    assert!(fold(&[json!({"choices": [], "usage": 7})]).usage().is_none());
+}
+
+#[test]
+fn calls_are_put_together_by_their_index() {
+    let answer = fold(&[
+        delta(
+            0,
+            &json!({"role": "assistant", "content": null, "tool_calls": [
+            {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}]}),
+        ),
+        delta(
+            0,
+            &json!({"tool_calls": [{"index": 1, "id": "b", "type": "function", "function": {"name": "g", "arguments": "{\"y"}}]}),
+        ),
+        delta(0, &json!({"tool_calls": [{"index": 0, "function": {"arguments": "{\"x\":"}}]})),
+        delta(
+            0,
+            &json!({"tool_calls": [{"index": 1, "function": {"arguments": "\":2}"}}, {"index": 0, "function": {"arguments": "1}"}}]}),
+        ),
+        finish(0, "tool_calls"),
+    ]);
+    assert_eq!(message(&answer, 0)["content"], Value::Null);
+    assert_eq!(
+        message(&answer, 0)["tool_calls"],
+        json!([{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{\"x\":1}"}},
+               {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{\"y\":2}"}}])
+    );
+    let own = |text: &str| text.to_owned();
+    assert_eq!(
+        tool_calls(&answer),
+        [(own("a"), own("f"), own("{\"x\":1}")), (own("b"), own("g"), own("{\"y\":2}"))]
+    );
+}
+
+#[test]
+fn calls_are_told_apart_on_servers_that_number_them_oddly() {
+    let call = |fields: Value| delta(0, &json!({"tool_calls": [fields]}));
+    let check = |chunks: &[Value], expected: &[(&str, &str, &str)]| {
+        let calls = tool_calls(&fold(chunks));
+        let calls: Vec<_> =
+            calls.iter().map(|(id, name, args)| (id.as_str(), name.as_str(), args.as_str())).collect();
+        assert_eq!(calls, expected);
+    };
+    // All are number 0, and each is whole.
+    check(
+        &[
+            call(json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}})),
+            call(json!({"index": 0, "id": "b", "function": {"name": "f", "arguments": "[]"}})),
+        ],
+        &[("a", "f", "{}"), ("b", "f", "[]")],
+    );
+    // Each piece has an id made up for it, or the name again.
+    check(
+        &[
+            call(json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{"}})),
+            call(json!({"index": 0, "id": "b", "function": {"arguments": "}"}})),
+            call(json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": " "}})),
+        ],
+        &[("a", "f", "{} ")],
+    );
+    // No index, no ids; arguments that are an object.
+    check(
+        &[
+            call(json!({"function": {"name": "f", "arguments": {"x": 1}}})),
+            call(json!({"function": {"name": "g", "arguments": "{"}})),
+            call(json!({"function": {"arguments": "}"}})),
+        ],
+        &[("c1#0#0", "f", "{\"x\":1}"), ("c1#0#1", "g", "{}")],
+    );
+    check(
+        &[call(json!({"index": 0, "id": "a", "type": "custom", "custom": {"name": "t", "input": "text"}}))],
+        &[("a", "t", "text")],
+    );
+    check(&[delta(0, &json!({"tool_calls": [7, null], "function_call": "f"}))], &[]);
+}
+
+#[test]
+fn the_form_before_tools_is_a_call_too() {
+    let answer = fold(&[
+        delta(0, &json!({"function_call": {"name": "f", "arguments": ""}})),
+        delta(0, &json!({"function_call": {"arguments": "{}"}})),
+        finish(0, "function_call"),
+    ]);
+    assert_eq!(message(&answer, 0)["function_call"], json!({"name": "f", "arguments": "{}"}));
+    assert_eq!(tool_calls(&answer), [("c1#0#0".to_owned(), "f".to_owned(), "{}".to_owned())]);
+}
+
+#[test]
+fn refusals_and_reasoning_are_kept_apart_from_the_text() {
+    let answer = fold(&[
+        delta(0, &json!({"reasoning_content": "hm", "reasoning": "hm"})),
+        delta(0, &json!({"reasoning": "m", "reasoning_details": [{"text": "m"}]})),
+        delta(
+            0,
+            &json!({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "…"}]},
+                                     {"type": "text", "text": "said"}]}),
+        ),
+        delta(0, &json!({"refusal": "n"})),
+        delta(0, &json!({"refusal": "o"})),
+    ]);
+    let said = message(&answer, 0);
+    assert_eq!(
+        (&said["content"], &said["refusal"], &said["reasoning_content"]),
+        (&json!("said"), &json!("no"), &json!("hmm…"))
+    );
+    assert_eq!(answer.choices()[0].reasoning(), "hmm…");
+    assert_eq!(
+        answer.choices()[0].parts(),
+        [
+            json!({"type": "text", "text": {"value": "said", "annotations": []}}),
+            json!({"type": "refusal", "refusal": "no"})
+        ]
+    );
+}
+
+#[test]
+fn filters_between_the_chunks_disturb_nothing() {
+    let answer = fold(&[
+        json!({"id": "", "model": "", "created": 0, "choices": [], "prompt_filter_results": [{"prompt_index": 0}]}),
+        delta(0, &json!({"content": "a"})),
+        json!({"id": "", "choices": [{"index": 0, "content_filter_offsets": {"check_offset": 1}, "content_filter_results": {}, "finish_reason": null}]}),
+        delta(0, &json!({"content": "b"})),
+        json!({"id": "", "choices": [{"index": 0, "content_filter_results": {}, "finish_reason": "stop"}]}),
+    ]);
+    assert_eq!((answer.id(), answer.model(), answer.created()), (Some("c1"), Some("m"), Some(7.0)));
+    assert_eq!(message(&answer, 0)["content"], "ab");
+    assert!(answer.is_finished());
+}
+
+#[test]
+fn errors_are_kept_in_whichever_form_they_are_told() {
+    for (chunk, expected) in [
+        (json!({"error": {"message": "boom"}}), r#"{"message":"boom"}"#),
+        (json!({"object": "error", "message": "boom", "code": 500}), r#""boom""#),
+        (json!({"error": "boom"}), r#""boom""#),
+    ] {
+        let answer = fold(&[delta(0, &json!({"content": "a"})), chunk]);
+        assert_eq!(answer.error().unwrap().get(), expected);
+        assert_eq!(message(&answer, 0)["content"], "a");
+    }
+    assert!(fold(&[json!({"choices": [], "error": null})]).error().is_none());
+}
+
+#[test]
+fn pictures_and_sound_are_described() {
+    let url = format!("data:image/png;base64,{}", "A".repeat(1000));
+    let answer = fold(&[
+        delta(0, &json!({"audio": {"id": "au", "transcript": "he"}})),
+        delta(0, &json!({"audio": {"data": "AAAA", "transcript": "llo"}})),
+        delta(0, &json!({"images": [{"type": "image_url", "image_url": {"url": url}}]})),
+    ]);
+    let parts = json!(answer.choices()[0].parts()).to_string();
+    assert!(parts.contains("[1000 characters, sha256 "), "{parts}");
+    assert!(
+        parts.contains(r#""data":"[4 characters, sha256 63c1dd951ffedf6f]","transcript":"hello""#),
+        "{parts}"
+    );
+}
+
+#[test]
+fn a_whole_message_at_the_end_of_a_stream_says_nothing_twice() {
+    let whole = json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": "ab"}, "finish_reason": "stop"}]});
+    let answer = fold(&[delta(0, &json!({"content": "a"})), delta(0, &json!({"content": "b"})), whole]);
+    assert_eq!(message(&answer, 0)["content"], "ab");
+    assert!(answer.is_finished());
+}
+
+#[test]
+fn what_is_kept_has_a_bound_and_what_is_left_out_is_said() {
+    let piece = delta(0, &json!({"content": "x".repeat(1 << 20)}));
+    let answer = fold(&[
+        piece.clone(),
+        piece.clone(),
+        piece.clone(),
+        piece.clone(),
+        piece,
+        delta(0, &json!({"content": "y"})),
+    ]);
+    assert!(answer.overflowed());
+    assert_eq!(
+        message(&answer, 0)["content"].as_str().unwrap().len(),
+        4 << 20,
+        "and nothing is missing in between"
+    );
+    let many: Vec<Value> = (0..200).map(|index| delta(index, &json!({"content": "x"}))).collect();
+    assert!(fold(&many).overflowed() && fold(&many).choices().len() == 128);
+    let calls: Vec<Value> =
+        (0..600).map(|index| delta(0, &json!({"tool_calls": [{"index": index, "id": "a"}]}))).collect();
+    assert!(fold(&calls).overflowed());
+}
+
+#[test]
+fn what_is_no_chunk_is_said_to_be_none() {
+    let mut answer = Answer::default();
+    assert_eq!(answer.push(&Object::parse(r#"{"detail":"x"}"#).unwrap()), None);
+    assert!(answer.is_empty());
+    assert_eq!(answer.push(&Object::parse(r#"{"choices":7,"id":[]}"#).unwrap()), Some(false));
+    assert!(answer.is_empty());
+}
+
+proptest! {
+    /// However a text is cut into deltas and mixed with others, each choice has its own, whole.
+    #[test]
+    fn any_cuts_give_the_same_texts(
+        texts in prop::collection::vec("[a-zé\"\\\\\u{1F600}]{0,20}", 1..4),
+        order in prop::collection::vec((0_usize..4, 1_usize..5), 0..40),
+    ) {
+        let mut rest: Vec<Vec<char>> = texts.iter().map(|text| text.chars().rev().collect()).collect();
+        let mut chunks = Vec::new();
+        let end = (0..texts.len()).map(|choice| (choice, 100));
+        for (choice, length) in order.into_iter().chain(end) {
+            let Some(rest) = rest.get_mut(choice) else { continue };
+            let piece: String = std::iter::from_fn(|| rest.pop()).take(length).collect();
+            let call = json!([{"index": 0, "id": "t", "function": {"name": "f", "arguments": piece}}]);
+            chunks.push(delta(choice as u64, &json!({"content": piece, "tool_calls": call})));
+        }
+        let answer = fold(&chunks);
+        for (place, text) in texts.iter().enumerate() {
+            let said = message(&answer, place);
+            prop_assert_eq!(said["content"].as_str(), Some(text.as_str()));
+            prop_assert_eq!(said["tool_calls"][0]["function"]["arguments"].as_str(), Some(text.as_str()));
+        }
+    }
+}

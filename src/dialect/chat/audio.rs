@@ -1,0 +1,42 @@
+//! What a choice says aloud: the words are kept, and of the sound a description.
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::object::Object;
+use super::room::Room;
+
+/// What was said so far.
+#[derive(Debug, Default)]
+pub(super) struct Audio {
+    id: Option<String>,
+    transcript: String,
+    hash: Sha256,
+    characters: usize,
+}
+
+impl Audio {
+    /// Takes a piece of it.
+    pub(super) fn push(&mut self, piece: &Object<'_>, room: &mut Room) {
+        if let Some(id) = piece.text("id").filter(|id| self.id.is_none() && room.take(id.len())) {
+            self.id = Some(id.into_owned());
+        }
+        room.append(&mut self.transcript, &piece.text("transcript").unwrap_or_default());
+        let data = piece.text("data").unwrap_or_default();
+        self.hash.update(data.as_bytes());
+        self.characters += data.len();
+    }
+
+    /// The words.
+    pub(super) fn transcript(&self) -> &str {
+        &self.transcript
+    }
+
+    /// The audio as the API has it, with a description in the place of its data, as [`inline`](crate::dialect::inline) makes them.
+    pub(super) fn to_json(&self) -> Value {
+        let digest = self.hash.clone().finalize();
+        let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let data = format!("[{} characters, sha256 {hash}]", self.characters);
+        json!({"id": self.id, "data": data, "transcript": self.transcript})
+    }
+}

@@ -1,0 +1,127 @@
+//! Calls of tools, put together from their pieces.
+
+use serde_json::{Value, json};
+
+use super::object::Object;
+use super::room::Room;
+use crate::observation::ToolCall;
+
+/// The calls of one choice, in the order they began.
+#[derive(Debug, Default)]
+pub(super) struct Calls(Vec<Call>);
+
+impl Calls {
+    /// Takes a call, or a piece of one; `place` is its place in the list, for servers that give no index.
+    pub(super) fn push(&mut self, piece: &Object<'_>, place: usize, room: &mut Room) {
+        let index = piece.count("index");
+        let id = piece.text("id");
+        let kind = piece.text("type");
+        let named = kind.as_deref().and_then(|kind| piece.object(kind));
+        let details = named.or_else(|| piece.object("function")).or_else(|| piece.object("custom"));
+        let details = details.unwrap_or_default();
+        let name = details.text("name");
+        let known = self.0.iter().rposition(|call| match (index, id.as_deref()) {
+            // Some servers number every call 0: what has an id and a name of its own is another call. An id alone does not
+            // say so, because others make one up for every piece.
+            (Some(index), Some(id)) => {
+                call.index == Some(index) && (call.id == id || call.id.is_empty() || name.is_none())
+            }
+            (Some(index), None) => call.index == Some(index),
+            (None, Some(id)) => call.id == id,
+            (None, None) => name.is_none(),
+        });
+        let call = match known {
+            Some(known) => &mut self.0[known],
+            None if self.0.len() >= MAX_CALLS || !room.take(CALL_BYTES) => return room.overflow(),
+            None => {
+                let index = index.or(u64::try_from(place).ok());
+                self.0.push(Call { index, ..Call::default() });
+                self.0.last_mut().expect("one was just added")
+            }
+        };
+        if call.id.is_empty() {
+            room.append(&mut call.id, id.as_deref().unwrap_or_default());
+        }
+        if call.kind.is_empty() {
+            room.append(&mut call.kind, kind.as_deref().unwrap_or_default());
+        }
+        call.push(&details, name.as_deref(), room);
+    }
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The calls as a message of the API has them.
+    pub(super) fn to_json(&self) -> Value {
+        self.0.iter().map(Call::to_json).collect()
+    }
+
+    /// The calls as records have them; `owner` names those to which the server gave no id.
+    pub(super) fn tool_calls(&self, owner: &str) -> Vec<ToolCall> {
+        self.0.iter().enumerate().map(|(place, call)| call.tool_call(owner, place)).collect()
+    }
+}
+
+/// A call so far.
+#[derive(Debug, Default)]
+pub(super) struct Call {
+    index: Option<u64>,
+    id: String,
+    kind: String,
+    name: String,
+    /// A function's arguments, or a custom tool's input.
+    arguments: String,
+}
+
+impl Call {
+    /// Takes a name and arguments, or pieces of them. This is all there is of a `function_call`, the form before tools.
+    pub(super) fn push(&mut self, details: &Object<'_>, name: Option<&str>, room: &mut Room) {
+        // The name comes in pieces, or again with every piece.
+        if let Some(name) = name.filter(|name| *name != self.name) {
+            room.append(&mut self.name, name);
+        }
+        match details.text("arguments").or_else(|| details.text("input")) {
+            Some(piece) => room.append(&mut self.arguments, &piece),
+            // Some servers give them as an object instead of as text.
+            None => {
+                let whole = details.raw("arguments").filter(|whole| whole.get().starts_with('{'));
+                if let Some(whole) = whole.filter(|_| self.arguments.is_empty()) {
+                    room.append(&mut self.arguments, whole.get());
+                }
+            }
+        }
+    }
+
+    /// The name and the arguments as the API has them.
+    pub(super) fn function(&self) -> Value {
+        json!({"name": self.name, "arguments": self.arguments})
+    }
+
+    /// The call as records have it.
+    pub(super) fn tool_call(&self, owner: &str, place: usize) -> ToolCall {
+        let or = |text: &str, other: String| if text.is_empty() { other } else { text.to_owned() };
+        ToolCall {
+            id: or(&self.id, format!("{owner}#{place}")),
+            kind: or(&self.kind, "function".to_owned()),
+            server: None,
+            name: Some(self.name.clone()).filter(|name| !name.is_empty()),
+            arguments: Some(self.arguments.clone()),
+            output: None,
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        if self.kind == "custom" {
+            let custom = json!({"name": self.name, "input": self.arguments});
+            return json!({"id": self.id, "type": "custom", "custom": custom});
+        }
+        json!({"id": self.id, "type": "function", "function": self.function()})
+    }
+}
+
+/// More than any model is let call at one time.
+const MAX_CALLS: usize = 512;
+/// What a call takes beside its text.
+const CALL_BYTES: usize = size_of::<Call>();

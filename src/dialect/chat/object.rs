@@ -1,0 +1,115 @@
+//! A JSON object whose members are not read before they are asked for.
+//!
+//! Chunks are many and short, and of most of them one string matters. A member of another type than it should be is as if it
+//! were missing; of a key given twice the last counts.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The members of an object, in order.
+#[derive(Debug, Default)]
+pub(super) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Object<'a> {
+    /// Reads an object; none when the text is no JSON, or no object.
+    pub(super) fn parse(json: &'a str) -> Option<Self> {
+        serde_json::from_str(json).ok()
+    }
+
+    /// A member that is not null, as it was written.
+    pub(super) fn raw(&self, name: &str) -> Option<&'a RawValue> {
+        let (_, value) = self.0.iter().rev().find(|(key, _)| key == name)?;
+        Some(*value).filter(|value| value.get() != "null")
+    }
+
+    /// A string that is not empty.
+    pub(super) fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+        text(self.raw(name)?).filter(|text| !text.is_empty())
+    }
+
+    /// A number.
+    pub(super) fn number(&self, name: &str) -> Option<f64> {
+        serde_json::from_str(self.raw(name)?.get()).ok()
+    }
+
+    /// A number of things.
+    pub(super) fn count(&self, name: &str) -> Option<u64> {
+        serde_json::from_str(self.raw(name)?.get()).ok()
+    }
+
+    /// An object.
+    pub(super) fn object(&self, name: &str) -> Option<Self> {
+        Self::parse(self.raw(name)?.get())
+    }
+
+    /// The items of a list; none of them if it is no list.
+    pub(super) fn list(&self, name: &str) -> Vec<&'a RawValue> {
+        self.raw(name).and_then(|list| serde_json::from_str(list.get()).ok()).unwrap_or_default()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// Reads a string.
+pub(super) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    serde_json::from_str::<Text<'_>>(value.get()).ok().map(|text| text.0)
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Object<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+        let mut members = Vec::with_capacity(8);
+        while let Some((Text(name), value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
+            members.push((name, value));
+        }
+        Ok(Object(members))
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_of_another_type_are_as_if_missing() {
+        let json = r#"{"a":"x","b":null,"c":[1,{"d":2}],"n":1.5,"o":{"e":"\u00e9"},"empty":""}"#;
+        let object = Object::parse(json).unwrap();
+        assert_eq!(object.text("a").as_deref(), Some("x"));
+        assert!(object.raw("b").is_none() && object.text("c").is_none() && object.text("empty").is_none());
+        assert_eq!((object.list("c").len(), object.list("a").len(), object.list("none").len()), (2, 0, 0));
+        assert_eq!((object.number("n"), object.count("n"), object.number("a")), (Some(1.5), None, None));
+        assert_eq!(object.object("o").unwrap().text("e").as_deref(), Some("é"));
+        assert!(object.object("a").is_none());
+    }
+
+    #[test]
+    fn of_a_key_given_twice_the_last_counts() {
+        let object = Object::parse(r#"{"a":"x","\u0061":"y"}"#).unwrap();
+        assert_eq!(object.text("a").as_deref(), Some("y"));
+    }
+
+    #[test]
+    fn what_is_no_object_is_none() {
+        for text in ["", "[]", "7", "{", r#"{"a":}"#, "{} x", "[DONE]"] {
+            assert!(Object::parse(text).is_none(), "{text}");
+        }
+    }
+}

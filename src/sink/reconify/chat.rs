@@ -1,0 +1,66 @@
+//! A chat as the vendor's SDK sends it: what `chat.completions.create` was given, and what it gave.
+//!
+//! For a stream the SDK sends the object it iterates over, without text or usage; here it is the answer the stream amounted to.
+
+use serde_json::{Map, Value, json};
+
+use super::Object;
+use crate::interaction::Interaction;
+use crate::message::{Message, Role};
+
+/// The request, word for word where it was kept; else what was new in it, behind the instructions.
+pub(super) fn request(interaction: &Interaction) -> Object<'_> {
+    if let Some(request) = &interaction.request {
+        return Object::Kept(request);
+    }
+    let system = interaction.instructions.iter().map(|text| json!({"role": "system", "content": text}));
+    let messages: Value = system.chain(interaction.inputs.iter().map(asked)).collect();
+    Object::Made(Map::from_iter([
+        ("model".to_owned(), json!(interaction.model)),
+        ("messages".to_owned(), messages),
+    ]))
+}
+
+/// The answer, word for word where it was kept; else as far as it is recorded.
+pub(super) fn response(interaction: &Interaction) -> Object<'_> {
+    if let Some(response) = &interaction.response {
+        return Object::Kept(response);
+    }
+    let choice = |(index, message): (usize, &Message)| {
+        json!({
+            "index": index,
+            "message": {"role": "assistant", "content": message.text()},
+            "finish_reason": field(message, "finish_reason"),
+        })
+    };
+    let mut response = Map::from_iter([
+        ("id".to_owned(), json!(interaction.run)),
+        ("object".to_owned(), json!("chat.completion")),
+        ("model".to_owned(), json!(interaction.model)),
+        ("choices".to_owned(), interaction.outputs.iter().enumerate().map(choice).collect()),
+    ]);
+    if let Some(usage) = &interaction.usage {
+        response.insert("usage".to_owned(), json!(usage));
+    }
+    Object::Made(response)
+}
+
+fn asked(message: &Message) -> Value {
+    let role = match message.role {
+        Role::Assistant => json!("assistant"),
+        Role::System => json!("system"),
+        Role::Tool => json!("tool"),
+        Role::User => json!("user"),
+        Role::Other => field(message, "role"),
+    };
+    let mut asked = json!({"role": role, "content": message.text()});
+    if message.role == Role::Tool {
+        asked["tool_call_id"] = field(message, "tool_call_id");
+    }
+    asked
+}
+
+fn field(message: &Message, name: &str) -> Value {
+    let object: Option<Map<String, Value>> = serde_json::from_str(message.object.get()).ok();
+    object.and_then(|mut object| object.shift_remove(name)).unwrap_or_default()
+}
