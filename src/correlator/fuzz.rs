@@ -45,6 +45,7 @@ struct Steering {
 /// A process, what it stores, and what it told.
 struct World {
     config: Config,
+    dialect: dialect::Config,
     correlator: Correlator,
     now: UnixMillis,
     journal: Vec<(ConversationKey, String)>,
@@ -70,9 +71,12 @@ impl World {
             limits: if evicts { tight } else { Limits::default() },
             ..Config::default()
         };
+        let mut dialect = dialect::Config::default();
+        dialect.chat.sessions_by_beginning = settings & 4 == 4;
         Self {
             correlator: Correlator::new(config.clone()),
             config,
+            dialect,
             now: UnixMillis(START),
             journal: Vec::new(),
             states: BTreeMap::new(),
@@ -163,8 +167,8 @@ impl World {
         let watch = |piece_bytes: usize, lost: usize| {
             let mut observed = Observed::default();
             let mut segments = 0;
-            let config = dialect::Config::default();
-            let Some(mut observer) = Observer::start(ExchangeId(at.0), start, &config, &mut observed) else {
+            let Some(mut observer) = Observer::start(ExchangeId(at.0), start, &self.dialect, &mut observed)
+            else {
                 return observed;
             };
             for (seq, bytes) in (0_u32..).zip(body.chunks(piece_bytes.max(1))) {

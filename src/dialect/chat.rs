@@ -125,7 +125,9 @@ impl Observer {
 
     /// Takes a whole JSON body.
     pub(super) fn document(&mut self, mut body: Value, out: &mut Observed) {
-        inline::shorten(&mut body["choices"]);
+        if let Some(choices) = body.get_mut("choices") {
+            inline::shorten(choices);
+        }
         let text = body.to_string();
         let Some(document) = Object::parse(&text) else { return out.problem(Problem::UnexpectedShape) };
         if self.answer.push(&document).is_none() || self.answer.is_empty() {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::choice::Choice;
 use super::object::Object;
 use super::room::Room;
+use crate::dialect::field;
 
 /// An answer so far.
 #[derive(Debug, Default)]
@@ -51,7 +52,7 @@ impl Answer {
             }
         }
         if self.created.is_none() {
-            self.created = chunk.number("created").filter(|seconds| *seconds > 0.0);
+            self.created = chunk.number("created").and_then(|number| field::seconds(&json!(number)));
         }
         let groq = chunk.object("x_groq");
         if let Some(usage) = chunk.raw("usage").or_else(|| groq?.raw("usage")) {
@@ -150,8 +151,8 @@ impl Answer {
         put("created", json!(self.created.map(|seconds| seconds as i64)));
         put("model", json!(self.model));
         put("choices", self.choices.iter().map(Choice::to_json).collect());
-        if let Some(usage) = &self.usage {
-            put("usage", json!(usage));
+        if let Some(usage) = self.usage.as_ref().and_then(|usage| serde_json::from_str(usage.get()).ok()) {
+            put("usage", usage);
         }
         if let Some(tier) = &self.service_tier {
             put("service_tier", json!(tier));

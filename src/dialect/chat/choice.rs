@@ -21,7 +21,7 @@ pub(super) struct Choice {
     refusal: String,
     /// Parts that are neither text nor a refusal: pictures, for one.
     others: Vec<Value>,
-    annotations: Vec<Box<RawValue>>,
+    annotations: Vec<Value>,
     audio: Option<Audio>,
     calls: Calls,
     function_call: Option<Call>,
@@ -77,8 +77,10 @@ impl Choice {
             self.push_other(image, room);
         }
         for annotation in message.list("annotations") {
-            if room.take(annotation.get().len()) {
-                self.annotations.push(annotation.to_owned());
+            if let Ok(value) = serde_json::from_str(annotation.get())
+                && room.take(annotation.get().len())
+            {
+                self.annotations.push(value);
             }
         }
         if let Some(audio) = message.object("audio") {

@@ -39,8 +39,8 @@ pub(super) fn response(interaction: &Interaction) -> Object<'_> {
         ("model".to_owned(), json!(interaction.model)),
         ("choices".to_owned(), interaction.outputs.iter().enumerate().map(choice).collect()),
     ]);
-    if let Some(usage) = &interaction.usage {
-        response.insert("usage".to_owned(), json!(usage));
+    if let Some(usage) = interaction.usage.as_ref().and_then(|usage| serde_json::from_str(usage.get()).ok()) {
+        response.insert("usage".to_owned(), usage);
     }
     Object::Made(response)
 }

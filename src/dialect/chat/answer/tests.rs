@@ -280,6 +280,16 @@ fn what_is_no_chunk_is_said_to_be_none() {
     assert!(answer.is_empty());
 }
 
+#[test]
+fn numbers_no_number_can_hold_harm_nothing() {
+    let text = r#"{"id":"c1","created":1e400,"choices":[{"index":1e9,"delta":{"content":"a","annotations":[1e400],"tool_calls":[{"index":-1}]}}],"usage":{"total_tokens":1e400}}"#;
+    let mut answer = Answer::default();
+    answer.push(&Object::parse(text).unwrap());
+    assert_eq!(message(&answer, 0)["content"], "a");
+    assert!(answer.created().is_none() && answer.to_json()["usage"].is_null());
+    assert_eq!(answer.usage().unwrap().get(), r#"{"total_tokens":1e400}"#, "it is kept word for word");
+}
+
 proptest! {
     /// However a text is cut into deltas and mixed with others, each choice has its own, whole.
     #[test]
