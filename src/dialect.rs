@@ -51,12 +51,23 @@ pub struct Observed {
     pub problems: Vec<Problem>,
     /// A call of an API that was shut down.
     pub sunset: Option<SunsetCall>,
+    /// The API whose answer began.
+    pub answered: Option<Answered>,
 }
 
 impl Observed {
     fn problem(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
+}
+
+/// An answer of an API that is understood, whether or not it can tell anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The API's name in metrics.
+    pub api: &'static str,
+    /// The status code.
+    pub status: StatusCode,
 }
 
 /// Odd input. It costs capture, never forwarding.
@@ -113,6 +124,7 @@ impl Observer {
     pub fn start(exchange: ExchangeId, start: &Start, config: &Config, out: &mut Observed) -> Option<Self> {
         let dialect = Dialect::of(&start.method, &start.path)?;
         let status = StatusCode::from_u16(start.status).ok()?;
+        out.answered = Some(Answered { api: dialect.as_str(), status });
         let body = Body::of(start.content_type.as_ref().map(http::HeaderValue::as_bytes));
         if !status.is_success() {
             if dialect == Dialect::Assistants {

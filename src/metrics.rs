@@ -25,6 +25,8 @@ pub struct Metrics {
     pub upstream_errors: Family<KindLabel, Counter>,
     /// Exchanges a tap was put on.
     pub captured: Counter,
+    /// Exchanges of an API that is understood, by the API and how they came out.
+    pub api_exchanges: Family<ApiLabel, Counter>,
     /// Captures lost, whole or in part, by reason.
     pub dropped: Family<DropLabel, Counter>,
     /// Bytes of copies that wait for the pipeline.
@@ -95,6 +97,7 @@ impl Metrics {
             exchanges_in_progress: Gauge::default(),
             upstream_errors: Family::default(),
             captured: Counter::default(),
+            api_exchanges: Family::default(),
             dropped: Family::default(),
             capture_bytes: Gauge::default(),
             pipeline_queue: Gauge::default(),
@@ -142,6 +145,8 @@ impl Metrics {
         let help = "Answers of threadtap's own because upstream gave none, by kind";
         r.register("upstream_errors", help, self.upstream_errors.clone());
         r.register("captured_exchanges", "Exchanges that were tapped", self.captured.clone());
+        let help = "Captured requests, by API and how upstream answered";
+        r.register("api_exchanges", help, self.api_exchanges.clone());
         let help = "Captures lost, whole or in part, by reason";
         r.register("capture_dropped", help, self.dropped.clone());
         let help = "Copied bytes that wait for the pipeline";
@@ -213,6 +218,27 @@ impl fmt::Debug for Metrics {
 pub struct ResultLabel {
     /// `1xx` … `5xx` as upstream answered, or `error` for an answer of our own.
     pub result: &'static str,
+}
+
+/// An API, and how an exchange of it came out.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ApiLabel {
+    /// `assistants`, `chat` or `responses`.
+    pub api: &'static str,
+    /// `1xx` … `5xx`, as upstream answered.
+    pub result: &'static str,
+}
+
+/// The class of a status code, as results are labelled.
+#[must_use]
+pub fn result_of(status: http::StatusCode) -> &'static str {
+    match status.as_u16() / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    }
 }
 
 /// Why a capture was lost.

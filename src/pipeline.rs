@@ -28,9 +28,9 @@ use crate::capture::Receiver;
 use crate::clock::Clock;
 use crate::console::Console;
 use crate::correlator::{self, Correlator, Output};
-use crate::dialect::{self, Observed, Observer};
+use crate::dialect::{self, Answered, Observed, Observer};
 use crate::exchange::{Capture, ExchangeId};
-use crate::metrics::{DropLabel, DropReason, KindLabel, Metrics};
+use crate::metrics::{ApiLabel, DropLabel, DropReason, KindLabel, Metrics, result_of};
 use crate::observation::{Fact, Observation};
 use crate::session;
 use crate::sink::Sink;
@@ -206,6 +206,10 @@ impl Pipeline {
         }
         if let Some(call) = observed.sunset {
             self.sunset.note(call, at, &self.metrics);
+        }
+        if let Some(Answered { api, status }) = observed.answered {
+            let label = ApiLabel { api, result: result_of(status) };
+            self.metrics.api_exchanges.get_or_create(&label).inc();
         }
         for problem in observed.problems {
             self.metrics.problems.get_or_create(&KindLabel { kind: problem.as_str() }).inc();

@@ -70,6 +70,15 @@ impl Dialect {
         }
     }
 
+    /// The name in metrics.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Assistants => "assistants",
+            Self::Chat => "chat",
+            Self::Responses => "responses",
+        }
+    }
+
     /// Whether an answer that refuses something may tell anything.
     pub(super) fn hears_refusals(self) -> bool {
         match self {

@@ -364,3 +364,17 @@ fn a_client_may_leave_as_soon_as_the_stream_has_told_all() {
         assert_eq!(outline(&case.facts()).last().unwrap(), ending);
     }
 }
+
+#[test]
+fn answers_of_an_api_are_told_whatever_their_status() {
+    let answered = |request, status| {
+        let mut case = Case::json(request, &json!({}));
+        case.status = status;
+        case.observe(&[]).answered.map(|Answered { api, status }| (api, status.as_u16()))
+    };
+    for status in [200, 404, 500] {
+        assert_eq!(answered("POST /v1/chat/completions", status), Some(("chat", status)));
+        assert_eq!(answered("GET /v1/threads/t", status), Some(("assistants", status)));
+    }
+    assert_eq!(answered("POST /v1/embeddings", 200), None);
+}
