@@ -14,7 +14,7 @@ use super::recent::fingerprint;
 use super::run::OpenRun;
 use super::{Config, weight};
 use crate::message::Role;
-use crate::observation::{Api, ConversationKey, Fact, Observation, RunOrigin, ToolCall, Turn, scoped_call};
+use crate::observation::{ConversationKey, Fact, Observation, RunOrigin, ToolCall, Turn, scoped_call};
 
 /// What a conversation remembers of its chain; stored with its state.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -207,9 +207,8 @@ impl Conversation {
             changed = true;
         }
         let relinked = &mut outcome.relinked;
-        if turn.api == Api::Responses {
-            changed |= self.state.chain.note_run(&turn.run.id, relinked);
-        }
+        // Later facts of the same exchange find it by that, too.
+        changed |= self.state.chain.note_run(&turn.run.id, relinked);
         let began = self.runs[place].turn_id();
         changed |= self.state.chain.note_calls(&turn.run.id, began, &call_links(turn), relinked);
         let (mut outputs, mut lost) = (Vec::with_capacity(turn.outputs.len()), false);

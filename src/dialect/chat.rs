@@ -105,7 +105,7 @@ impl Observer {
         Some(Self {
             upstream: start.upstream.clone(),
             attribution,
-            exchange: format!("{:x}.{:x}.{:x}", start.request_at.0, start.response_at.0, exchange.0),
+            exchange: format!("{:x}.{:x}", start.request_at.0, exchange.0),
             conversation,
             model: asked.model.clone().or(deployment),
             includes_usage: asked.includes_usage,
@@ -178,7 +178,7 @@ impl Observer {
     /// The body is over; `missed` says whether part of it was not seen.
     pub(super) fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed) {
         let whole_body = ending == Ending::Complete && !missed;
-        if whole_body && self.run.is_none() && self.answer.is_empty() {
+        if whole_body && !self.streamed && self.answer.is_empty() {
             // Whatever it was, it was no answer; a problem said so.
             return;
         }

@@ -138,11 +138,13 @@ cases! {
     h6_of_a_body_that_was_cut_the_id_is_read
     h6_pictures_and_sound_are_descriptions
     h6_requests_that_failed_are_no_records
+    h6_streams_go_on_with_the_turn_that_called_the_tools_too
     h6_what_asks_for_no_completion_is_no_turn
     h6_what_tools_returned_goes_on_with_the_turn_that_called_them
     h7_a_client_that_leaves_is_recorded_with_what_passed
     h7_a_stream_is_put_together_by_choice_and_call
     h7_a_stream_of_a_server_that_gives_no_reasons_is_over_when_it_says_so
+    h7_a_stream_that_brings_nothing_is_a_question_without_an_answer
     h7_a_stream_upstream_broke_off_is_recorded_at_once
     h7_a_stream_without_done_is_over_when_its_choices_are
     h7_an_error_in_the_middle_is_a_failed_run
@@ -152,6 +154,7 @@ cases! {
     h7_reasoning_is_kept_apart_from_the_answer
     h7_usage_counts_wherever_it_stands
     h7_usage_that_is_absent_is_absent_with_a_reason
+    shape_chat_of_azure
 }
 
 cases! {

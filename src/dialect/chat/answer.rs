@@ -2,7 +2,7 @@
 //!
 //! Memory is what is kept of the answer, which has a bound, and never the stream's length.
 
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 use super::choice::Choice;
@@ -29,7 +29,8 @@ impl Answer {
     /// Takes a chunk. None when it is none; else whether it brought any output.
     pub(super) fn push(&mut self, chunk: &Object<'_>) -> Option<bool> {
         if let Some(error) = error(chunk) {
-            self.error = self.kept(error);
+            let too_long = || to_raw_value("an error that is too long to be kept").ok();
+            self.error = kept(error).or_else(too_long);
         }
         let choices = chunk.list("choices");
         let known =
@@ -87,13 +88,10 @@ impl Answer {
 
     /// Token counts may stand in any chunk; the last ones count.
     fn note_usage(&mut self, usage: &RawValue) {
-        if usage.get().starts_with('{') && usage.get().len() > "{}".len() {
-            self.usage = self.kept(usage).or(self.usage.take());
+        let told = usage.get().starts_with('{') && usage.get().len() > "{}".len();
+        if let Some(usage) = kept(usage).filter(|_| told) {
+            self.usage = Some(usage);
         }
-    }
-
-    fn kept(&mut self, value: &RawValue) -> Option<Box<RawValue>> {
-        (value.get().len() <= MAX_RAW_BYTES).then(|| value.to_owned())
     }
 
     /// The API's id.
@@ -160,6 +158,10 @@ impl Answer {
         put("system_fingerprint", json!(self.system_fingerprint));
         Value::Object(answer)
     }
+}
+
+fn kept(value: &RawValue) -> Option<Box<RawValue>> {
+    (value.get().len() <= MAX_RAW_BYTES).then(|| value.to_owned())
 }
 
 /// An error, as the API or one of its clones tells it.

@@ -34,7 +34,7 @@ impl Calls {
             Some(known) => &mut self.0[known],
             None if self.0.len() >= MAX_CALLS || !room.take(CALL_BYTES) => return room.overflow(),
             None => {
-                let index = index.or(u64::try_from(place).ok());
+                let index = index.or_else(|| u64::try_from(place).ok());
                 self.0.push(Call { index, ..Call::default() });
                 self.0.last_mut().expect("one was just added")
             }
