@@ -162,7 +162,7 @@ impl Observer {
         body.feed(decoded, kind, segment.at, out);
         if result.is_err() {
             out.problem(Problem::ContentEncoding);
-            self.give_up();
+            self.ignore_rest();
         }
     }
 
@@ -188,21 +188,28 @@ impl Observer {
             // What came before the hole may say what it was.
             Body::Json(body) => self.body = Body::Prefix(std::mem::take(body)),
             Body::Prefix(_) => {}
-            _ => self.give_up(),
+            _ => self.ignore_rest(),
         }
     }
 
-    /// How many bytes of the body are held until its end.
+    /// How many bytes of the answer are held until its end.
     #[must_use]
     pub fn gathered_bytes(&self) -> usize {
-        match &self.body {
+        let body = match &self.body {
             Body::Json(body) | Body::Prefix(body) => body.capacity(),
             Body::Events(_) | Body::Ignored | Body::Unknown => 0,
-        }
+        };
+        body + self.kind.held_bytes()
     }
 
-    /// Stops reading the body. What was observed stays, and the end will tell that part of it was missed.
+    /// Stops reading the body, and lets go of what is held of it. What was observed stays, and the end will tell that part of it was
+    /// missed.
     pub fn give_up(&mut self) {
+        self.ignore_rest();
+        self.kind.let_go();
+    }
+
+    fn ignore_rest(&mut self) {
         self.missed = true;
         self.body = Body::Ignored;
     }

@@ -200,6 +200,16 @@ impl Observer {
         self.push(Fact::StreamEnded { run, ending, first_token_at, error: None }, at, out);
     }
 
+    /// How many bytes are held of the answer.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.answer.held_bytes()
+    }
+
+    /// Lets go of the answer.
+    pub(super) fn let_go(&mut self) {
+        self.answer.let_go();
+    }
+
     fn status(&self, finished: bool) -> RunStatus {
         let choices = self.answer.choices();
         if self.answer.error().is_some() {

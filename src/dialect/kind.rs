@@ -125,6 +125,23 @@ impl Kind {
         }
     }
 
+    /// How many bytes are held of an answer that is still being told.
+    pub(super) fn held_bytes(&self) -> usize {
+        match self {
+            // Neither holds more of a stream than what is being written at one time.
+            Self::Assistants(_) | Self::Responses(_) => 0,
+            Self::Chat(observer) => observer.held_bytes(),
+        }
+    }
+
+    /// Lets go of it.
+    pub(super) fn let_go(&mut self) {
+        match self {
+            Self::Assistants(_) | Self::Responses(_) => {}
+            Self::Chat(observer) => observer.let_go(),
+        }
+    }
+
     /// The body is over; `missed` says whether part of it was not seen.
     pub(super) fn end(&mut self, end: &End, missed: bool, out: &mut Observed) {
         match self {

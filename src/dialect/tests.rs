@@ -378,3 +378,30 @@ fn answers_of_an_api_are_told_whatever_their_status() {
     }
     assert_eq!(answered("POST /v1/embeddings", 200), None);
 }
+
+#[test]
+fn what_is_held_of_a_chat_is_counted_and_can_be_let_go() {
+    let chunk = |text: &str| json!({"id": "c1", "choices": [{"index": 0, "delta": {"content": text}}]});
+    let case = Case::new("POST /v1/chat/completions", "text/event-stream", "");
+    let mut out = Observed::default();
+    let mut observer = Observer::start(ExchangeId(1), &case.start(), &Config::default(), &mut out).unwrap();
+    assert_eq!(observer.gathered_bytes(), 0);
+    let feed = |observer: &mut Observer, seq: u32, out: &mut Observed| {
+        let bytes = format!("data: {}\n\n", chunk(&"a".repeat(1000))).into_bytes();
+        observer.feed(&Segment { seq, at: UnixMillis(1002), bytes }, out);
+    };
+    feed(&mut observer, 0, &mut out);
+    feed(&mut observer, 1, &mut out);
+    assert_eq!(observer.gathered_bytes(), 2000);
+    observer.give_up();
+    feed(&mut observer, 2, &mut out);
+    assert_eq!(observer.gathered_bytes(), 0);
+    let end = End { segments: 3, at: UnixMillis(1003), ending: Ending::Complete };
+    observer.end(&end, &mut out);
+    let last = out.observations.iter().rev().find_map(|observation| match &observation.fact {
+        Fact::TurnSeen(turn) => Some(turn),
+        _ => None,
+    });
+    let last = last.unwrap();
+    assert!(!last.whole && last.outputs.is_empty() && !last.run.status.is_terminal());
+}

@@ -94,6 +94,17 @@ impl Answer {
         }
     }
 
+    /// How many bytes are held of it.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.room.taken()
+    }
+
+    /// Lets go of what it says; it counts as left out.
+    pub(super) fn let_go(&mut self) {
+        self.choices = Vec::new();
+        self.room = Room::none();
+    }
+
     /// The API's id.
     pub(super) fn id(&self) -> Option<&str> {
         self.id.as_deref()

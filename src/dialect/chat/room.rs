@@ -14,6 +14,16 @@ impl Default for Room {
 }
 
 impl Room {
+    /// No room for anything more.
+    pub(super) fn none() -> Self {
+        Self { bytes: MAX_BYTES, overflowed: true }
+    }
+
+    /// How much was taken.
+    pub(super) fn taken(&self) -> usize {
+        MAX_BYTES - self.bytes
+    }
+
     /// Adds a piece to a text if there is room for it.
     pub(super) fn append(&mut self, text: &mut String, piece: &str) {
         if self.take(piece.len()) {
