@@ -19,6 +19,7 @@ mod error;
 mod headers;
 mod own;
 mod pool;
+mod read_on;
 mod tunnel;
 mod upstream;
 
@@ -51,6 +52,7 @@ use self::download::Download;
 use self::error::{Error, Fault, Kind};
 use self::headers::Hop;
 use self::pool::Pool;
+use self::read_on::ReadOn;
 use crate::capture::{Recorder, RequestTap, RequestTee, ResponseTee};
 use crate::metrics::{KindLabel, Metrics, ResultLabel};
 use crate::net::{self, Link, tcp};
@@ -84,6 +86,8 @@ pub struct Config {
     pub linger_bytes: usize,
     /// How long that may take.
     pub linger_timeout: Duration,
+    /// How long an answer that is tapped is still read when its client has left; zero cancels it at once.
+    pub read_on: Duration,
     /// Socket options of connections to upstream.
     pub tcp: tcp::Config,
 }
@@ -106,6 +110,7 @@ impl Config {
             continue_timeout: Duration::from_secs(1),
             linger_bytes: 64 << 20,
             linger_timeout: Duration::from_secs(30),
+            read_on: Duration::ZERO,
             tcp: tcp::Config::default(),
         }
     }
@@ -142,11 +147,12 @@ impl Proxy {
             .allow_obsolete_multiline_headers_in_responses(true)
             .allow_spaces_after_header_name_in_responses(true)
             .ignore_invalid_headers_in_responses(true);
+        let read_on = ReadOn::new(config.read_on);
         let results = RESULTS.map(|result| metrics.exchanges.get_or_create_owned(&ResultLabel { result }));
         let pool = Pool::new(config.max_idle, config.idle_timeout);
         let metrics = metrics.clone();
         Ok(Self {
-            shared: Arc::new(Shared { config, connector, protocol, recorder, metrics, results }),
+            shared: Arc::new(Shared { config, connector, protocol, recorder, metrics, read_on, results }),
             pool,
         })
     }
@@ -180,7 +186,8 @@ impl net::Handler for Proxy {
         match self.forward(request, &link).await {
             Ok(Forwarded { response, delimited_by }) => {
                 shared.results[usize::from(response.status().as_u16() / 100).min(5)].inc();
-                response.map(|body| AnswerBody::upstream(body, delimited_by, progress))
+                let reader = shared.read_on.as_ref().map(|read_on| read_on.reader(&link));
+                response.map(|body| AnswerBody::upstream(body, delimited_by, reader, progress))
             }
             Err(error) => shared.own_answer(&error, to_head, progress),
         }
@@ -194,6 +201,8 @@ struct Shared {
     protocol: http1::Builder,
     recorder: Recorder,
     metrics: Metrics,
+    /// For answers whose client leaves.
+    read_on: Option<ReadOn>,
     /// The counters of [`RESULTS`], looked up once.
     results: [Counter; 6],
 }

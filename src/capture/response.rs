@@ -185,6 +185,11 @@ impl<B> ResponseTee<B> {
     pub fn untapped(body: B) -> Self {
         Self { body, tap: None }
     }
+
+    /// Whether it is copied, and not over.
+    pub fn is_tapped(&self) -> bool {
+        self.tap.is_some()
+    }
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Body for ResponseTee<B> {

@@ -126,6 +126,7 @@ pub(super) fn proxy(
     set(&mut config.continue_timeout, file.continue_timeout);
     set_size("proxy.linger", &mut config.linger_bytes, file.linger)?;
     set(&mut config.linger_timeout, file.linger_timeout);
+    set(&mut config.read_on, file.read_on);
     Ok(config)
 }
 

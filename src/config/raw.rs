@@ -63,6 +63,7 @@ pub(super) struct Proxy {
     pub(super) continue_timeout: Option<Span>,
     pub(super) linger: Option<Size>,
     pub(super) linger_timeout: Option<Span>,
+    pub(super) read_on: Option<Span>,
 }
 
 #[derive(Default, Deserialize)]

@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 
 use super::download::Download;
 use super::error::ClientBodyError;
+use super::read_on::Reader;
 use crate::capture::ResponseTee;
 use crate::net::Link;
 
@@ -212,6 +213,8 @@ async fn drain(mut body: Incoming, linger: Linger) {
 #[derive(Debug)]
 pub struct AnswerBody {
     source: Source,
+    /// Who reads on when the client leaves.
+    reader: Option<Reader>,
     /// Dropped with the body: then the exchange is over.
     _progress: Progress,
 }
@@ -231,16 +234,18 @@ enum Source {
 
 impl AnswerBody {
     pub(super) fn own(bytes: Bytes, progress: Progress) -> Self {
-        Self { source: Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty())), _progress: progress }
+        let source = Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty()));
+        Self { source, reader: None, _progress: progress }
     }
 
-    /// Upstream's body. `delimited_by` is the client's connection if only its close tells where the body ends.
+    /// Upstream's body, read on by `reader` if the client leaves before its end. `delimited_by` is the client's connection if only its close tells where the body ends.
     pub(super) fn upstream(
         body: ResponseTee<Download>,
         delimited_by: Option<Arc<Link>>,
+        reader: Option<Reader>,
         progress: Progress,
     ) -> Self {
-        Self { source: Source::Upstream { body, failed: None, delimited_by }, _progress: progress }
+        Self { source: Source::Upstream { body, failed: None, delimited_by }, reader, _progress: progress }
     }
 }
 
@@ -283,6 +288,15 @@ impl Body for AnswerBody {
         match &self.source {
             Source::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Source::Upstream { body, .. } => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        let Some(reader) = self.reader.take() else { return };
+        if let Source::Upstream { body, .. } = std::mem::replace(&mut self.source, Source::Own(None)) {
+            reader.take(body);
         }
     }
 }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use threadtap::exchange::Ending;
 use threadtap::metrics::{DropLabel, DropReason};
 
@@ -105,6 +107,55 @@ async fn how_a_body_ended_is_told() {
     rig.start_captured();
     let end = rig.end_captured();
     assert_eq!((end.segments, end.ending), (0, Ending::Complete));
+}
+
+#[tokio::test]
+async fn an_answer_whose_client_left_is_read_on_if_that_is_set() {
+    let mut rig = Rig::start_with(|settings| settings.proxy.read_on = Duration::from_secs(60)).await;
+    let (mut client, mut upstream) = rig.forward(GET).await;
+    upstream.head().await;
+    upstream.send(format!("{EVENTS}1\r\na\r\n")).await;
+    client.until("1\r\na\r\n").await;
+    drop(client);
+    rig.start_captured();
+    assert_eq!(rig.segment_captured().bytes, b"a");
+    // Long after the proxy must have noticed that the client is gone.
+    while rig.metrics.connections.get() > 0 {
+        tokio::task::yield_now().await;
+    }
+    upstream.send("1\r\nb\r\n0\r\n\r\n").await;
+    let mut rest = Vec::new();
+    let end = loop {
+        match rig.next_captured() {
+            Some(Captured::Segment(segment)) => rest.extend(segment.bytes),
+            Some(Captured::End(end)) => break end,
+            Some(other) => panic!("{other:?}"),
+            None => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!((&*rest, end.ending), (&b"b"[..], Ending::Complete));
+}
+
+#[tokio::test]
+async fn an_answer_is_read_on_no_longer_than_is_set_and_only_if_it_is_captured() {
+    let mut rig = Rig::start_with(|settings| settings.proxy.read_on = Duration::from_millis(50)).await;
+    let (mut client, mut upstream) = rig.forward(GET).await;
+    upstream.head().await;
+    upstream.send(format!("{EVENTS}1\r\na\r\n")).await;
+    client.until("1\r\na\r\n").await;
+    drop(client);
+    upstream.closed().await;
+    rig.start_captured();
+    rig.segment_captured();
+    assert_eq!(rig.end_captured().ending, Ending::ClientGone);
+
+    let mut rig = Rig::start_with(|settings| settings.proxy.read_on = Duration::from_secs(3600)).await;
+    let (mut client, mut upstream) = rig.forward("GET /other HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    upstream.head().await;
+    upstream.send(format!("{EVENTS}1\r\na\r\n")).await;
+    client.until("1\r\na\r\n").await;
+    drop(client);
+    upstream.closed().await;
 }
 
 #[tokio::test]

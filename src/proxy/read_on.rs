@@ -1,0 +1,57 @@
+//! Answers that are read to their end although their client has left, for the record's sake.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use tokio::sync::Semaphore;
+
+use super::download::Download;
+use crate::capture::ResponseTee;
+use crate::net::Link;
+
+/// How long answers are read on, and how many at one time.
+#[derive(Clone, Debug)]
+pub(super) struct ReadOn {
+    time: Duration,
+    places: Arc<Semaphore>,
+}
+
+/// The same, for one answer.
+#[derive(Debug)]
+pub(super) struct Reader {
+    read_on: ReadOn,
+    link: Arc<Link>,
+}
+
+impl ReadOn {
+    /// Reads on for so long; not at all if that is nothing.
+    pub(super) fn new(time: Duration) -> Option<Self> {
+        (!time.is_zero()).then(|| Self { time, places: Arc::new(Semaphore::new(MAX_ANSWERS)) })
+    }
+
+    /// For an answer that goes to the client of `link`.
+    pub(super) fn reader(&self, link: &Arc<Link>) -> Reader {
+        Reader { read_on: self.clone(), link: Arc::clone(link) }
+    }
+}
+
+impl Reader {
+    /// Takes over an answer whose client has left. One that is not copied, or for which there is no place, ends here, which cancels
+    /// it upstream; and so does one that is not over in time, or when a drain's grace is over.
+    pub(super) fn take(self, mut body: ResponseTee<Download>) {
+        let Self { read_on: ReadOn { time, places }, link } = self;
+        if !body.is_tapped() || tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let Ok(place) = places.try_acquire_owned() else { return };
+        link.spawn(async move {
+            let _place = place;
+            // At the end of the time the body is dropped, which tells capture that the client has left.
+            let _ = tokio::time::timeout(time, async { while let Some(Ok(_)) = body.frame().await {} }).await;
+        });
+    }
+}
+
+/// Each keeps a connection to upstream.
+const MAX_ANSWERS: usize = 1024;
