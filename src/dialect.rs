@@ -42,6 +42,13 @@ pub fn interest(method: &Method, path: &str) -> bool {
     Dialect::of(method, path).is_some()
 }
 
+/// The name in metrics of an API that is known and not captured: its exchanges are counted. Looks at the request line only.
+#[must_use]
+pub fn uncaptured(method: &Method, path: &str) -> Option<&'static str> {
+    let last = path.trim_end_matches('/').rsplit('/').next()?;
+    UNCAPTURED.into_iter().find(|known| *method == Method::POST && last == *known && !interest(method, path))
+}
+
 /// What a step of an observer told.
 #[derive(Debug, Default)]
 pub struct Observed {
@@ -324,6 +331,8 @@ fn decode(encoding: Option<&str>, bytes: &[u8]) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
+/// The endpoints of old, and those that answer nobody.
+const UNCAPTURED: [&str; 2] = ["completions", "embeddings"];
 /// Ids come early; of a longer beginning little more would be learnt than what it costs to read.
 const MAX_PREFIX_BYTES: usize = 16 << 20;
 /// What a compressed body may decode to: four times the most that is copied of one.

@@ -25,7 +25,7 @@ pub struct Metrics {
     pub upstream_errors: Family<KindLabel, Counter>,
     /// Exchanges a tap was put on.
     pub captured: Counter,
-    /// Exchanges of an API that is understood, by the API and how they came out.
+    /// Exchanges of known APIs, by the API and how they came out.
     pub api_exchanges: Family<ApiLabel, Counter>,
     /// Captures lost, whole or in part, by reason.
     pub dropped: Family<DropLabel, Counter>,
@@ -145,7 +145,7 @@ impl Metrics {
         let help = "Answers of threadtap's own because upstream gave none, by kind";
         r.register("upstream_errors", help, self.upstream_errors.clone());
         r.register("captured_exchanges", "Exchanges that were tapped", self.captured.clone());
-        let help = "Captured requests, by API and how upstream answered";
+        let help = "Requests of known APIs, captured or not, by API and how upstream answered";
         r.register("api_exchanges", help, self.api_exchanges.clone());
         let help = "Captures lost, whole or in part, by reason";
         r.register("capture_dropped", help, self.dropped.clone());
@@ -223,7 +223,7 @@ pub struct ResultLabel {
 /// An API, and how an exchange of it came out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ApiLabel {
-    /// `assistants`, `chat` or `responses`.
+    /// `assistants`, `chat` or `responses`; `completions` or `embeddings`, which are not captured.
     pub api: &'static str,
     /// `1xx` … `5xx`, as upstream answered.
     pub result: &'static str,

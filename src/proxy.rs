@@ -54,7 +54,7 @@ use self::headers::Hop;
 use self::pool::Pool;
 use self::read_on::ReadOn;
 use crate::capture::{Recorder, RequestTap, RequestTee, ResponseTee};
-use crate::metrics::{KindLabel, Metrics, ResultLabel};
+use crate::metrics::{ApiLabel, KindLabel, Metrics, ResultLabel, result_of};
 use crate::net::{self, Link, tcp};
 
 /// Where to forward to, and the limits of it.
@@ -64,6 +64,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// Which exchanges are tapped, told by method and path. Of the others nothing is copied.
     pub interest: fn(&Method, &str) -> bool,
+    /// The API of an exchange that is not tapped, where it is to be counted.
+    pub uncaptured: fn(&Method, &str) -> Option<&'static str>,
     /// With what callers are told apart by their credentials; none leaves credentials alone.
     pub caller_key: Option<CallerKey>,
     /// Who answers requests for threadtap itself; none refuses them.
@@ -99,6 +101,7 @@ impl Config {
         Self {
             upstream,
             interest,
+            uncaptured: |_, _| None,
             caller_key: None,
             own: None,
             connect_timeout: Duration::from_secs(10),
@@ -184,8 +187,12 @@ impl net::Handler for Proxy {
             return own_response(status, body, to_head, progress);
         }
         match self.forward(request, &link).await {
-            Ok(Forwarded { response, delimited_by }) => {
+            Ok(Forwarded { response, delimited_by, uncaptured }) => {
                 shared.results[usize::from(response.status().as_u16() / 100).min(5)].inc();
+                if let Some(api) = uncaptured {
+                    let label = ApiLabel { api, result: result_of(response.status()) };
+                    shared.metrics.api_exchanges.get_or_create(&label).inc();
+                }
                 let reader = shared.read_on.as_ref().map(|read_on| read_on.reader(&link));
                 response.map(|body| AnswerBody::upstream(body, delimited_by, reader, progress))
             }
@@ -212,6 +219,8 @@ struct Forwarded {
     response: Response<ResponseTee<Download>>,
     /// The client's connection, when only its close will tell where the body ends.
     delimited_by: Option<Arc<Link>>,
+    /// The API, where it is known and the exchange is not tapped.
+    uncaptured: Option<&'static str>,
 }
 
 impl Proxy {
@@ -241,6 +250,10 @@ impl Proxy {
                 None => tap,
             }
         });
+        let uncaptured = match &tap {
+            Some(_) => None,
+            None => (config.uncaptured)(&head.method, head.uri.path()),
+        };
         let hop = headers::hop(&head);
         shared.prepare(&mut head, hop, &upload)?;
         let mut invite = None;
@@ -275,7 +288,7 @@ impl Proxy {
         head.version = Version::HTTP_11;
         let unbounded = version == Version::HTTP_10 && body.size_hint().exact().is_none();
         let delimited_by = unbounded.then(|| Arc::clone(link));
-        Ok(Forwarded { response: Response::from_parts(head, body), delimited_by })
+        Ok(Forwarded { response: Response::from_parts(head, body), delimited_by, uncaptured })
     }
 
     /// Sends a request to upstream and waits for the head of the answer.

@@ -117,6 +117,7 @@ pub(super) fn proxy(
 ) -> Result<proxy::Config, ConfigError> {
     let interest = if capture == Some(false) { |_: &http::Method, _: &str| false } else { dialect::interest };
     let mut config = proxy::Config::new(upstream, interest);
+    config.uncaptured = dialect::uncaptured;
     set(&mut config.connect_timeout, file.connect_timeout);
     config.keep_client_host = file.keep_client_host.unwrap_or(config.keep_client_host);
     set(&mut config.idle_timeout, file.idle_timeout);

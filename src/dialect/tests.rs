@@ -405,3 +405,18 @@ fn what_is_held_of_a_chat_is_counted_and_can_be_let_go() {
     let last = last.unwrap();
     assert!(!last.whole && last.outputs.is_empty() && !last.run.status.is_terminal());
 }
+
+#[test]
+fn what_is_known_and_not_captured_is_named() {
+    for (request, expected) in [
+        ("POST /v1/completions", Some("completions")),
+        ("POST /openai/deployments/d/embeddings/", Some("embeddings")),
+        ("POST /v1/chat/completions", None),
+        ("GET /v1/organization/usage/completions", None),
+        ("POST /v1/files", None),
+        ("POST /", None),
+    ] {
+        let (method, path) = request.split_once(' ').unwrap();
+        assert_eq!(uncaptured(&method.parse().unwrap(), path), expected, "{request}");
+    }
+}

@@ -238,7 +238,8 @@ impl AnswerBody {
         Self { source, reader: None, _progress: progress }
     }
 
-    /// Upstream's body, read on by `reader` if the client leaves before its end. `delimited_by` is the client's connection if only its close tells where the body ends.
+    /// Upstream's body, read on by `reader` if the client leaves before its end. `delimited_by` is the client's connection if only
+    /// its close tells where the body ends.
     pub(super) fn upstream(
         body: ResponseTee<Download>,
         delimited_by: Option<Arc<Link>>,

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
+use threadtap::dialect;
 use threadtap::exchange::Ending;
-use threadtap::metrics::{DropLabel, DropReason};
+use threadtap::metrics::{ApiLabel, DropLabel, DropReason};
 
 use crate::support::{Captured, Rig};
 
@@ -171,6 +172,21 @@ async fn what_is_of_no_interest_or_must_not_be_seen_is_not_copied() {
         client.until("ok").await;
         rig.nothing_captured();
     }
+}
+
+#[tokio::test]
+async fn a_known_api_that_is_not_captured_is_counted() {
+    let mut rig = Rig::start_with(|settings| settings.proxy.uncaptured = dialect::uncaptured).await;
+    for path in ["/v1/embeddings", "/other"] {
+        let (mut client, mut upstream) =
+            rig.forward(&format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{{}}")).await;
+        upstream.until("{}").await;
+        upstream.send("HTTP/1.1 429 N\r\nContent-Length: 2\r\n\r\nno").await;
+        client.until("no").await;
+    }
+    rig.nothing_captured();
+    let count = |api| rig.metrics.api_exchanges.get_or_create(&ApiLabel { api, result: "4xx" }).get();
+    assert_eq!((count("embeddings"), count("completions")), (1, 0));
 }
 
 #[tokio::test]
