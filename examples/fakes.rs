@@ -4,9 +4,11 @@
 //! The control address serves
 //!
 //! - `GET /snapshot`: every run, as its record should be;
+//! - `GET /responses`, `GET /completions`: every response, every chat completion, likewise;
 //! - `GET /received`: the bodies the analytics backend has taken;
-//! - `GET /requests?from=N`: what the Assistants server was sent, from the Nth request on;
-//! - `POST /wire/plain`, `POST /wire/cut`, `POST /wire/hostile`: how the Assistants server answers from now on.
+//! - `GET /requests?from=N`: what the server was sent, from the Nth request on;
+//! - `POST /wire/plain`, `POST /wire/cut`, `POST /wire/hostile`, `POST /wire/bare`, `POST /wire/torn`: how the server answers
+//!   from now on.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -18,7 +20,9 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use serde_json::{Value, json};
-use threadtap::demo::assistants::{Assistants, LineEnd, Script, Split, WireShape};
+use threadtap::demo::assistants::{
+    Assistants, ChatShape, Framing, LineEnd, Script, Split, StreamedUsage, Tail, WireShape,
+};
 use threadtap::demo::collector::Collector;
 use tokio::net::TcpListener;
 
@@ -41,6 +45,14 @@ async fn main() -> anyhow::Result<()> {
         .route(
             "/snapshot",
             get(async |State(world): State<Arc<World>>| Json(json!(world.assistants.snapshot()))),
+        )
+        .route(
+            "/responses",
+            get(async |State(world): State<Arc<World>>| Json(json!(world.assistants.responses()))),
+        )
+        .route(
+            "/completions",
+            get(async |State(world): State<Arc<World>>| Json(json!(world.assistants.completions()))),
         )
         .route(
             "/received",
@@ -78,14 +90,24 @@ async fn requests(
 }
 
 async fn reshape(State(world): State<Arc<World>>, Path(shape): Path<String>) -> StatusCode {
+    let hostile = WireShape {
+        compress: true,
+        comments: true,
+        line_end: LineEnd::CrLf,
+        split: Split::Random(40),
+        ..WireShape::default()
+    };
+    let usage = |usage| ChatShape { usage, async_filter: true };
     let wire = match shape.as_str() {
-        "hostile" => WireShape {
-            compress: true,
-            comments: true,
-            line_end: LineEnd::CrLf,
-            split: Split::Random(40),
-            ..WireShape::default()
+        "bare" => WireShape {
+            framing: Framing::DataOnly,
+            omit_links: true,
+            chat: usage(StreamedUsage::AskedWithChoice),
+            ..hostile
         },
+        "hostile" => hostile,
+        // The SDKs lose an event without a blank line, which nobody misses where it only says that all is done.
+        "torn" => WireShape { tail: Tail::Nothing, chat: usage(StreamedUsage::Finish), ..hostile },
         "cut" => WireShape { compress: true, split: Split::Random(40), ..WireShape::default() },
         "plain" => WireShape::default(),
         _ => return StatusCode::NOT_FOUND,

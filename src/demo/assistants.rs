@@ -1,25 +1,19 @@
 //! A fake Assistants API (v2), whole and stateful: threads, messages, runs, steps and assistants, streamed and polled.
 //!
-//! It speaks HTTP/1.1 and h2c on a free loopback port, wants no credentials, and keeps everything in memory for as long as
+//! Its server speaks [Responses](super::responses) and [Chat Completions](super::chat) as well. It speaks HTTP/1.1 and h2c on a free loopback port, wants no credentials, and keeps everything in memory for as long as
 //! it lives. What a run does is its assistant's [`Behaviour`]; how the server behaves is the [`Script`]; what really
 //! happened is its [`snapshot`](Assistants::snapshot). Times never make a run expire: only its behaviour or the test does.
 //! [`Simulation`] is the same server as a value: no sockets, no tasks, and the time is an argument.
 
 mod behaviour;
-mod encoding;
-mod fault;
+mod drive;
 mod objects;
-mod page;
 mod play;
 mod routes;
 mod runs;
-mod script;
-mod server;
 mod simulation;
 mod state;
-mod stream;
 mod truth;
-mod vendor;
 
 use std::fmt;
 use std::io;
@@ -27,19 +21,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
-
 pub use self::behaviour::{Behaviour, Finish};
+pub(super) use self::drive::play;
 use self::play::Played;
-pub use self::script::{
-    Cut, CutKind, Framing, LineEnd, Mishap, Pace, Progress, Script, Split, UsageTiming, WireShape,
-};
-use self::server::Server;
+pub(super) use self::routes::route;
 pub use self::simulation::{Answered, EventStream, Payload, Piece, Simulation};
+pub(super) use self::state::State;
 pub use self::truth::{RunTruth, TruthCall, TruthMessage, Usage};
+use super::chat::ChatTruth;
 use super::listener::Listener;
+use super::responses::ResponseTruth;
+pub use super::script::{
+    ChatShape, Cut, CutKind, Framing, LineEnd, Mishap, Pace, Progress, Script, Split, StreamedUsage, Tail,
+    UsageTiming, WireShape,
+};
+pub use super::server::RecordedRequest;
+use super::server::Server;
 
-/// A running fake server; dropping it ends every connection and run.
+/// A running fake server of all APIs; dropping it ends every connection and run.
 pub struct Assistants {
     server: Arc<Server>,
     listener: Listener,
@@ -70,12 +69,12 @@ impl Assistants {
 
     /// Lets a run do one act; false when it rests. Meant for [`Progress::Manual`].
     pub fn advance(&self, run: &str) -> bool {
-        matches!(self.server.state().advance(run, self.server.now_secs()), Played::Act { .. })
+        matches!(self.server.assistants().advance(run, self.server.now_secs()), Played::Act { .. })
     }
 
     /// Lets a run's time be over: it expires with its next poll or act, unless it is terminal.
     pub fn expire(&self, run: &str) {
-        self.server.state().expire_run(run);
+        self.server.assistants().expire_run(run);
         self.server.release(run);
     }
 
@@ -94,7 +93,26 @@ impl Assistants {
     /// Every run there ever was, oldest first, as it is now: what the records should say.
     #[must_use]
     pub fn snapshot(&self) -> Vec<RunTruth> {
-        self.server.state().snapshot()
+        self.server.assistants().snapshot()
+    }
+
+    /// Every response there ever was, oldest first, as it is now: what the records should say.
+    #[must_use]
+    pub fn responses(&self) -> Vec<ResponseTruth> {
+        self.server.responses().snapshot()
+    }
+
+    /// Every chat completion there ever was, oldest first: what the records should say.
+    #[must_use]
+    pub fn completions(&self) -> Vec<ChatTruth> {
+        self.server.chat().snapshot()
+    }
+
+    /// Lets a response in the background do one act; false when it rests. Meant for [`Progress::Manual`].
+    pub fn advance_response(&self, response: &str) -> bool {
+        let acted = self.server.responses().advance(response, self.server.now_secs());
+        self.server.changed.notify_waiters();
+        acted != super::responses::Advanced::Over
     }
 
     /// How many requests have arrived.
@@ -116,6 +134,14 @@ impl Assistants {
     }
 }
 
+#[cfg(test)]
+impl Assistants {
+    /// What all connections share.
+    pub(super) fn server(&self) -> &Server {
+        &self.server
+    }
+}
+
 impl Drop for Assistants {
     fn drop(&mut self) {
         self.server.stop();
@@ -126,19 +152,6 @@ impl fmt::Debug for Assistants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Assistants({})", self.addr())
     }
-}
-
-/// A request, as the server's HTTP library understood it. Its credentials are among its headers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordedRequest {
-    /// The method.
-    pub method: String,
-    /// The request target: path and query.
-    pub target: String,
-    /// The headers, names in lower case, in the order they came.
-    pub headers: Vec<(String, String)>,
-    /// The body.
-    pub body: Bytes,
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use serde_json::{Map, Value};
 
+use crate::demo::answers::{Failure, Function, REFUSAL, TIME, WEATHER, echo, long, shop_says, tokens};
+
 /// What a run does.
 ///
 /// It is named by the run's metadata (`{"behaviour": "fail"}`), else by the assistant's id: `asst_fail` fails. Any other
@@ -64,7 +66,7 @@ impl Behaviour {
 
     /// The plan of a run that answers `inputs`.
     pub(super) fn plan(self, inputs: &[&str]) -> VecDeque<Act> {
-        let echo = format!("You said: {}", inputs.join(" / "));
+        let echo = echo(inputs);
         let mut plan = VecDeque::from([Act::Start]);
         match self {
             Self::Cancel => cut(&mut plan, &echo, Finish::Cancel),
@@ -87,8 +89,7 @@ impl Behaviour {
             Self::FailEarly => plan = VecDeque::from([Act::Fail(Failure::RATE_LIMIT)]),
             Self::Incomplete => cut(&mut plan, &echo, Finish::Incomplete),
             Self::Long => {
-                let words: Vec<String> = (1..=LONG_WORDS).map(|n| format!("word{n}")).collect();
-                answer(&mut plan, &words.join(" "));
+                answer(&mut plan, &long());
                 plan.push_back(Act::Complete);
             }
             Self::Messages => {
@@ -99,7 +100,7 @@ impl Behaviour {
             Self::Refuse => {
                 plan.extend([
                     Act::OpenMessage,
-                    Act::Refusal("I can't help with that.".to_owned()),
+                    Act::Refusal(REFUSAL.to_owned()),
                     Act::CloseMessage,
                     Act::Complete,
                 ]);
@@ -232,26 +233,6 @@ impl Act {
     }
 }
 
-/// A function the assistant calls, with what it is given.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Function {
-    pub(super) name: &'static str,
-    pub(super) arguments: &'static str,
-}
-
-/// Why a run fails.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Failure {
-    pub(super) code: &'static str,
-    pub(super) message: &'static str,
-}
-
-impl Failure {
-    const RATE_LIMIT: Self =
-        Self { code: "rate_limit_exceeded", message: "You exceeded your current quota." };
-    const SERVER: Self = Self { code: "server_error", message: "Sorry, something went wrong." };
-}
-
 /// Plans a whole message.
 pub(super) fn answer(plan: &mut VecDeque<Act>, text: &str) {
     plan.push_back(Act::OpenMessage);
@@ -280,34 +261,6 @@ fn open(plan: &mut VecDeque<Act>, text: &str) {
     plan.extend(tokens.into_iter().take(half).map(Act::Text));
 }
 
-/// What a shop answers.
-fn shop_says(question: &str) -> &'static str {
-    let question = question.to_lowercase();
-    let known = SHOP.iter().find(|(word, _)| question.contains(word));
-    known.map_or("I'm not sure. Shall I ask a colleague to call you back?", |(_, says)| *says)
-}
-
-/// Cuts a text into words that keep the blank before them, as tokens do.
-fn tokens(text: &str) -> impl Iterator<Item = String> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        let mut chars = rest.char_indices();
-        chars.next()?;
-        let end = chars.find(|(_, c)| *c == ' ').map_or(rest.len(), |(at, _)| at);
-        let (token, after) = rest.split_at(end);
-        rest = after;
-        Some(token.to_owned())
-    })
-}
-
-const WEATHER: Function = Function { name: "get_weather", arguments: "{\"city\":\"Paris\"}" };
-const TIME: Function = Function { name: "get_time", arguments: "{\"zone\":\"Europe/Paris\"}" };
-const SHOP: [(&str, &str); 3] = [
-    ("hours", "We are open from 9 to 5, Monday to Saturday. On Sundays we sleep in."),
-    ("ship", "Yes, we ship there. It takes three to five days, and from 50 euros on it is free."),
-    ("return", "Of course: within 30 days, no questions asked."),
-];
-const LONG_WORDS: usize = 400;
 const SLOW_IDLES: usize = 8;
 
 const NAMES: [(&str, Behaviour); 24] = [
@@ -350,12 +303,5 @@ mod tests {
         assert_eq!(Behaviour::of("asst_0123", &none), Behaviour::Echo);
         let metadata = Map::from_iter([("behaviour".to_owned(), json!("tool"))]);
         assert_eq!(Behaviour::of("asst_fail", &metadata), Behaviour::Tool);
-    }
-
-    #[test]
-    fn tokens_lose_nothing() {
-        for text in ["", " ", "one", "one two", "  two  blanks ", "é à 😀 ü"] {
-            assert_eq!(tokens(text).collect::<String>(), text);
-        }
     }
 }

@@ -4,19 +4,14 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use super::behaviour::{Act, Failure, Finish, Function, answer, cut};
+use super::behaviour::{Act, Finish, answer, cut};
 use super::objects::{Message, MessageState, Run, RunState, Step, StepDetails, Thread};
-use super::script::{Progress, UsageTiming};
 use super::state::{Driver, Playing, State};
 use super::truth::TruthCall;
+use crate::demo::answers::{Failure, Function, conclusion};
 use crate::demo::random::Random;
-
-/// One event of a stream.
-#[derive(Clone, Debug)]
-pub(super) struct Event {
-    pub(super) name: &'static str,
-    pub(super) data: Value,
-}
+use crate::demo::script::{Progress, UsageTiming};
+use crate::demo::stream::Event;
 
 /// What came of one act.
 #[derive(Debug)]
@@ -76,7 +71,7 @@ impl State {
     }
 
     /// Lets a run go on that is not streamed, as the script says; to be called whenever a client has acted on it.
-    pub(super) fn release(&mut self, run: &str, now: u64) {
+    pub(in crate::demo) fn release(&mut self, run: &str, now: u64) {
         match self.progress {
             Progress::Immediate => self.finish(run, now),
             Progress::Manual | Progress::Polls => {}
@@ -376,7 +371,7 @@ impl Stage<'_> {
         let run: &Run = &self.playing.run;
         let inputs: Vec<&str> = run.inputs.iter().map(|input| input.text.as_str()).collect();
         let outputs: Vec<&str> = run.tool_calls().filter_map(|call| call.output.as_deref()).collect();
-        let text = format!("The tools said: {}. You said: {}", outputs.join(", "), inputs.join(" / "));
+        let text = conclusion(&outputs, &inputs);
         let mut plan = VecDeque::new();
         match finish {
             Some(finish) => cut(&mut plan, &text, finish),

@@ -1,47 +1,20 @@
 //! Which request asks what of the state.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::fault::Fault;
-use super::page::PageQuery;
-use super::play::Event;
-use super::script::Progress;
 use super::state::State;
-use super::vendor::Vendor;
+use crate::demo::call::{Api, Call, Routed, Source};
+use crate::demo::fault::Fault;
+use crate::demo::page::PageQuery;
+use crate::demo::script::Progress;
+use crate::demo::stream::Event;
+use crate::demo::vendor::Vendor;
 
-/// The answer to a request that is not refused.
-pub(super) enum Routed {
-    /// Something new.
-    Created(Value),
-    /// Something that was there.
-    Found(Value),
-    /// A run, as it plays.
-    Stream {
-        run: String,
-        /// What the stream begins with.
-        first: Vec<Event>,
-    },
-}
-
-/// A request, as far as the state is concerned.
-pub(super) struct Call<'a> {
-    pub(super) method: &'a str,
-    pub(super) path: &'a str,
-    pub(super) query: &'a str,
-    /// Null when there is none.
-    pub(super) body: &'a Value,
-    /// Seconds since the epoch.
-    pub(super) now: u64,
-}
-
-/// Answers a request. Whatever precedes `threads` or `assistants` in the path is a prefix and ignored, so that the server
-/// can stand in for any deployment.
-pub(super) fn route(state: &mut State, call: &Call<'_>) -> Result<Routed, Fault> {
+/// Answers a request for this API, or for none.
+pub(in crate::demo) fn route(state: &mut State, call: &Call<'_>) -> Result<Routed, Fault> {
     let Call { method, path, query, body, now } = *call;
-    let all: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    let start = all.iter().position(|segment| matches!(*segment, "threads" | "assistants"));
-    let segments = start.map_or(&[][..], |start| &all[start..]);
-    match (method, segments) {
+    let (_, segments) = Api::of(path);
+    match (method, segments.as_slice()) {
         ("POST", ["threads"]) => {
             let id = state.create_thread(body, now)?;
             Ok(Routed::Created(state.thread(&id)?.object()))
@@ -94,7 +67,7 @@ pub(super) fn route(state: &mut State, call: &Call<'_>) -> Result<Routed, Fault>
         ("POST", ["threads", thread, "runs", run, "submit_tool_outputs"]) => {
             let first = state.submit(thread, run, body, now)?;
             if body["stream"] == true {
-                return Ok(Routed::Stream { run: (*run).to_owned(), first });
+                return Ok(Routed::Stream(Source::Run { run: (*run).to_owned(), first }));
             }
             state.release(run, now);
             state.view(thread, run).map(Routed::Found)
@@ -113,9 +86,7 @@ pub(super) fn route(state: &mut State, call: &Call<'_>) -> Result<Routed, Fault>
         ("GET", ["assistants", id]) => state.assistant(id).map(Routed::Found),
         ("POST", ["assistants", id]) => state.modify_assistant(id, body).map(Routed::Found),
         ("DELETE", ["assistants", id]) => state.delete_assistant(id).map(Routed::Found),
-        ("GET", []) if all.last() == Some(&"models") => {
-            Ok(Routed::Found(json!({"object": "list", "data": []})))
-        }
+        ("GET", []) if path.ends_with("/models") => Ok(Routed::Found(json!({"object": "list", "data": []}))),
         _ => Err(Fault::unknown_url(method, path)),
     }
 }
@@ -124,7 +95,7 @@ pub(super) fn route(state: &mut State, call: &Call<'_>) -> Result<Routed, Fault>
 fn begun(state: &mut State, created: (String, Vec<Event>), call: &Call<'_>) -> Result<Routed, Fault> {
     let (run, first) = created;
     if call.body["stream"] == true {
-        return Ok(Routed::Stream { run, first });
+        return Ok(Routed::Stream(Source::Run { run, first }));
     }
     state.release(&run, call.now);
     state.view_run(&run).map(Routed::Created)

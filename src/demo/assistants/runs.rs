@@ -1,15 +1,16 @@
 //! What clients do to runs. How a run goes on is in `play`.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::behaviour::{Act, Behaviour};
-use super::fault::Fault;
 use super::objects::{Message, Run, RunState, Step, StepDetails};
-use super::page::PageQuery;
-use super::play::Event;
-use super::script::UsageTiming;
-use super::state::{Driver, Playing, State, metadata};
+use super::state::{Driver, Playing, State};
 use super::truth::{TruthCall, Usage};
+use crate::demo::call::metadata;
+use crate::demo::fault::Fault;
+use crate::demo::page::PageQuery;
+use crate::demo::script::UsageTiming;
+use crate::demo::stream::Event;
 
 impl State {
     /// Creates a run in a thread; the events are what its stream begins with.
@@ -218,27 +219,6 @@ impl Run {
             StepDetails::Message(_) => &[][..],
             StepDetails::Tools(calls) => calls,
         })
-    }
-}
-
-impl Event {
-    pub(super) fn new(name: &'static str, data: Value) -> Self {
-        Self { name, data }
-    }
-
-    /// Whether it is the last of its stream.
-    pub(super) fn is_error(&self) -> bool {
-        self.name == "error"
-    }
-
-    /// What a stream tells when the server has failed; in the form the SDKs raise.
-    pub(super) fn error() -> Self {
-        let error = json!({
-            "message": "The server had an error while processing your request.", "type": "server_error",
-            "param": null, "code": "server_error",
-        });
-        let data = json!({ "error": error });
-        Self { name: "error", data }
     }
 }
 

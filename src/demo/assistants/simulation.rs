@@ -3,16 +3,17 @@
 use http::Method;
 use serde_json::Value;
 
-use super::encoding::Encoder;
-use super::fault::Fault;
-use super::play::{Event, Played};
-use super::routes::{Call, Routed, route};
-use super::script::Script;
+use super::play::Played;
+use super::routes::route;
 use super::state::State;
-use super::stream::Writer;
 use super::truth::{RunTruth, TruthMessage};
-use super::vendor::Vendor;
+use crate::demo::call::{Api, Call, Routed, Source};
+use crate::demo::encoding::Encoder;
+use crate::demo::fault::Fault;
 use crate::demo::random::Random;
+use crate::demo::script::Script;
+use crate::demo::stream::{Event, Writer};
+use crate::demo::vendor::Vendor;
 
 /// A server that does something only when it is asked to.
 ///
@@ -96,14 +97,18 @@ impl Simulation {
         let (status, object) = match routed {
             Ok(Routed::Created(object)) => (self.script.created_status, object),
             Ok(Routed::Found(object)) => (200, object),
-            Ok(Routed::Stream { run, first }) => {
-                let writer = Writer::new(self.script.wire.clone(), self.random.split(), encoder);
+            Ok(Routed::Stream(Source::Run { run, first })) => {
+                let writer =
+                    Writer::new(Api::Assistants, self.script.wire.clone(), self.random.split(), encoder);
                 let stream = EventStream { run, first, writer, over: false };
                 return Answered {
                     status: 200,
                     content_encoding,
                     payload: Payload::Stream(Box::new(stream)),
                 };
+            }
+            Ok(Routed::Never | Routed::Stream(_)) => {
+                unreachable!("Assistants streams runs, and answers everything")
             }
             Err(fault) => (fault.status, Vendor::of(path).refusal(&fault)),
         };

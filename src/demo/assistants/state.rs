@@ -2,19 +2,20 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::behaviour::Act;
-use super::fault::Fault;
 use super::objects::{Message, MessageState, Run, Thread};
-use super::page::PageQuery;
-use super::script::{Progress, Script, UsageTiming};
 use super::truth::RunTruth;
+use crate::demo::call::metadata;
+use crate::demo::fault::Fault;
+use crate::demo::page::PageQuery;
 use crate::demo::random::Random;
+use crate::demo::script::{Progress, Script, UsageTiming};
 
 /// All the server knows. Pure: times (seconds since the epoch) are arguments, ids come from the seed.
-pub(super) struct State {
-    pub(super) random: Random,
+pub(in crate::demo) struct State {
+    pub(in crate::demo) random: Random,
     pub(super) usage: UsageTiming,
     pub(super) progress: Progress,
     pub(super) lock_active_runs: bool,
@@ -26,7 +27,7 @@ pub(super) struct State {
     /// All runs ever, in the order of their creation.
     pub(super) run_order: Vec<String>,
     /// Runs that time is to drive from now on; whoever has the time takes them.
-    pub(super) released: Vec<String>,
+    pub(in crate::demo) released: Vec<String>,
 }
 
 /// A run and what it is still to do.
@@ -58,7 +59,7 @@ impl Driver {
 
 impl State {
     /// A server nobody has talked to.
-    pub(super) fn new(script: &Script) -> Self {
+    pub(in crate::demo) fn new(script: &Script) -> Self {
         Self {
             random: Random::new(script.seed),
             usage: script.usage,
@@ -258,11 +259,6 @@ impl State {
             thread_deleted: run.thread_deleted,
         }
     }
-}
-
-/// The `metadata` of a request.
-pub(super) fn metadata(body: &Value) -> Map<String, Value> {
-    body["metadata"].as_object().cloned().unwrap_or_default()
 }
 
 fn assistant_object(id: &str, body: &Value, now: u64) -> Value {

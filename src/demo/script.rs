@@ -1,4 +1,4 @@
-//! How the fake server behaves as a server. What a single run does is its [`behaviour`](super::behaviour).
+//! How the fake server behaves as a server. What a single run, response or completion does is its behaviour.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ pub struct Script {
     pub lock_active_runs: bool,
     /// What answers look like on the wire.
     pub wire: WireShape,
-    /// Whether requests are kept, for [`Assistants::requests`](super::Assistants::requests) and
-    /// [`Assistants::raw_input`](super::Assistants::raw_input). Unbounded, so not for long runs.
+    /// Whether requests are kept, for [`Assistants::requests`](super::assistants::Assistants::requests) and
+    /// [`Assistants::raw_input`](super::assistants::Assistants::raw_input). Unbounded, so not for long runs.
     pub keep_requests: bool,
 }
 
@@ -80,7 +80,7 @@ pub enum Pace {
 pub enum Progress {
     /// It is over, or waits for tools, before its creation is answered: as on servers that block.
     Immediate,
-    /// Only [`Assistants::advance`](super::Assistants::advance).
+    /// Only [`Assistants::advance`](super::assistants::Assistants::advance).
     Manual,
     /// Each `GET` of the run moves it to its next status.
     Polls,
@@ -99,7 +99,35 @@ pub enum UsageTiming {
     Terminal,
 }
 
-/// What answers look like on the wire; all but compression concerns event streams alone.
+/// How chat completions are streamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChatShape {
+    /// Where a stream tells the usage, unless [`UsageTiming::Never`].
+    pub usage: StreamedUsage,
+    /// Whether Azure's filter tells its results after the text, in chunks of their own.
+    pub async_filter: bool,
+}
+
+impl Default for ChatShape {
+    fn default() -> Self {
+        Self { usage: StreamedUsage::Asked, async_filter: false }
+    }
+}
+
+/// Where the stream of a chat completion tells the usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamedUsage {
+    /// Only when `include_usage` asks for it: in a last chunk without choices, as OpenAI does.
+    Asked,
+    /// Only when asked for, in a last chunk that has a choice, as LiteLLM does.
+    AskedWithChoice,
+    /// On every chunk, as far as it has come, as vLLM can.
+    Every,
+    /// On the chunk that tells why the last choice finished.
+    Finish,
+}
+
+/// What answers look like on the wire; all but compression and `omit_links` concerns event streams alone.
 #[derive(Clone, Debug)]
 pub struct WireShape {
     /// Whether answers are compressed when the client accepts it (gzip, deflate, zstd).
@@ -110,12 +138,18 @@ pub struct WireShape {
     pub framing: Framing,
     /// Whether comments (`: ping`) are strewn in.
     pub comments: bool,
-    /// Whether a final `done` event says that the stream is over.
+    /// Whether a final `done` event says that the stream is over, in APIs that have one.
     pub done: bool,
+    /// How much of the last event's end is sent.
+    pub tail: Tail,
     /// Where the bytes are cut into chunks. Each chunk is written to the socket by itself.
     pub split: Split,
     /// How the stream breaks off, if it does.
     pub cut: Option<Cut>,
+    /// How chat completions are streamed.
+    pub chat: ChatShape,
+    /// Whether a response leaves out its `conversation` and `previous_response_id`, as llama-stack's do.
+    pub omit_links: bool,
 }
 
 impl Default for WireShape {
@@ -126,8 +160,11 @@ impl Default for WireShape {
             framing: Framing::Named,
             comments: false,
             done: true,
+            tail: Tail::BlankLine,
             split: Split::Events,
             cut: None,
+            chat: ChatShape::default(),
+            omit_links: false,
         }
     }
 }
@@ -150,8 +187,19 @@ pub enum Framing {
     DataOnly,
     /// In an `event:` line, as OpenAI does.
     Named,
-    /// In a JSON wrapper `{"data": …, "event": …}`, as LiteLLM does.
+    /// In a JSON wrapper `{"data": …, "event": …}`, as LiteLLM does with Assistants; not at all in other APIs.
     Wrapped,
+}
+
+/// How much of the last event's end is sent. All but the blank line make every event wait for the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// All, as the standard wants it.
+    BlankLine,
+    /// The end of its last line, and no blank line.
+    Line,
+    /// Not even the end of its last line.
+    Nothing,
 }
 
 /// Where the bytes of a stream are cut into chunks.

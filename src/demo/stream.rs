@@ -1,71 +1,66 @@
-//! Plays runs by time, and writes what happens as server-sent events.
+//! Writes events as server-sent events, as the script says.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::call::Api;
 use super::encoding::Encoder;
-use super::play::{Event, Played};
-use super::script::{Cut, CutKind, Framing, LineEnd, Pace, Progress, Split, WireShape};
-use super::server::Server;
-use crate::demo::listener::Link;
-use crate::demo::random::Random;
+use super::listener::Link;
+use super::random::Random;
+use super::script::{Cut, CutKind, Framing, LineEnd, Pace, Split, Tail, WireShape};
 
-/// Plays a run until it rests. The run goes on when the client of its stream is gone.
-pub(super) async fn play(server: Arc<Server>, run: String, first: Vec<Event>, wire: Option<Wire>) {
-    let mut random = server.split_random();
-    let mut wire = wire;
-    tell(&mut wire, &first).await;
-    loop {
-        let changed = server.changed.notified();
-        tokio::pin!(changed);
-        // From here on no change is missed.
-        changed.as_mut().enable();
-        let played = server.state().advance(&run, server.now_secs());
-        match played {
-            Played::Act { events, took_time } => {
-                tell(&mut wire, &events).await;
-                if events.iter().any(Event::is_error) {
-                    if let Some(wire) = wire.take() {
-                        wire.finish(false).await;
-                    }
-                    if server.script.progress != Progress::Time {
-                        server.state().stop_driving(&run);
-                        return;
-                    }
-                }
-                if took_time {
-                    pause(server.script.pace, &mut random).await;
-                }
-            }
-            Played::Over => break,
-            Played::Stalled => changed.await,
-        }
+/// One event of a stream.
+#[derive(Clone, Debug)]
+pub(super) struct Event {
+    /// Empty where an API's events have no names.
+    pub(super) name: &'static str,
+    pub(super) data: Value,
+}
+
+impl Event {
+    pub(super) fn new(name: &'static str, data: Value) -> Self {
+        Self { name, data }
     }
-    if let Some(wire) = wire {
-        wire.finish(true).await;
+
+    /// Whether it is the last of its stream.
+    pub(super) fn is_error(&self) -> bool {
+        self.name == "error"
+    }
+
+    /// What a stream tells when the server has failed; in the form the SDKs raise.
+    pub(super) fn error() -> Self {
+        let error = json!({
+            "message": "The server had an error while processing your request.", "type": "server_error",
+            "param": null, "code": "server_error",
+        });
+        let data = json!({ "error": error });
+        Self { name: "error", data }
     }
 }
 
 /// Writes events as bytes: framed, and compressed if need be.
 pub(super) struct Writer {
+    api: Api,
     shape: WireShape,
+    /// Line ends that are sent before the next event, and at the end as far as the script says.
+    held_lines: usize,
     random: Random,
     encoder: Encoder,
 }
 
 impl Writer {
     /// A stream that nothing was written to.
-    pub(super) fn new(shape: WireShape, random: Random, encoder: Encoder) -> Self {
-        Self { shape, random, encoder }
+    pub(super) fn new(api: Api, shape: WireShape, random: Random, encoder: Encoder) -> Self {
+        Self { api, shape, held_lines: 0, random, encoder }
     }
 
     /// The bytes of an event; they can be decoded at once.
     pub(super) fn event(&mut self, event: &Event) -> io::Result<Vec<u8>> {
-        let text = frame(self.shape.framing, event);
+        let text = frame(self.api, self.shape.framing, event);
         if !self.shape.comments || self.random.below(3) != 0 {
             return self.write(&text);
         }
@@ -75,10 +70,11 @@ impl Writer {
 
     /// The bytes of the end, with the final event if `done` and the script say so.
     pub(super) fn finish(&mut self, done: bool) -> io::Result<Vec<u8>> {
-        let text = match self.shape.framing {
+        let text = match (self.api, self.shape.framing) {
+            (Api::Responses, _) => "",
             _ if !done || !self.shape.done => "",
-            Framing::DataOnly | Framing::Wrapped => "data: [DONE]\n\n",
-            Framing::Named => "event: done\ndata: [DONE]\n\n",
+            (Api::Assistants, Framing::Named) => "event: done\ndata: [DONE]\n\n",
+            (Api::Assistants | Api::Chat, _) => "data: [DONE]\n\n",
         };
         let mut bytes = if text.is_empty() { Vec::new() } else { self.write(text)? };
         let encoder = std::mem::replace(&mut self.encoder, Encoder::identity());
@@ -87,10 +83,23 @@ impl Writer {
     }
 
     fn write(&mut self, text: &str) -> io::Result<Vec<u8>> {
+        let held = std::mem::replace(&mut self.held_lines, self.shape.tail.missing_lines());
+        let text = format!("{}{}", "\n".repeat(held), &text[..text.len() - self.held_lines]);
         match self.shape.line_end {
             LineEnd::Cr => self.encoder.write(text.replace('\n', "\r").as_bytes()),
             LineEnd::CrLf => self.encoder.write(text.replace('\n', "\r\n").as_bytes()),
             LineEnd::Lf => self.encoder.write(text.as_bytes()),
+        }
+    }
+}
+
+impl Tail {
+    /// How many line ends of the last event are not sent.
+    fn missing_lines(self) -> usize {
+        match self {
+            Self::BlankLine => 0,
+            Self::Line => 1,
+            Self::Nothing => 2,
         }
     }
 }
@@ -107,7 +116,7 @@ pub(super) struct Wire {
 }
 
 /// The client has gone, or was cut off.
-struct Gone;
+pub(super) struct Gone;
 
 impl Wire {
     /// A stream that nothing was written to.
@@ -117,13 +126,23 @@ impl Wire {
         Self { writer, split, cut, random, chunks, link, sent_bytes: 0 }
     }
 
-    async fn tell(&mut self, event: &Event) -> Result<(), Gone> {
+    /// Sends an event.
+    pub(super) async fn tell(&mut self, event: &Event) -> Result<(), Gone> {
         let bytes = self.writer.event(event).map_err(|_| Gone)?;
         self.send(&bytes).await
     }
 
+    /// Waits until the client is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when it is dropped.
+    pub(super) async fn closed(&self) {
+        self.chunks.closed().await;
+    }
+
     /// Ends the stream, with the final event if `done` and the script say so.
-    async fn finish(mut self, done: bool) {
+    pub(super) async fn finish(mut self, done: bool) {
         if let Ok(rest) = self.writer.finish(done) {
             self.send(&rest).await.ok();
         }
@@ -169,29 +188,22 @@ impl Wire {
     }
 }
 
-/// Tells the client, if there still is one.
-async fn tell(wire: &mut Option<Wire>, events: &[Event]) {
-    let Some(open) = wire else { return };
-    for event in events {
-        if open.tell(event).await.is_err() {
-            *wire = None;
-            return;
+/// The text of an event, with line feeds.
+fn frame(api: Api, framing: Framing, event: &Event) -> String {
+    let Event { name, data } = event;
+    match (api, framing) {
+        (Api::Chat, _) | (_, Framing::DataOnly) => format!("data: {data}\n\n"),
+        (_, Framing::Named) => format!("event: {name}\ndata: {data}\n\n"),
+        (Api::Responses, Framing::Wrapped) => format!("data: {data}\n\n"),
+        (Api::Assistants, Framing::Wrapped) if event.is_error() => format!("data: {data}\n\n"),
+        (Api::Assistants, Framing::Wrapped) => {
+            format!("data: {{\"data\":{data},\"event\":\"{name}\"}}\n\n")
         }
     }
 }
 
-/// The text of an event, with line feeds.
-fn frame(framing: Framing, event: &Event) -> String {
-    let Event { name, data } = event;
-    match framing {
-        Framing::DataOnly => format!("data: {data}\n\n"),
-        Framing::Named => format!("event: {name}\ndata: {data}\n\n"),
-        Framing::Wrapped if event.is_error() => format!("data: {data}\n\n"),
-        Framing::Wrapped => format!("data: {{\"data\":{data},\"event\":\"{name}\"}}\n\n"),
-    }
-}
-
-async fn pause(pace: Pace, random: &mut Random) {
+/// Waits as long as a model takes for its next words.
+pub(super) async fn pause(pace: Pace, random: &mut Random) {
     match pace {
         Pace::Even(duration) => tokio::time::sleep(duration).await,
         Pace::Human => tokio::time::sleep(Duration::from_millis(20 + random.below(51))).await,

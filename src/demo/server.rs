@@ -16,29 +16,32 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::assistants;
+use super::call::{Api, Call, Routed, Source};
+use super::chat;
 use super::encoding::Encoder;
-use super::play::Event;
-use super::routes::{Call, Routed, route};
+use super::fault::Fault;
+use super::listener::{Answer, Chunks, Link, Reply};
+use super::random::Random;
+use super::responses;
 use super::script::{Mishap, Script, WireShape};
-use super::state::State;
-use super::stream::{Wire, Writer, play};
+use super::stream::{Wire, Writer};
 use super::vendor::Vendor;
-use super::{RecordedRequest, fault::Fault};
 use crate::clock::Clock;
-use crate::demo::listener::{Answer, Chunks, Link, Reply};
-use crate::demo::random::Random;
 
 /// What all connections share.
 pub(super) struct Server {
     pub(super) script: Script,
     pub(super) wire: Mutex<WireShape>,
     pub(super) mishaps: Mutex<VecDeque<Mishap>>,
-    /// Rings when a client has changed what a run is to do.
+    /// Rings when a client has changed what a run or response is to do, or a response has gone on.
     pub(super) changed: Notify,
     pub(super) request_count: AtomicU64,
     pub(super) requests: Mutex<Vec<RecordedRequest>>,
-    state: Mutex<State>,
-    /// The runs that play by time, streamed or not.
+    assistants: Mutex<assistants::State>,
+    chat: Mutex<chat::State>,
+    responses: Mutex<responses::State>,
+    /// The runs and responses that play by time, and the streams.
     players: Mutex<JoinSet<()>>,
     clock: Clock,
 }
@@ -48,7 +51,9 @@ impl Server {
     pub(super) fn new(script: Script) -> Self {
         Self {
             wire: Mutex::new(script.wire.clone()),
-            state: Mutex::new(State::new(&script)),
+            assistants: Mutex::new(assistants::State::new(&script)),
+            chat: Mutex::new(chat::State::new(&script)),
+            responses: Mutex::new(responses::State::new(&script)),
             script,
             mishaps: Mutex::default(),
             changed: Notify::new(),
@@ -59,9 +64,19 @@ impl Server {
         }
     }
 
-    /// The state; held for one request or act, never across an await.
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no holder panics")
+    /// The state of Assistants; held for one request or act, never across an await, as the others.
+    pub(super) fn assistants(&self) -> MutexGuard<'_, assistants::State> {
+        self.assistants.lock().expect("no holder panics")
+    }
+
+    /// The state of Chat Completions.
+    pub(super) fn chat(&self) -> MutexGuard<'_, chat::State> {
+        self.chat.lock().expect("no holder panics")
+    }
+
+    /// The state of Responses and Conversations.
+    pub(super) fn responses(&self) -> MutexGuard<'_, responses::State> {
+        self.responses.lock().expect("no holder panics")
     }
 
     /// Seconds since the epoch.
@@ -71,7 +86,7 @@ impl Server {
 
     /// Randomness of one's own.
     pub(super) fn split_random(&self) -> Random {
-        self.state().random.split()
+        self.assistants().random.split()
     }
 
     /// Ends every run that plays by time.
@@ -81,17 +96,27 @@ impl Server {
 
     /// Lets a run go on that is not streamed, as the script says; to be called whenever a client has acted on it.
     pub(super) fn release(self: &Arc<Self>, run: &str) {
-        self.state().release(run, self.now_secs());
+        self.assistants().release(run, self.now_secs());
         self.drive_released();
     }
 
     /// Lets time drive what a request has released, and tells the rest that something may have changed.
     fn drive_released(self: &Arc<Self>) {
-        let released = std::mem::take(&mut self.state().released);
+        let released = std::mem::take(&mut self.assistants().released);
         for run in released {
-            self.spawn(&run, Vec::new(), None);
+            self.spawn(Source::Run { run, first: Vec::new() }, None);
+        }
+        let released = std::mem::take(&mut self.responses().released);
+        for response in released {
+            self.spawn(Source::Response { response, from: usize::MAX, drives: true }, None);
         }
         self.changed.notify_waiters();
+    }
+
+    /// Lets a response that nobody drives go on, as the script says.
+    pub(super) fn release_response(self: &Arc<Self>, response: &str) {
+        self.responses().release(response, self.now_secs());
+        self.drive_released();
     }
 
     fn wire(&self) -> WireShape {
@@ -102,10 +127,19 @@ impl Server {
         self.players.lock().expect("no holder panics")
     }
 
-    fn spawn(self: &Arc<Self>, run: &str, first: Vec<Event>, wire: Option<Wire>) {
+    fn spawn(self: &Arc<Self>, source: Source, wire: Option<Wire>) {
         let mut players = self.players();
         while players.try_join_next().is_some() {}
-        players.spawn(play(Arc::clone(self), run.to_owned(), first, wire));
+        let server = Arc::clone(self);
+        match source {
+            Source::Chat { completion, chunks, stalls } => {
+                players.spawn(chat::tell(server, completion, chunks, stalls, wire))
+            }
+            Source::Response { response, from, drives } => {
+                players.spawn(responses::follow(server, response, from, drives, wire))
+            }
+            Source::Run { run, first } => players.spawn(assistants::play(server, run, first, wire)),
+        };
     }
 
     fn record(&self, parts: &Parts, body: &Bytes) {
@@ -123,7 +157,7 @@ impl Server {
     }
 
     fn head(&self, status: u16, caller: &Caller) -> Builder {
-        let id = self.state().random.id("req");
+        let id = self.assistants().random.id("req");
         let headers = caller.vendor.headers(id).into_iter();
         headers.fold(Response::builder().status(status), |head, (name, value)| head.header(name, value))
     }
@@ -143,7 +177,8 @@ impl Server {
             head = head.header(CONTENT_ENCODING, name);
         }
         let waits = matches!(body["status"].as_str(), Some("queued" | "in_progress" | "cancelling"));
-        if let Some(after) = self.script.poll_after.filter(|_| waits && body["object"] == "thread.run") {
+        let polled = matches!(body["object"].as_str(), Some("response" | "thread.run"));
+        if let Some(after) = self.script.poll_after.filter(|_| waits && polled) {
             head = head.header("openai-poll-after-ms", after.as_millis().to_string());
         }
         let mut bytes = encoder.write(body.to_string().as_bytes())?;
@@ -153,8 +188,8 @@ impl Server {
 
     fn event_stream(
         self: &Arc<Self>,
-        run: &str,
-        first: Vec<Event>,
+        api: Api,
+        source: Source,
         caller: &Caller,
         link: Link,
     ) -> io::Result<Response<Reply>> {
@@ -164,10 +199,18 @@ impl Server {
             head = head.header(CONTENT_ENCODING, name);
         }
         let (sender, chunks) = Chunks::new();
-        let writer = Writer::new(self.wire(), self.split_random(), encoder);
+        let writer = Writer::new(api, self.wire(), self.split_random(), encoder);
         let wire = Wire::new(writer, sender, link);
-        self.spawn(run, first, Some(wire));
+        self.spawn(source, Some(wire));
         head.body(Either::Right(chunks)).map_err(io::Error::other)
+    }
+
+    fn route(&self, api: Api, call: &Call<'_>) -> Result<Routed, Fault> {
+        match api {
+            Api::Assistants => assistants::route(&mut self.assistants(), call),
+            Api::Chat => chat::route(&mut self.chat(), call, self.wire().chat),
+            Api::Responses => responses::route(&mut self.responses(), call, self.wire().omit_links),
+        }
     }
 }
 
@@ -187,6 +230,7 @@ impl Answer for Server {
         let (method, target) = (parts.method.as_str().to_owned(), parts.uri.clone());
         let caller = Caller { accept_encoding: accept.to_owned(), vendor: Vendor::of(target.path()) };
         self.record(&parts, &body);
+        let (api, _) = Api::of(target.path());
         let mishap = self.mishaps.lock().expect("no holder panics").pop_front();
         let parsed = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
         let routed = match (mishap, parsed) {
@@ -194,15 +238,15 @@ impl Answer for Server {
             (_, Ok(body)) => {
                 let (path, query) = (target.path(), target.query().unwrap_or_default());
                 let call = Call { method: &method, path, query, body: &body, now: self.now_secs() };
-                route(&mut self.state(), &call)
+                self.route(api, &call)
             }
             (_, Err(_)) => Err(Fault::refused("We could not parse the JSON body of your request.")),
         };
         self.drive_released();
         if mishap == Some(Mishap::LoseAnswer) {
-            if let Ok(Routed::Stream { run, first }) = routed {
+            if let Ok(Routed::Stream(source)) = routed {
                 // Nobody sees it, but it plays.
-                self.spawn(&run, first, None);
+                self.spawn(source, None);
             }
             link.reset_at_end();
             return Err(io::Error::other("lost by the script"));
@@ -210,8 +254,22 @@ impl Answer for Server {
         match routed {
             Ok(Routed::Created(object)) => self.json(self.script.created_status, &object, &caller),
             Ok(Routed::Found(object)) => self.json(200, &object, &caller),
-            Ok(Routed::Stream { run, first }) => self.event_stream(&run, first, &caller, link),
+            Ok(Routed::Never) => std::future::pending().await,
+            Ok(Routed::Stream(source)) => self.event_stream(api, source, &caller, link),
             Err(fault) => self.json(fault.status, &caller.vendor.refusal(&fault), &caller),
         }
     }
+}
+
+/// A request, as the server's HTTP library understood it. Its credentials are among its headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedRequest {
+    /// The method.
+    pub method: String,
+    /// The request target: path and query.
+    pub target: String,
+    /// The headers, names in lower case, in the order they came.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
 }
