@@ -1,0 +1,140 @@
+"""Runs the SDKs' flows of Responses, Conversations and Chat Completions directly against the fake server and again through
+threadtap, and compares.
+
+usage: turns.py [--direct]
+
+For each SDK and each shape of the server's answers it checks that
+
+- what the app saw is what the fake server says happened;
+- the app saw through threadtap what it sees without it, to the last field, save ids, times and padding;
+- the server was sent the same requests, save hop-by-hop headers and threadtap's own;
+- the admin API shows exactly one record for each response and completion, which says what happened.
+
+Ends with `N passed, N failed`; exit status 1 when anything failed. Needs the standard library alone.
+"""
+
+import subprocess
+import sys
+import tempfile
+
+from runner import (
+    ATTRIBUTION, HERE, Checks, Fakes, Normal, Threadtap, as_sent, build, fetch, play,
+)
+from turn_records import check_records, check_views, truth_id
+from turn_views import TurnViews
+
+NODE = ["node", str(HERE / "node/turn_flows.mjs")]
+MANY, FEW = ["plain", "hostile", "bare", "torn"], ["plain", "bare"]
+
+
+def python(version, kind):
+    return [str(HERE / f".venv-openai-{version}/bin/python"), str(HERE / "python/turn_flows.py"), "{url}", kind]
+
+
+# The command, and the shapes of answers it is played with.
+SDKS = {
+    "openai-python 3": (python(3, "openai"), MANY),
+    "openai-python 3, Azure's dated paths": (python(3, "azure-dated"), FEW),
+    "openai-python 3, Azure's v1 paths": (python(3, "azure-v1"), ["plain"]),
+    "openai-python 2": (python(2, "openai"), FEW),
+    "openai-python 1.43": (python(1, "openai"), FEW),
+    "openai-node 7": ([*NODE, "openai", "{url}", "openai"], MANY),
+    "openai-node 7, Azure's dated paths": ([*NODE, "openai", "{url}", "azure-dated"], ["plain"]),
+    "openai-node 4": ([*NODE, "openai-4", "{url}", "openai"], FEW),
+}
+# Where the fake server tells the truth, and whether there are records to hold it against.
+APIS = {
+    "responses": ("/responses", True),
+    "chat": ("/completions", True),
+}
+# What an SDK is too old for, or reads no stream of.
+NOT_PLAYED = {("openai-python 1.43", "responses")}
+# A response's last event is lost to the SDKs without its blank line.
+CHAT_ALONE = {"torn"}
+
+
+def round_trip(checks, fakes, requests, proxy, sdk, wire, api):
+    """Plays one SDK's flows of one API directly and through the proxy, and compares; the ids of the turns of each."""
+    name = f"{sdk}, {api} ({wire})"
+    command = [*SDKS[sdk][0], api]
+    reports, sent, turns = [], [], []
+    for base_url in [fakes.assistants] + ([proxy.base_url] if proxy else []):
+        before = {truth_id(truth) for truth in truths_of(fakes, api)}
+        try:
+            report = play(command, base_url, wire)
+        except (OSError, RuntimeError, ValueError, subprocess.TimeoutExpired) as error:
+            checks.check(f"{name}: plays against {base_url}", False, error)
+            return set()
+        sent.append(requests.new())
+        mine = [truth for truth in truths_of(fakes, api) if truth_id(truth) not in before]
+        turns.append({truth_id(truth) for truth in mine})
+        reports.append(report["flows"])
+        view = TurnViews()
+        view.take(report["flows"])
+        for flow, outcome in report["flows"].items():
+            checks.check(f"{name}: {flow}: plays", "seen" in outcome, outcome.get("error"))
+        check_views(checks, api, mine, view)
+    if proxy is None:
+        return set()
+    for flow, outcome in reports[1].items():
+        # `Normal` afresh for each, so that ids are numbered alike.
+        checks.equal(f"{name}: {flow}: through threadtap", Normal()(reports[0][flow]), Normal()(outcome))
+    checks.equal(f"{name}: requests as the server got them", as_sent(sent[0]), as_sent(sent[1]))
+    return turns[1]
+
+
+class Requests:
+    """What the server is sent, each request told once."""
+
+    def __init__(self, fakes):
+        self.fakes = fakes
+        self.known = 0
+
+    def new(self):
+        new = self.fakes.requests(self.known)
+        self.known += len(new)
+        return new
+
+
+def truths_of(fakes, api):
+    return fetch(f"{fakes.control}{APIS[api][0]}")
+
+
+def main():
+    direct = sys.argv[1:] == ["--direct"]
+    if sys.argv[1:] and not direct:
+        sys.exit(__doc__)
+    build(direct)
+    checks = Checks()
+    fakes = Fakes()
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            proxy = None if direct else Threadtap(fakes, directory, {})
+            requests = Requests(fakes)
+            through = {api: set() for api in APIS}
+            for sdk, (_, wires) in SDKS.items():
+                for wire in wires:
+                    fakes.reshape(wire)
+                    for api in APIS:
+                        if (sdk, api) in NOT_PLAYED or (wire in CHAT_ALONE and api != "chat"):
+                            continue
+                        before = checks.passed
+                        through[api] |= round_trip(checks, fakes, requests, proxy, sdk, wire, api)
+                        print(f"{sdk}, {api} ({wire}): {checks.passed - before} held", flush=True)
+            if proxy:
+                for api, (_, recorded) in APIS.items():
+                    truths = [truth for truth in truths_of(fakes, api) if truth_id(truth) in through[api]]
+                    if recorded:
+                        check_records(checks, api, proxy.records, truths, ATTRIBUTION)
+                status = proxy.stop()
+                checks.check("threadtap drains and exits 0", status == 0, status)
+                if checks.failures:
+                    print(f"--- threadtap's log, its end ---\n{proxy.log_path.read_text()[-4000:]}")
+    finally:
+        fakes.stop()
+    print(f"{checks.passed} passed, {len(checks.failures)} failed")
+    sys.exit(1 if checks.failures else 0)
+
+
+if __name__ == "__main__":
+    main()
