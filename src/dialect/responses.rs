@@ -225,11 +225,12 @@ impl Observer {
         at: UnixMillis,
         out: &mut Observed,
     ) {
-        if let Some(conversation) = object::conversation(&body) {
-            self.conversation = Some(Arc::from(conversation));
+        // What a request names is what a client was told. LiteLLM's answers name what is behind it instead.
+        if self.conversation.is_none() {
+            self.conversation = object::conversation(&body).map(Arc::from);
         }
-        if let Some(previous) = field::id(&body["previous_response_id"]) {
-            self.previous = Some(previous.to_owned());
+        if self.previous.is_none() {
+            self.previous = field::id(&body["previous_response_id"]).map(str::to_owned);
         }
         self.background |= body["background"] == true;
         self.order.note_metadata(&mut self.attribution, &body["metadata"], Owner::Run);

@@ -162,6 +162,7 @@ cases! {
     h1_only_what_is_new_is_an_input
     h1_what_hands_in_tool_outputs_goes_on_with_its_turn
     h2_a_chain_is_known_by_its_first_response
+    h2_a_chain_is_what_requests_say_whatever_answers_name
     h2_a_conversation_is_read_from_the_request_where_the_answer_omits_it
     h2_a_deleted_conversation_ends_what_is_open
     h2_items_added_to_a_conversation_are_the_next_responses_inputs
