@@ -180,3 +180,20 @@ pub enum TimeSource {
     #[default]
     Live,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_an_earlier_version_is_one_of_the_assistants_api() {
+        let record = r#"{"key":"k","conversation":{"upstream":"u","id":"thread"},"run":"run","status":"completed",
+            "assistant":"a","model":"m","inputs":[],"outputs":[],"tool_calls":[{"id":"c","kind":"function"}],
+            "usage":null,"usage_absent":"not_reported","error":null,"metadata":null,"times":{"created_at":null,
+            "started_at":null,"ended_at":null,"request_at":1,"first_token_at":null,"end_at":2},"inputs_complete":true,
+            "outputs_complete":true,"assumed":false,"pairing":"exact"}"#;
+        let record: Interaction = serde_json::from_str(record).unwrap();
+        assert_eq!((record.api, record.turn_id, record.tokens), (Api::Assistants, None, None));
+        assert_eq!(record.usage_absent, Some(UsageAbsent::NotReported));
+    }
+}

@@ -37,7 +37,7 @@ fn a_hundred_thousand_live_conversations_take_less_than_350_mb() {
 /// What is counted is bounded; so whatever is held, it must take little more than what is counted.
 #[test]
 fn what_conversations_take_is_counted_whatever_they_hold() {
-    for mix in ["long_texts", "many_steps", "settled", "short_texts"] {
+    for mix in ["chains", "long_texts", "many_steps", "responses", "settled", "short_texts"] {
         let Measured { counted, taken, .. } = measure(mix);
         assert!(counted > FULL_BYTES as u64 * 9 / 10, "{mix}: {counted} bytes do not say much");
         assert!(
@@ -175,6 +175,8 @@ fn fill(correlator: &mut Correlator, kind: &str, n: u64) -> bool {
                 tell(n, Fact::StepSeen(Box::new(step)));
             }
         }
+        "chains" => correlator.restore(key(n), full_chain(n)),
+        "responses" => tell_turn(correlator, n, at),
         "settled" => correlator.restore(key(n), full_state()),
         // 50 to a conversation.
         "short_texts" => tell(n / 50, message(n, 1)),
@@ -185,6 +187,21 @@ fn fill(correlator: &mut Correlator, kind: &str, n: u64) -> bool {
         left |= matches!(output, Output::Settled(_, None));
     }
     left
+}
+
+/// A response that calls a tool.
+fn tell_turn(correlator: &mut Correlator, n: u64, at: UnixMillis) {
+    let id = format!("resp_{n:040}");
+    let run = json!({"id": id, "status": "completed", "tool_calls": [
+        {"id": format!("call_{n:024}"), "kind": "function", "name": "weather"}]});
+    let origin =
+        json!({"created": {"messages": [], "request_at": 1, "streamed": false, "new_conversation": true}});
+    let turn = json!({"api": "responses", "run": run, "origin": origin, "whole": true});
+    let conversation = ConversationKey { upstream: "api.openai.com:443".into(), id: id.into() };
+    let fact = serde_json::from_value(json!({ "turn_seen": turn })).unwrap();
+    let mut observation = Observation { conversation, at, attribution: Attribution::default(), fact };
+    correlator.place(&mut observation);
+    correlator.handle(&observation);
 }
 
 fn message(n: u64, text_bytes: usize) -> Fact {
@@ -211,6 +228,26 @@ fn full_state() -> State {
         ("learnt", json!(ids)),
         ("messages", json!(ids)),
         ("boundary", json!(1.0)),
+        ("history_known", json!(true)),
+        ("last_seen", json!(1_800_000_000_000_u64)),
+    ]
+    .into();
+    serde_json::from_str(&serde_json::to_string(&fields).unwrap()).unwrap()
+}
+
+/// What remains of a long chain of responses that called tools; no other has the same links.
+fn full_chain(n: u64) -> State {
+    let links =
+        |from: u64, count: u64| -> Vec<u64> { (from..from + count).map(|at| n * 1000 + at).collect() };
+    let caller = |at: u64| {
+        let run = format!("resp_{:040}", n * 1000 + at);
+        json!({"run": run, "turn": run, "calls": links(100 + at * 32, 32)})
+    };
+    let callers: Vec<Value> = (0..8).map(caller).collect();
+    let fields: BTreeMap<&str, Value> = [
+        ("runs", json!(links(0, 128))),
+        ("messages", json!(links(0, 128))),
+        ("chain", json!({"runs": links(0, 64), "callers": callers})),
         ("history_known", json!(true)),
         ("last_seen", json!(1_800_000_000_000_u64)),
     ]
