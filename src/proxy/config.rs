@@ -1,0 +1,72 @@
+//! Settings of forwarding.
+
+use std::time::Duration;
+
+use http::Method;
+
+use super::caller::CallerKey;
+use super::own::OwnRequests;
+use super::upstream::Upstream;
+use crate::net::tcp;
+
+/// Where to forward to, and the limits of it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where requests go.
+    pub upstream: Upstream,
+    /// Which exchanges are tapped, told by method and path. Of the others nothing is copied.
+    pub interest: fn(&Method, &str) -> bool,
+    /// The API of an exchange that is not tapped, where it is to be counted.
+    pub uncaptured: fn(&Method, &str) -> Option<&'static str>,
+    /// With what callers are told apart by their credentials; none leaves credentials alone.
+    pub caller_key: Option<CallerKey>,
+    /// Who answers requests for threadtap itself; none refuses them.
+    pub own: Option<OwnRequests>,
+    /// How long a connection to upstream may take, with name resolution and TLS. Answers have no time limit.
+    pub connect_timeout: Duration,
+    /// Whether upstream sees the `Host` the client sent in place of its own.
+    pub keep_client_host: bool,
+    /// How long an unused connection to upstream is kept.
+    pub idle_timeout: Duration,
+    /// How many unused connections each worker keeps.
+    pub max_idle: usize,
+    /// How many header lines an answer may have.
+    pub max_headers: usize,
+    /// Whether the letter case of header names is kept.
+    pub preserve_header_case: bool,
+    /// How long the body of a request with `Expect: 100-continue` waits for upstream's 100 or answer before it is sent anyway.
+    pub continue_timeout: Duration,
+    /// How much is still read of a request body that upstream no longer takes, so that the client gets to read the answer.
+    pub linger_bytes: usize,
+    /// How long that may take.
+    pub linger_timeout: Duration,
+    /// How long an answer that is tapped is still read when its client has left; zero cancels it at once.
+    pub read_on: Duration,
+    /// Socket options of connections to upstream.
+    pub tcp: tcp::Config,
+}
+
+impl Config {
+    /// The defaults for `upstream`.
+    #[must_use]
+    pub fn new(upstream: Upstream, interest: fn(&Method, &str) -> bool) -> Self {
+        Self {
+            upstream,
+            interest,
+            uncaptured: |_, _| None,
+            caller_key: None,
+            own: None,
+            connect_timeout: Duration::from_secs(10),
+            keep_client_host: false,
+            idle_timeout: Duration::from_secs(60),
+            max_idle: 256,
+            max_headers: 256,
+            preserve_header_case: true,
+            continue_timeout: Duration::from_secs(1),
+            linger_bytes: 64 << 20,
+            linger_timeout: Duration::from_secs(30),
+            read_on: Duration::ZERO,
+            tcp: tcp::Config::default(),
+        }
+    }
+}
