@@ -85,7 +85,7 @@ impl Config {
             max_connections: 16_384,
             first_byte_timeout: Duration::from_secs(10),
             head_timeout: Duration::from_secs(75),
-            max_headers: 256,
+            max_headers: 1000,
             max_head_bytes: 256 << 10,
             max_header_list_bytes: 64 << 10,
             h2_max_streams: 200,

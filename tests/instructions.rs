@@ -69,7 +69,7 @@ fn one_step_alone() {
 
 #[test]
 fn the_correlator_keeps_to_its_instructions() {
-    check("correlator", 270_000);
+    check("correlator", 380_000);
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl Config {
             keep_client_host: false,
             idle_timeout: Duration::from_secs(60),
             max_idle: 256,
-            max_headers: 256,
+            max_headers: 1000,
             preserve_header_case: true,
             continue_timeout: Duration::from_secs(1),
             linger_bytes: 64 << 20,

@@ -223,23 +223,15 @@ async fn h8_bytes_beyond_ascii_in_values_pass() {
 
 #[tokio::test]
 async fn h9_several_hundred_headers_pass() {
-    several_hundred_headers_pass(Rig::start().await, 250).await;
-    let rig = Rig::start_with(|settings| {
-        settings.net.max_headers = 1000;
-        settings.proxy.max_headers = 1000;
-    });
-    several_hundred_headers_pass(rig.await, 900).await;
-}
-
-async fn several_hundred_headers_pass(mut rig: Rig, count: usize) {
-    let many: String = (0..count).map(|n| format!("h{n}: {n}\r\n")).collect();
+    let mut rig = Rig::start().await;
+    let many: String = (0..900).map(|n| format!("h{n}: {n}\r\n")).collect();
     let (mut client, mut upstream) = rig.forward(&format!("GET / HTTP/1.1\r\nHost: h\r\n{many}\r\n")).await;
     assert!(upstream.head().await.ends_with(&format!("{many}\r\n")));
     upstream.send(format!("HTTP/1.1 200 OK\r\n{many}Content-Length: 0\r\n\r\n")).await;
     assert_eq!(client.head().await, format!("HTTP/1.1 200 OK\r\n{many}Content-Length: 0\r\n\r\n"));
 
     let mut get = request(Method::GET, "/").body(whole("")).unwrap();
-    for n in 0..count {
+    for n in 0..900 {
         get.headers_mut().append(HeaderName::try_from(format!("h{n}")).unwrap(), n.into());
     }
     let mut client = Http2::connect_with(rig.address, |builder| {
@@ -249,7 +241,7 @@ async fn several_hundred_headers_pass(mut rig: Rig, count: usize) {
     let answer = client.send(get);
     assert!(upstream.head().await.ends_with(&format!("{many}\r\n")));
     upstream.send(format!("HTTP/1.1 200 OK\r\n{many}Content-Length: 0\r\n\r\n")).await;
-    assert_eq!(answer.head().await.headers().len(), count + 1);
+    assert_eq!(answer.head().await.headers().len(), 901);
 }
 
 #[tokio::test]
