@@ -27,6 +27,8 @@ pub struct Metrics {
     pub captured: Counter,
     /// Exchanges of known APIs, by the API and how they came out.
     pub api_exchanges: Family<ApiLabel, Counter>,
+    /// Frames of WebSockets, by the side that sent them.
+    pub frames: Family<SideLabel, Counter>,
     /// Captures lost, whole or in part, by reason.
     pub dropped: Family<DropLabel, Counter>,
     /// Bytes of copies that wait for the pipeline.
@@ -98,6 +100,7 @@ impl Metrics {
             upstream_errors: Family::default(),
             captured: Counter::default(),
             api_exchanges: Family::default(),
+            frames: Family::default(),
             dropped: Family::default(),
             capture_bytes: Gauge::default(),
             pipeline_queue: Gauge::default(),
@@ -147,6 +150,8 @@ impl Metrics {
         r.register("captured_exchanges", "Exchanges that were tapped", self.captured.clone());
         let help = "Requests of known APIs, captured or not, by API and how upstream answered";
         r.register("api_exchanges", help, self.api_exchanges.clone());
+        let help = "Frames of WebSockets that passed, by the side that sent them";
+        r.register("websocket_frames", help, self.frames.clone());
         let help = "Captures lost, whole or in part, by reason";
         r.register("capture_dropped", help, self.dropped.clone());
         let help = "Copied bytes that wait for the pipeline";
@@ -218,6 +223,13 @@ impl fmt::Debug for Metrics {
 pub struct ResultLabel {
     /// `1xx` … `5xx` as upstream answered, or `error` for an answer of our own.
     pub result: &'static str,
+}
+
+/// A side of a tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct SideLabel {
+    /// `client` or `upstream`.
+    pub from: &'static str,
 }
 
 /// An API, and how an exchange of it came out.

@@ -17,6 +17,7 @@ mod connect;
 mod connection;
 mod download;
 mod error;
+mod frames;
 mod headers;
 mod own;
 mod pool;
@@ -210,7 +211,7 @@ impl Proxy {
                 return Err(Error::new(Kind::UpstreamAnswer));
             }
             let progress = Progress::new(&shared.metrics.exchanges_in_progress);
-            link.spawn(tunnel::run(client_side, upstream_side, progress));
+            link.spawn(tunnel::run(client_side, upstream_side, shared.metrics.clone(), progress));
         }
         let body = if !switches && upload_end.is_reached() {
             Download::new(body, connection, self.pool.clone())

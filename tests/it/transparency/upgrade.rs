@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use threadtap::metrics::SideLabel;
 use threadtap::net::Drained;
 
 use crate::support::http2::{self, Http2, whole};
@@ -67,6 +68,20 @@ async fn u1_a_web_socket_is_a_tunnel_with_two_ends() {
         drop(upstream);
         assert_eq!(client.rest().await.unwrap(), b"bye");
     }
+}
+
+#[tokio::test]
+async fn u10_the_frames_of_a_web_socket_are_counted() {
+    let mut rig = Rig::start().await;
+    let (mut client, mut upstream) = tunnel(&mut rig).await;
+    let frames = |from| rig.metrics.frames.get_or_create_owned(&SideLabel { from }).get();
+    for _ in 0..3 {
+        client.send(frame(TEXT, true, b"{}")).await;
+        assert_eq!(upstream.exactly(8).await, frame(TEXT, true, b"{}"));
+    }
+    upstream.send([frame(TEXT, false, b"{}"), frame(PING, false, b"")].concat()).await;
+    assert_eq!(client.exactly(6).await.len(), 6);
+    assert_eq!((frames("client"), frames("upstream")), (3, 2));
 }
 
 #[tokio::test]
