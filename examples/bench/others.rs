@@ -49,7 +49,8 @@ impl Other {
         listen: SocketAddr,
         upstream: SocketAddr,
     ) -> Result<Vec<String>> {
-        let file = directory.join("config").display().to_string();
+        // Envoy tells the format by the name.
+        let file = directory.join("config.yaml").display().to_string();
         let words: Vec<String> = match self {
             Self::Envoy => {
                 fs::write(&file, envoy(listen, upstream))?;
