@@ -241,16 +241,19 @@ pub struct ApiLabel {
     pub result: &'static str,
 }
 
+/// The results of exchanges: by the first digit of the status, and at 0 those we answered ourselves.
+pub const RESULTS: [&str; 6] = ["error", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The place of an answer's status in [`RESULTS`].
+#[must_use]
+pub fn result_index(status: http::StatusCode) -> usize {
+    usize::from(status.as_u16() / 100).min(5)
+}
+
 /// The class of a status code, as results are labelled.
 #[must_use]
 pub fn result_of(status: http::StatusCode) -> &'static str {
-    match status.as_u16() / 100 {
-        1 => "1xx",
-        2 => "2xx",
-        3 => "3xx",
-        4 => "4xx",
-        _ => "5xx",
-    }
+    RESULTS[result_index(status)]
 }
 
 /// Why a capture was lost.

@@ -56,7 +56,7 @@ use self::headers::Hop;
 use self::pool::Pool;
 use self::read_on::ReadOn;
 use crate::capture::{Recorder, RequestTap, RequestTee, ResponseTee};
-use crate::metrics::{ApiLabel, KindLabel, Metrics, ResultLabel, result_of};
+use crate::metrics::{ApiLabel, KindLabel, Metrics, RESULTS, ResultLabel, result_index, result_of};
 use crate::net::{self, Link};
 
 /// Why a proxy cannot be made.
@@ -128,7 +128,7 @@ impl net::Handler for Proxy {
         }
         match self.forward(request, &link).await {
             Ok(Forwarded { response, delimited_by, uncaptured }) => {
-                shared.results[usize::from(response.status().as_u16() / 100).min(5)].inc();
+                shared.results[result_index(response.status())].inc();
                 if let Some(api) = uncaptured {
                     let label = ApiLabel { api, result: result_of(response.status()) };
                     shared.metrics.api_exchanges.get_or_create(&label).inc();
@@ -364,7 +364,5 @@ fn expects_continue(head: &request::Parts) -> bool {
     head.headers.get(EXPECT).is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// The results of exchanges: by the first digit of the status, and at 0 those we answered ourselves.
-const RESULTS: [&str; 6] = ["error", "1xx", "2xx", "3xx", "4xx", "5xx"];
 const CAPTURE_LEVEL: &str = "x-threadtap-capture";
 const ERROR_TOKEN: &str = "x-threadtap-error";

@@ -5,7 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -24,7 +24,7 @@ pub(super) type RequestBody = RequestTee<Upload>;
 pub(super) struct Connection {
     sender: http1::SendRequest<RequestBody>,
     /// `None` when it is over.
-    driver: Option<Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>>,
+    driver: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Whether it has carried an exchange before.
     used: bool,
 }
@@ -49,7 +49,12 @@ impl Connection {
     /// Speaks HTTP/1 on a stream.
     pub(super) async fn new(protocol: &http1::Builder, stream: Stream) -> hyper::Result<Self> {
         let (sender, driver) = protocol.handshake(stream).await?;
-        Ok(Self { sender, driver: Some(Box::pin(driver.with_upgrades())), used: false })
+        let driver = Box::pin(async move {
+            if let Err(error) = driver.with_upgrades().await {
+                tracing::debug!(%error, "a connection to upstream failed");
+            }
+        });
+        Ok(Self { sender, driver: Some(driver), used: false })
     }
 
     /// Sends a request and waits for the head of the answer. The request's body goes on to be sent while the connection is polled.
@@ -76,29 +81,20 @@ impl Connection {
     /// Makes what progress there is: sends, receives, and hands parts of the answer to its body. Ready when the connection is over.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(driver) = &mut self.driver else { return Poll::Ready(()) };
-        if let Poll::Ready(result) = driver.as_mut().poll(cx) {
-            if let Err(error) = result {
-                tracing::debug!(%error, "a connection to upstream failed");
-            }
-            self.driver = None;
-            return Poll::Ready(());
-        }
-        Poll::Pending
+        ready!(driver.as_mut().poll(cx));
+        self.driver = None;
+        Poll::Ready(())
     }
 
-    /// Whether it can carry another exchange. To be asked after it was polled.
-    pub(super) fn is_idle(&self) -> bool {
-        self.driver.is_some() && self.sender.is_ready()
+    /// Makes what progress there is, and tells whether it can carry another exchange then.
+    pub(super) fn poll_is_idle(&mut self, cx: &mut Context<'_>) -> bool {
+        self.poll(cx).is_pending() && self.sender.is_ready()
     }
 
     /// Leaves it to a task of its own, until its exchange is over. It carries no other.
     pub(super) fn detach(self) {
         // That there is no sender is what makes it end.
         let Self { driver: Some(driver), .. } = self else { return };
-        tokio::spawn(async move {
-            if let Err(error) = driver.await {
-                tracing::debug!(%error, "a connection to upstream failed");
-            }
-        });
+        tokio::spawn(driver);
     }
 }

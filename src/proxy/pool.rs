@@ -46,7 +46,7 @@ impl Pool {
         poll_fn(|cx| {
             let mut state = self.shared.lock();
             while let Some(Idle { mut connection, .. }) = state.idle.pop() {
-                if connection.poll(cx).is_pending() && connection.is_idle() {
+                if connection.poll_is_idle(cx) {
                     return Some(connection).into();
                 }
             }
@@ -57,9 +57,7 @@ impl Pool {
 
     /// Keeps a connection whose exchange is over, if it can carry another.
     pub(super) fn put(&self, mut connection: Connection) {
-        // Nobody is to be woken by a connection nobody uses.
-        let over = connection.poll(&mut Context::from_waker(Waker::noop())).is_ready();
-        if over || !connection.is_idle() || self.shared.max_idle == 0 {
+        if !is_idle(&mut connection) || self.shared.max_idle == 0 {
             return;
         }
         let mut state = self.shared.lock();
@@ -88,15 +86,19 @@ async fn sweep(pool: Weak<Shared>, interval: Duration) {
         let Some(pool) = pool.upgrade() else { return };
         let (now, timeout) = (now(), pool.idle_timeout);
         let mut state = pool.lock();
-        state.idle.retain_mut(|idle| {
-            let over = idle.connection.poll(&mut Context::from_waker(Waker::noop())).is_ready();
-            !over && now.duration_since(idle.since) < timeout
-        });
+        state
+            .idle
+            .retain_mut(|idle| is_idle(&mut idle.connection) && now.duration_since(idle.since) < timeout);
         if state.idle.is_empty() {
             state.swept = false;
             return;
         }
     }
+}
+
+/// Whether a connection can carry another exchange. Nobody is to be woken by one that nobody uses.
+fn is_idle(connection: &mut Connection) -> bool {
+    connection.poll_is_idle(&mut Context::from_waker(Waker::noop()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "it is for how long a connection has been idle")]
