@@ -15,6 +15,8 @@ mod prefix;
 mod responses;
 mod sunset;
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 use serde_json::Value;
 
@@ -331,6 +333,8 @@ fn decode(encoding: Option<&str>, bytes: &[u8]) -> Option<Vec<u8>> {
     Some(decoded)
 }
 
+/// How often a stream that goes on is told to do so: often enough for whoever waits, and no more.
+const GOES_ON_EVERY: Duration = Duration::from_secs(20);
 /// The endpoints of old, and those that answer nobody.
 const UNCAPTURED: [&str; 2] = ["completions", "embeddings"];
 /// Ids come early; of a longer beginning little more would be learnt than what it costs to read.

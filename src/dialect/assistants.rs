@@ -11,7 +11,6 @@ mod route;
 mod stream;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -19,7 +18,7 @@ use serde_json::{Map, Value, json};
 use crate::attribution::Attribution;
 use crate::dialect::attribution::{Order, Owner};
 use crate::dialect::kind::Opening;
-use crate::dialect::{Observed, Problem, Request, field};
+use crate::dialect::{GOES_ON_EVERY, Observed, Problem, Request, field};
 use crate::exchange::Ending;
 use crate::message::Message;
 use crate::observation::{ConversationKey, Fact, MessageOrigin, Observation, RunOrigin, ToolOutput};
@@ -81,7 +80,7 @@ impl Observer {
         order.note_metadata(&mut attribution, &request["metadata"], owner);
         order.note_metadata(&mut attribution, &request["thread"]["metadata"], Owner::Thread);
         let text = |name: &str| {
-            let text = request[name].as_str().filter(|text| !text.is_empty() && text.len() <= MAX_TEXT_BYTES);
+            let text = request[name].as_str().and_then(field::instructions);
             text.filter(|_| matches!(route, Route::Runs { .. } | Route::ThreadRuns)).map(str::to_owned)
         };
         let (instructions, additional_instructions) = (text("instructions"), text("additional_instructions"));
@@ -350,8 +349,3 @@ impl Observer {
         });
     }
 }
-
-/// Instructions longer than the API takes (256,000 characters) are not kept.
-const MAX_TEXT_BYTES: usize = 1 << 20;
-/// Often enough for whoever waits, and no more.
-const GOES_ON_EVERY: Duration = Duration::from_secs(20);

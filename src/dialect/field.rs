@@ -8,6 +8,11 @@ pub(in crate::dialect) fn id(value: &Value) -> Option<&str> {
     value.as_str().filter(|id| !id.is_empty() && id.len() < MAX_ID_BYTES)
 }
 
+/// Instructions: a non-empty text of a length that can be kept.
+pub(in crate::dialect) fn instructions(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty() && text.len() <= MAX_INSTRUCTIONS_BYTES)
+}
+
 /// Seconds since the epoch. Some servers send floats, some milliseconds.
 pub(in crate::dialect) fn seconds(value: &Value) -> Option<f64> {
     let number = value.as_f64().filter(|number| *number > 0.0)?;
@@ -27,6 +32,8 @@ pub(in crate::dialect) fn raw(value: &Value) -> Option<Box<RawValue>> {
 
 /// Longest id kept; the longest seen on a real gateway has some 400 characters.
 const MAX_ID_BYTES: usize = 4096;
+/// Four times what the API takes (256,000 characters).
+const MAX_INSTRUCTIONS_BYTES: usize = 1 << 20;
 /// Usage, errors and metadata of the API have at most a few kilobytes.
 const MAX_RAW_BYTES: usize = 64 << 10;
 /// No API time in seconds reaches this before the year 5138.

@@ -3,8 +3,7 @@
 /// The segments below the last one called `name`, percent-decoded; empty ones do not count. An API lives under any prefix, so only
 /// what follows says which endpoint it is.
 pub(super) fn below(path: &str, name: &str) -> Option<Vec<String>> {
-    // Most paths are of no interest: they are turned away without being taken apart.
-    if memchr::memmem::find(path.as_bytes(), name.as_bytes()).is_none() && !path.contains('%') {
+    if !may_name(path, name) {
         return None;
     }
     let mut segments = segments(path);
@@ -13,6 +12,11 @@ pub(super) fn below(path: &str, name: &str) -> Option<Vec<String>> {
         return None;
     }
     Some(segments.split_off(at + 1))
+}
+
+/// Whether a segment of a path may be called `name`. Most paths are of no interest: this turns them away without taking them apart.
+pub(super) fn may_name(path: &str, name: &str) -> bool {
+    memchr::memmem::find(path.as_bytes(), name.as_bytes()).is_some() || path.contains('%')
 }
 
 /// The segments, percent-decoded; empty ones do not count.

@@ -12,7 +12,6 @@ mod route;
 mod stream;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Method;
 use serde_json::{Map, Value};
@@ -20,7 +19,7 @@ use serde_json::{Map, Value};
 use crate::attribution::Attribution;
 use crate::dialect::attribution::{Order, Owner};
 use crate::dialect::kind::Opening;
-use crate::dialect::{Observed, Problem, Request, field};
+use crate::dialect::{GOES_ON_EVERY, Observed, Problem, Request, field};
 use crate::exchange::Ending;
 use crate::observation::{
     Api, ConversationKey, Fact, MessageOrigin, Observation, Run, RunOrigin, StreamEnding, Turn,
@@ -97,15 +96,13 @@ impl Observer {
         let mut attribution = order.of_request(start, &body);
         let owner = if route == Route::Create { Owner::Run } else { Owner::Thread };
         order.note_metadata(&mut attribution, &body["metadata"], owner);
-        let text =
-            |text: &Value| text.as_str().filter(|text| text.len() <= MAX_TEXT_BYTES).map(str::to_owned);
         let asked = match route {
             Route::Create => Some(NewInput::of(&body["input"])),
             Route::Conversations => Some(NewInput::all(&body["items"])),
             _ => None,
         };
         let asked = asked.map(|input| {
-            let instructions = text(&body["instructions"]).filter(|text| !text.is_empty());
+            let instructions = body["instructions"].as_str().and_then(field::instructions).map(str::to_owned);
             Asked { lost: lost || input.lost, input, instructions }
         });
         Some(Self {
@@ -345,8 +342,3 @@ impl Observer {
         });
     }
 }
-
-/// Instructions longer than the API takes are not kept.
-const MAX_TEXT_BYTES: usize = 1 << 20;
-/// Often enough for whoever waits, and no more.
-const GOES_ON_EVERY: Duration = Duration::from_secs(20);

@@ -139,8 +139,7 @@ fn question(messages: &[&Value]) -> Option<String> {
 
 fn instructions(messages: &[&Value]) -> Option<String> {
     let texts: Vec<String> = messages.iter().map(|message| content_text(&message["content"])).collect();
-    let text = texts.join("\n");
-    (!text.is_empty() && text.len() <= MAX_TEXT_BYTES).then_some(text)
+    Some(texts.join("\n")).filter(|text| field::instructions(text).is_some())
 }
 
 /// A hash of what was said before the assistant's first word; none when that is nothing of a user's.
@@ -166,8 +165,6 @@ fn parameters(body: &Value, leading: usize, new: usize) -> Option<Box<RawValue>>
     to_raw_value(&shorter).ok().filter(|shorter| shorter.get().len() <= MAX_PARAMETERS_BYTES)
 }
 
-/// Instructions longer than the API takes (256,000 characters) are not kept.
-const MAX_TEXT_BYTES: usize = 1 << 20;
 /// Kept of a request that is sent on as it was.
 const MAX_PARAMETERS_BYTES: usize = 1 << 20;
 

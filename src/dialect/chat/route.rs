@@ -12,8 +12,7 @@ pub(super) struct Route {
 impl Route {
     /// Recognises a path; none when it asks for no completion. What was stored of one is looked at under longer paths.
     pub(super) fn parse(path: &str) -> Option<Self> {
-        // Most paths are of no interest: they are turned away without being taken apart.
-        if memchr::memmem::find(path.as_bytes(), b"completions").is_none() && !path.contains('%') {
+        if !path::may_name(path, "completions") {
             return None;
         }
         let segments = path::segments(path);
