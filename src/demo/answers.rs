@@ -1,5 +1,7 @@
 //! What the fake models say and call, whichever API asks.
 
+use serde_json::{Map, Value};
+
 /// A function of the app, with what it is given.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Function {
@@ -18,6 +20,16 @@ impl Failure {
     pub(super) const RATE_LIMIT: Self =
         Self { code: "rate_limit_exceeded", message: "You exceeded your current quota." };
     pub(super) const SERVER: Self = Self { code: "server_error", message: "Sorry, something went wrong." };
+}
+
+/// The behaviour that `behaviour` in the metadata names; else the one of this name.
+pub(super) fn behaviour_named<B: Copy>(
+    known: &[(&str, B)],
+    metadata: &Map<String, Value>,
+    name: Option<&str>,
+) -> Option<B> {
+    let name = metadata.get("behaviour").and_then(Value::as_str).or(name)?;
+    known.iter().find(|(known, _)| *known == name).map(|(_, behaviour)| *behaviour)
 }
 
 /// The answer of a model that echoes.

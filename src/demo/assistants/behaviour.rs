@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 
 use serde_json::{Map, Value};
 
-use crate::demo::answers::{Failure, Function, REFUSAL, TIME, WEATHER, echo, long, shop_says, tokens};
+use crate::demo::answers::{
+    Failure, Function, REFUSAL, TIME, WEATHER, behaviour_named, echo, long, shop_says, tokens,
+};
 
 /// What a run does.
 ///
@@ -59,9 +61,7 @@ pub enum Behaviour {
 impl Behaviour {
     /// Finds what a run with this assistant and this metadata does.
     pub(super) fn of(assistant: &str, metadata: &Map<String, Value>) -> Self {
-        let named = metadata.get("behaviour").and_then(Value::as_str);
-        let name = named.or_else(|| assistant.strip_prefix("asst_")).unwrap_or_default();
-        NAMES.iter().find(|(known, _)| *known == name).map_or(Self::Echo, |(_, behaviour)| *behaviour)
+        behaviour_named(&NAMES, metadata, assistant.strip_prefix("asst_")).unwrap_or(Self::Echo)
     }
 
     /// The plan of a run that answers `inputs`.

@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::truth::{ChatCall, ChatChoice};
-use crate::demo::answers::{Function, REFUSAL, TIME, WEATHER, conclusion, echo, long, shop_says, tokens};
+use crate::demo::answers::{
+    Function, REFUSAL, TIME, WEATHER, behaviour_named, conclusion, echo, long, shop_says, tokens,
+};
 use crate::demo::random::Random;
 
 /// What a completion does.
@@ -64,9 +66,7 @@ pub(super) struct Asked<'a> {
 impl Behaviour {
     /// Finds what a completion of this model and metadata does.
     pub(super) fn of(model: &str, metadata: &Map<String, Value>) -> Self {
-        let named = metadata.get("behaviour").and_then(Value::as_str);
-        let name = named.or_else(|| model.strip_prefix("fake-")).unwrap_or_default();
-        NAMES.iter().find(|(known, _)| *known == name).map_or(Self::Echo, |(_, behaviour)| *behaviour)
+        behaviour_named(&NAMES, metadata, model.strip_prefix("fake-")).unwrap_or(Self::Echo)
     }
 
     /// The choice of this index.

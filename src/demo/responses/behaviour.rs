@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde_json::{Map, Value, json};
 
 use crate::demo::answers::{
-    Failure, Function, REFUSAL, TIME, WEATHER, conclusion, echo, long, shop_says, tokens,
+    Failure, Function, REFUSAL, TIME, WEATHER, behaviour_named, conclusion, echo, long, shop_says, tokens,
 };
 
 /// What a response does.
@@ -73,9 +73,7 @@ pub(super) struct Asked<'a> {
 impl Behaviour {
     /// Finds what a response of this model and metadata does.
     pub(super) fn of(model: &str, metadata: &Map<String, Value>) -> Self {
-        let named = metadata.get("behaviour").and_then(Value::as_str);
-        let name = named.or_else(|| model.strip_prefix("fake-")).unwrap_or_default();
-        NAMES.iter().find(|(known, _)| *known == name).map_or(Self::Echo, |(_, behaviour)| *behaviour)
+        behaviour_named(&NAMES, metadata, model.strip_prefix("fake-")).unwrap_or(Self::Echo)
     }
 
     /// The plan of a response.
