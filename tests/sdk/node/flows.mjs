@@ -5,26 +5,13 @@
 // The flows are those of flows.py.
 
 import assert from "node:assert";
-import OpenAI, { AzureOpenAI } from "openai";
+import * as sdk from "openai";
 import { VERSION } from "openai/version";
+import { QUESTION, clientOf } from "./openai_client.mjs";
 
 const [url, kind] = process.argv.slice(2);
-const options = {
-  apiKey: "sk-test-123",
-  maxRetries: 0,
-  timeout: 30_000,
-  defaultHeaders: {
-    "x-threadtap-session": "session-node",
-    "x-threadtap-session-timeout": "15",
-    "x-threadtap-user": JSON.stringify({ userId: "user-node", firstName: "Ada" }),
-  },
-};
-const client =
-  kind === "azure-dated"
-    ? new AzureOpenAI({ endpoint: url, apiVersion: "2025-03-01-preview", ...options })
-    : new OpenAI({ baseURL: `${url}/v1`, ...options });
+const client = clientOf(sdk, url, kind, "2025-03-01-preview");
 const threads = client.beta.threads;
-const QUESTION = "What are the störe hours? 🕘";
 
 /** A new thread's id; the thread has one user message. */
 async function asked(text = QUESTION) {

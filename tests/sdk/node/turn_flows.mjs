@@ -5,25 +5,13 @@
 // PACKAGE is the SDK's name here: `openai`, or `openai-4` for an old one. The flows are those of turn_flows.py.
 
 import assert from "node:assert";
+import { QUESTION, clientOf } from "./openai_client.mjs";
 
 const [sdk, url, kind, api] = process.argv.slice(2);
-const { default: OpenAI, AzureOpenAI, APIError } = await import(sdk);
+const loaded = await import(sdk);
+const { APIError } = loaded;
 const { VERSION } = await import(`${sdk}/version`);
-const options = {
-  apiKey: "sk-test-123",
-  maxRetries: 0,
-  timeout: 30_000,
-  defaultHeaders: {
-    "x-threadtap-session": "session-node",
-    "x-threadtap-session-timeout": "15",
-    "x-threadtap-user": JSON.stringify({ userId: "user-node", firstName: "Ada" }),
-  },
-};
-const client =
-  kind === "azure-dated"
-    ? new AzureOpenAI({ endpoint: url, apiVersion: "2025-04-01-preview", ...options })
-    : new OpenAI({ baseURL: `${url}/v1`, ...options });
-const QUESTION = "What are the störe hours? 🕘";
+const client = clientOf(loaded, url, kind, "2025-04-01-preview");
 const PICTURE =
   "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 const PARAMETERS = { type: "object", properties: { city: { type: "string" } } };

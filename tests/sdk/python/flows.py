@@ -8,33 +8,13 @@ alike. The flows are those of flows.mjs.
 
 import json
 import sys
-import warnings
 
 import openai
 
-warnings.simplefilter("ignore", DeprecationWarning)
-
-ATTRIBUTION = {
-    "x-threadtap-session": "session-py",
-    "x-threadtap-session-timeout": "15",
-    "x-threadtap-user": "user-py",
-}
-QUESTION = "What are the störe hours? 🕘"
+from openai_client import QUESTION, client_of
 
 
-
-def client_of(url, kind):
-    """The client that an app of this kind makes."""
-    options = {"api_key": "sk-test-123", "max_retries": 0, "default_headers": ATTRIBUTION, "timeout": 30}
-    if kind == "azure-dated":
-        return openai.AzureOpenAI(azure_endpoint=url, api_version="2025-03-01-preview", **options)
-    if kind == "azure-v1":
-        # By Azure's own word: its v1 paths are for the plain client.
-        return openai.OpenAI(base_url=f"{url}/openai/v1/", default_query={"api-version": "preview"}, **options)
-    return openai.OpenAI(base_url=f"{url}/v1", **options)
-
-
-threads = client_of(*sys.argv[1:]).beta.threads
+threads = client_of(*sys.argv[1:], api_version="2025-03-01-preview").beta.threads
 
 
 def dump(value):

@@ -8,19 +8,12 @@ with 1.43 as far as that knows the API. The flows are those of turn_flows.mjs.
 
 import json
 import sys
-import warnings
 
 import openai
 from pydantic import BaseModel
 
-warnings.simplefilter("ignore", DeprecationWarning)
+from openai_client import QUESTION, client_of
 
-ATTRIBUTION = {
-    "x-threadtap-session": "session-py",
-    "x-threadtap-session-timeout": "15",
-    "x-threadtap-user": "user-py",
-}
-QUESTION = "What are the störe hours? 🕘"
 PICTURE = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
 NAMES = ["get_weather", "get_time"]
@@ -31,19 +24,7 @@ CHAT_TOOLS = [{"type": "function", "function": {"name": name, "parameters": PARA
 class Answer(BaseModel):
     answer: str
 
-
-def client_of(url, kind):
-    """The client that an app of this kind makes."""
-    options = {"api_key": "sk-test-123", "max_retries": 0, "default_headers": ATTRIBUTION, "timeout": 30}
-    if kind == "azure-dated":
-        return openai.AzureOpenAI(azure_endpoint=url, api_version="2025-04-01-preview", **options)
-    if kind == "azure-v1":
-        # By Azure's own word: its v1 paths are for the plain client.
-        return openai.OpenAI(base_url=f"{url}/openai/v1/", default_query={"api-version": "preview"}, **options)
-    return openai.OpenAI(base_url=f"{url}/v1", **options)
-
-
-client = client_of(*sys.argv[1:3])
+client = client_of(*sys.argv[1:3], api_version="2025-04-01-preview")
 
 
 def dump(value):
