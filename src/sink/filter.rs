@@ -29,6 +29,22 @@ impl Filter {
     /// Whether the sink is to be sent the event.
     #[must_use]
     pub fn admits(&self, event: &Event) -> bool {
+        let status = match event {
+            Event::Interaction(interaction) => self.admits_status(interaction.status),
+            _ => true,
+        };
+        status && self.admits_but_for_status(event)
+    }
+
+    /// Whether runs that ended so are sent.
+    #[must_use]
+    pub fn admits_status(&self, status: Status) -> bool {
+        self.statuses.is_empty() || self.statuses.contains(&status)
+    }
+
+    /// Whether the sink is to be sent the event, however a run ended.
+    #[must_use]
+    pub fn admits_but_for_status(&self, event: &Event) -> bool {
         let assistant = match event {
             Event::Interaction(interaction) => Some(&interaction.assistant),
             Event::SessionOpened(opened) => Some(&opened.assistant),
@@ -41,14 +57,9 @@ impl Filter {
             && assistant.is_none_or(|assistant| names(&self.assistants, assistant.as_deref()))
             && self.samples(event)
             && match event {
-                Event::Interaction(interaction) => self.admits_interaction(interaction),
+                Event::Interaction(interaction) => self.metadata.is_empty() || self.has_metadata(interaction),
                 _ => true,
             }
-    }
-
-    fn admits_interaction(&self, interaction: &Interaction) -> bool {
-        let status = self.statuses.is_empty() || self.statuses.contains(&interaction.status);
-        status && (self.metadata.is_empty() || self.has_metadata(interaction))
     }
 
     fn has_metadata(&self, interaction: &Interaction) -> bool {

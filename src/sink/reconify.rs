@@ -136,10 +136,9 @@ impl Reconify {
         let filter = &self.config.filter;
         let tells = interaction.api == Api::Assistants || interaction.messages().next().is_some();
         let cut_short = interaction.api == Api::Chat && interaction.status == Status::Incomplete;
-        if cut_short && filter.statuses.contains(&Status::Completed) {
-            return tells && Filter { statuses: Vec::new(), ..filter.clone() }.admits(event);
-        }
-        tells && filter.admits(event)
+        let status = filter.admits_status(interaction.status)
+            || (cut_short && filter.admits_status(Status::Completed));
+        status && tells && filter.admits_but_for_status(event)
     }
 
     /// The vendor's body, and the event's key as `Idempotency-Key`: the body has no field for it.

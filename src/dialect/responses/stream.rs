@@ -90,9 +90,7 @@ impl Stream {
     pub(super) fn take_piece(&mut self, kind: &str, event: &Event<'_>, at: UnixMillis) -> bool {
         if let Some(part) = kind.strip_suffix(".delta").and_then(PartKind::of) {
             let text = event.delta().unwrap_or_default();
-            if matches!(part, PartKind::OutputText | PartKind::Refusal) && !text.is_empty() {
-                self.first_token_at.get_or_insert(at);
-            }
+            self.note_text(part, &text, at);
             if let Some(part) = self.part(event, part, text.len()) {
                 part.text.push_str(&text);
             }
@@ -100,9 +98,7 @@ impl Stream {
         }
         if let Some(part) = kind.strip_suffix(".done").and_then(PartKind::of) {
             if let Some(text) = event.whole() {
-                if matches!(part, PartKind::OutputText | PartKind::Refusal) && !text.is_empty() {
-                    self.first_token_at.get_or_insert(at);
-                }
+                self.note_text(part, &text, at);
                 if let Some(part) = self.part(event, part, text.len()) {
                     part.text = text.into_owned();
                 }
@@ -119,9 +115,10 @@ impl Stream {
                     part.annotations.push(annotation);
                 }
             }
-            // What they bring, the events of the text and of the item bring too.
-            "response.content_part.added" | "response.content_part.done" => {
-                if let Some(part) = event.part().filter(|_| kind.ends_with("done")) {
+            // What it brings, the events of the text bring too.
+            "response.content_part.added" => {}
+            "response.content_part.done" => {
+                if let Some(part) = event.part() {
                     self.content_part(event, &part);
                 }
             }
@@ -166,6 +163,13 @@ impl Stream {
             outputs.push(item.into_object(finished), run, place);
         }
         outputs
+    }
+
+    /// Notes when the first text passed that a user sees.
+    fn note_text(&mut self, part: PartKind, text: &str, at: UnixMillis) {
+        if matches!(part, PartKind::OutputText | PartKind::Refusal) && !text.is_empty() {
+            self.first_token_at.get_or_insert(at);
+        }
     }
 
     fn item(&mut self, event: &Event<'_>, done: bool) {
