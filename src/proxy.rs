@@ -245,7 +245,7 @@ impl Proxy {
             Some(tap) => tap.body(upload),
             None => RequestTee::untapped(upload),
         };
-        let mut request = Request::from_parts(head, body);
+        let mut request = Request::from_parts(head, Box::pin(body));
         if let Some(invite) = invite {
             invite_on_continue(&mut request, invite);
         }
@@ -254,7 +254,7 @@ impl Proxy {
                 if failure.was_used && failure.error.kind() == Kind::UpstreamClosed =>
             {
                 let body = RequestTee::untapped(Upload::empty());
-                self.send(Request::from_parts(spare, body)).await
+                self.send(Request::from_parts(spare, Box::pin(body))).await
             }
             (sent, _) => sent,
         }

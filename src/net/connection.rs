@@ -1,34 +1,35 @@
 //! One client connection from its first byte to its last.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::io::ClientStream;
+use super::io::{ClientStream, Protocol};
 use super::link::{Link, Phase};
 use super::{Config, Handler, MAX_WINDOW_BYTES, MIN_HEAD_BYTES};
 
 /// What all connections of a listener share.
 pub(super) struct Server<H> {
     config: Config,
-    protocol: auto::Builder<TokioExecutor>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
     handler: H,
     open: Gauge,
 }
 
 impl<H: Handler> Server<H> {
     pub(super) fn new(config: Config, handler: H, open: Gauge) -> Self {
-        let mut protocol = auto::Builder::new(TokioExecutor::new());
-        protocol
-            .http1()
+        let mut http1 = http1::Builder::new();
+        http1
             .timer(TokioTimer::new())
             .auto_date_header(false)
             .half_close(config.half_close)
@@ -37,8 +38,8 @@ impl<H: Handler> Server<H> {
             .max_buf_size(config.max_head_bytes.max(MIN_HEAD_BYTES))
             .preserve_header_case(config.preserve_header_case);
         let window = config.h2_stream_window_bytes.min(MAX_WINDOW_BYTES);
-        protocol
-            .http2()
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
             .timer(TokioTimer::new())
             .auto_date_header(false)
             .keep_alive_interval(config.h2_ping_interval)
@@ -51,7 +52,7 @@ impl<H: Handler> Server<H> {
             .initial_connection_window_size(
                 window.saturating_mul(config.h2_max_streams).clamp(window, MAX_WINDOW_BYTES),
             );
-        Self { config, protocol, handler, open }
+        Self { config, http1, http2, handler, open }
     }
 
     /// Serves one connection until it is over, drained or cut.
@@ -64,39 +65,59 @@ impl<H: Handler> Server<H> {
     ) {
         self.config.tcp.apply(&stream);
         let link = Arc::new(Link::new(peer, self.open.clone(), place, phase.clone()));
-        let io = TokioIo::new(ClientStream::new(stream, Arc::clone(&link)));
+        let mut stream = ClientStream::new(stream, Arc::clone(&link));
+        // Cancel safe: whatever ends the wait ends the connection.
+        let protocol = tokio::select! {
+            biased;
+            protocol = stream.protocol() => protocol,
+            _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
+            () = tokio::time::sleep(self.config.first_byte_timeout) => return,
+        };
         let service = {
             let (server, link) = (Arc::clone(&self), Arc::clone(&link));
             service_fn(move |request| {
                 let (handler, link) = (server.handler.clone(), Arc::clone(&link));
-                async move { Ok::<_, Infallible>(handler.handle(request, link).await) }
+                // Boxed: a connection keeps room for it while it lives, also while the stream it began goes on for hours.
+                Box::pin(async move { Ok::<_, Infallible>(handler.handle(request, link).await) })
             })
         };
-        let mut connection = pin!(self.protocol.serve_connection_with_upgrades(io, service));
-        let mut silence = pin!(tokio::time::sleep(self.config.first_byte_timeout));
-        let mut timed = true;
-        loop {
-            // Cancel safe: the connection and the timer are polled in place, and `changed` loses nothing when dropped.
-            tokio::select! {
-                biased;
-                result = connection.as_mut() => {
-                    if let Err(error) = result {
-                        tracing::debug!(%peer, error, "a client connection failed");
-                    }
-                    return;
-                }
-                changed = phase.changed() => match (changed, *phase.borrow_and_update()) {
-                    (Ok(()), Phase::Serving) => {}
-                    (Ok(()), Phase::Draining) => connection.as_mut().graceful_shutdown(),
-                    (Err(_), _) | (Ok(()), Phase::Cut) => return,
-                },
-                () = silence.as_mut(), if timed => {
-                    if !link.is_greeted() {
-                        return;
-                    }
-                    timed = false;
-                }
+        let io = TokioIo::new(stream);
+        let served = match protocol {
+            Ok(Protocol::Http1) => {
+                let connection = self.http1.serve_connection(io, service).with_upgrades();
+                drive(pin!(connection), http1::UpgradeableConnection::graceful_shutdown, phase).await
             }
+            Ok(Protocol::Http2) => {
+                let connection = self.http2.serve_connection(io, service);
+                drive(pin!(connection), http2::Connection::graceful_shutdown, phase).await
+            }
+            Err(error) => {
+                tracing::debug!(%peer, %error, "a client connection failed");
+                return;
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%peer, %error, "a client connection failed");
+        }
+    }
+}
+
+/// Drives a connection until it is over, or cut. `drain` has it end what is in progress.
+async fn drive<C: Future<Output = hyper::Result<()>>>(
+    mut connection: Pin<&mut C>,
+    drain: fn(Pin<&mut C>),
+    mut phase: watch::Receiver<Phase>,
+) -> hyper::Result<()> {
+    loop {
+        // Cancel safe: the connection is polled in place, and `changed` loses nothing when dropped.
+        tokio::select! {
+            biased;
+            result = connection.as_mut() => return result,
+            changed = phase.changed() => match (changed, *phase.borrow_and_update()) {
+                (Ok(()), Phase::Serving) => {}
+                (Ok(()), Phase::Draining) => drain(connection.as_mut()),
+                (Err(_), _) | (Ok(()), Phase::Cut) => return Ok(()),
+            },
         }
     }
 }

@@ -3,44 +3,62 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::link::Link;
 
-/// A socket that tells when its client has begun to speak, and closes with a reset if the link says so.
+/// A socket that can tell what its client speaks, and closes with a reset if the link says so.
 pub(super) struct ClientStream {
     stream: TcpStream,
     link: Arc<Link>,
-    greeting: Greeting,
+    /// What was read to tell the protocol, and is still to be handed on.
+    beginning: Vec<u8>,
 }
 
-/// How far a client has come.
-enum Greeting {
-    Over,
-    /// This many bytes of the preface of HTTP/2 have come, and nothing else.
-    Preface(usize),
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// Whatever does not begin as HTTP/2 does.
+    Http1,
+    /// HTTP/2 with prior knowledge (RFC 9113 §3.3).
+    Http2,
 }
 
 impl ClientStream {
     pub(super) fn new(stream: TcpStream, link: Arc<Link>) -> Self {
-        Self { stream, link, greeting: Greeting::Preface(0) }
+        Self { stream, link, beginning: Vec::new() }
+    }
+
+    /// Reads until it is clear what the client speaks. Nothing is taken from who reads afterwards, and what comes together is
+    /// read together: a head that came in parts would make hyper's buffer twice as large.
+    pub(super) async fn protocol(&mut self) -> io::Result<Protocol> {
+        let mut part = [0; PREFACE.len()];
+        loop {
+            if let Some(protocol) = Protocol::of(&self.beginning) {
+                return Ok(protocol);
+            }
+            let wanted = PREFACE.len() - self.beginning.len();
+            let read = self.stream.read(&mut part[..wanted]).await?;
+            if read == 0 {
+                return Ok(Protocol::Http1);
+            }
+            self.beginning.extend_from_slice(&part[..read]);
+        }
     }
 }
 
-impl Greeting {
-    /// The state after `bytes` more.
-    fn after(self, bytes: &[u8]) -> Self {
-        let Self::Preface(seen) = self else { return Self::Over };
-        match PREFACE.get(seen..seen + bytes.len()) {
-            Some(expected) if expected == bytes && seen + bytes.len() < PREFACE.len() => {
-                Self::Preface(seen + bytes.len())
-            }
-            _ => Self::Over,
+impl Protocol {
+    /// What a client speaks that began with `bytes`, of which there are no more than the preface has; none while it is open.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            PREFACE => Some(Self::Http2),
+            bytes if PREFACE.starts_with(bytes) => None,
+            _ => Some(Self::Http1),
         }
     }
 }
@@ -48,15 +66,16 @@ impl Greeting {
 impl AsyncRead for ClientStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        if let Greeting::Preface(seen) = this.greeting {
-            this.greeting = Greeting::Preface(seen).after(&buf.filled()[before..]);
-            if matches!(this.greeting, Greeting::Over) {
-                this.link.greet();
-            }
+        if this.beginning.is_empty() {
+            return Pin::new(&mut this.stream).poll_read(cx, buf);
         }
-        Poll::Ready(Ok(()))
+        let fits = this.beginning.len().min(buf.remaining());
+        buf.put_slice(&this.beginning[..fits]);
+        this.beginning = this.beginning.split_off(fits);
+        match Pin::new(&mut this.stream).poll_read(cx, buf) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -95,18 +114,22 @@ impl Drop for ClientStream {
     }
 }
 
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The preface of HTTP/2 (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Asserts that a greeting is over at the same byte however it is cut, and that nothing but the start of the preface leaves it
-/// open. The first byte of `data` says how long the parts are.
+/// Asserts that only the preface is told as HTTP/2, that anything else is told at the first byte that differs, and nothing before.
 #[cfg(any(test, fuzzing))]
 pub fn assert_greetings_are_told(data: &[u8]) {
-    let Some((&size, bytes)) = data.split_first() else { return };
-    let start = Greeting::Preface(0);
-    let parts = bytes.chunks(usize::from(size) + 1);
-    let end = parts.fold(start, |greeting, part| greeting.after(part));
-    let is_open = bytes.len() < PREFACE.len() && PREFACE.starts_with(bytes);
-    assert_eq!(matches!(end, Greeting::Preface(seen) if seen == bytes.len()), is_open);
+    let data = &data[..data.len().min(PREFACE.len())];
+    let same = data.iter().zip(PREFACE).take_while(|(byte, expected)| byte == expected).count();
+    for seen in 0..=data.len() {
+        let expected = match seen {
+            seen if seen > same => Some(Protocol::Http1),
+            seen if seen == PREFACE.len() => Some(Protocol::Http2),
+            _ => None,
+        };
+        assert_eq!(Protocol::of(&data[..seen]), expected);
+    }
 }
 
 #[cfg(test)]
@@ -117,24 +140,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_greeting_is_told(size: u8, prefix in 0..=PREFACE.len(), rest: Vec<u8>) {
-            assert_greetings_are_told(&[&[size], &PREFACE[..prefix], &rest].concat());
+        fn any_greeting_is_told(prefix in 0..=PREFACE.len(), rest: Vec<u8>) {
+            assert_greetings_are_told(&[&PREFACE[..prefix], &rest].concat());
         }
     }
 
     #[test]
     fn half_a_preface_is_no_greeting_and_anything_else_is() {
-        let is_over = |parts: &[&[u8]]| {
-            let end = parts.iter().fold(Greeting::Preface(0), |greeting, part| greeting.after(part));
-            matches!(end, Greeting::Over)
-        };
-        assert!(!is_over(&[]));
-        assert!(!is_over(&[b"P", b"RI * HT"]));
-        assert!(!is_over(&[&PREFACE[..23]]));
-        assert!(is_over(&[PREFACE]));
-        assert!(is_over(&[&PREFACE[..20], &PREFACE[20..]]));
-        assert!(is_over(&[b"G"]));
-        assert!(is_over(&[b"P", b"OST / HTTP/1.1"]));
-        assert!(is_over(&[PREFACE, b"more"]));
+        for open in [&b""[..], b"P", b"PRI * HT", &PREFACE[..23]] {
+            assert_eq!(Protocol::of(open), None);
+        }
+        assert_eq!(Protocol::of(PREFACE), Some(Protocol::Http2));
+        for other in [&b"G"[..], b"POST / HTTP/1.1", b"PRI * HTTP/1.1\r\n"] {
+            assert_eq!(Protocol::of(other), Some(Protocol::Http1));
+        }
     }
 }

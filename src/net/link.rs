@@ -25,7 +25,6 @@ pub struct Link {
     open: Gauge,
     _place: OwnedSemaphorePermit,
     phase: watch::Receiver<Phase>,
-    greeted: AtomicBool,
     reset: AtomicBool,
 }
 
@@ -37,8 +36,7 @@ impl Link {
         phase: watch::Receiver<Phase>,
     ) -> Self {
         open.inc();
-        let (greeted, reset) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { peer, open, _place: place, phase, greeted, reset }
+        Self { peer, open, _place: place, phase, reset: AtomicBool::new(false) }
     }
 
     /// The client's address.
@@ -66,15 +64,6 @@ impl Link {
 
     pub(super) fn resets_on_close(&self) -> bool {
         self.reset.load(Ordering::Relaxed)
-    }
-
-    /// Notes that the client has begun to speak a protocol.
-    pub(super) fn greet(&self) {
-        self.greeted.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_greeted(&self) -> bool {
-        self.greeted.load(Ordering::Relaxed)
     }
 }
 

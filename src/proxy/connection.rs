@@ -16,8 +16,8 @@ use super::connect::Stream;
 use super::error::Error;
 use crate::capture::RequestTee;
 
-/// The body of a request to upstream.
-pub(super) type RequestBody = RequestTee<Upload>;
+/// The body of a request to upstream. Boxed: hyper keeps room for 32 requests in the queue of each connection.
+pub(super) type RequestBody = Pin<Box<RequestTee<Upload>>>;
 
 /// A connection to upstream that carries one exchange at a time. It makes progress only while it is polled, and dropping it
 /// closes it.
