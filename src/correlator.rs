@@ -19,6 +19,7 @@ mod listed;
 mod page;
 mod recent;
 mod run;
+mod settlement;
 mod turn;
 mod weight;
 mod whose;
@@ -27,7 +28,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::interaction::Interaction;
-use crate::observation::{ConversationKey, Observation};
+use crate::observation::{ConversationKey, Fact, Observation};
 use crate::time::UnixMillis;
 pub use conversation::State;
 use conversation::{Conversation, Outcome};
@@ -46,6 +47,9 @@ pub struct Config {
     pub unresolved_grace: Duration,
     /// How long a run may take where the server does not say: `expires_at` minus `created_at`.
     pub assumed_run_time: Duration,
+    /// How long a turn that ended in calls of the app's tools is held for the one that hands in what they returned, so that both are
+    /// one record. Zero: each is a record of its own.
+    pub continuation_grace: Duration,
     /// How long an idle conversation is remembered.
     pub conversation_ttl: Duration,
     /// How long ago a run first seen terminal may have ended to be recorded.
@@ -74,6 +78,7 @@ impl Default for Config {
             outputs_grace: Duration::from_secs(30),
             unresolved_grace: Duration::from_secs(60),
             assumed_run_time: Duration::from_secs(600),
+            continuation_grace: Duration::ZERO,
             conversation_ttl: Duration::from_secs(24 * 3600),
             history_max_age: Duration::from_secs(15 * 60),
             first_used: UnixMillis(0),
@@ -133,11 +138,18 @@ impl Correlator {
         self.make_room(&key, UnixMillis::default());
     }
 
-    /// Moves an observation to the conversation it belongs to, where its dialect could not know it: that of the chain. To be
-    /// called before [`Correlator::handle`]; what is journaled is what came out. Doing it again changes nothing.
+    /// Moves an observation to the conversation it belongs to, where its dialect could not know it: that of the chain; and says which
+    /// turns are to be one record, so that a replay, at other times and with other settings, says the same. To be called before
+    /// [`Correlator::handle`]; what is journaled is what came out. Doing it again changes nothing.
     pub fn place(&self, observation: &mut Observation) {
         if let Some(key) = self.chains.place(observation) {
             observation.conversation = key;
+        }
+        let Observation { conversation, at, fact: Fact::TurnSeen(turn), .. } = observation else { return };
+        if !self.config.continuation_grace.is_zero() {
+            let known = self.conversations.get(conversation);
+            turn.held_until = turn.calls_the_app().then(|| at.after(self.config.continuation_grace));
+            turn.continues = known.and_then(|known| known.held_for(turn));
         }
     }
 
@@ -187,6 +199,17 @@ impl Correlator {
             } else {
                 self.conclude(&key, Some(before), outcome);
             }
+        }
+    }
+
+    /// Settles what is held although it is recorded, for what was recorded takes in nothing more. To be called after a replay;
+    /// `is_recorded` tells by the record's key.
+    pub fn let_go_where(&mut self, mut is_recorded: impl FnMut(&str) -> bool) {
+        let keys: Vec<ConversationKey> = self.conversations.keys().cloned().collect();
+        for key in keys {
+            self.settle(&key, |conversation, outcome| {
+                conversation.let_go_where(|run| is_recorded(&run.key(&key)), outcome);
+            });
         }
     }
 
@@ -272,10 +295,19 @@ impl Correlator {
 
     /// Settles the runs of a conversation that are over. Tells whether there were any.
     fn flush(&mut self, key: &ConversationKey) -> bool {
+        self.settle(key, Conversation::let_go)
+    }
+
+    /// Settles runs of a conversation. Tells whether there were any.
+    fn settle(
+        &mut self,
+        key: &ConversationKey,
+        settle: impl FnOnce(&mut Conversation, &mut Outcome),
+    ) -> bool {
         let Some(conversation) = self.conversations.get_mut(key) else { return false };
         let before = Standing::of(key, conversation, &self.config);
         let mut outcome = Outcome::default();
-        conversation.settle_terminal(&mut outcome);
+        settle(conversation, &mut outcome);
         let any = !outcome.settled.is_empty();
         if any {
             self.conclude(key, Some(before), outcome);

@@ -31,6 +31,9 @@ pub struct Interaction {
     /// The run before, where the request named one or answered its tool calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<String>,
+    /// The responses that handed in what this one's tools returned and are part of this record, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub continuations: Vec<String>,
     /// How it ended.
     pub status: Status,
     /// The assistant that answered.

@@ -18,6 +18,7 @@ pub(super) fn correlation(file: &raw::Correlation) -> Result<correlator::Config,
     set(&mut config.outputs_grace, file.outputs_grace);
     set(&mut config.unresolved_grace, file.unresolved_grace);
     set(&mut config.assumed_run_time, file.assumed_run_time);
+    set(&mut config.continuation_grace, file.continuation_grace);
     set(&mut config.conversation_ttl, file.conversation_ttl);
     set(&mut config.history_max_age, file.history_max_age);
     config.app_messages = match file.app_messages {

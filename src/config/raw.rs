@@ -91,6 +91,7 @@ pub(super) struct Correlation {
     pub(super) outputs_grace: Option<Span>,
     pub(super) unresolved_grace: Option<Span>,
     pub(super) assumed_run_time: Option<Span>,
+    pub(super) continuation_grace: Option<Span>,
     pub(super) conversation_ttl: Option<Span>,
     pub(super) history_max_age: Option<Span>,
     pub(super) app_messages: Option<AppMessages>,

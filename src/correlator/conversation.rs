@@ -163,32 +163,9 @@ impl Conversation {
         true
     }
 
-    /// Acts on deadlines. Tells whether the conversation is to be forgotten.
-    pub(super) fn handle_timeout(&mut self, now: UnixMillis, config: &Config, outcome: &mut Outcome) -> bool {
-        for run in &mut self.runs {
-            if run.deadline() <= now {
-                run.conclude(now);
-            }
-        }
-        self.settle_where(outcome, |run| run.deadline() <= now);
-        self.weigh();
-        // What was settled just now has to be told first.
-        self.runs.is_empty() && outcome.settled.is_empty() && self.forget_at(config) <= now
-    }
-
-    /// Settles everything with what is known, for there is no room to wait.
-    pub(super) fn give_up(&mut self, now: UnixMillis, outcome: &mut Outcome) {
-        for run in &mut self.runs {
-            run.conclude(now);
-        }
-        self.settle_where(outcome, |_| true);
-        self.drop_unclaimed();
-        self.weigh();
-    }
-
     /// When this conversation wants to be looked at again, and what would be lost with it.
     pub(super) fn place(&self, config: &Config) -> Place {
-        match self.runs.iter().map(OpenRun::deadline).min() {
+        match self.last_runs().map(OpenRun::deadline).min() {
             Some(deadline) => (Stake::Run, deadline),
             None if self.unclaimed.is_empty() => (Stake::Nothing, self.forget_at(config)),
             None => (Stake::Messages, self.forget_at(config)),
@@ -221,12 +198,6 @@ impl Conversation {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    /// Settles what is over, with the outputs seen so far.
-    pub(super) fn settle_terminal(&mut self, outcome: &mut Outcome) {
-        self.settle_where(outcome, OpenRun::is_terminal);
-        self.weigh();
     }
 
     /// All that is known, to be compared. What it takes in memory may differ.
@@ -294,9 +265,7 @@ impl Conversation {
         }
         if self.runs.len() >= config.limits.conversation_runs.max(1) {
             outcome.notes.push(Note::RunsFull);
-            self.runs[0].conclude(at);
-            let oldest = self.runs[0].id().to_owned();
-            self.settle_where(outcome, |run| run.id() == oldest);
+            self.settle_oldest(at, outcome);
         }
         // Whoever missed the run's creation may have missed messages too.
         open.history_known = self.state.history_known;
@@ -328,14 +297,14 @@ impl Conversation {
         for run in &mut self.runs {
             run.conclude_as(Status::ThreadDeleted, at);
         }
-        self.settle_where(outcome, |_| true);
+        self.settle_all(outcome);
         // A run whose creation is answered after this has lost its inputs.
         self.state.history_known &= self.unclaimed.is_empty();
         self.drop_unclaimed();
         held
     }
 
-    fn drop_unclaimed(&mut self) {
+    pub(super) fn drop_unclaimed(&mut self) {
         self.unclaimed.clear();
         self.listed = Listed::default();
     }
@@ -344,36 +313,14 @@ impl Conversation {
         self.runs.iter_mut().find(|run| run.id() == id).is_some_and(change)
     }
 
-    fn settle_complete(&mut self, outcome: &mut Outcome) {
-        self.settle_where(outcome, OpenRun::is_complete);
-    }
-
-    fn settle_where(&mut self, outcome: &mut Outcome, done: impl Fn(&OpenRun) -> bool) {
-        let mut at = 0;
-        while at < self.runs.len() {
-            if !done(&self.runs[at]) {
-                at += 1;
-                continue;
-            }
-            let run = self.runs.remove(at);
-            for id in run.inputs.iter().chain(&run.outputs).filter_map(|message| message.id.as_deref()) {
-                self.state.messages.insert(id);
-                self.listed.forget(id);
-            }
-            self.state.runs.insert(run.id());
-            outcome.notes.extend(run.notes());
-            outcome.settled.push(run);
-        }
-    }
-
-    fn weigh(&mut self) {
+    pub(super) fn weigh(&mut self) {
         let runs: usize = self.runs.iter().map(OpenRun::bytes).sum();
         let messages = weight::messages(&self.unclaimed) + self.listed.bytes();
         self.pending_bytes = messages + weight::list(&self.runs) + runs;
         self.bytes = OWN_BYTES + self.state.heap_bytes() + self.pending_bytes;
     }
 
-    fn forget_at(&self, config: &Config) -> UnixMillis {
+    pub(super) fn forget_at(&self, config: &Config) -> UnixMillis {
         self.state.last_seen.after(config.conversation_ttl)
     }
 }

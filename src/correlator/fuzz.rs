@@ -67,6 +67,7 @@ impl World {
         };
         let config = Config {
             first_used: UnixMillis(START),
+            continuation_grace: Duration::from_secs(if settings & 8 == 8 { 300 } else { 0 }),
             app_messages: if settings & 2 == 2 { AppMessages::Drop } else { AppMessages::Include },
             limits: if evicts { tight } else { Limits::default() },
             ..Config::default()
@@ -257,8 +258,14 @@ impl World {
     fn finish(&mut self) {
         self.correlator.finish(self.now);
         self.collect();
-        let mut runs = self.correlator.conversations.values().flat_map(|conversation| &conversation.runs);
-        assert!(runs.all(|run| !run.is_terminal()), "a shutdown leaves what is over");
+        for conversation in self.correlator.conversations.values() {
+            let mut over = conversation.last_runs().filter(|run| run.is_terminal());
+            // What is held is held on if the journal stays.
+            assert!(
+                over.all(|run| run.is_held() && !conversation.is_settled()),
+                "a shutdown leaves what is over"
+            );
+        }
     }
 
     /// Begins a new process on what the last one left. What that has told is told again, which the store's unique key undoes.

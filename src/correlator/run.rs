@@ -4,11 +4,13 @@
 //! `outputs_grace` after it became terminal (longer while pages bring more of its outputs); until then `unresolved_grace`
 //! beyond `expires_at`, or beyond the time a run is assumed to take, or beyond the last time it was seen to go on.
 
+mod continuation;
 mod input;
 mod output;
 mod record;
 mod tool;
 mod turn;
+mod usage;
 
 use std::collections::BTreeMap;
 
@@ -312,6 +314,7 @@ impl OpenRun {
     /// Whether the run is over and nothing can still bring outputs.
     pub(super) fn is_complete(&self) -> bool {
         match &self.turn {
+            Some(_) if self.is_held() => false,
             Some(turn) => turn.left || (self.is_terminal() && turn.told_whole),
             None => self.is_terminal() && self.outputs_are_settled(),
         }

@@ -1,5 +1,6 @@
 //! The correlator as a whole, fed with facts and driven by a clock of its own.
 
+mod continuations;
 mod deadlines;
 mod inputs;
 mod limits;
@@ -25,11 +26,14 @@ use crate::observation::{
 
 /// A correlator and the time; every fact takes a second.
 struct World {
+    config: Config,
     correlator: Correlator,
     now: UnixMillis,
     attribution: Attribution,
     interactions: Vec<Interaction>,
     settled: Vec<Option<State>>,
+    /// What changed something, of what is seen by `see_of`.
+    journal: Vec<Observation>,
     /// Whether the run's own stream tells its states.
     streams: bool,
     notes: Vec<Note>,
@@ -44,11 +48,13 @@ impl World {
 
     fn with(config: Config) -> Self {
         Self {
-            correlator: Correlator::new(config),
+            correlator: Correlator::new(config.clone()),
+            config,
             now: UnixMillis(START),
             attribution: Attribution::default(),
             interactions: Vec::new(),
             settled: Vec::new(),
+            journal: Vec::new(),
             streams: false,
             notes: Vec::new(),
         }

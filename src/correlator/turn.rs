@@ -204,6 +204,9 @@ impl Conversation {
         if !self.runs[place].is_turn() || (!created_before && self.runs[place].created_seen()) {
             let (parent, began) = self.place_turn(turn);
             self.runs[place].become_turn(turn, parent, began);
+            if let Some(held) = self.held_for(turn).filter(|held| turn.continues.as_ref() == Some(held)) {
+                self.runs[place].go_on_with(held);
+            }
             changed = true;
         }
         let relinked = &mut outcome.relinked;
@@ -220,6 +223,13 @@ impl Conversation {
             }
         }
         changed | self.runs[place].note_turn(turn, outputs, lost, (observation.at, config))
+    }
+
+    /// The run whose calls a turn answers, if it goes on with the same turn.
+    pub(super) fn continued_by(&self, turn: &Turn) -> Option<&str> {
+        let (caller, _) = self.state.chain.caller(&turn.answers)?;
+        let (parent, began) = self.place_turn(turn);
+        began.filter(|_| parent.as_deref() == Some(caller)).map(|_| caller)
     }
 
     /// The run before a turn, and the one that began it if that is another.

@@ -292,6 +292,8 @@ impl Observer {
             origin,
             previous: None,
             answers: asked.answers,
+            continues: None,
+            held_until: None,
             question: self.question.clone(),
             outputs,
             reasoning,

@@ -272,6 +272,8 @@ impl Observer {
             origin,
             previous: self.previous.clone().filter(|previous| *previous != id),
             answers,
+            continues: None,
+            held_until: None,
             outputs: messages,
             reasoning,
             whole,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Run, RunOrigin};
+use super::{Run, RunOrigin, RunStatus, ToolCall};
 use crate::message::Message;
 use crate::time::UnixMillis;
 
@@ -54,6 +54,12 @@ pub struct Turn {
     /// [`scoped_call`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,
+    /// The run whose tool calls this one answers, if both are to be one record. The correlator's word, when it places the turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
+    /// Until when this run is held for one that answers its tool calls; none if it is not. The correlator's word too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<UnixMillis>,
     /// What was put out so far, in order, each with an id of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<Message>,
@@ -80,6 +86,15 @@ pub struct Turn {
     pub response: Option<Box<RawValue>>,
 }
 
+impl Turn {
+    /// Whether it is completed and waits for what the app's own tools return.
+    #[must_use]
+    pub fn calls_the_app(&self) -> bool {
+        let open = |call: &ToolCall| call.output.is_none() && APP_TOOLS.contains(&call.kind.as_str());
+        self.run.status == RunStatus::Completed && self.run.tool_calls.iter().any(open)
+    }
+}
+
 /// Makes the id of a run of an API whose own ids may repeat.
 #[must_use]
 pub fn unique_id(api_id: Option<&str>, exchange: &str) -> String {
@@ -101,6 +116,17 @@ pub fn scoped_call(question: &str, call: &str) -> String {
     format!("{question}/{call}")
 }
 
+/// The kinds of tools that the app runs itself, or has to approve; all others are the server's.
+const APP_TOOLS: [&str; 8] = [
+    "apply_patch",
+    "computer",
+    "custom",
+    "custom_tool",
+    "function",
+    "local_shell",
+    "mcp_approval_request",
+    "shell",
+];
 /// Between the API's id and what makes it unique.
 const UNIQUE_MARK: char = '~';
 /// In the place of an id the API did not give.

@@ -49,6 +49,20 @@ pub(super) fn recover(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<
         conclude(pipeline, recovered)?;
         pipeline.commit();
     }
+    let mut unread = None;
+    pipeline.guard("replay", |pipeline| {
+        let is_recorded = |key: &str| {
+            recovered.is_known(key).unwrap_or_else(|error| {
+                unread = Some(error);
+                false
+            })
+        };
+        pipeline.correlator.let_go_where(is_recorded);
+    });
+    if let Some(error) = unread {
+        return Err(error.into());
+    }
+    conclude(pipeline, recovered)?;
     // Deadlines that were over when the earlier process still ran.
     pipeline.guard("replay", |pipeline| pipeline.correlator.handle_timeout(pipeline.clock.now()));
     conclude(pipeline, recovered)?;

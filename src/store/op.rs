@@ -173,17 +173,16 @@ fn count(interaction: &Interaction) -> u32 {
     u32::try_from(interaction.messages().count()).unwrap_or(u32::MAX)
 }
 
-/// Its run, meaning the last answer; its messages; its conversation and session.
+/// Its run and those it took in, meaning the last answer; its messages; its conversation and session.
 fn refs(interaction: &Interaction) -> Vec<Ref> {
     let messages = (0..).zip(interaction.messages());
     let mut refs: Vec<Ref> = messages
         .filter_map(|(at, message)| Some(Ref { id: message.id.clone()?, message: Some(at) }))
         .collect();
     let answered = interaction.outputs.iter().any(|message| message.role.speaks());
-    refs.push(Ref {
-        id: interaction.run.clone(),
-        message: if answered { count(interaction).checked_sub(1) } else { None },
-    });
+    let last = if answered { count(interaction).checked_sub(1) } else { None };
+    let runs = std::iter::once(&interaction.run).chain(&interaction.continuations);
+    refs.extend(runs.map(|run| Ref { id: run.clone(), message: last }));
     let named = interaction.attribution.session.clone();
     refs.extend(
         [Some(interaction.conversation.id.to_string()), named]
@@ -217,5 +216,19 @@ mod tests {
     fn what_is_said_of_a_user_later_cannot_overtake_what_was_said_before() {
         assert_eq!(lane_of_user("u", "first"), lane_of_user("u", "second"));
         assert_ne!(lane_of_user("u", "first"), lane_of_user("v", "first"));
+    }
+
+    #[test]
+    fn a_record_is_found_by_its_run_and_by_those_it_took_in() {
+        let message = |role: &str| json!({"id": null, "role": role, "status": "completed", "created_at": null, "run": null, "object": {}});
+        let record = json!({"key": "k", "api": "responses", "conversation": {"upstream": "u", "id": "c"}, "run": "resp_1",
+            "continuations": ["resp_2"], "status": "completed", "assistant": null, "model": null,
+            "inputs": [message("user")], "outputs": [message("assistant")], "tool_calls": [], "usage": null,
+            "usage_absent": "not_reported", "error": null, "metadata": null, "times": {"created_at": null, "started_at": null,
+            "ended_at": null, "request_at": 1, "first_token_at": null, "end_at": 2}, "inputs_complete": true,
+            "outputs_complete": true, "assumed": false, "pairing": "exact"});
+        let refs = refs(&serde_json::from_str(&record.to_string()).unwrap());
+        let refs: Vec<_> = refs.iter().map(|of| (of.id.as_str(), of.message)).collect();
+        assert_eq!(refs, [("resp_1", Some(1)), ("resp_2", Some(1)), ("c", None)]);
     }
 }

@@ -132,6 +132,7 @@ cases! {
     h6_an_answer_that_was_cut_short_is_incomplete
     h6_answers_of_one_id_are_records_of_their_own
     h6_calls_whose_ids_repeat_belong_to_the_question_they_were_made_for
+    h6_completions_that_hand_in_tool_outputs_are_merged_if_that_is_asked_for
     h6_conversations_can_be_told_by_how_they_begin
     h6_each_choice_is_an_output_in_order
     h6_each_request_is_a_record_of_what_is_new_in_it
@@ -159,7 +160,10 @@ cases! {
 
 cases! {
     "responses":
+    h1_a_merged_turn_ends_as_its_last_response_does
+    h1_a_turn_that_nobody_goes_on_with_is_recorded_when_its_time_is_up
     h1_only_what_is_new_is_an_input
+    h1_turns_that_hand_in_tool_outputs_are_merged_if_that_is_asked_for
     h1_what_hands_in_tool_outputs_goes_on_with_its_turn
     h2_a_chain_is_known_by_its_first_response
     h2_a_chain_is_what_requests_say_whatever_answers_name

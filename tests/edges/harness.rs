@@ -61,6 +61,9 @@ impl Settings {
             let sources = || value.as_array().unwrap().iter().map(|s| s.as_str().unwrap().parse().unwrap());
             match name.as_str() {
                 "app_messages" => self.correlator.app_messages = correlator::AppMessages::Drop,
+                "continuation_grace" => {
+                    self.correlator.continuation_grace = Duration::from_secs(value.as_u64().unwrap());
+                }
                 "conversations" => *conversations = number(),
                 "conversation_messages" => *conversation_messages = number(),
                 "conversation_runs" => *conversation_runs = number(),
@@ -224,6 +227,9 @@ impl World {
             self.correlator.handle(&observation);
             self.collect_replayed();
         }
+        let recorded: Vec<String> = self.records.iter().map(|record| record.key.clone()).collect();
+        self.correlator.let_go_where(|key| recorded.iter().any(|recorded| recorded == key));
+        self.collect_replayed();
         self.correlator.handle_timeout(self.now);
         self.collect();
     }

@@ -29,6 +29,7 @@ impl OpenRun {
             RunStatus::Active(_) | RunStatus::RequiresAction => Status::UnknownFinal,
         });
         let (usage_absent, turn_id) = (self.usage_absent(), self.turn_id().to_owned());
+        let (api, idempotency_key) = (self.api(), self.key(key));
         let step_of = |message: &Message| {
             let by_step = |step: &StepSeen| step.message.is_some() && step.message == message.id;
             self.steps.iter().position(by_step).unwrap_or(usize::MAX)
@@ -52,27 +53,23 @@ impl OpenRun {
         outputs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let outputs = outputs.into_iter().map(|(_, _, message)| message).collect();
         let turn = self.turn.map(|turn| *turn);
-        let (api, parent_id, reasoning, request, response) = match turn {
-            Some(TurnState { api, parent_id, reasoning, request, response, .. }) => {
-                (api, parent_id, reasoning, request, response)
+        let (parent_id, continuations, reasoning, request, response) = match turn {
+            Some(TurnState { parent_id, continuations, reasoning, request, response, .. }) => {
+                (parent_id, continuations, reasoning, request, response)
             }
-            None => (Api::Assistants, None, Vec::new(), None, None),
-        };
-        let key_parts: &[&str] = match api {
-            Api::Assistants => &[&key.upstream, &key.id, &self.run.id],
-            // The chain may not be known everywhere; the run's own id is unique.
-            Api::Chat | Api::Responses => &[&key.upstream, api.as_str(), &self.run.id],
+            None => (None, Vec::new(), Vec::new(), None, None),
         };
         let shown = |run: String| match api {
             Api::Chat => api_id(&run).to_owned(),
             Api::Assistants | Api::Responses => run,
         };
         Interaction {
-            key: key_of(key_parts),
+            key: idempotency_key,
             api,
             conversation: key.clone(),
             turn_id: Some(shown(turn_id)),
             parent_id: parent_id.map(shown),
+            continuations: continuations.into_iter().map(shown).collect(),
             run: shown(self.run.id),
             status,
             assistant: self.run.assistant,
@@ -110,8 +107,18 @@ impl OpenRun {
         }
     }
 
+    /// The idempotency key of its record.
+    pub(in crate::correlator) fn key(&self, conversation: &ConversationKey) -> String {
+        let upstream = &conversation.upstream;
+        match self.api() {
+            Api::Assistants => key_of(&[upstream, &conversation.id, &self.run.id]),
+            // The chain may not be known everywhere; the run's own id is unique.
+            api @ (Api::Chat | Api::Responses) => key_of(&[upstream, api.as_str(), &self.run.id]),
+        }
+    }
+
     /// Why there is no usage, if there is none.
-    fn usage_absent(&self) -> Option<UsageAbsent> {
+    pub(super) fn usage_absent(&self) -> Option<UsageAbsent> {
         if self.run.usage.is_some() {
             return None;
         }

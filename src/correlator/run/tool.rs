@@ -95,6 +95,14 @@ impl OpenRun {
         changed
     }
 
+    /// Takes calls of another run behind its own; their ids need not be different.
+    pub(super) fn append_tool_calls(&mut self, calls: Vec<ToolCall>) {
+        let room = MAX_STEPS.saturating_sub(self.tool_calls.len());
+        self.text_lost += calls.len().saturating_sub(room);
+        self.tool_calls.extend(calls.into_iter().take(room));
+        self.weigh_tool_calls();
+    }
+
     /// Counts what tool calls hold; what goes beyond the limit loses its longest texts.
     fn weigh_tool_calls(&mut self) {
         let bytes = |text: &Option<String>| text.as_ref().map_or(0, String::len);

@@ -20,6 +20,12 @@ pub(super) struct TurnState {
     pub(super) usage_absent: Option<UsageAbsent>,
     pub(super) request: Option<Box<RawValue>>,
     pub(super) response: Option<Box<RawValue>>,
+    /// Until when it waits, once it is over, for a run that goes on with it.
+    pub(super) held_until: Option<UnixMillis>,
+    /// The run that it goes on with, in one record.
+    pub(super) continues: Option<String>,
+    /// The runs that went on with it, which it has taken in.
+    pub(super) continuations: Vec<String>,
     /// Whether it goes on without the exchange that asked for it.
     background: bool,
     /// Whether its end was told with everything there is.
@@ -31,12 +37,13 @@ pub(super) struct TurnState {
 impl TurnState {
     /// What it takes in memory.
     pub(super) fn bytes(&self) -> usize {
-        let Self { turn_id, parent_id, reasoning, request, response, .. } = self;
+        let Self { turn_id, parent_id, continues, reasoning, request, response, .. } = self;
         let raw = |raw: &Option<Box<RawValue>>| raw.as_ref().map_or(0, |raw| weight::text(raw.get()));
         let texts = |item: &Reasoning| weight::optional(&item.id) + weight::text(&item.text);
         weight::allocation(size_of::<Self>())
             + weight::optional(turn_id)
             + weight::optional(parent_id)
+            + weight::optional(continues)
             + weight::list(reasoning)
             + reasoning.iter().map(texts).sum::<usize>()
             + raw(request)
@@ -61,6 +68,9 @@ impl OpenRun {
                 usage_absent: None,
                 request: None,
                 response: None,
+                held_until: None,
+                continues: None,
+                continuations: Vec::new(),
                 background: turn.background,
                 told_whole: false,
                 left: false,
@@ -127,7 +137,7 @@ impl OpenRun {
             self.outputs = outputs;
             changed = true;
         }
-        changed
+        changed | self.note_hold(turn)
     }
 
     /// Notes how an exchange ended that this run is bound to, and did not tell its end: left by the client, nothing follows;

@@ -4,7 +4,7 @@ use super::*;
 use crate::observation::{Api, Reasoning, Turn};
 
 /// A turn of Responses, in its first state: nothing is known of its conversation.
-fn turn(world: &World, id: &str, asked: &[&str], status: RunStatus) -> Turn {
+pub(super) fn turn(world: &World, id: &str, asked: &[&str], status: RunStatus) -> Turn {
     let origin = RunOrigin::Created {
         messages: asked.iter().map(|text| said(None, Role::User, text)).collect(),
         request_at: world.now,
@@ -23,6 +23,8 @@ fn turn(world: &World, id: &str, asked: &[&str], status: RunStatus) -> Turn {
         origin,
         previous: None,
         answers: Vec::new(),
+        continues: None,
+        held_until: None,
         question: None,
         outputs,
         reasoning: Vec::new(),
@@ -35,14 +37,14 @@ fn turn(world: &World, id: &str, asked: &[&str], status: RunStatus) -> Turn {
     }
 }
 
-fn said(id: Option<&str>, role: Role, text: &str) -> Message {
+pub(super) fn said(id: Option<&str>, role: Role, text: &str) -> Message {
     let mut message = message(id.unwrap_or("none"), role, text, 1.0, None);
     message.id = id.map(str::to_owned);
     message.created_at = None;
     message
 }
 
-fn calls(turn: Turn, ids: &[&str]) -> Turn {
+pub(super) fn calls(turn: Turn, ids: &[&str]) -> Turn {
     let tool_calls = ids.iter().map(|id| ToolCall {
         id: (*id).to_owned(),
         kind: "function".to_owned(),
@@ -52,22 +54,22 @@ fn calls(turn: Turn, ids: &[&str]) -> Turn {
     Turn { run, outputs: Vec::new(), ..turn }
 }
 
-fn answers(turn: Turn, calls: &[&str]) -> Turn {
+pub(super) fn answers(turn: Turn, calls: &[&str]) -> Turn {
     Turn { answers: calls.iter().map(|call| (*call).to_owned()).collect(), ..turn }
 }
 
-fn after(turn: Turn, previous: &str) -> Turn {
+pub(super) fn after(turn: Turn, previous: &str) -> Turn {
     Turn { previous: Some(previous.to_owned()), ..turn }
 }
 
 impl World {
     /// Sees a turn whose dialect knows no conversation by name.
-    fn turn(&mut self, turn: Turn) -> bool {
+    pub(super) fn turn(&mut self, turn: Turn) -> bool {
         let id = turn.run.id.clone();
         self.see_of(&id, Fact::TurnSeen(Box::new(turn)))
     }
 
-    fn see_of(&mut self, conversation: &str, fact: Fact) -> bool {
+    pub(super) fn see_of(&mut self, conversation: &str, fact: Fact) -> bool {
         self.now = self.now.after(Duration::from_secs(1));
         self.correlator.handle_timeout(self.now);
         let conversation = ConversationKey { upstream: key().upstream, id: conversation.into() };
@@ -76,6 +78,9 @@ impl World {
         self.correlator.place(&mut observation);
         let json = serde_json::to_string(&observation).unwrap();
         let changed = self.correlator.handle(&serde_json::from_str(&json).unwrap());
+        if changed {
+            self.journal.push(observation);
+        }
         self.collect();
         changed
     }

@@ -333,6 +333,7 @@ fn plain() -> Interaction {
         run: "run_1".to_owned(),
         turn_id: None,
         parent_id: None,
+        continuations: Vec::new(),
         status: Status::Completed,
         assistant: Some("asst_1".to_owned()),
         model: Some("gpt-4o-mini".to_owned()),

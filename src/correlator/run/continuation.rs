@@ -1,0 +1,103 @@
+//! A turn that ends in calls of the app's functions, and the one that hands in what they returned: where they are to be one record,
+//! the first is held until the second is over, and takes it in.
+
+use serde_json::Value;
+
+use super::turn::TurnState;
+use super::usage;
+use super::{OpenRun, fill};
+use crate::message::{Message, Role};
+use crate::observation::{ToolCall, ToolOutput, Turn};
+
+impl OpenRun {
+    /// Whether it is over and waits for a run that goes on with it.
+    pub(in crate::correlator) fn is_held(&self) -> bool {
+        self.is_terminal() && self.turn.as_ref().is_some_and(|turn| turn.held_until.is_some())
+    }
+
+    /// The run that it goes on with, in one record.
+    pub(in crate::correlator) fn continues(&self) -> Option<&str> {
+        self.turn.as_ref()?.continues.as_deref()
+    }
+
+    /// Makes it go on with a run that is held.
+    pub(in crate::correlator) fn go_on_with(&mut self, held: String) {
+        if let Some(turn) = &mut self.turn {
+            turn.continues = Some(held);
+        }
+    }
+
+    /// Notes how long a turn is held that has just ended. Tells whether that is new.
+    pub(super) fn note_hold(&mut self, turn: &Turn) -> bool {
+        let Some(state) = &mut self.turn else { return false };
+        let changed = fill(&mut state.held_until, turn.held_until);
+        if let Some(until) = state.held_until {
+            // What was not told as a whole may also be looked at.
+            self.deadline = if state.told_whole { until } else { self.deadline.max(until) };
+        }
+        changed
+    }
+
+    /// Takes in the run that went on with this one. What the tools returned becomes the outputs of the calls; whatever else was new
+    /// in that request follows the inputs. How it ended, and with what answer, is what the later run says.
+    pub(in crate::correlator) fn absorb(&mut self, next: Self) {
+        let usage_absent = next.usage_absent().or_else(|| self.usage_absent());
+        let told = usage_absent.is_none();
+        let usage = self.run.usage.as_deref().zip(next.run.usage.as_deref()).filter(|_| told);
+        self.run.usage = usage.and_then(|(first, second)| usage::sum(first, second));
+        let Self { run, inputs, outputs, tool_calls, text_lost, whose, turn, .. } = next;
+        self.run.status = run.status;
+        self.run.ended_at = run.ended_at;
+        self.run.error = run.error;
+        self.run.model = run.model.or_else(|| self.run.model.take());
+        fill(&mut self.run.assistant, run.assistant);
+        fill(&mut self.run.metadata, run.metadata);
+        fill(&mut self.instructions, next.instructions);
+        fill(&mut self.first_token_at, next.first_token_at);
+        self.end_at = next.end_at;
+        self.concluded = next.concluded;
+        self.client_gone = next.client_gone;
+        self.stream_error = next.stream_error;
+        self.inputs_complete &= next.inputs_complete;
+        self.outputs_lost |= next.outputs_lost;
+        self.text_lost += text_lost;
+        self.whose.update(&whose.attribution());
+        let unanswered = |input: Message| match returned(&input, &self.tool_calls) {
+            Some(output) => Err(output),
+            None => Ok(input),
+        };
+        let (mut told, mut rest) = (Vec::new(), Vec::new());
+        for input in inputs.into_iter().map(unanswered) {
+            match input {
+                Ok(input) => rest.push(input),
+                Err(output) => told.push(output),
+            }
+        }
+        self.note_tool_outputs(&told);
+        self.append_tool_calls(tool_calls);
+        self.inputs.append(&mut rest);
+        self.outputs.extend(outputs);
+        let (Some(state), Some(later)) = (&mut self.turn, turn) else { return };
+        let TurnState { reasoning, request, response, told_whole, held_until, mut continuations, .. } =
+            *later;
+        state.reasoning.extend(reasoning);
+        state.usage_absent = usage_absent;
+        // The last request repeats what was said before, and the answer is to that.
+        (state.request, state.response) = (request, response);
+        state.told_whole &= told_whole;
+        state.held_until = held_until;
+        state.continuations.push(run.id);
+        state.continuations.append(&mut continuations);
+    }
+}
+
+/// What a message says that one of these calls returned; none if it is no such message.
+fn returned(message: &Message, calls: &[ToolCall]) -> Option<ToolOutput> {
+    if message.role != Role::Tool {
+        return None;
+    }
+    let object: Value = serde_json::from_str(message.object.get()).ok()?;
+    let by_id = || object["tool_call_id"].as_str();
+    let call = calls.iter().find(|call| Some(call.id.as_str()) == by_id())?;
+    Some(ToolOutput { call: call.id.clone(), output: message.text() })
+}

@@ -1,0 +1,145 @@
+//! When runs of a conversation are settled: each by itself, or together with those that went on with it.
+//!
+//! A run that is held (see `run::continuation`) is over, and waits for one that hands in what its tools returned. That one goes on
+//! with it, and may be held in its turn: such a line of runs is settled when its last one is, as one. All but the last are over,
+//! so that only the last has a deadline.
+
+use super::Config;
+use super::conversation::{Conversation, Outcome};
+use super::run::OpenRun;
+use crate::observation::{RunOrigin, Turn};
+use crate::time::UnixMillis;
+
+impl Conversation {
+    /// Acts on deadlines. Tells whether the conversation is to be forgotten.
+    pub(super) fn handle_timeout(&mut self, now: UnixMillis, config: &Config, outcome: &mut Outcome) -> bool {
+        for run in &mut self.runs {
+            if run.deadline() <= now {
+                run.conclude(now);
+            }
+        }
+        self.settle_where(outcome, |run| run.deadline() <= now);
+        self.weigh();
+        // What was settled just now has to be told first.
+        self.runs.is_empty() && outcome.settled.is_empty() && self.forget_at(config) <= now
+    }
+
+    /// Settles everything with what is known, for there is no room to wait.
+    pub(super) fn give_up(&mut self, now: UnixMillis, outcome: &mut Outcome) {
+        for run in &mut self.runs {
+            run.conclude(now);
+        }
+        self.settle_all(outcome);
+        self.drop_unclaimed();
+        self.weigh();
+    }
+
+    /// Settles what is over, with the outputs seen so far; also what is held, for nothing will come any more. While something else is
+    /// pending the journal stays, and a later process that replays it would hold again what was recorded: that is held on.
+    pub(super) fn let_go(&mut self, outcome: &mut Outcome) {
+        let is_all = self.unclaimed.is_empty() && self.last_runs().all(OpenRun::is_terminal);
+        self.settle_where(outcome, |run| run.is_terminal() && (is_all || !run.is_held()));
+        self.weigh();
+    }
+
+    /// Settles what is over, with the outputs seen so far.
+    pub(super) fn settle_terminal(&mut self, outcome: &mut Outcome) {
+        self.settle_where(outcome, |run| run.is_terminal() && !run.is_held());
+        self.weigh();
+    }
+
+    pub(super) fn settle_complete(&mut self, outcome: &mut Outcome) {
+        self.settle_where(outcome, OpenRun::is_complete);
+    }
+
+    pub(super) fn settle_all(&mut self, outcome: &mut Outcome) {
+        self.settle_where(outcome, |_| true);
+    }
+
+    /// Settles the oldest run, and what went on with it, with what is known.
+    pub(super) fn settle_oldest(&mut self, at: UnixMillis, outcome: &mut Outcome) {
+        let mut last = 0;
+        while let Some(next) = self.continued_at(last) {
+            last = next;
+        }
+        self.runs[last].conclude(at);
+        let id = self.runs[last].id().to_owned();
+        self.settle_where(outcome, |run| run.id() == id);
+    }
+
+    /// Settles what is held and was recorded by an earlier process; `is_recorded` tells by the first run of a line.
+    pub(super) fn let_go_where(
+        &mut self,
+        mut is_recorded: impl FnMut(&OpenRun) -> bool,
+        outcome: &mut Outcome,
+    ) {
+        let mut recorded = Vec::new();
+        for last in self.last_runs().filter(|run| run.is_held()) {
+            let mut first = last;
+            while let Some(before) = self.runs.iter().find(|run| first.continues() == Some(run.id())) {
+                first = before;
+            }
+            if is_recorded(first) {
+                recorded.push(last.id().to_owned());
+            }
+        }
+        self.settle_where(outcome, |run| recorded.iter().any(|id| id == run.id()));
+        self.weigh();
+    }
+
+    /// The runs that no other has gone on with.
+    pub(super) fn last_runs(&self) -> impl Iterator<Item = &OpenRun> {
+        (0..self.runs.len()).filter(|at| self.continued_at(*at).is_none()).map(|at| &self.runs[at])
+    }
+
+    /// The run that is held for what a turn hands in, if there is one: the first that comes goes on with it.
+    pub(super) fn held_for(&self, turn: &Turn) -> Option<String> {
+        if !matches!(turn.origin, RunOrigin::Created { .. }) {
+            return None;
+        }
+        let caller = self.continued_by(turn)?;
+        let place = self.runs.iter().position(|run| run.id() == caller)?;
+        let run = &self.runs[place];
+        let free = run.is_held() && run.api() == turn.api && self.continued_at(place).is_none();
+        (free && run.id() != turn.run.id).then(|| caller.to_owned())
+    }
+
+    /// Where the run is that goes on with another.
+    fn continued_at(&self, place: usize) -> Option<usize> {
+        let id = self.runs[place].id();
+        self.runs.iter().position(|run| run.continues() == Some(id))
+    }
+
+    fn settle_where(&mut self, outcome: &mut Outcome, done: impl Fn(&OpenRun) -> bool) {
+        let mut at = 0;
+        while at < self.runs.len() {
+            if !done(&self.runs[at]) || self.continued_at(at).is_some() {
+                at += 1;
+                continue;
+            }
+            let mut run = self.take_run(at);
+            let before = |runs: &[OpenRun], run: &OpenRun| {
+                runs.iter().position(|before| run.continues() == Some(before.id()))
+            };
+            while let Some(place) = before(&self.runs, &run) {
+                let mut first = self.take_run(place);
+                first.absorb(run);
+                run = first;
+                at -= usize::from(place < at);
+            }
+            outcome.notes.extend(run.notes());
+            outcome.settled.push(run);
+        }
+    }
+
+    /// Takes out a run, and remembers it as settled.
+    fn take_run(&mut self, place: usize) -> OpenRun {
+        let run = self.runs.remove(place);
+        for id in run.inputs.iter().chain(&run.outputs).filter_map(|message| message.id.as_deref()) {
+            self.state.messages.insert(id);
+            self.listed.forget(id);
+        }
+        self.state.runs.insert(run.id());
+        run
+    }
+}
