@@ -21,7 +21,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::content;
-use crate::exchange::{End, ExchangeId, RequestBody, Segment, Start};
+use crate::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
 use crate::observation::Observation;
 use crate::sse;
 use crate::time::UnixMillis;
@@ -179,7 +179,7 @@ impl Observer {
     pub fn end(mut self, end: &End, out: &mut Observed) {
         self.notice_gap(end.segments, out);
         let Self { kind, body, missed, .. } = &mut self;
-        body.finish(kind, *missed, end.at, out);
+        body.finish(kind, *missed, end, out);
         kind.end(end, *missed, out);
     }
 
@@ -273,7 +273,8 @@ impl Body {
         }
     }
 
-    fn finish(&mut self, kind: &mut Kind, missed: bool, at: UnixMillis, out: &mut Observed) {
+    fn finish(&mut self, kind: &mut Kind, missed: bool, end: &End, out: &mut Observed) {
+        let (at, ending) = (end.at, end.ending);
         match self {
             Self::Events(decoder) => {
                 if let Some(event) = decoder.finish() {
@@ -285,10 +286,13 @@ impl Body {
             }
             Self::Json(body) if !missed && !body.is_empty() => match serde_json::from_slice(body) {
                 Ok(value) => kind.document(value, at, out),
-                Err(_) => out.problem(Problem::InvalidJson),
+                Err(_) if ending == Ending::Complete || !kind.hears_broken_answers() => {
+                    out.problem(Problem::InvalidJson);
+                }
+                Err(_) => kind.prefix(prefix::members(body), ending, at, out),
             },
             Self::Prefix(body) if body.len() <= MAX_PREFIX_BYTES => {
-                kind.prefix(prefix::members(body), at, out);
+                kind.prefix(prefix::members(body), ending, at, out);
             }
             Self::Json(_) | Self::Prefix(_) | Self::Unknown => {}
             Self::Ignored if missed => {}

@@ -228,7 +228,7 @@ impl Observer {
             UsageAbsent::StreamWithoutIncludeUsage
         } else if ending == Ending::ClientGone {
             UsageAbsent::ClientDisconnected
-        } else if finished {
+        } else if finished || self.answer.error().is_some() {
             UsageAbsent::NotReported
         } else {
             UsageAbsent::EndNotSeen

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Config, Observed, Request, assistants, chat, responses};
 use crate::event::key_of;
-use crate::exchange::{End, ExchangeId, Start};
+use crate::exchange::{End, Ending, ExchangeId, Start};
 use crate::sse;
 use crate::time::UnixMillis;
 
@@ -116,12 +116,26 @@ impl Kind {
         }
     }
 
-    /// Takes what came of a JSON object before it was cut.
-    pub(super) fn prefix(&mut self, members: Map<String, Value>, at: UnixMillis, out: &mut Observed) {
+    /// Takes what came of a JSON object before it was cut: the copy of it, or by this ending the answer itself.
+    pub(super) fn prefix(
+        &mut self,
+        members: Map<String, Value>,
+        ending: Ending,
+        at: UnixMillis,
+        out: &mut Observed,
+    ) {
         match self {
             Self::Assistants(observer) => observer.prefix(members, at, out),
             Self::Chat(observer) => observer.prefix(members),
-            Self::Responses(observer) => observer.prefix(members, at, out),
+            Self::Responses(observer) => observer.prefix(members, ending, at, out),
+        }
+    }
+
+    /// Whether an answer that was broken off tells something: so where it is a whole turn. A run is looked at again.
+    pub(super) fn hears_broken_answers(&self) -> bool {
+        match self {
+            Self::Assistants(_) => false,
+            Self::Chat(_) | Self::Responses(_) => true,
         }
     }
 

@@ -22,7 +22,7 @@ use crate::dialect::kind::Opening;
 use crate::dialect::{GOES_ON_EVERY, Observed, Problem, Request, field};
 use crate::exchange::Ending;
 use crate::observation::{
-    Api, ConversationKey, Fact, MessageOrigin, Observation, Run, RunOrigin, StreamEnding, Turn,
+    Api, ConversationKey, Fact, MessageOrigin, Observation, Run, RunOrigin, RunStatus, StreamEnding, Turn,
 };
 use crate::time::UnixMillis;
 use event::Event;
@@ -131,6 +131,10 @@ impl Observer {
             Route::Create | Route::Look { .. } if object::is_response(&body) => {
                 self.response(body, None, true, at, out);
             }
+            Route::Create if field::raw(&body["error"]).is_some() => {
+                let run = object::run(&body, &self.own_id, None);
+                self.turn(Run { status: RunStatus::Failed, ..run }, Outputs::default(), true, at, out);
+            }
             Route::Create | Route::Look { .. } => out.problem(Problem::UnexpectedShape),
             Route::Conversation { .. } | Route::Conversations => self.conversation(&body, at, out),
             Route::Item { item, .. } => {
@@ -141,15 +145,35 @@ impl Observer {
         }
     }
 
-    /// Takes what came of a response before it was cut: its id and status, if they came early.
-    pub(super) fn prefix(&mut self, members: Map<String, Value>, at: UnixMillis, out: &mut Observed) {
-        let body = Value::Object(members);
+    /// Takes what came of a response before it was cut: its id and status, if they came early. Where not only the copy was cut, the
+    /// client has not seen the end that a status may tell of.
+    pub(super) fn prefix(
+        &mut self,
+        members: Map<String, Value>,
+        ending: Ending,
+        at: UnixMillis,
+        out: &mut Observed,
+    ) {
+        let mut body = Value::Object(members);
         let is_response =
             matches!(self.route, Route::Create | Route::Look { .. }) && object::is_response(&body);
-        if is_response && field::id(&body["id"]).is_some() && body["status"].is_string() {
-            let whole = body["output"].is_array();
-            self.response(body, None, whole, at, out);
+        if !is_response || field::id(&body["id"]).is_none() || !body["status"].is_string() {
+            return;
         }
+        let whole = body["output"].is_array();
+        if ending == Ending::Complete {
+            return self.response(body, None, whole, at, out);
+        }
+        if self.route != Route::Create {
+            // Whoever looks and leaves will look again.
+            return;
+        }
+        let run = object::run(&body, &self.own_id, None);
+        if run.status.is_terminal() {
+            body["status"] = "in_progress".into();
+        }
+        self.stream.run = Some(run);
+        self.response(body, None, false, at, out);
     }
 
     /// Takes one event of an event stream.
@@ -186,10 +210,23 @@ impl Observer {
 
     /// The body is over; `missed` says whether part of it was not seen.
     pub(super) fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed) {
+        let asked = self.asked.as_ref().is_some_and(|asked| !asked.input.messages.is_empty());
+        if !self.streamed && self.route == Route::Create && ending != Ending::Complete {
+            let id = match self.stream.run.take() {
+                Some(run) => run.id,
+                None if asked => {
+                    let run = object::run(&Value::Null, &self.own_id, None);
+                    self.turn(run, Outputs::default(), false, at, out);
+                    self.own_id.clone()
+                }
+                // It was told as a whole.
+                None => return,
+            };
+            return self.exchange_ended(id, ending, missed, at, out);
+        }
         if !self.streamed || !matches!(self.route, Route::Create | Route::Look { .. }) {
             return;
         }
-        let asked = self.asked.as_ref().is_some_and(|asked| !asked.input.messages.is_empty());
         let run = match self.stream.run.take() {
             Some(run) if run.status.is_terminal() && !self.told_late => return,
             Some(run) => run,
@@ -201,16 +238,27 @@ impl Observer {
         let whole = self.told_late && self.from_beginning && !missed && self.stream.is_whole();
         let (id, over) = (run.id.clone(), run.status.is_terminal());
         self.turn(run, outputs, whole, at, out);
-        if over {
-            return;
+        if !over {
+            self.exchange_ended(id, ending, missed, at, out);
         }
+    }
+
+    /// Tells that the exchange is over of a response that is not, as far as it was seen.
+    fn exchange_ended(
+        &mut self,
+        run: String,
+        ending: Ending,
+        missed: bool,
+        at: UnixMillis,
+        out: &mut Observed,
+    ) {
         let ending = match ending {
             Ending::ClientGone => StreamEnding::ClientGone,
             Ending::Complete if !missed => StreamEnding::Complete,
             Ending::Complete | Ending::UpstreamFailed => StreamEnding::Truncated,
         };
         let (first_token_at, error) = (self.stream.first_token_at, self.stream.error.take());
-        self.tell_of(&id, Fact::StreamEnded { run: id.clone(), ending, first_token_at, error }, at, out);
+        self.tell_of(&run.clone(), Fact::StreamEnded { run, ending, first_token_at, error }, at, out);
     }
 
     /// Takes a state of the response; `named` is what the event's name says of it, `whole` whether its body is.

@@ -149,6 +149,7 @@ cases! {
     h7_a_stream_upstream_broke_off_is_recorded_at_once
     h7_a_stream_without_done_is_over_when_its_choices_are
     h7_an_error_in_the_middle_is_a_failed_run
+    h7_an_answer_that_is_not_streamed_is_recorded_as_far_as_it_came
     h7_crlf_pings_and_a_missing_last_line_are_read
     h7_filters_between_the_chunks_disturb_nothing
     h7_json_for_a_stream_and_a_stream_for_json_are_read_as_what_they_are
@@ -174,6 +175,8 @@ cases! {
     h3_a_background_stream_whose_client_left_goes_on_where_it_is_resumed
     h4_a_stream_the_client_left_is_recorded_with_what_passed
     h4_a_stream_upstream_broke_off_waits_for_a_poll
+    h4_an_answer_that_is_not_streamed_is_recorded_as_far_as_it_came
+    h4_an_error_in_the_middle_is_a_failed_response
     h4_streams_are_read_however_a_server_frames_them
     h5_a_response_without_an_id_is_known_by_its_exchange
     h5_old_responses_and_what_is_no_turn_are_not_recorded

@@ -181,18 +181,22 @@ CALLS = ("function_call", "mcp_call", "web_search_call")
 def response_status(truth):
     if truth["abandoned"]:
         return "client_disconnected"
-    return "error" if told_error(truth) else truth["status"]
+    return "failed" if told_error(truth) else truth["status"]
 
 
 def response_usage_absent(truth):
     if truth["abandoned"]:
         return "client_disconnected"
-    return "end_not_seen" if told_error(truth) else None if truth["usage"] else "not_reported"
+    return None if truth["usage"] and not told_error(truth) else "not_reported"
 
 
 def told_error(truth):
     """Whether the stream told an error, and nothing after it: the response's own word was never told."""
     return truth["model"].startswith("fake-error")
+
+
+def is_error_event(error):
+    return (error or {}).get("type") == "error"
 
 
 def call_truth(item):
@@ -299,7 +303,7 @@ def in_short(record):
         "reasoning": [item["text"] for item in record.get("reasoning", [])],
         "tokens": record.get("tokens"),
         "usage_absent": record["usage_absent"],
-        "error": record["error"]["code"] if record["status"] == "error" else canonical(record["error"]),
+        "error": record["error"]["code"] if is_error_event(record["error"]) else canonical(record["error"]),
         "metadata": canonical(record["metadata"]),
         "times": [times["created_at"], times["ended_at"]],
     }

@@ -6,7 +6,7 @@ use super::{Config, OpenRun, fill};
 use crate::correlator::weight;
 use crate::interaction::Status;
 use crate::message::Message;
-use crate::observation::{Api, Reasoning, StreamEnding, Turn, UsageAbsent};
+use crate::observation::{Api, Reasoning, RunStatus, StreamEnding, Turn, UsageAbsent};
 use crate::time::UnixMillis;
 
 /// What is known of such a run.
@@ -140,12 +140,16 @@ impl OpenRun {
         changed | self.note_hold(turn)
     }
 
-    /// Notes how an exchange ended that this run is bound to, and did not tell its end: left by the client, nothing follows;
-    /// broken off, somebody may still look at it.
+    /// Notes how an exchange ended that this run is bound to, and did not tell its end: after an error it has failed; left by the
+    /// client, nothing follows; broken off, somebody may still look at it.
     pub(super) fn note_exchange_end(&mut self, ending: StreamEnding, at: UnixMillis, config: &Config) {
         let terminal = self.is_terminal();
         let Some(turn) = self.turn.as_mut().filter(|turn| !turn.background && !terminal) else { return };
-        if ending == StreamEnding::ClientGone {
+        if self.stream_error.is_some() {
+            turn.left = true;
+            self.run.status = RunStatus::Failed;
+            self.end_at = Some(at);
+        } else if ending == StreamEnding::ClientGone {
             turn.left = true;
             self.conclude_as(Status::ClientDisconnected, at);
         } else if turn.api == Api::Chat {
