@@ -256,7 +256,8 @@ fn call_links(turn: &Turn) -> Vec<u64> {
         Some(question) => call_link(&scoped_call(question, &call.id)),
         None => call_link(&call.id),
     };
-    turn.run.tool_calls.iter().take(MAX_CALLS).map(link).collect()
+    let named = turn.named_calls.iter().map(|call| call_link(call));
+    turn.run.tool_calls.iter().map(link).chain(named).take(MAX_CALLS).collect()
 }
 
 fn scoped(link: u64, key: &ConversationKey) -> u64 {

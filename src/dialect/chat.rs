@@ -28,7 +28,7 @@ use crate::exchange::Ending;
 use crate::message::{Message, MessageStatus, Role};
 use crate::observation::{
     Api, ConversationKey, Fact, Observation, Reasoning, Run, RunOrigin, RunStatus, StreamEnding, ToolCall,
-    Turn, UsageAbsent, unique_id,
+    Turn, UsageAbsent, scoped_call, unique_id,
 };
 use crate::time::UnixMillis;
 use answer::Answer;
@@ -75,6 +75,8 @@ pub(super) struct Observer {
     model: Option<String>,
     includes_usage: bool,
     question: Option<String>,
+    /// A hash over all that was said, where functions are offered in the form before tools.
+    said: Option<String>,
     keep_bodies: bool,
     request_at: UnixMillis,
     streamed: bool,
@@ -95,13 +97,15 @@ impl Observer {
         let Route { deployment } = Route::parse(&start.path)?;
         let mut attribution = config.attribution.of_request(start, &request.body);
         config.attribution.note_metadata(&mut attribution, &request.body["metadata"], Owner::Run);
-        let asked = Asked::read(request.body);
+        let mut asked = Asked::read(request.body);
+        let user = attribution.user.as_ref().and_then(|user| user.id()).unwrap_or_default();
+        let app = attribution.app.as_deref().unwrap_or_default();
+        let of_both = |hash: &str| key_of(&[app, user, hash]);
         let beginning = asked.beginning.as_deref().filter(|_| config.chat.sessions_by_beginning);
-        let conversation = beginning.map(|beginning| {
-            let user = attribution.user.as_ref().and_then(|user| user.id()).unwrap_or_default();
-            let app = attribution.app.as_deref().unwrap_or_default();
-            Arc::from(format!("chat_{}", key_of(&[app, user, beginning])))
-        });
+        let conversation = beginning.map(|beginning| Arc::from(format!("chat_{}", of_both(beginning))));
+        let answered = asked.functions_answered.iter();
+        asked.answers.extend(answered.map(|call| scoped_call(&of_both(&call.said), &call.name)));
+        let said = asked.said.as_deref().map(of_both);
         Some(Self {
             upstream: start.upstream.clone(),
             attribution,
@@ -110,6 +114,7 @@ impl Observer {
             model: asked.model.clone().or(deployment),
             includes_usage: asked.includes_usage,
             question: asked.question.clone(),
+            said,
             asked: Some(asked),
             asked_lost: request.lost,
             keep_bodies: config.chat.keep_bodies,
@@ -294,6 +299,7 @@ impl Observer {
             answers: asked.answers,
             continues: None,
             held_until: None,
+            named_calls: self.named_calls(),
             question: self.question.clone(),
             outputs,
             reasoning,
@@ -305,6 +311,13 @@ impl Observer {
             response,
         };
         self.push(Fact::TurnSeen(Box::new(turn)), at, out);
+    }
+
+    /// What tells calls of functions in the form before tools apart.
+    fn named_calls(&self) -> Vec<String> {
+        let Some(said) = &self.said else { return Vec::new() };
+        let names = self.answer.choices().iter().filter_map(Choice::called_function);
+        names.map(|name| scoped_call(said, name)).collect()
     }
 
     fn push(&self, fact: Fact, at: UnixMillis, out: &mut Observed) {

@@ -322,6 +322,7 @@ impl Observer {
             answers,
             continues: None,
             held_until: None,
+            named_calls: Vec::new(),
             outputs: messages,
             reasoning,
             whole,

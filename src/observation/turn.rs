@@ -60,6 +60,9 @@ pub struct Turn {
     /// Until when this run is held for one that answers its tool calls; none if it is not. The correlator's word too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_until: Option<UnixMillis>,
+    /// What tells this run's calls apart that have no id, for `answers` to name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub named_calls: Vec<String>,
     /// What was put out so far, in order, each with an id of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<Message>,

@@ -136,6 +136,8 @@ cases! {
     h6_conversations_can_be_told_by_how_they_begin
     h6_each_choice_is_an_output_in_order
     h6_each_request_is_a_record_of_what_is_new_in_it
+    h6_functions_of_old_are_answered_by_name
+    h6_functions_of_old_are_merged_too
     h6_of_a_body_that_was_cut_the_id_is_read
     h6_pictures_and_sound_are_descriptions
     h6_requests_that_failed_are_no_records

@@ -97,7 +97,11 @@ fn returned(message: &Message, calls: &[ToolCall]) -> Option<ToolOutput> {
         return None;
     }
     let object: Value = serde_json::from_str(message.object.get()).ok()?;
-    let by_id = || object["tool_call_id"].as_str();
-    let call = calls.iter().find(|call| Some(call.id.as_str()) == by_id())?;
+    let call = match object["tool_call_id"].as_str() {
+        Some(id) => calls.iter().find(|call| call.id == id),
+        None => {
+            calls.iter().find(|call| call.name.is_some() && call.name.as_deref() == object["name"].as_str())
+        }
+    }?;
     Some(ToolOutput { call: call.id.clone(), output: message.text() })
 }

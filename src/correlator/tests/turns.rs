@@ -25,6 +25,7 @@ pub(super) fn turn(world: &World, id: &str, asked: &[&str], status: RunStatus) -
         answers: Vec::new(),
         continues: None,
         held_until: None,
+        named_calls: Vec::new(),
         question: None,
         outputs,
         reasoning: Vec::new(),

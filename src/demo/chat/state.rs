@@ -100,7 +100,7 @@ impl State {
                 .sum(),
         };
         let id = self.random.id("chatcmpl").replace('_', "-");
-        let parent = self.parent_of(&inputs);
+        let parent = self.parent_of(&messages, &inputs);
         let truth = ChatTruth {
             continues: parent.map(|parent| parent.truth.completion.clone()),
             turn: parent.map_or_else(|| id.clone(), |parent| parent.truth.turn.clone()),
@@ -158,10 +158,19 @@ impl State {
     }
 
     /// The completion whose calls the inputs answer, when they do nothing else.
-    fn parent_of(&self, inputs: &[Value]) -> Option<&Completion> {
+    fn parent_of(&self, messages: &[Value], inputs: &[Value]) -> Option<&Completion> {
         let first = inputs.first()?;
-        inputs.iter().all(|message| message["role"] == "tool").then_some(())?;
-        self.completions.get(*self.calls.get(first["tool_call_id"].as_str()?)?)
+        inputs.iter().all(is_output).then_some(())?;
+        if first["role"] == "tool" {
+            return self.completions.get(*self.calls.get(first["tool_call_id"].as_str()?)?);
+        }
+        // In the form before tools nothing but the name of the function and what was said before tell calls apart.
+        let said = messages.len().checked_sub(inputs.len() + 1).map(|end| &messages[..end])?;
+        let calls = |choice: &ChatChoice| {
+            choice.function_call.as_ref().is_some_and(|call| first["name"] == call.name.as_str())
+        };
+        let mut latest = self.completions.iter().rev();
+        latest.find(|of| of.messages == said && of.truth.choices.iter().any(calls))
     }
 
     pub(super) fn list(&self, query: &PageQuery) -> Result<Value, Fault> {

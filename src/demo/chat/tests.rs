@@ -160,6 +160,26 @@ async fn tool_messages_continue_the_turn_that_called() {
 }
 
 #[tokio::test]
+async fn a_functions_result_continues_the_completion_that_called_it_after_the_same_words() {
+    let world = World::new(Script::default()).await;
+    let first = world.complete(asking("fake-function", json!({}))).await;
+    let message = first["choices"][0]["message"].clone();
+    let name = message["function_call"]["name"].clone();
+    let asked = |text: &str, name: &Value| {
+        let result = json!({"role": "function", "name": name, "content": "rain"});
+        json!({"messages": [{"role": "user", "content": text}, message.clone(), result]})
+    };
+    for (text, name, continued) in [
+        ("hi there", &name, &first["id"]),
+        ("hello", &name, &Value::Null),
+        ("hi there", &json!("other"), &Value::Null),
+    ] {
+        world.complete(asking("fake-function", asked(text, name))).await;
+        assert_eq!(json!(world.truth().continues), *continued, "{text} {name}");
+    }
+}
+
+#[tokio::test]
 async fn usage_comes_where_the_script_says() {
     let asked = json!({"include_usage": true});
     for (usage, options, told_at) in [

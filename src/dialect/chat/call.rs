@@ -94,6 +94,11 @@ impl Call {
         }
     }
 
+    /// The name of what it calls.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The name and the arguments as the API has them.
     pub(super) fn function(&self) -> Value {
         json!({"name": self.name, "arguments": self.arguments})

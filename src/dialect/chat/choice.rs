@@ -208,6 +208,11 @@ impl Choice {
         json!({"index": self.index, "message": message, "logprobs": null, "finish_reason": self.finish_reason})
     }
 
+    /// The function it calls in the form before tools.
+    pub(super) fn called_function(&self) -> Option<&str> {
+        self.function_call.as_ref().map(Call::name).filter(|name| !name.is_empty())
+    }
+
     /// The tools it calls; `owner` names calls to which the server gave no id.
     pub(super) fn tool_calls(&self, owner: &str) -> Vec<ToolCall> {
         let owner = format!("{owner}#{}", self.index);

@@ -21,6 +21,10 @@ pub(super) struct Asked {
     pub(super) inputs: Vec<Message>,
     /// The calls whose outputs are among them, each told apart by the question it was made for.
     pub(super) answers: Vec<String>,
+    /// The functions whose outputs are among them in the form before tools, which names no call.
+    pub(super) functions_answered: Vec<NamedCall>,
+    /// A hash over all that was said, if functions are offered in that form.
+    pub(super) said: Option<String>,
     /// A hash over what the user asked last: it tells calls apart, whose ids some servers repeat.
     pub(super) question: Option<String>,
     /// A hash over the conversation up to the assistant's first word: the same in all requests of a conversation.
@@ -58,6 +62,8 @@ impl Asked {
                 .filter_map(|message| answered_call(message))
                 .map(|call| scoped_call(&answered, call))
                 .collect(),
+            functions_answered: functions_answered(&messages, new),
+            said: body["functions"].is_array().then(|| history(&messages)),
             question: question(&messages),
             beginning: beginning(&messages[..first_word.unwrap_or(messages.len())]),
             model: id(&body["model"]).map(str::to_owned),
@@ -126,7 +132,34 @@ fn parts(content: &Value) -> Value {
     }
 }
 
-/// The call whose output a message is. In the form before tools only a function's name is given: it tells no call from another.
+/// A call that has no id: it is told apart by the function's name, and a hash over all that was said before.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NamedCall {
+    pub(super) said: String,
+    pub(super) name: String,
+}
+
+/// The function whose output stands right behind its call, in the form before tools.
+fn functions_answered(messages: &[&Value], new: usize) -> Vec<NamedCall> {
+    let Some((calling, answers)) = new.checked_sub(1).and_then(|at| messages[at..].split_first()) else {
+        return Vec::new();
+    };
+    let called = id(&calling["function_call"]["name"]);
+    let is_answer = |message: &&&Value| message["role"] == "function" && id(&message["name"]) == called;
+    let answer = answers.iter().find(is_answer).filter(|_| called.is_some());
+    let named = |name: &str| NamedCall { said: history(&messages[..new - 1]), name: name.to_owned() };
+    answer.and(called).map(named).into_iter().collect()
+}
+
+/// A hash over all that was said.
+fn history(messages: &[&Value]) -> String {
+    let said = messages.iter().flat_map(|message| {
+        ["role", "content", "name", "function_call"].map(|field| message[field].to_string())
+    });
+    key_of(&said.collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The call whose output a message is.
 fn answered_call(message: &Value) -> Option<&str> {
     id(&message["tool_call_id"]).filter(|_| role(message) == Role::Tool)
 }
@@ -257,10 +290,25 @@ mod tests {
     }
 
     #[test]
-    fn a_function_of_old_answers_no_call_in_particular() {
+    fn a_function_of_old_answers_the_call_before_it_by_name_and_by_what_was_said_before() {
+        let user = |text: &str| json!({"role": "user", "content": text});
         let call = json!({"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}});
-        let output = json!({"role": "function", "name": "f", "content": "1"});
-        check(json!([{"role": "user", "content": "a"}, call, output]), &["Tool: 1"], &[]);
+        let output = |name: &str| json!({"role": "function", "name": name, "content": "1"});
+        check(json!([user("a"), call, output("f")]), &["Tool: 1"], &[]);
+        let read = |messages: Value| Asked::read(json!({"functions": [], "messages": messages}));
+        let answered = |messages: Value| read(messages).functions_answered;
+        let named =
+            |messages: Value| Some(NamedCall { said: read(messages).said.unwrap(), name: "f".to_owned() });
+        let first = json!([user("a"), call, output("f")]);
+        assert_eq!(answered(first.clone()).pop(), named(json!([user("a")])));
+        assert_ne!(answered(first.clone()).pop(), named(json!([user("b")])));
+        assert_eq!(answered(json!([user("a"), call, output("f"), call, output("f")])).pop(), named(first));
+        for other in
+            [json!([user("a"), call, output("g")]), json!([user("a"), output("f")]), json!([output("f")])]
+        {
+            assert!(answered(other.clone()).is_empty(), "{other}");
+        }
+        assert!(ask(json!([user("a")])).said.is_none());
     }
 
     #[test]
