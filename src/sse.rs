@@ -112,20 +112,19 @@ impl Decoder {
         None
     }
 
-    /// Ends the stream. An event that no blank line ended is returned if its data is a complete JSON object or array:
-    /// the standard drops it, but some servers close without the last blank line, and such data cannot have been cut.
+    /// Ends the stream. An event that no blank line ended is returned if its data is a complete JSON object or array, or the
+    /// word that ends such streams: the standard drops it, but some servers close without the last blank line, and such data
+    /// cannot have been cut.
     pub fn finish(&mut self) -> Option<Event<'_>> {
         self.forget_handed_out();
         if self.line_begun {
             self.end_line(&[]);
         }
+        let data = self.data.trim_ascii();
         let complete = self.mode == Mode::Reading
-            && self
-                .data
-                .iter()
-                .find(|byte| !byte.is_ascii_whitespace())
-                .is_some_and(|byte| b"{[".contains(byte))
-            && serde_json::from_str::<IgnoredAny>(&String::from_utf8_lossy(&self.data)).is_ok();
+            && data.first().is_some_and(|byte| b"{[".contains(byte))
+            && (data == b"[DONE]"
+                || serde_json::from_str::<IgnoredAny>(&String::from_utf8_lossy(data)).is_ok());
         if !complete {
             self.clear_event();
             return None;

@@ -128,7 +128,7 @@ fn an_id_stays_until_another_and_one_with_nul_is_ignored() {
 }
 
 #[test]
-fn the_end_completes_an_event_only_if_its_data_is_complete_json() {
+fn the_end_completes_an_event_only_if_its_data_cannot_have_been_cut() {
     for (stream, expected) in [
         (&b"data: {\"a\":1}\n"[..], Some("{\"a\":1}")),
         (b"data: {\"a\":1}", Some("{\"a\":1}")),
@@ -140,7 +140,10 @@ fn the_end_completes_an_event_only_if_its_data_is_complete_json() {
         (b"data: {\"a\":1}}", None),
         // The digits might have gone on.
         (b"data: 12", None),
-        (b"data: [DONE]\n", None),
+        (b"data: [DONE]\n", Some("[DONE]")),
+        (b"data: [DONE]", Some("[DONE]")),
+        (b"data: [DONE", None),
+        (b"data: [DONE]]", None),
         (b"data: {}\ndata: {", None),
         (b"event: x\n", None),
         (b"dat", None),

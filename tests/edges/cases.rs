@@ -153,6 +153,7 @@ cases! {
     h7_an_error_in_the_middle_is_a_failed_run
     h7_an_answer_that_is_not_streamed_is_recorded_as_far_as_it_came
     h7_crlf_pings_and_a_missing_last_line_are_read
+    h7_done_needs_no_blank_line_behind_it
     h7_filters_between_the_chunks_disturb_nothing
     h7_json_for_a_stream_and_a_stream_for_json_are_read_as_what_they_are
     h7_reasoning_is_kept_apart_from_the_answer
