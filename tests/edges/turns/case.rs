@@ -7,6 +7,8 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) style: Style,
+    /// Whether what hands in tool outputs is merged with what called the tools.
+    pub(crate) merges: bool,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -120,7 +122,11 @@ pub(crate) enum Fate {
 pub(crate) fn case() -> impl Strategy<Value = Case> {
     let style = any::<(bool, bool, bool, bool, bool)>()
         .prop_map(|(names, crlf, omits, repeats, bare)| Style { names, crlf, omits, repeats, bare });
-    (style, vec(step(), 1..24)).prop_map(|(style, steps)| Case { style, steps })
+    (style, any::<bool>(), vec(step(), 1..24)).prop_map(|(style, merges, steps)| Case {
+        style,
+        merges,
+        steps,
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -129,7 +135,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (link(), how(), answer(), fate())
             .prop_map(|(link, how, answer, fate)| Step::Ask { link, how, answer, fate }),
-        4 => (n.clone(), 0..3_usize, how(), answer())
+        6 => (n.clone(), 0..3_usize, how(), answer())
             .prop_map(|(response, way, how, answer)| Step::HandIn { response, way, how, answer }),
         3 => (n.clone(), answer()).prop_map(|(response, answer)| Step::Advance { response, answer }),
         4 => n.clone().prop_map(|response| Step::Poll { response }),

@@ -12,6 +12,8 @@ use super::server::Response;
 /// All that was shown.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
+    /// Whether what hands in tool outputs is merged with what called the tools.
+    merges: bool,
     pub(crate) shown: Vec<Shown>,
     conversations: BTreeMap<String, Conversation>,
     /// Conversations by the responses in them.
@@ -50,6 +52,16 @@ pub(crate) struct Shown {
     /// The API's last word, if it was heard without all of the output.
     last_word: Option<&'static str>,
     done: Option<Done>,
+    calls: Vec<String>,
+    /// What the tools returned that it hands in: the calls, and what each returned.
+    returned: Vec<(String, String)>,
+    /// Until when it waits for another one to go on with it, once it is over.
+    held_until: Option<u64>,
+    /// The one that goes on with it, in one record.
+    continued_by: Option<usize>,
+    continues: bool,
+    /// Whether it was held, and is no more.
+    gone: bool,
 }
 
 #[derive(Debug)]
@@ -71,9 +83,20 @@ pub(crate) struct Asked {
 }
 
 impl Ledger {
+    pub(crate) fn new(merges: bool) -> Self {
+        Self { merges, ..Self::default() }
+    }
+
     /// Time passes.
     pub(crate) fn tick(&mut self, now: u64) {
-        for shown in self.shown.iter_mut().filter(|shown| shown.done.is_none() && shown.deadline <= now) {
+        for shown in self.shown.iter_mut().filter(|shown| shown.continued_by.is_none()) {
+            if shown.done.is_some() {
+                shown.gone |= shown.held_until.is_some_and(|until| until <= now);
+            }
+            if shown.done.is_some() || shown.deadline > now {
+                continue;
+            }
+            shown.gone = true;
             let status = match (shown.last_word, shown.left) {
                 (Some(status), _) => status,
                 (None, true) => "client_disconnected",
@@ -105,9 +128,12 @@ impl Ledger {
         let Some(conversation) = self.conversations.get_mut(id) else { return };
         conversation.history_known &= conversation.waiting.is_empty();
         conversation.waiting.clear();
-        for shown in self.shown.iter_mut().filter(|shown| shown.conversation == id && shown.done.is_none()) {
-            let status = shown.last_word.unwrap_or("thread_deleted").to_owned();
-            shown.done = Some(Done { status, complete: false, assumed: shown.last_word.is_none() });
+        for shown in self.shown.iter_mut().filter(|shown| shown.conversation == id) {
+            shown.gone = true;
+            if shown.done.is_none() {
+                let status = shown.last_word.unwrap_or("thread_deleted").to_owned();
+                shown.done = Some(Done { status, complete: false, assumed: shown.last_word.is_none() });
+            }
         }
     }
 
@@ -134,13 +160,19 @@ impl Ledger {
             }
             None => self.first_seen(response, asked, at, style),
         };
-        let shown = &mut self.shown[place];
-        if shown.done.is_some() {
+        let merges = self.merges;
+        if self.shown[place].done.is_some() || self.is_settled(place) {
             return;
         }
+        let shown = &mut self.shown[place];
         if over {
-            shown.last_word = Some(response.status);
-            shown.deadline = at + 30_000;
+            if shown.last_word.replace(response.status).is_none() {
+                shown.deadline = at + 30_000;
+            }
+            if merges && response.status == "completed" && !response.calls().is_empty() {
+                let until = *shown.held_until.get_or_insert(at + GRACE);
+                shown.deadline = shown.deadline.max(until);
+            }
             self.note_calls(place, &response.calls());
             let shown = &mut self.shown[place];
             shown.outputs = texts(&response.output);
@@ -226,12 +258,13 @@ impl Ledger {
         let key = self.place(response, asked, style);
         let nameless = response.created_at == u64::MAX;
         self.known.insert(response.id.clone(), key.clone());
-        let conversation = self.conversations.entry(key.clone()).or_default();
         let created = response.created_at;
-        let mut claimed_after = conversation.boundary;
-        let later = self.shown.iter_mut().filter(|shown| {
-            shown.conversation == key && shown.done.is_none() && shown.created_at > created && !nameless
-        });
+        let mut claimed_after = self.conversations.entry(key.clone()).or_default().boundary;
+        let open: Vec<bool> = (0..self.shown.len()).map(|place| !self.is_settled(place)).collect();
+        let conversation = self.conversations.entry(key.clone()).or_default();
+        let later = self.shown.iter_mut().zip(open).filter_map(|(shown, open)| open.then_some(shown));
+        let later =
+            later.filter(|shown| shown.conversation == key && shown.created_at > created && !nameless);
         for shown in later.filter(|shown| shown.created_at != u64::MAX) {
             claimed_after = claimed_after.min(shown.claimed_after);
             if shown.claimed_after < Some(created) {
@@ -241,7 +274,7 @@ impl Ledger {
         }
         // What only waits for more of its output waits no longer when the conversation goes on.
         let waiting = self.shown.iter_mut().filter(|shown| shown.conversation == key && shown.done.is_none());
-        for shown in waiting.filter(|_| asked.is_some()) {
+        for shown in waiting.filter(|shown| asked.is_some() && shown.held_until.is_none()) {
             if let Some(status) = shown.last_word {
                 shown.done = Some(Done { status: status.to_owned(), complete: false, assumed: false });
             }
@@ -272,7 +305,25 @@ impl Ledger {
         };
         let parent = before.map(|(run, _)| run.clone());
         let turn = before.filter(|_| !asks).map(|(_, turn)| turn.clone());
+        let caller = conversation.callers.iter().rev().find(made).map(|(run, ..)| run);
+        let caller = caller.filter(|caller| turn.is_some() && parent.as_ref() == Some(caller));
+        let held =
+            caller.and_then(|caller| self.shown.iter().position(|shown| shown.run.as_ref() == Some(caller)));
+        let held = held.filter(|held| {
+            let held = &self.shown[*held];
+            held.held_until.is_some() && held.continued_by.is_none() && !held.gone
+        });
+        if let Some(held) = held {
+            self.shown[held].continued_by = Some(self.shown.len());
+        }
+        let texts = asked.inputs.iter().map(|text| text.trim_start_matches("Tool: ").to_owned());
         self.shown.push(Shown {
+            calls: Vec::new(),
+            returned: asked.answers.iter().cloned().zip(texts).collect(),
+            held_until: None,
+            continued_by: None,
+            continues: held.is_some(),
+            gone: false,
             run: Some(response.id.clone()),
             conversation: key,
             created_at: created,
@@ -292,8 +343,20 @@ impl Ledger {
         self.shown.len() - 1
     }
 
+    /// Whether it is recorded, with those that go on with it.
+    fn is_settled(&self, place: usize) -> bool {
+        let mut last = &self.shown[place];
+        while let Some(next) = last.continued_by {
+            last = &self.shown[next];
+        }
+        last.gone || (last.done.is_some() && last.held_until.is_none())
+    }
+
     fn note_calls(&mut self, place: usize, calls: &[String]) {
-        let shown = &self.shown[place];
+        let shown = &mut self.shown[place];
+        if calls.len() > shown.calls.len() {
+            shown.calls = calls.to_vec();
+        }
         let run = shown.run.clone().unwrap();
         let turn = shown.turn.clone().unwrap_or_else(|| run.clone());
         let conversation = self.conversations.get_mut(&shown.conversation).unwrap();
@@ -312,13 +375,17 @@ impl Ledger {
         cells: &mut BTreeMap<String, u32>,
     ) -> Result<(), String> {
         let mut rest: Vec<&Interaction> = records.iter().collect();
-        for shown in &self.shown {
+        for shown in self.shown.iter().filter(|shown| !shown.continues) {
+            let mut line = vec![shown];
+            while let Some(next) = line[line.len() - 1].continued_by {
+                line.push(&self.shown[next]);
+            }
             let place = rest.iter().position(|record| match &shown.run {
                 Some(run) => record.run == *run,
                 None => record.run.starts_with("exchange_") && said(&record.inputs) == shown.inputs(),
             });
             let record = rest.remove(place.ok_or_else(|| format!("no record of {shown:?}"))?);
-            shown.judge(record).map_err(|wrong| format!("{wrong}\nof {record:?}\nshown {shown:?}"))?;
+            judge(&line, record).map_err(|wrong| format!("{wrong}\nof {record:?}\nshown {line:?}"))?;
             for cell in shown.cells(record) {
                 *cells.entry(cell.to_owned()).or_default() += 1;
             }
@@ -332,42 +399,6 @@ impl Shown {
         self.claimed.iter().map(|(_, text)| text).chain(&self.asked).cloned().collect()
     }
 
-    fn judge(&self, record: &Interaction) -> Result<(), String> {
-        let done = self.done.as_ref().ok_or("it is not over")?;
-        let run = &record.run;
-        let mut wrong = Vec::new();
-        let mut must = |what: &str, found: String, expected: String| {
-            if found != expected {
-                wrong.push(format!("{what} {found} instead of {expected}"));
-            }
-        };
-        must("status", record.status.as_str().to_owned(), done.status.clone());
-        must("inputs", format!("{:?}", said(&record.inputs)), format!("{:?}", self.inputs()));
-        must("outputs", format!("{:?}", said(&record.outputs)), format!("{:?}", self.outputs));
-        must("inputs_complete", record.inputs_complete.to_string(), self.inputs_complete.to_string());
-        must("outputs_complete", record.outputs_complete.to_string(), done.complete.to_string());
-        must("assumed", record.assumed.to_string(), done.assumed.to_string());
-        must("parent", format!("{:?}", record.parent_id), format!("{:?}", self.parent));
-        let turn = self.turn.clone().unwrap_or_else(|| run.clone());
-        must("turn", format!("{:?}", record.turn_id), format!("{:?}", Some(turn)));
-        let conversation = if self.run.is_some() || !self.conversation.starts_with("nameless_") {
-            self.conversation.clone()
-        } else {
-            run.clone()
-        };
-        must("conversation", record.conversation.id.to_string(), conversation);
-        let usage = if done.status == "completed" { Some(7) } else { None };
-        must("tokens", format!("{:?}", record.tokens.and_then(|tokens| tokens.total)), format!("{usage:?}"));
-        let absent = match (usage, done.status.as_str(), done.assumed) {
-            (Some(_), ..) => None,
-            (None, "client_disconnected", _) => Some("client_disconnected"),
-            (None, _, true) => Some("end_not_seen"),
-            (None, _, false) => Some("not_reported"),
-        };
-        must("usage_absent", format!("{:?}", record.usage_absent.map(|a| a.as_str())), format!("{absent:?}"));
-        if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
-    }
-
     fn cells(&self, record: &Interaction) -> Vec<&'static str> {
         let is = [
             ("assumed", record.assumed),
@@ -377,7 +408,10 @@ impl Shown {
             ("client_disconnected", record.status == Status::ClientDisconnected),
             ("completed", record.status == Status::Completed),
             ("continued", self.turn.is_some()),
+            ("held_in_vain", self.held_until.is_some() && self.continued_by.is_none()),
             ("incomplete_inputs", !record.inputs_complete),
+            ("merged", record.continuations.len() == 1),
+            ("merged_more", record.continuations.len() > 1),
             ("nameless", self.run.is_none()),
             ("partial", !record.outputs_complete && !record.outputs.is_empty()),
             ("reasoned", !record.reasoning.is_empty()),
@@ -388,8 +422,64 @@ impl Shown {
     }
 }
 
+/// Holds a record against what was shown of a response, and of those that went on with it.
+fn judge(line: &[&Shown], record: &Interaction) -> Result<(), String> {
+    let [first, later @ ..] = line else { return Err("nothing was shown".to_owned()) };
+    let done = line[line.len() - 1].done.as_ref().ok_or("it is not over")?;
+    let run = &record.run;
+    let mut wrong = Vec::new();
+    let mut must = |what: &str, found: String, expected: String| {
+        if found != expected {
+            wrong.push(format!("{what} {found} instead of {expected}"));
+        }
+    };
+    must("status", record.status.as_str().to_owned(), done.status.clone());
+    // What tools returned stands with the calls.
+    let further = later.iter().flat_map(|shown| shown.claimed.iter().map(|(_, text)| text.clone()));
+    let inputs: Vec<String> = first.inputs().into_iter().chain(further).collect();
+    must("inputs", format!("{:?}", said(&record.inputs)), format!("{inputs:?}"));
+    let outputs: Vec<&String> = line.iter().flat_map(|shown| &shown.outputs).collect();
+    must("outputs", format!("{:?}", said(&record.outputs)), format!("{outputs:?}"));
+    let runs: Vec<&String> = later.iter().filter_map(|shown| shown.run.as_ref()).collect();
+    must("continuations", format!("{:?}", record.continuations), format!("{runs:?}"));
+    let mut calls = Vec::new();
+    for (place, shown) in line.iter().enumerate() {
+        let returned = line.get(place + 1).map(|next| next.returned.as_slice()).unwrap_or_default();
+        let output =
+            |call: &String| returned.iter().find(|(of, _)| of == call).map(|(_, output)| output.as_str());
+        calls.extend(shown.calls.iter().map(|call| (call.as_str(), output(call))));
+    }
+    let told: Vec<_> =
+        record.tool_calls.iter().map(|call| (call.id.as_str(), call.output.as_deref())).collect();
+    must("calls", format!("{told:?}"), format!("{calls:?}"));
+    let inputs_complete = line.iter().all(|shown| shown.inputs_complete);
+    must("inputs_complete", record.inputs_complete.to_string(), inputs_complete.to_string());
+    let complete = line.iter().all(|shown| shown.done.as_ref().is_some_and(|done| done.complete));
+    must("outputs_complete", record.outputs_complete.to_string(), complete.to_string());
+    must("assumed", record.assumed.to_string(), done.assumed.to_string());
+    must("parent", format!("{:?}", record.parent_id), format!("{:?}", first.parent));
+    let turn = first.turn.clone().unwrap_or_else(|| run.clone());
+    must("turn", format!("{:?}", record.turn_id), format!("{:?}", Some(turn)));
+    let conversation = if first.run.is_some() || !first.conversation.starts_with("nameless_") {
+        first.conversation.clone()
+    } else {
+        run.clone()
+    };
+    must("conversation", record.conversation.id.to_string(), conversation);
+    let usage = if done.status == "completed" { Some(7 * line.len() as u64) } else { None };
+    must("tokens", format!("{:?}", record.tokens.and_then(|tokens| tokens.total)), format!("{usage:?}"));
+    let absent = match (usage, done.status.as_str(), done.assumed) {
+        (Some(_), ..) => None,
+        (None, "client_disconnected", _) => Some("client_disconnected"),
+        (None, _, true) => Some("end_not_seen"),
+        (None, _, false) => Some("not_reported"),
+    };
+    must("usage_absent", format!("{:?}", record.usage_absent.map(|a| a.as_str())), format!("{absent:?}"));
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("; ")) }
+}
+
 /// What enough cases must have come to.
-pub(crate) const CELLS: [&str; 13] = [
+pub(crate) const CELLS: [&str; 16] = [
     "assumed",
     "background",
     "chained",
@@ -397,7 +487,10 @@ pub(crate) const CELLS: [&str; 13] = [
     "client_disconnected",
     "completed",
     "continued",
+    "held_in_vain",
     "incomplete_inputs",
+    "merged",
+    "merged_more",
     "nameless",
     "partial",
     "reasoned",
@@ -422,3 +515,6 @@ fn said(messages: &[Message]) -> Vec<String> {
     };
     messages.iter().map(said).collect()
 }
+
+/// How long what called tools is held where it is.
+pub(crate) const GRACE: u64 = 300_000;

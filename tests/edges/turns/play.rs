@@ -6,17 +6,21 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::case::{Answer, Case, Fate, How, Link, Step, Style};
-use super::ledger::{Asked, Ledger};
+use super::ledger::{Asked, GRACE, Ledger};
 use super::server::{Event, Response};
 use crate::harness::{Settings, World};
 use crate::script::{Exchange, Step as Run};
 
 /// Plays a case to its end. Tells what is wrong, if anything is.
 pub(crate) fn play(case: &Case, cells: &mut BTreeMap<String, u32>) -> Result<(), String> {
+    let mut settings = Settings::default();
+    if case.merges {
+        settings.correlator.continuation_grace = Duration::from_millis(GRACE);
+    }
     let mut play = Play {
         style: case.style,
-        world: World::without_cuts(Settings::default()),
-        ledger: Ledger::default(),
+        world: World::without_cuts(settings),
+        ledger: Ledger::new(case.merges),
         responses: Vec::new(),
         questions: Vec::new(),
         conversations: Vec::new(),
