@@ -94,7 +94,8 @@ impl Chain {
         }
         relinked.added.extend(calls);
         match known {
-            Some(known) => known.calls = calls.to_vec(),
+            // They need not be among the new ones: a name may have been told in pieces.
+            Some(known) => relinked.removed.append(&mut std::mem::replace(&mut known.calls, calls.to_vec())),
             None => {
                 if self.callers.len() >= MAX_CALLERS {
                     relinked.removed.extend(self.callers.pop_front().into_iter().flat_map(|old| old.calls));

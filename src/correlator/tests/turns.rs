@@ -287,3 +287,12 @@ fn a_turn_that_was_looked_at_before_its_creation_was_answered_has_its_place_and_
     assert_eq!((record.turn_id.as_deref(), record.parent_id.as_deref()), (Some("resp_1"), Some("resp_1")));
     assert!(record.inputs_complete, "{record:#?}");
 }
+
+#[test]
+fn calls_that_are_told_otherwise_later_leave_no_link() {
+    let mut world = World::new();
+    let told = turn(&world, "resp_1", &["question"], active("in_progress"));
+    world.turn(calls(told.clone(), &["call_1"]));
+    world.turn(Turn { origin: RunOrigin::Seen, ..calls(told, &["call_2", "call_3"]) });
+    assert_eq!(world.correlator.chains.len(), 3, "the run and its calls");
+}
