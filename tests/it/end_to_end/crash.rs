@@ -52,6 +52,36 @@ async fn a_kill_in_the_middle_of_a_stream_loses_neither_the_run_nor_its_input() 
 }
 
 #[tokio::test]
+async fn a_turn_that_is_held_for_its_tools_outlives_a_kill_and_is_one_record() {
+    let world = World::new().await;
+    let launch = || world.launch_with("[correlation]\ncontinuation_grace = \"10m\"\nSINK");
+    let create = async |threadtap: &Threadtap, body: Value| {
+        threadtap.client().json(Method::POST, "/v1/responses", &body).await.unwrap()
+    };
+    let threadtap = launch().start().await;
+    let model = "fake-tool";
+    let first = create(&threadtap, json!({"model": model, "input": "what is it like outside?"})).await;
+    // What passed before a record is on disk when that is.
+    create(&threadtap, json!({"model": "fake-echo", "input": "afterwards"})).await;
+    threadtap.records(1).await;
+    threadtap.kill().await;
+
+    let threadtap = launch().start().await;
+    let call =
+        first["output"].as_array().unwrap().iter().find(|item| item["type"] == "function_call").unwrap();
+    let output = json!({"type": "function_call_output", "call_id": call["call_id"], "output": "rain"});
+    let input = json!({"model": model, "previous_response_id": first["id"], "input": [output]});
+    let second = create(&threadtap, input).await;
+    let record = threadtap.records(2).await.into_iter().find(|record| record["run"] == first["id"]).unwrap();
+    assert_eq!(record["continuations"], json!([second["id"]]));
+    assert_eq!(record["tool_calls"][0]["output"], "rain");
+    let sum = |name: &str| first["usage"][name].as_u64().unwrap() + second["usage"][name].as_u64().unwrap();
+    assert_eq!(record["tokens"]["total"], sum("total_tokens"));
+    assert_eq!(world.delivered(2).await.len(), 2);
+    assert_eq!(world.deliveries()[record["key"].as_str().unwrap()], 1);
+}
+
+#[tokio::test]
 async fn runs_that_wait_for_a_backend_that_is_down_survive_kills_and_are_delivered_once() {
     let world = World::with(Script::default(), Reaction::Status(503, None).times(10_000)).await;
     let mut expected = BTreeSet::new();
