@@ -2,8 +2,9 @@
 
 usage: align.py    (with a Python that has python/align.txt)
 
-Apps talk through threadtap to the fake Assistants server; a reference Connect server (node/align_server.mjs), built from the
-descriptors inside the vendor's Python SDK, refuses some requests and takes the rest. It checks that
+Apps talk through threadtap to the fake server, by Assistants, Responses, Conversations and Chat Completions; a reference
+Connect server (node/align_server.mjs), built from the descriptors inside the vendor's Python SDK, refuses some requests and
+takes the rest. It checks that
 
 - the server, which is shown to be strict, takes every request, and a refused one comes again as it was;
 - every field the vendor marks as required is there, ids fit and are told once, and times are of the test;
@@ -43,7 +44,7 @@ MAX_ID = 64
 MAX_VALUE = 256
 MAX_EVENTS = 50
 # How often apps said something new of a user.
-USERS_TOLD = 6
+USERS_TOLD = 8
 DELIVERY_SECS = 45
 
 
@@ -252,6 +253,8 @@ def tell_users(sdk):
     )
     sdk.identify_user("user-polled")
     sdk.identify_user("user-named")
+    sdk.identify_user("user-chained")
+    sdk.identify_user("user-chatted")
     left = {"ok": UNFIT["properties"]["ok"][:MAX_VALUE // 2]} | {f"p{number}": "v" for number in range(9)}
     sdk.identify_user(
         fitting(UNFIT["userId"]), UNFIT["displayName"][:MAX_ID // 2], UNFIT["email"][:MAX_VALUE], custom_properties=left

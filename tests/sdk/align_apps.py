@@ -1,4 +1,4 @@
-"""Apps that talk through threadtap to the fake Assistants server by the official SDK of OpenAI, and what they saw."""
+"""Apps that talk through threadtap to the fake server by the official SDK of OpenAI, and what they saw."""
 
 import json
 import urllib.error
@@ -6,6 +6,7 @@ import urllib.request
 import warnings
 
 import openai
+from alignai.constants import DEFAULT_ASSISTANT_ID
 
 warnings.simplefilter("ignore", DeprecationWarning)
 
@@ -24,6 +25,7 @@ TOLD = {
 }
 TOLD_MORE = {"id": "user-told", "properties": {"plan": "free"}}
 NAMED = "session-named"
+TOOL = {"type": "function", "name": "get_weather", "parameters": {"type": "object", "properties": {}}, "strict": False}
 # More messages at once than one request to Align may have events.
 CROWD = 60
 
@@ -67,13 +69,15 @@ class App:
         self.url = url
         self.user = user
         self.session = session
-        self.threads = openai.OpenAI(
+        self.client = openai.OpenAI(
             base_url=f"{url}/v1", api_key="sk-test-123", max_retries=0, timeout=30,
             default_headers={name: value for name, value in headers.items() if value is not None},
-        ).beta.threads
+        )
+        self.threads = self.client.beta.threads
 
-    def begin(self, thread, assistant):
-        return Session(self.session or thread, self.user, assistant)
+    def begin(self, conversation, assistant=DEFAULT_ASSISTANT_ID):
+        """The session of a thread, a conversation, or the first response of a chain; only runs have an assistant."""
+        return Session(self.session or conversation, self.user, assistant)
 
     def ask(self, thread, *questions):
         for question in questions:
@@ -91,6 +95,20 @@ class App:
         )
         return list(self.threads.messages.list(thread, run_id=run.id, order="asc"))
 
+    def respond(self, text, model="gpt-5", **fields):
+        return self.client.responses.create(model=model, input=text, **fields)
+
+    def respond_streamed(self, text, model="gpt-5", **fields):
+        with self.client.responses.stream(model=model, input=text, **fields) as stream:
+            return stream.get_final_response()
+
+    def chat(self, messages, model="gpt-5", **fields):
+        return self.client.chat.completions.create(model=model, messages=messages, **fields)
+
+    def chat_streamed(self, messages, model="gpt-5", **fields):
+        with self.client.chat.completions.stream(model=model, messages=messages, **fields) as stream:
+            return stream.get_final_completion()
+
     def judge(self, **feedback):
         return post(f"{self.url}/_threadtap/feedback", feedback)[0]
 
@@ -103,8 +121,21 @@ def answered(messages):
     return [("assistant", "\n".join(map(part_text, message.content))) for message in messages]
 
 
+def responded(response):
+    messages = [item for item in response.output if item.type == "message"]
+    return [("assistant", "\n".join(map(part_text, message.content))) for message in messages]
+
+
+def completed(completion):
+    """What each choice says; one that only calls tools says nothing."""
+    messages = [choice.message for choice in completion.choices if not choice.message.tool_calls]
+    return [("assistant", message.content or f"[refusal: {message.refusal}]") for message in messages]
+
+
 def part_text(part):
-    return part.text.value if part.type == "text" else f"[refusal: {part.refusal}]"
+    if part.type == "refusal":
+        return f"[refusal: {part.refusal}]"
+    return part.text if isinstance(part.text, str) else part.text.value
 
 
 def streamed(checks, url):
@@ -202,6 +233,72 @@ def told(checks, url):
     return session
 
 
+def chained(checks, url):
+    """A chain of responses with tools in between; its session is known by the first of them."""
+    app = App(url, "user-chained")
+    first = app.respond("one", instructions="Be brief.")
+    session = app.begin(first.id)
+    session.said += asked("one") + responded(first)
+    second = app.respond_streamed("two", "fake-messages", previous_response_id=first.id)
+    session.said += asked("two") + responded(second)
+    calling = app.respond_streamed("three", "fake-tool_twice", previous_response_id=second.id, tools=[TOOL])
+    session.said += asked("three")
+    for _ in range(2):
+        checks.equal("a response that calls a tool says nothing", [], responded(calling))
+        calling = app.respond(outputs(calling), "fake-tool_twice", previous_response_id=calling.id, tools=[TOOL])
+    session.said += responded(calling)
+    judged = calling.output[-1].id
+    checks.equal("feedback on a response's message is recorded", 200, app.judge(message_id=judged, rating="thumbs_up"))
+    session.feedback.append((len(session.said), "thumbs_up", {}))
+    return session
+
+
+def outputs(response):
+    calls = [item for item in response.output if item.type == "function_call"]
+    return [{"type": "function_call_output", "call_id": call.call_id, "output": "fine"} for call in calls]
+
+
+def conversed(_checks, url):
+    """Responses of a conversation whose items come by other requests too; its deletion ends the session."""
+    app = App(url)
+    conversations = app.client.conversations
+    said = [{"type": "message", "role": role, "content": role} for role in ("developer", "user")]
+    conversation = conversations.create(items=said).id
+    session = app.begin(conversation)
+    first = app.respond_streamed("two", conversation=conversation)
+    session.said += asked("user", "two") + responded(first)
+    conversations.items.create(conversation, items=[{"type": "message", "role": "user", "content": "three"}])
+    refusal = app.respond("four", "fake-refuse", conversation={"id": conversation})
+    session.said += asked("three", "four") + responded(refusal)
+    conversations.delete(conversation)
+    session.closed = True
+    return session
+
+
+def chatted(checks, url):
+    """A named session of chat completions, each of which is sent all that was said before."""
+    app = App(url, "user-chatted", "session-chatted")
+    session = app.begin(None)
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "one"}]
+    first = app.chat(messages, n=2)
+    session.said += asked("one") + completed(first)
+    checks.equal("both choices are told", 3, len(session.said))
+    messages += [{"role": "assistant", "content": first.choices[0].message.content}]
+    messages += [{"role": "user", "content": "two"}, {"role": "user", "content": "three"}]
+    second = app.chat_streamed(messages, "fake-refuse")
+    session.said += asked("two", "three") + completed(second)
+    messages += [{"role": "assistant", "content": second.choices[0].message.refusal}, {"role": "user", "content": "four"}]
+    session.said += asked("four")
+    tool = {"type": "function", "function": {"name": TOOL["name"], "parameters": TOOL["parameters"]}}
+    calling = app.chat(messages, "fake-tool", tools=[tool])
+    checks.equal("a completion that calls a tool says nothing", [], completed(calling))
+    message = calling.choices[0].message
+    messages += [{"role": "assistant", "content": None, "tool_calls": [call.model_dump() for call in message.tool_calls]}]
+    messages += [{"role": "tool", "tool_call_id": call.id, "content": "fine"} for call in message.tool_calls]
+    session.said += completed(app.chat_streamed(messages, "fake-tool", tools=[tool]))
+    return session
+
+
 def play(checks, url):
     """Every conversation; what their apps saw."""
     # Two that differ only beyond what fits.
@@ -209,4 +306,5 @@ def play(checks, url):
     return [
         streamed(checks, url), polled(checks, url), named(checks, url), crowded(checks, url), crowded(checks, url),
         unfit(checks, url, long + "1"), unfit(checks, url, long + "2"), told(checks, url),
+        chained(checks, url), conversed(checks, url), chatted(checks, url),
     ]

@@ -58,7 +58,9 @@ def is_chunk(value):
 
 def without_own(value):
     if isinstance(value, dict):
-        return {name: without_own(item) for name, item in value.items() if name not in OWN}
+        # The helpers that parse tell of calls also where there are none; the API never does.
+        kept = {name: item for name, item in value.items() if name not in OWN and (name != "tool_calls" or item)}
+        return {name: without_own(item) for name, item in kept.items()}
     return [without_own(item) for item in value] if isinstance(value, list) else value
 
 

@@ -8,7 +8,9 @@ For each SDK and each shape of the server's answers it checks that
 - what the app saw is what the fake server says happened;
 - the app saw through threadtap what it sees without it, to the last field, save ids, times and padding;
 - the server was sent the same requests, save hop-by-hop headers and threadtap's own;
-- the admin API shows exactly one record for each response and completion, which says what happened.
+- the admin API shows exactly one record for each response and completion, which says what happened;
+- two Reconify sinks, which tell responses in one way and in the other, are sent of each turn once what its app asked and saw,
+  and nothing of turns in which nobody speaks or that ended otherwise than is wanted.
 
 Ends with `N passed, N failed`; exit status 1 when anything failed. Needs the standard library alone.
 """
@@ -16,10 +18,12 @@ Ends with `N passed, N failed`; exit status 1 when anything failed. Needs the st
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from runner import (
     ATTRIBUTION, HERE, Checks, Fakes, Normal, Threadtap, as_sent, build, fetch, play,
 )
+from turn_payloads import Answers, check_payloads, expected_payloads, settings, wait_delivered
 from turn_records import check_records, check_views, truth_id
 from turn_views import TurnViews
 
@@ -42,19 +46,19 @@ SDKS = {
     "openai-node 7, Azure's dated paths": ([*NODE, "openai", "{url}", "azure-dated"], ["plain"]),
     "openai-node 4": ([*NODE, "openai-4", "{url}", "openai"], FEW),
 }
-# Where the fake server tells the truth, and whether there are records to hold it against.
-APIS = {
-    "responses": ("/responses", True),
-    "chat": ("/completions", True),
-}
+# Where the fake server tells the truth.
+APIS = {"responses": "/responses", "chat": "/completions"}
 # What an SDK is too old for, or reads no stream of.
 NOT_PLAYED = {("openai-python 1.43", "responses")}
 # A response's last event is lost to the SDKs without its blank line.
 CHAT_ALONE = {"torn"}
 
 
-def round_trip(checks, fakes, requests, proxy, sdk, wire, api):
-    """Plays one SDK's flows of one API directly and through the proxy, and compares; the ids of the turns of each."""
+def round_trip(checks, fakes, requests, proxy, sdk, wire, api, answers):
+    """Plays one SDK's flows of one API directly and through the proxy, and compares; the ids of the turns that passed the proxy.
+
+    What their apps were answered goes into `answers`.
+    """
     name = f"{sdk}, {api} ({wire})"
     command = [*SDKS[sdk][0], api]
     reports, sent, turns = [], [], []
@@ -76,6 +80,7 @@ def round_trip(checks, fakes, requests, proxy, sdk, wire, api):
         check_views(checks, api, mine, view)
     if proxy is None:
         return set()
+    answers.take(reports[1])
     for flow, outcome in reports[1].items():
         # `Normal` afresh for each, so that ids are numbered alike.
         checks.equal(f"{name}: {flow}: through threadtap", Normal()(reports[0][flow]), Normal()(outcome))
@@ -97,7 +102,7 @@ class Requests:
 
 
 def truths_of(fakes, api):
-    return fetch(f"{fakes.control}{APIS[api][0]}")
+    return fetch(f"{fakes.control}{APIS[api]}")
 
 
 def main():
@@ -109,8 +114,10 @@ def main():
     fakes = Fakes()
     try:
         with tempfile.TemporaryDirectory() as directory:
-            proxy = None if direct else Threadtap(fakes, directory, {})
-            requests = Requests(fakes)
+            config = Path(directory) / "threadtap.toml"
+            config.write_text(settings(fakes.collector))
+            proxy = None if direct else Threadtap(fakes, directory, {"THREADTAP_CONFIG": str(config)})
+            requests, answers = Requests(fakes), Answers()
             through = {api: set() for api in APIS}
             for sdk, (_, wires) in SDKS.items():
                 for wire in wires:
@@ -119,15 +126,19 @@ def main():
                         if (sdk, api) in NOT_PLAYED or (wire in CHAT_ALONE and api != "chat"):
                             continue
                         before = checks.passed
-                        through[api] |= round_trip(checks, fakes, requests, proxy, sdk, wire, api)
+                        through[api] |= round_trip(checks, fakes, requests, proxy, sdk, wire, api, answers)
                         print(f"{sdk}, {api} ({wire}): {checks.passed - before} held", flush=True)
             if proxy:
-                for api, (_, recorded) in APIS.items():
-                    truths = [truth for truth in truths_of(fakes, api) if truth_id(truth) in through[api]]
-                    if recorded:
-                        check_records(checks, api, proxy.records, truths, ATTRIBUTION)
+                truths = {
+                    api: [truth for truth in truths_of(fakes, api) if truth_id(truth) in ids] for api, ids in through.items()
+                }
+                every = [truth for of_api in truths.values() for truth in of_api]
+                for api, of_api in truths.items():
+                    check_records(checks, api, proxy.records, of_api, ATTRIBUTION)
+                wait_delivered(fakes.received, expected_payloads(every))
                 status = proxy.stop()
                 checks.check("threadtap drains and exits 0", status == 0, status)
+                check_payloads(checks, fakes.received(), every, answers, ATTRIBUTION)
                 if checks.failures:
                     print(f"--- threadtap's log, its end ---\n{proxy.log_path.read_text()[-4000:]}")
     finally:

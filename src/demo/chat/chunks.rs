@@ -115,7 +115,7 @@ impl Chunking<'_> {
             "id": truth.completion, "object": "chat.completion.chunk", "created": truth.created_at,
             "model": truth.model, "service_tier": "default", "system_fingerprint": FINGERPRINT, "choices": choices,
         });
-        let obfuscates = self.completion.request["stream_options"]["include_obfuscation"] != false;
+        let obfuscates = truth.request["stream_options"]["include_obfuscation"] != false;
         if obfuscates && self.completion.vendor == Vendor::OpenAi {
             chunk["obfuscation"] = json!(random.id("")[1..8]);
         }

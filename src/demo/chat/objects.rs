@@ -8,8 +8,6 @@ use crate::demo::vendor::Vendor;
 /// A completion.
 pub(super) struct Completion {
     pub(super) truth: ChatTruth,
-    /// As it was asked for.
-    pub(super) request: Value,
     pub(super) messages: Vec<Value>,
     /// Its metadata now, which clients can change.
     pub(super) metadata: Map<String, Value>,

@@ -106,6 +106,7 @@ impl State {
             turn: parent.map_or_else(|| id.clone(), |parent| parent.truth.turn.clone()),
             completion: id,
             model: format!("{model}-2026-08-01"),
+            request: body.clone(),
             streamed,
             usage_asked: body["stream_options"]["include_usage"] == true,
             instructions: instructions(&messages),
@@ -119,14 +120,7 @@ impl State {
             stored: body["store"] == true,
         };
         let vendor = Vendor::of(call.path);
-        let completion = Completion {
-            metadata: truth.metadata.clone(),
-            truth,
-            request: body.clone(),
-            messages,
-            usage,
-            vendor,
-        };
+        let completion = Completion { metadata: truth.metadata.clone(), truth, messages, usage, vendor };
         Ok(self.answer(completion, behaviour, shape))
     }
 

@@ -10,6 +10,8 @@ pub struct ChatTruth {
     pub completion: String,
     /// The model that answered.
     pub model: String,
+    /// What was asked for, as its client sent it.
+    pub request: Value,
     /// Whether it was streamed.
     pub streamed: bool,
     /// Whether its request asked for the usage of a stream.
