@@ -14,7 +14,8 @@ use crate::app::App;
 use crate::config::{Config, Environment, Flags, Interactions, Log, LogFormat};
 use crate::demo::assistants::{Assistants, Pace, Progress, Script};
 use crate::demo::collector::{Collector, Received};
-use crate::demo::driver::{self, Line, Report};
+use crate::demo::driver::{self, Line, Report, Turn};
+use crate::observation::api_id;
 use crate::sink::{Sink, reconify};
 
 pub(super) fn run() -> Result<(), Failure> {
@@ -39,23 +40,25 @@ async fn play() -> anyhow::Result<()> {
     let backend = backend.await.context("cannot start the fake analytics backend")?;
     let app = start_proxy(&api, &backend).await?;
 
-    screen.line(&format!("fake Assistants API   http://{}", api.addr()));
+    screen.line(&format!("fake OpenAI API       http://{}", api.addr()));
     screen.line(&format!("fake Reconify backend http://{}", backend.addr()));
     screen.line(&format!("threadtap             http://{}  <- the app's base URL", app.listen()));
     let base_url = format!("http://{}/v1", app.listen());
     let report =
         driver::play(&base_url, |line| screen.talk(line)).await.context("a call through threadtap failed")?;
 
-    let expected = report.turns.iter().filter(|turn| turn.status == "completed").count();
-    tokio::time::timeout(PATIENCE, backend.wait_for(expected)).await.ok();
-    let recorded = records(app.admin(), report.turns.len()).await?;
+    let ids = |turns: &mut dyn Iterator<Item = &Turn>| sorted(turns.map(|turn| turn.run.clone()));
+    let sent = ids(&mut report.turns.iter());
+    let expected = ids(&mut report.turns.iter().filter(|turn| turn.status == "completed"));
+    tokio::time::timeout(PATIENCE, backend.wait_for(expected.len())).await.ok();
+    let recorded = sorted(records(app.admin(), sent.len()).await?.iter().map(recorded_id));
     // Stopping waits for threads, which an asynchronous task must not.
     tokio::task::spawn_blocking(move || app.stop()).await??;
-    tokio::time::timeout(PATIENCE, backend.wait_for(expected)).await.ok();
-    let delivered = backend.accepted().len();
-    conclude(&screen, &report, &recorded, delivered);
-    ensure!(recorded.len() == report.turns.len(), "not every run was recorded");
-    ensure!(delivered == expected, "not every completed run was delivered, or one was twice");
+    tokio::time::timeout(PATIENCE, backend.wait_for(expected.len())).await.ok();
+    let delivered = sorted(backend.accepted().iter().map(delivered_id));
+    conclude(&screen, &report, recorded.len(), delivered.len());
+    ensure!(recorded == sent, "not every turn was recorded, or one was twice");
+    ensure!(delivered == expected, "not every completed turn was delivered, or one was twice");
     Ok(())
 }
 
@@ -75,6 +78,24 @@ async fn start_proxy(api: &Assistants, backend: &Collector) -> anyhow::Result<Ap
     tokio::task::spawn_blocking(move || App::start(config)).await?
 }
 
+fn sorted(ids: impl Iterator<Item = String>) -> Vec<String> {
+    let mut ids: Vec<String> = ids.collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// The API's id of what a record is about.
+fn recorded_id(record: &Value) -> String {
+    api_id(record["interaction"]["run"].as_str().unwrap_or_default()).to_owned()
+}
+
+/// The API's id of what a payload is about: a completion's own, else that of the run or response its message is of.
+fn delivered_id(payload: &Value) -> String {
+    let response = &payload["response"];
+    let id = response["run_id"].as_str().or_else(|| response["id"].as_str());
+    api_id(id.unwrap_or_default()).to_owned()
+}
+
 /// What threadtap recorded, by its own word; waits a while for as many records as are expected. The run that failed is
 /// delivered nowhere, so no delivery says that it was recorded.
 async fn records(admin: SocketAddr, expected: usize) -> anyhow::Result<Vec<Value>> {
@@ -90,7 +111,7 @@ async fn records(admin: SocketAddr, expected: usize) -> anyhow::Result<Vec<Value
     }
 }
 
-fn conclude(screen: &Screen, report: &Report, recorded: &[Value], delivered: usize) {
+fn conclude(screen: &Screen, report: &Report, recorded: usize, delivered: usize) {
     screen.line("");
     screen.line("── what came of it");
     for turn in &report.turns {
@@ -100,8 +121,7 @@ fn conclude(screen: &Screen, report: &Report, recorded: &[Value], delivered: usi
     }
     let sent = report.turns.len();
     screen.line(&format!(
-        "{sent} runs sent, {} recorded, {delivered} delivered (Reconify is sent the completed ones by default)",
-        recorded.len()
+        "{sent} turns sent, {recorded} recorded, {delivered} delivered (Reconify is sent the completed ones by default)"
     ));
 }
 

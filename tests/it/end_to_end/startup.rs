@@ -132,5 +132,5 @@ async fn the_demo_plays_to_its_end_by_itself() {
     let (code, stdout, stderr) = Launch::new(home.path()).command("demo").run().await;
     assert_eq!((code, &stderr[..]), (Some(0), &[][..]), "{stdout:?}");
     let last = stdout.last().unwrap();
-    assert!(last.starts_with("4 runs sent, 4 recorded, 3 delivered"), "{last}");
+    assert!(last.starts_with("8 turns sent, 8 recorded, 7 delivered"), "{last}");
 }
