@@ -3,6 +3,8 @@
 import json
 import time
 
+from reports import everything
+
 # What the API itself calls an end.
 ENDS = {"cancelled", "completed", "expired", "failed", "incomplete"}
 # Longer than a run whose messages nobody fetches is waited for (`correlation.outputs_grace`, 30 s).
@@ -17,15 +19,11 @@ class AppView:
         self.messages = {}
         self.calls = {}
 
-    def take(self, value):
+    def take(self, report):
         """Takes every object of the API out of a report, wherever it is."""
-        if isinstance(value, list):
-            for item in value:
-                self.take(item)
-        elif isinstance(value, dict):
-            for item in value.values():
-                self.take(item)
-            self.take_object(value)
+        for value in everything(report):
+            if isinstance(value, dict):
+                self.take_object(value)
 
     def take_object(self, value):
         status = value.get("status")

@@ -214,6 +214,10 @@ class Threadtap:
             rows += page["data"]
             before = f"&before={page['before']}"
 
+    def drain(self, checks):
+        status = self.stop()
+        checks.check("threadtap drains and exits 0", status == 0, status)
+
     def stop(self):
         """Drains it; its exit status."""
         self.process.send_signal(signal.SIGTERM)
@@ -370,33 +374,43 @@ def build(direct):
     subprocess.run(["cargo", "build", "--locked", *targets], cwd=ROOT, check=True)
 
 
-def main():
+def run(usage, environment, act):
+    """Runs a program of checks, as its arguments say, and exits.
+
+    `environment` makes threadtap's own of the fakes and a directory; `act` is given the checks, the fakes, and threadtap unless
+    it is left out.
+    """
     direct = sys.argv[1:] == ["--direct"]
     if sys.argv[1:] and not direct:
-        sys.exit(__doc__)
+        sys.exit(usage)
     build(direct)
     checks = Checks()
     fakes = Fakes()
     try:
         with tempfile.TemporaryDirectory() as directory:
-            reconify = {
-                "RECONIFY_APP_KEY": "app-key", "RECONIFY_API_KEY": "api-key", "RECONIFY_URL": fakes.collector,
-            }
-            proxy = None if direct else Threadtap(fakes, directory, reconify)
-            view = AppView()
-            through = proxied(checks, fakes, proxy, view)
-            if proxy:
-                wait_delivered(fakes, {truth["run"] for truth in through if truth["status"] == "completed"})
-                check_records(checks, proxy.records, through, view, ATTRIBUTION)
-                status = proxy.stop()
-                checks.check("threadtap drains and exits 0", status == 0, status)
-                check_payloads(checks, fakes, through)
-                if checks.failures:
-                    print(f"--- threadtap's log, its end ---\n{proxy.log_path.read_text()[-4000:]}")
+            proxy = None if direct else Threadtap(fakes, directory, environment(fakes, Path(directory)))
+            act(checks, fakes, proxy)
+            if proxy and checks.failures:
+                print(f"--- threadtap's log, its end ---\n{proxy.log_path.read_text()[-4000:]}")
     finally:
         fakes.stop()
     print(f"{checks.passed} passed, {len(checks.failures)} failed")
     sys.exit(1 if checks.failures else 0)
+
+
+def reconify(fakes, _directory):
+    return {"RECONIFY_APP_KEY": "app-key", "RECONIFY_API_KEY": "api-key", "RECONIFY_URL": fakes.collector}
+
+
+def check_runs(checks, fakes, proxy):
+    view = AppView()
+    through = proxied(checks, fakes, proxy, view)
+    if proxy is None:
+        return
+    wait_delivered(fakes, {truth["run"] for truth in through if truth["status"] == "completed"})
+    check_records(checks, proxy.records, through, view, ATTRIBUTION)
+    proxy.drain(checks)
+    check_payloads(checks, fakes, through)
 
 
 def proxied(checks, fakes, proxy, view):
@@ -412,4 +426,4 @@ def proxied(checks, fakes, proxy, view):
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, reconify, check_runs)

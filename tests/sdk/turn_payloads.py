@@ -9,8 +9,9 @@ import hashlib
 import time
 from collections import Counter
 
+from reports import everything
 from turn_records import api_id, truth_id
-from turn_views import is_chunk, without_own
+from turn_views import added_up, are_chunks, without_own
 
 DELIVERY_SECS = 120
 ENVELOPE = ["reconify", "request", "response", "user", "session", "sessionTimeout", "timestamps"]
@@ -45,53 +46,16 @@ class Answers:
     def __init__(self):
         self.by_id = {}
 
-    def take(self, value):
+    def take(self, report):
         """Takes the first that was seen of each answer out of a report; later looks at it may show changes."""
-        if isinstance(value, list) and value and all(is_chunk(item) for item in value):
-            whole = added_up(value)
-            self.by_id.setdefault(whole["id"], whole)
-        elif isinstance(value, list):
-            for item in value:
-                self.take(item)
-        elif isinstance(value, dict):
-            over = value.get("object") == "response" and value.get("status") in ("completed", "incomplete")
-            if over or value.get("object") == "chat.completion":
-                self.by_id.setdefault(value["id"], without_own(value))
+        for value in everything(report):
+            if isinstance(value, list):
+                whole = added_up(value) if are_chunks(value) else None
             else:
-                for item in value.values():
-                    self.take(item)
-
-
-def added_up(chunks):
-    """The completion that chunks add up to."""
-    whole, choices = {"object": "chat.completion"}, {}
-    for chunk in chunks:
-        if chunk["id"]:
-            whole |= {name: chunk[name] for name in ("id", "created", "model", "service_tier", "system_fingerprint")}
-        if chunk.get("usage"):
-            whole["usage"] = chunk["usage"]
-        for told in chunk["choices"]:
-            choice = choices.setdefault(told["index"], {"index": told["index"], "message": {}})
-            add(choice["message"], told.get("delta") or {})
-            choice["finish_reason"] = told.get("finish_reason") or choice.get("finish_reason")
-    return whole | {"choices": [choices[index] for index in sorted(choices)]}
-
-
-def add(whole, delta):
-    """Texts go on, lists by the index of their items; a role is told once."""
-    for name, more in delta.items():
-        if isinstance(more, dict):
-            add(whole.setdefault(name, {}), more)
-        elif isinstance(more, list):
-            for item in more:
-                items = whole.setdefault(name, [])
-                while len(items) <= item["index"]:
-                    items.append({})
-                add(items[item["index"]], item)
-        elif isinstance(more, str) and name not in ("role", "id", "type"):
-            whole[name] = (whole.get(name) or "") + more
-        elif more is not None or name not in whole:
-            whole[name] = more
+                over = value.get("object") == "response" and value.get("status") in ("completed", "incomplete")
+                whole = without_own(value) if over or value.get("object") == "chat.completion" else None
+            if whole:
+                self.by_id.setdefault(whole["id"], whole)
 
 
 def expected_payloads(truths):

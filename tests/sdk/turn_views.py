@@ -1,5 +1,7 @@
 """What apps saw of responses and chat completions, put together from whatever the SDKs gave them."""
 
+from reports import everything
+
 # What the API itself calls an end.
 ENDS = {"cancelled", "completed", "failed", "incomplete"}
 # What an SDK adds of its own.
@@ -15,19 +17,15 @@ class TurnViews:
         # The text of responses and completions whose stream was left, as far as it was read.
         self.heard = {}
 
-    def take(self, value):
+    def take(self, report):
         """Takes everything of the APIs out of a report, wherever it is."""
-        if isinstance(value, list):
-            if value and all(is_chunk(item) for item in value):
+        for value in everything(report):
+            if isinstance(value, dict):
+                self.take_object(value)
+            elif are_chunks(value):
                 self.take_chunks(value)
-                return
-            self.take_deltas(value)
-            for item in value:
-                self.take(item)
-        elif isinstance(value, dict):
-            for item in value.values():
-                self.take(item)
-            self.take_object(value)
+            else:
+                self.take_deltas(value)
 
     def take_object(self, value):
         if value.get("object") == "response" and value.get("status") in ENDS:
@@ -44,9 +42,13 @@ class TurnViews:
                 self.heard[response] = self.heard.get(response, "") + event["delta"]
 
     def take_chunks(self, chunks):
-        merged = merge(chunks)
+        merged = completion_in_short(added_up(chunks))
         self.completions[merged["id"]] = merged
         self.heard[merged["id"]] = "".join(choice["content"] or "" for choice in merged["choices"])
+
+
+def are_chunks(items):
+    return bool(items) and all(map(is_chunk, items))
 
 
 def is_chunk(value):
@@ -64,18 +66,14 @@ def without_own(value):
     return [without_own(item) for item in value] if isinstance(value, list) else value
 
 
-def new_choice(index):
-    names = ["content", "refusal", "reasoning", "transcript", "function_call"]
-    return {"index": index} | dict.fromkeys(names) | {"tool_calls": [], "finish_reason": ""}
-
-
 def completion_in_short(completion):
     """A completion in the words of the fake server's truth."""
     choices = []
     for choice in completion["choices"]:
         message = choice["message"]
         function = message.get("function_call")
-        choices.append(new_choice(choice["index"]) | {
+        choices.append({
+            "index": choice["index"],
             "content": message.get("content"),
             "refusal": message.get("refusal"),
             "reasoning": message.get("reasoning_content"),
@@ -93,36 +91,33 @@ def completion_in_short(completion):
     }
 
 
-def merge(chunks):
-    """What the chunks of a stream add up to, in the words of the fake server's truth."""
-    whole = {"usage": None, "choices": []}
+def added_up(chunks):
+    """The completion that chunks add up to."""
+    whole, choices = {"object": "chat.completion"}, {}
     for chunk in chunks:
         if chunk["id"]:
-            whole |= {"id": chunk["id"], "model": chunk["model"], "created": chunk["created"]}
-        whole["usage"] = chunk.get("usage") or whole["usage"]
+            whole |= {name: chunk[name] for name in ("id", "created", "model", "service_tier", "system_fingerprint")}
+        if chunk.get("usage"):
+            whole["usage"] = chunk["usage"]
         for told in chunk["choices"]:
-            while len(whole["choices"]) <= told["index"]:
-                whole["choices"].append(new_choice(len(whole["choices"])))
-            choice, delta = whole["choices"][told["index"]], told.get("delta") or {}
-            add(choice, "content", delta.get("content"))
-            add(choice, "refusal", delta.get("refusal"))
-            add(choice, "reasoning", delta.get("reasoning_content"))
-            add(choice, "transcript", (delta.get("audio") or {}).get("transcript"))
-            add(choice, "finish_reason", told.get("finish_reason"))
-            if delta.get("function_call"):
-                choice["function_call"] = choice["function_call"] or {"id": "", "name": "", "arguments": ""}
-                add(choice["function_call"], "name", delta["function_call"].get("name"))
-                add(choice["function_call"], "arguments", delta["function_call"].get("arguments"))
-            for part in delta.get("tool_calls") or []:
-                while len(choice["tool_calls"]) <= part["index"]:
-                    choice["tool_calls"].append({"id": "", "name": "", "arguments": ""})
-                call, function = choice["tool_calls"][part["index"]], part.get("function") or {}
-                add(call, "id", part.get("id"))
-                add(call, "name", function.get("name"))
-                add(call, "arguments", function.get("arguments"))
-    return whole
+            choice = choices.setdefault(told["index"], {"index": told["index"], "message": {}})
+            add(choice["message"], told.get("delta") or {})
+            choice["finish_reason"] = told.get("finish_reason") or choice.get("finish_reason")
+    return whole | {"choices": [choices[index] for index in sorted(choices)]}
 
 
-def add(fields, name, more):
-    if more is not None:
-        fields[name] = (fields[name] or "") + more
+def add(whole, delta):
+    """Texts go on, lists by the index of their items; a role is told once."""
+    for name, more in delta.items():
+        if isinstance(more, dict):
+            add(whole.setdefault(name, {}), more)
+        elif isinstance(more, list):
+            for item in more:
+                items = whole.setdefault(name, [])
+                while len(items) <= item["index"]:
+                    items.append({})
+                add(items[item["index"]], item)
+        elif isinstance(more, str) and name not in ("role", "id", "type"):
+            whole[name] = (whole.get(name) or "") + more
+        elif more is not None or name not in whole:
+            whole[name] = more

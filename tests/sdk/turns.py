@@ -16,13 +16,8 @@ Ends with `N passed, N failed`; exit status 1 when anything failed. Needs the st
 """
 
 import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
-from runner import (
-    ATTRIBUTION, HERE, Checks, Fakes, Normal, Threadtap, as_sent, build, fetch, play,
-)
+from runner import ATTRIBUTION, HERE, Normal, as_sent, fetch, play, run
 from turn_payloads import Answers, check_payloads, expected_payloads, settings, wait_delivered
 from turn_records import check_records, check_views, truth_id
 from turn_views import TurnViews
@@ -105,47 +100,35 @@ def truths_of(fakes, api):
     return fetch(f"{fakes.control}{APIS[api]}")
 
 
-def main():
-    direct = sys.argv[1:] == ["--direct"]
-    if sys.argv[1:] and not direct:
-        sys.exit(__doc__)
-    build(direct)
-    checks = Checks()
-    fakes = Fakes()
-    try:
-        with tempfile.TemporaryDirectory() as directory:
-            config = Path(directory) / "threadtap.toml"
-            config.write_text(settings(fakes.collector))
-            proxy = None if direct else Threadtap(fakes, directory, {"THREADTAP_CONFIG": str(config)})
-            requests, answers = Requests(fakes), Answers()
-            through = {api: set() for api in APIS}
-            for sdk, (_, wires) in SDKS.items():
-                for wire in wires:
-                    fakes.reshape(wire)
-                    for api in APIS:
-                        if (sdk, api) in NOT_PLAYED or (wire in CHAT_ALONE and api != "chat"):
-                            continue
-                        before = checks.passed
-                        through[api] |= round_trip(checks, fakes, requests, proxy, sdk, wire, api, answers)
-                        print(f"{sdk}, {api} ({wire}): {checks.passed - before} held", flush=True)
-            if proxy:
-                truths = {
-                    api: [truth for truth in truths_of(fakes, api) if truth_id(truth) in ids] for api, ids in through.items()
-                }
-                every = [truth for of_api in truths.values() for truth in of_api]
-                for api, of_api in truths.items():
-                    check_records(checks, api, proxy.records, of_api, ATTRIBUTION)
-                wait_delivered(fakes.received, expected_payloads(every))
-                status = proxy.stop()
-                checks.check("threadtap drains and exits 0", status == 0, status)
-                check_payloads(checks, fakes.received(), every, answers, ATTRIBUTION)
-                if checks.failures:
-                    print(f"--- threadtap's log, its end ---\n{proxy.log_path.read_text()[-4000:]}")
-    finally:
-        fakes.stop()
-    print(f"{checks.passed} passed, {len(checks.failures)} failed")
-    sys.exit(1 if checks.failures else 0)
+def sinks(fakes, directory):
+    config = directory / "threadtap.toml"
+    config.write_text(settings(fakes.collector))
+    return {"THREADTAP_CONFIG": str(config)}
+
+
+def check_turns(checks, fakes, proxy):
+    requests, answers = Requests(fakes), Answers()
+    through = {api: set() for api in APIS}
+    for sdk, (_, wires) in SDKS.items():
+        for wire in wires:
+            fakes.reshape(wire)
+            for api in APIS:
+                if (sdk, api) in NOT_PLAYED or (wire in CHAT_ALONE and api != "chat"):
+                    continue
+                before = checks.passed
+                through[api] |= round_trip(checks, fakes, requests, proxy, sdk, wire, api, answers)
+                print(f"{sdk}, {api} ({wire}): {checks.passed - before} held", flush=True)
+    if proxy is None:
+        return
+    every = []
+    for api, ids in through.items():
+        truths = [truth for truth in truths_of(fakes, api) if truth_id(truth) in ids]
+        check_records(checks, api, proxy.records, truths, ATTRIBUTION)
+        every += truths
+    wait_delivered(fakes.received, expected_payloads(every))
+    proxy.drain(checks)
+    check_payloads(checks, fakes.received(), every, answers, ATTRIBUTION)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, sinks, check_turns)
