@@ -145,6 +145,9 @@ impl Correlator {
         if let Some(key) = self.chains.place(observation) {
             observation.conversation = key;
         }
+        if let Some(known) = self.conversations.get(&observation.conversation) {
+            known.state.chain.unalias(&mut observation.fact);
+        }
         let Observation { conversation, at, fact: Fact::TurnSeen(turn), .. } = observation else { return };
         if !self.config.continuation_grace.is_zero() {
             let known = self.conversations.get(conversation);

@@ -3,7 +3,7 @@
 //! A request may name the run before it (`previous_response_id`), or hand in what the tools returned that an earlier run
 //! called. Both lead to the conversation that run lives in, so that a chain is one conversation, known by its first run.
 //! Each conversation remembers the last runs of its chain and the last that called tools; [`Chains`] finds a conversation by
-//! either. What is forgotten begins a conversation of its own.
+//! either. What is forgotten begins a conversation of its own. A run that answers call by ever new ids has the first of them.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -24,6 +24,17 @@ pub(super) struct Chain {
     runs: VecDeque<u64>,
     /// The last runs that called tools, oldest first.
     callers: VecDeque<Caller>,
+    /// The last other ids of runs, oldest first.
+    #[serde(skip_serializing_if = "VecDeque::is_empty")]
+    aliases: VecDeque<Alias>,
+}
+
+/// Another id of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Alias {
+    /// The id's fingerprint.
+    link: u64,
+    run: String,
 }
 
 /// A run that called tools.
@@ -46,7 +57,7 @@ pub(super) struct Relinked {
 
 impl Chain {
     pub(super) fn is_empty(&self) -> bool {
-        self.runs.is_empty() && self.callers.is_empty()
+        self.runs.is_empty() && self.callers.is_empty() && self.aliases.is_empty()
     }
 
     /// Whether no run waits for what tools return.
@@ -62,6 +73,8 @@ impl Chain {
         });
         weight::allocation(self.runs.capacity() * size_of::<u64>())
             + weight::allocation(self.callers.capacity() * size_of::<Caller>())
+            + weight::allocation(self.aliases.capacity() * size_of::<Alias>())
+            + self.aliases.iter().map(|alias| weight::text(&alias.run)).sum::<usize>()
             + texts.sum::<usize>()
             + self.links().count() * LINK_BYTES
     }
@@ -69,7 +82,7 @@ impl Chain {
     /// What the conversation can be found by.
     pub(super) fn links(&self) -> impl Iterator<Item = u64> {
         let calls = self.callers.iter().flat_map(|caller| &caller.calls);
-        self.runs.iter().chain(calls).copied()
+        self.runs.iter().chain(calls).copied().chain(self.aliases.iter().map(|alias| alias.link))
     }
 
     /// Remembers a run. Tells whether it was new.
@@ -105,6 +118,51 @@ impl Chain {
             }
         }
         true
+    }
+
+    /// Remembers another id of a run. Tells whether it was new.
+    fn note_alias(&mut self, alias: &str, run: &str, relinked: &mut Relinked) -> bool {
+        let link = fingerprint(alias);
+        if self.runs.contains(&link) || self.aliases.iter().any(|known| known.link == link) {
+            return false;
+        }
+        if self.aliases.len() >= MAX_ALIASES {
+            relinked.removed.extend(self.aliases.pop_front().map(|old| old.link));
+        }
+        self.aliases.push_back(Alias { link, run: run.to_owned() });
+        relinked.added.push(link);
+        true
+    }
+
+    /// Calls the runs of a fact by the ids they were first known by.
+    pub(super) fn unalias(&self, fact: &mut Fact) {
+        match fact {
+            Fact::TurnSeen(turn) => {
+                if let Some(previous) = &mut turn.previous {
+                    self.unalias_run(previous);
+                }
+                let known = |id: &str| self.runs.contains(&fingerprint(id));
+                if let Some(alias) = &mut turn.alias
+                    && known(alias)
+                    && !known(&turn.run.id)
+                {
+                    std::mem::swap(alias, &mut turn.run.id);
+                }
+                self.unalias_run(&mut turn.run.id);
+            }
+            Fact::RunGoesOn { run } | Fact::StreamEnded { run, .. } => self.unalias_run(run),
+            _ => {}
+        }
+    }
+
+    fn unalias_run(&self, run: &mut String) {
+        if self.aliases.is_empty() {
+            return;
+        }
+        let link = fingerprint(run);
+        if let Some(alias) = self.aliases.iter().find(|alias| alias.link == link) {
+            alias.run.clone_into(run);
+        }
     }
 
     /// The run that made one of these calls, the latest first, and the run that began its turn.
@@ -147,6 +205,9 @@ impl Chains {
             return Some(known.clone());
         }
         let turn = turn?;
+        if let Some(known) = turn.alias.as_deref().and_then(|alias| of(fingerprint(alias))) {
+            return Some(known.clone());
+        }
         if let Some(previous) = &turn.previous {
             // A run that was never seen may be named by others as well: they share it as their beginning.
             let unknown = || ConversationKey { upstream: own.upstream.clone(), id: previous.as_str().into() };
@@ -200,6 +261,11 @@ impl Conversation {
         let place_of = |runs: &[OpenRun]| runs.iter().position(|run| run.id() == turn.run.id);
         let created_before = place_of(&self.runs).is_some_and(|place| self.runs[place].created_seen());
         let mut changed = self.see_run(&turn.run, &turn.origin, observation, config, outcome);
+        if let Some(alias) = &turn.alias
+            && (place_of(&self.runs).is_some() || self.state.runs.contains(&turn.run.id))
+        {
+            changed |= self.state.chain.note_alias(alias, &turn.run.id, &mut outcome.relinked);
+        }
         let Some(place) = place_of(&self.runs) else { return changed };
         // Somebody may have looked at it before its creation was answered, and that tells more of its place.
         if !self.runs[place].is_turn() || (!created_before && self.runs[place].created_seen()) {
@@ -270,5 +336,7 @@ const MEMORY: usize = 64;
 /// Runs that called tools, and calls of each, that outputs may be handed in for.
 const MAX_CALLERS: usize = 8;
 const MAX_CALLS: usize = 32;
+/// Other ids of runs that may be named; clients go on with the last one.
+const MAX_ALIASES: usize = 16;
 /// An entry of [`Chains`], of whose map a part stays empty.
 const LINK_BYTES: usize = size_of::<(u64, ConversationKey)>() * 3 / 2;

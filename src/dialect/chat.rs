@@ -294,6 +294,7 @@ impl Observer {
                 metadata: asked.metadata,
                 tool_calls,
             },
+            alias: None,
             origin,
             previous: None,
             answers: asked.answers,

@@ -64,9 +64,13 @@ impl Dialect {
     /// Begins to watch an exchange; none if its answer can tell nothing.
     pub(super) fn start(self, opening: Opening<'_>) -> Option<Kind> {
         match self {
-            Self::Assistants => assistants::Observer::start(opening).map(Kind::Assistants),
+            Self::Assistants => {
+                assistants::Observer::start(opening).map(|observer| Kind::Assistants(Box::new(observer)))
+            }
             Self::Chat => chat::Observer::start(opening).map(|observer| Kind::Chat(Box::new(observer))),
-            Self::Responses => responses::Observer::start(opening).map(Kind::Responses),
+            Self::Responses => {
+                responses::Observer::start(opening).map(|observer| Kind::Responses(Box::new(observer)))
+            }
         }
     }
 
@@ -92,9 +96,9 @@ impl Dialect {
 /// The observer of whichever dialect.
 #[derive(Debug)]
 pub(super) enum Kind {
-    Assistants(assistants::Observer),
+    Assistants(Box<assistants::Observer>),
     Chat(Box<chat::Observer>),
-    Responses(responses::Observer),
+    Responses(Box<responses::Observer>),
 }
 
 impl Kind {

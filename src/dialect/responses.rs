@@ -61,6 +61,8 @@ pub(super) struct Observer {
     from_beginning: bool,
     /// Whether the stream told the end without the output, which is only known as a whole when the stream is over.
     told_late: bool,
+    /// What the answer calls a response that was looked for under another id.
+    alias: Option<String>,
     /// When something was last told.
     told_at: UnixMillis,
 }
@@ -120,6 +122,7 @@ impl Observer {
             stream: Stream::default(),
             from_beginning: !start.query.split('&').any(|pair| pair.starts_with("starting_after=")),
             told_late: false,
+            alias: None,
             told_at: start.response_at,
             route,
         })
@@ -279,7 +282,8 @@ impl Observer {
         }
         self.background |= body["background"] == true;
         self.order.note_metadata(&mut self.attribution, &body["metadata"], Owner::Run);
-        let run = object::run(&body, &self.own_id, named);
+        let mut run = object::run(&body, &self.own_id, named);
+        self.alias = self.route.rename(&mut run.id);
         let outputs = Outputs::of(&mut body["output"], &run.id);
         let over = run.status.is_terminal();
         if self.streamed {
@@ -317,6 +321,7 @@ impl Observer {
         let turn = Turn {
             api: Api::Responses,
             run: Run { assistant: run.assistant.or_else(|| self.assistant.clone()), tool_calls, ..run },
+            alias: self.alias.clone(),
             origin,
             previous: self.previous.clone().filter(|previous| *previous != id),
             answers,

@@ -42,6 +42,10 @@ pub struct Turn {
     pub api: Api,
     /// The response or completion: its id, status, usage, tool calls.
     pub run: Run,
+    /// What else the server calls it: some give a response a new id with each answer, and clients go on with the last. Then the
+    /// run's id is the one that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
     /// How it came to be seen. The messages of a creation are what is new in the request, not the history it repeats.
     pub origin: RunOrigin,
     /// The run that the request named as the one before.

@@ -176,6 +176,7 @@ cases! {
     h2_items_added_to_a_conversation_are_the_next_responses_inputs
     h3_a_background_response_is_recorded_when_its_end_is_seen
     h3_a_background_stream_whose_client_left_goes_on_where_it_is_resumed
+    h3_a_response_whose_id_changes_with_each_look_is_one
     h4_a_stream_the_client_left_is_recorded_with_what_passed
     h4_a_stream_upstream_broke_off_waits_for_a_poll
     h4_an_answer_that_is_not_streamed_is_recorded_as_far_as_it_came

@@ -20,6 +20,7 @@ pub(super) fn turn(world: &World, id: &str, asked: &[&str], status: RunStatus) -
     Turn {
         api: Api::Responses,
         run: world.run(id, status),
+        alias: None,
         origin,
         previous: None,
         answers: Vec::new(),

@@ -31,6 +31,15 @@ impl Route {
         Self::of_responses(method, path).or_else(|| Self::of_conversations(method, path))
     }
 
+    /// Gives a response that was looked for the id it was looked for by, which the client was told before; what the answer says
+    /// instead, if that is another: LiteLLM encrypts ids, and each time anew.
+    pub(super) fn rename(&self, id: &mut String) -> Option<String> {
+        match self {
+            Self::Look { response } if id != response => Some(std::mem::replace(id, response.clone())),
+            _ => None,
+        }
+    }
+
     fn of_responses(method: &Method, path: &str) -> Option<Self> {
         let segments = path::below(path, "responses")?;
         let rest: Vec<&str> = segments.iter().map(String::as_str).collect();
