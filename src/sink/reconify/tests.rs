@@ -415,6 +415,18 @@ fn a_chat_is_what_was_given_to_the_api_and_what_it_gave_with_the_proxys_times() 
 }
 
 #[test]
+fn a_chat_of_several_completions_is_the_last_with_the_usage_of_all() {
+    let mut interaction = chat();
+    interaction.continuations = vec!["chatcmpl-2".to_owned()];
+    interaction.usage = Some(raw(&json!({"total_tokens": 40})));
+    let mut expected: Value = serde_json::from_str(interaction.response.as_ref().unwrap().get()).unwrap();
+    expected["usage"] = json!({"total_tokens": 40});
+    assert_eq!(encode(&interaction)["response"], expected);
+    interaction.usage = None;
+    assert_eq!(encode(&interaction)["response"]["usage"], Value::Null);
+}
+
+#[test]
 fn a_chat_whose_bodies_were_not_kept_is_sent_as_far_as_it_is_recorded() {
     let mut interaction = chat();
     (interaction.request, interaction.response) = (None, None);
