@@ -145,12 +145,12 @@ impl Correlator {
         if let Some(key) = self.chains.place(observation) {
             observation.conversation = key;
         }
-        if let Some(known) = self.conversations.get(&observation.conversation) {
+        let known = self.conversations.get(&observation.conversation);
+        if let Some(known) = known {
             known.state.chain.unalias(&mut observation.fact);
         }
-        let Observation { conversation, at, fact: Fact::TurnSeen(turn), .. } = observation else { return };
+        let Observation { at, fact: Fact::TurnSeen(turn), .. } = observation else { return };
         if !self.config.continuation_grace.is_zero() {
-            let known = self.conversations.get(conversation);
             turn.held_until = turn.calls_the_app().then(|| at.after(self.config.continuation_grace));
             turn.continues = known.and_then(|known| known.held_for(turn));
         }
@@ -208,7 +208,8 @@ impl Correlator {
     /// Settles what is held although it is recorded, for what was recorded takes in nothing more. To be called after a replay;
     /// `is_recorded` tells by the record's key.
     pub fn let_go_where(&mut self, mut is_recorded: impl FnMut(&str) -> bool) {
-        let keys: Vec<ConversationKey> = self.conversations.keys().cloned().collect();
+        let holding = self.conversations.iter().filter(|(_, conversation)| conversation.holds_any());
+        let keys: Vec<ConversationKey> = holding.map(|(key, _)| key.clone()).collect();
         for key in keys {
             self.settle(&key, |conversation, outcome| {
                 conversation.let_go_where(|run| is_recorded(&run.key(&key)), outcome);

@@ -87,9 +87,15 @@ impl Conversation {
         self.weigh();
     }
 
+    /// Whether any run is held.
+    pub(super) fn holds_any(&self) -> bool {
+        self.runs.iter().any(OpenRun::is_held)
+    }
+
     /// The runs that no other has gone on with.
     pub(super) fn last_runs(&self) -> impl Iterator<Item = &OpenRun> {
-        (0..self.runs.len()).filter(|at| self.continued_at(*at).is_none()).map(|at| &self.runs[at])
+        let continued: Vec<&str> = self.runs.iter().filter_map(OpenRun::continues).collect();
+        self.runs.iter().filter(move |run| !continued.contains(&run.id()))
     }
 
     /// The run that is held for what a turn hands in, if there is one: the first that comes goes on with it.
