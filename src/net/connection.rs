@@ -1,6 +1,7 @@
 //! One client connection from its first byte to its last.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -61,17 +62,29 @@ impl<H: Handler> Server<H> {
         stream: TcpStream,
         peer: SocketAddr,
         place: OwnedSemaphorePermit,
-        mut phase: watch::Receiver<Phase>,
+        phase: watch::Receiver<Phase>,
     ) {
+        if let Err(error) = self.serve(stream, peer, place, phase).await {
+            tracing::debug!(%peer, error, "a client connection failed");
+        }
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        peer: SocketAddr,
+        place: OwnedSemaphorePermit,
+        mut phase: watch::Receiver<Phase>,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
         self.config.tcp.apply(&stream);
         let link = Arc::new(Link::new(peer, self.open.clone(), place, phase.clone()));
         let mut stream = ClientStream::new(stream, Arc::clone(&link));
         // Cancel safe: whatever ends the wait ends the connection.
         let protocol = tokio::select! {
             biased;
-            protocol = stream.protocol() => protocol,
-            _ = phase.wait_for(|phase| *phase != Phase::Serving) => return,
-            () = tokio::time::sleep(self.config.first_byte_timeout) => return,
+            protocol = stream.protocol() => protocol?,
+            _ = phase.wait_for(|phase| *phase != Phase::Serving) => return Ok(()),
+            () = tokio::time::sleep(self.config.first_byte_timeout) => return Ok(()),
         };
         let service = {
             let (server, link) = (Arc::clone(&self), Arc::clone(&link));
@@ -82,23 +95,17 @@ impl<H: Handler> Server<H> {
             })
         };
         let io = TokioIo::new(stream);
-        let served = match protocol {
-            Ok(Protocol::Http1) => {
+        match protocol {
+            Protocol::Http1 => {
                 let connection = self.http1.serve_connection(io, service).with_upgrades();
-                drive(pin!(connection), http1::UpgradeableConnection::graceful_shutdown, phase).await
+                drive(pin!(connection), http1::UpgradeableConnection::graceful_shutdown, phase).await?;
             }
-            Ok(Protocol::Http2) => {
+            Protocol::Http2 => {
                 let connection = self.http2.serve_connection(io, service);
-                drive(pin!(connection), http2::Connection::graceful_shutdown, phase).await
+                drive(pin!(connection), http2::Connection::graceful_shutdown, phase).await?;
             }
-            Err(error) => {
-                tracing::debug!(%peer, %error, "a client connection failed");
-                return;
-            }
-        };
-        if let Err(error) = served {
-            tracing::debug!(%peer, %error, "a client connection failed");
         }
+        Ok(())
     }
 }
 
