@@ -103,6 +103,20 @@ impl Client {
         serde_json::from_slice(&bytes).map_err(io::Error::other)
     }
 
+    /// Posts a request for an event stream; a refusal is an error.
+    ///
+    /// # Errors
+    ///
+    /// When no head of an answer comes, or another than 2xx.
+    pub async fn stream(&self, path: &str, body: &Value) -> io::Result<Answered> {
+        let answered = self.send(Method::POST, path, body).await?;
+        if answered.status.is_success() {
+            Ok(answered)
+        } else {
+            Err(io::Error::other(format!("refused: {}", answered.status)))
+        }
+    }
+
     /// Polls a run until it rests, as the SDKs do, waiting as long as the server says.
     ///
     /// # Errors

@@ -92,7 +92,7 @@ impl Talk {
         let mut path = format!("{at}/runs");
         let mut body = json!({"assistant_id": self.assistant, "stream": true});
         loop {
-            let answered = client.send(Method::POST, &path, &body).await?;
+            let answered = client.stream(&path, &body).await?;
             let run = read_stream(answered, &mut answer, on_line).await?;
             if run["status"] != "requires_action" {
                 return Ok((run, answer));
@@ -132,9 +132,6 @@ async fn read_stream(
     answer: &mut String,
     on_line: &mut impl FnMut(&Line<'_>),
 ) -> io::Result<Value> {
-    if !answered.status.is_success() {
-        return Err(io::Error::other(format!("the run was refused: {}", answered.status)));
-    }
     let mut run = Value::Null;
     while let Some(event) = answered.event().await? {
         if event.name == "done" {

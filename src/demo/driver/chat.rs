@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use http::Method;
 use serde_json::{Value, json};
 
 use super::{Line, Stage, TOOL_OUTPUT, Turn, text};
@@ -51,10 +50,7 @@ async fn complete(stage: &mut Stage<impl FnMut(&Line<'_>)>, messages: &[Value]) 
         "model": "fake-tool", "messages": messages, "tools": [tool], "stream": true,
         "stream_options": {"include_usage": true},
     });
-    let mut answered = stage.client_of(USER).send(Method::POST, "/chat/completions", &body).await?;
-    if !answered.status.is_success() {
-        return Err(io::Error::other(format!("the completion was refused: {}", answered.status)));
-    }
+    let mut answered = stage.client_of(USER).stream("/chat/completions", &body).await?;
     let mut completion = Completion::default();
     while let Some(event) = answered.event().await? {
         if event.data == "[DONE]" {

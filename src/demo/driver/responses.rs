@@ -2,7 +2,6 @@
 
 use std::io;
 
-use http::Method;
 use serde_json::{Value, json};
 
 use super::{Line, Stage, Turn, text};
@@ -24,10 +23,7 @@ async fn respond(
     stage.tell(&Line::User { user: USER, text: question });
     let body =
         json!({"model": "fake-shop", "input": question, "previous_response_id": previous, "stream": true});
-    let mut answered = stage.client_of(USER).send(Method::POST, "/responses", &body).await?;
-    if !answered.status.is_success() {
-        return Err(io::Error::other(format!("the response was refused: {}", answered.status)));
-    }
+    let mut answered = stage.client_of(USER).stream("/responses", &body).await?;
     let (mut answer, mut response) = (String::new(), Value::Null);
     while let Some(event) = answered.event().await? {
         let mut data: Value = serde_json::from_str(&event.data).map_err(io::Error::other)?;
