@@ -64,13 +64,9 @@ impl Dialect {
     /// Begins to watch an exchange; none if its answer can tell nothing.
     pub(super) fn start(self, opening: Opening<'_>) -> Option<Kind> {
         match self {
-            Self::Assistants => {
-                assistants::Observer::start(opening).map(|observer| Kind::Assistants(Box::new(observer)))
-            }
-            Self::Chat => chat::Observer::start(opening).map(|observer| Kind::Chat(Box::new(observer))),
-            Self::Responses => {
-                responses::Observer::start(opening).map(|observer| Kind::Responses(Box::new(observer)))
-            }
+            Self::Assistants => assistants::Observer::start(opening).map(Box::new).map(Kind::Assistants),
+            Self::Chat => chat::Observer::start(opening).map(Box::new).map(Kind::Chat),
+            Self::Responses => responses::Observer::start(opening).map(Box::new).map(Kind::Responses),
         }
     }
 

@@ -24,14 +24,17 @@ pub(super) fn request(interaction: &Interaction) -> Object<'_> {
 /// The answer, word for word where it was kept; else as far as it is recorded. Where several were merged it is the last one, with the
 /// usage of all.
 pub(super) fn response(interaction: &Interaction) -> Object<'_> {
-    let usage = interaction.usage.as_ref().and_then(|usage| serde_json::from_str::<Value>(usage.get()).ok());
+    let usage = || {
+        let usage: Value = serde_json::from_str(interaction.usage.as_ref()?.get()).ok()?;
+        Some(("usage".to_owned(), usage))
+    };
     if let Some(response) = &interaction.response {
         let merged = || serde_json::from_str::<Map<String, Value>>(response.get()).ok();
         let Some(mut last) = (!interaction.continuations.is_empty()).then(merged).flatten() else {
             return Object::Kept(response);
         };
         last.shift_remove("usage");
-        last.extend(usage.map(|usage| ("usage".to_owned(), usage)));
+        last.extend(usage());
         return Object::Made(last);
     }
     let choice = |(index, message): (usize, &Message)| {
@@ -47,7 +50,7 @@ pub(super) fn response(interaction: &Interaction) -> Object<'_> {
         ("model".to_owned(), json!(interaction.model)),
         ("choices".to_owned(), interaction.outputs.iter().enumerate().map(choice).collect()),
     ]);
-    response.extend(usage.map(|usage| ("usage".to_owned(), usage)));
+    response.extend(usage());
     Object::Made(response)
 }
 
