@@ -15,6 +15,7 @@ mod prefix;
 mod responses;
 mod sunset;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -33,7 +34,7 @@ pub use sunset::SunsetCall;
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     /// Where session, user and app are looked for.
-    pub attribution: Order,
+    pub attribution: Arc<Order>,
     /// Of Chat Completions.
     pub chat: chat::Config,
 }
@@ -284,8 +285,8 @@ impl Body {
                     out.problem(Problem::EventTooLarge);
                 }
             }
-            Self::Json(body) if !missed && !body.is_empty() => match serde_json::from_slice(body) {
-                Ok(value) => kind.document(value, at, out),
+            Self::Json(body) if !missed && !body.is_empty() => match kind.document(body, at, out) {
+                Ok(()) => {}
                 Err(_) if ending == Ending::Complete || !kind.hears_broken_answers() => {
                     out.problem(Problem::InvalidJson);
                 }

@@ -1,6 +1,7 @@
 //! Each section of the file over the defaults of the module it is for.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -46,7 +47,7 @@ pub(super) fn correlation(file: &raw::Correlation) -> Result<correlator::Config,
 
 pub(super) fn dialect(file: &raw::Attribution, chat: &raw::Chat) -> Result<dialect::Config, ConfigError> {
     let mut config = dialect::Config::default();
-    let Order { session, user, app } = &mut config.attribution;
+    let Order { session, user, app } = Arc::make_mut(&mut config.attribution);
     set_sources("attribution.session", session, file.session.as_deref())?;
     set_sources("attribution.user", user, file.user.as_deref())?;
     set_sources("attribution.app", app, file.app.as_deref())?;

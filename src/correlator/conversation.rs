@@ -237,7 +237,7 @@ impl Conversation {
                 open.inputs_complete |= (open.history_known | new_conversation) && !messages_lost;
                 self.state.history_known = true;
             }
-            let changed = open.merge(run.clone(), at, config) | open.note_origin(origin) | late;
+            let changed = open.merge(run, at, config) | open.note_origin(origin) | late;
             if changed {
                 open.note_attribution(&observation.attribution);
             }
@@ -249,7 +249,7 @@ impl Conversation {
         if self.state.runs.contains(&run.id) {
             return false;
         }
-        let mut open = OpenRun::new(run.clone(), at, config);
+        let mut open = OpenRun::new(run, at, config);
         if !created && open.is_terminal() && !is_recent(&open, at, config) {
             return self.learn_silently(&open);
         }

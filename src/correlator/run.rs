@@ -81,7 +81,7 @@ pub(super) struct OpenRun {
 }
 
 impl OpenRun {
-    pub(super) fn new(run: Run, at: UnixMillis, config: &Config) -> Self {
+    pub(super) fn new(run: &Run, at: UnixMillis, config: &Config) -> Self {
         let mut open = Self {
             run: Run { status: RunStatus::Active(String::new()), tool_calls: Vec::new(), ..run.clone() },
             inputs: Vec::new(),
@@ -120,7 +120,7 @@ impl OpenRun {
     }
 
     /// Takes in another state of the run. Tells whether it said anything new.
-    pub(super) fn merge(&mut self, newer: Run, at: UnixMillis, config: &Config) -> bool {
+    pub(super) fn merge(&mut self, newer: &Run, at: UnixMillis, config: &Config) -> bool {
         let Run {
             id: _,
             status,
@@ -136,24 +136,24 @@ impl OpenRun {
             tool_calls,
         } = newer;
         let known = &mut self.run;
-        if status.is_terminal() && started_at.is_some() {
+        if status.is_terminal() && started_at.is_some() && known.started_at != *started_at {
             known.started_at = None; // A run that waited for tools started more than once: its last word counts.
         }
-        let mut changed = fill(&mut known.assistant, assistant)
-            | fill(&mut known.model, model)
-            | fill(&mut known.created_at, created_at)
-            | fill(&mut known.started_at, started_at)
-            | fill(&mut known.ended_at, ended_at)
-            | fill(&mut known.expires_at, expires_at);
+        let mut changed = learn(&mut known.assistant, assistant)
+            | learn(&mut known.model, model)
+            | learn(&mut known.created_at, created_at)
+            | learn(&mut known.started_at, started_at)
+            | learn(&mut known.ended_at, ended_at)
+            | learn(&mut known.expires_at, expires_at);
         changed |= replace(&mut known.usage, usage)
             | replace(&mut known.error, error)
             | replace(&mut known.metadata, metadata);
         for call in tool_calls {
-            changed |= self.note_tool_call(call);
+            changed |= self.note_tool_call(call.clone());
         }
-        if !self.run.status.is_terminal() && self.run.status != status {
+        if !self.run.status.is_terminal() && self.run.status != *status {
             changed = true;
-            self.run.status = status;
+            self.run.status = status.clone();
             if self.run.status.is_terminal() {
                 self.end_at = Some(at);
                 self.deadline = at.after(config.outputs_grace);
@@ -369,11 +369,18 @@ fn fill<T>(known: &mut Option<T>, newer: Option<T>) -> bool {
     changed
 }
 
+/// Takes a copy of a value if none was known.
+fn learn<T: Clone>(known: &mut Option<T>, newer: &Option<T>) -> bool {
+    known.is_none() && fill(known, newer.clone())
+}
+
 /// The last value given wins.
-fn replace(known: &mut Option<Box<RawValue>>, newer: Option<Box<RawValue>>) -> bool {
+fn replace(known: &mut Option<Box<RawValue>>, newer: &Option<Box<RawValue>>) -> bool {
     let Some(newer) = newer else { return false };
     let changed = known.as_ref().is_none_or(|known| known.get() != newer.get());
-    *known = Some(newer);
+    if changed {
+        *known = Some(newer.clone());
+    }
     changed
 }
 

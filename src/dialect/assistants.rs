@@ -8,6 +8,7 @@ mod object;
 mod partial;
 mod refusal;
 mod route;
+mod run;
 mod stream;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::message::Message;
 use crate::observation::{ConversationKey, Fact, MessageOrigin, Observation, RunOrigin, ToolOutput};
 use crate::time::UnixMillis;
 use route::Route;
+use run::Members;
 use stream::Stream;
 
 /// Whether a request is one of this API's.
@@ -38,7 +40,7 @@ pub(super) struct Observer {
     method: Method,
     query: String,
     upstream: Arc<str>,
-    order: Order,
+    order: Arc<Order>,
     attribution: Attribution,
     request_at: UnixMillis,
     /// The thread: from the path, or learnt from the body where the path has none.
@@ -120,22 +122,36 @@ impl Observer {
     }
 
     /// Takes a whole JSON body.
-    pub(super) fn document(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
+    ///
+    /// # Errors
+    /// When it is no JSON.
+    pub(super) fn document(
+        &mut self,
+        json: &[u8],
+        at: UnixMillis,
+        out: &mut Observed,
+    ) -> serde_json::Result<()> {
         if self.refused {
-            if let Some(run) = refusal::active_run(&body) {
+            if let Some(run) = refusal::active_run(&serde_json::from_slice(json)?) {
                 self.tell(Fact::RunGoesOn { run }, at, out);
             }
-            return;
+            return Ok(());
         }
+        if let Some(members) = Members::of(json) {
+            self.run(members, at, out);
+            return Ok(());
+        }
+        let body: Value = serde_json::from_slice(json)?;
         match object::kind(&body) {
             "list" => self.list(body, at, out),
             "thread.deleted" => self.tell(Fact::ConversationDeleted, at, out),
-            "thread.message.deleted" => {
-                let Some(id) = field::id(&body["id"]) else { return out.problem(Problem::UnexpectedShape) };
-                self.tell(Fact::MessageDeleted { id: id.to_owned() }, at, out);
-            }
+            "thread.message.deleted" => match field::id(&body["id"]) {
+                Some(id) => self.tell(Fact::MessageDeleted { id: id.to_owned() }, at, out),
+                None => out.problem(Problem::UnexpectedShape),
+            },
             _ => self.object(body, at, out),
         }
+        Ok(())
     }
 
     /// Takes what came of an object before it was cut: ids and status, if they came early.
@@ -161,6 +177,11 @@ impl Observer {
         }
         if data.is_empty() || data == "[DONE]" || data == "\"done\"" {
             return;
+        }
+        if name != "error"
+            && let Some(members) = Members::of(data.as_bytes())
+        {
+            return self.run(members, at, out);
         }
         let Ok(mut value) = serde_json::from_str::<Value>(data) else {
             return out.problem(Problem::InvalidJson);
@@ -207,7 +228,7 @@ impl Observer {
         match object::kind(&body) {
             "thread" => self.thread_object(&body, at, out),
             "thread.message" => self.message(body, at, out),
-            "thread.run" => self.run(&body, at, out),
+            "thread.run" => self.run_object(&body, at, out),
             "thread.run.step" => {
                 let run = self.stream.as_ref().and_then(Stream::run);
                 let Some(step) = object::step(&body, run) else {
@@ -254,9 +275,19 @@ impl Observer {
         self.tell_as(attribution, Fact::MessageSeen { message, origin, requested_at }, at, out);
     }
 
-    fn run(&mut self, body: &Value, at: UnixMillis, out: &mut Observed) {
-        self.learn_thread(&body["thread_id"]);
-        let Some(run) = object::run(body) else { return out.problem(Problem::UnexpectedShape) };
+    /// Takes a run that came as part of something else.
+    fn run_object(&mut self, body: &Value, at: UnixMillis, out: &mut Observed) {
+        match Members::of(body.to_string().as_bytes()) {
+            Some(members) => self.run(members, at, out),
+            None => out.problem(Problem::UnexpectedShape),
+        }
+    }
+
+    fn run(&mut self, members: Members, at: UnixMillis, out: &mut Observed) {
+        self.learn_thread(members.thread());
+        let mut attribution = self.attribution.clone();
+        self.order.note_metadata(&mut attribution, members.metadata(), Owner::Run);
+        let Some(run) = members.run() else { return out.problem(Problem::UnexpectedShape) };
         let mut first_token_at = None;
         if let Some(stream) = &mut self.stream {
             stream.note_run(&run);
@@ -266,8 +297,6 @@ impl Observer {
             self.flush_partials(at, out);
         }
         let origin = self.run_origin(&run.id, at, out);
-        let mut attribution = self.attribution.clone();
-        self.order.note_metadata(&mut attribution, &body["metadata"], Owner::Run);
         let streamed = self.stream.is_some();
         let fact = Fact::RunSeen { run: Box::new(run), origin, first_token_at, streamed };
         self.tell_as(attribution, fact, at, out);

@@ -182,12 +182,12 @@ fn header<'a>(start: &'a Start, name: &str) -> Option<&'a str> {
 fn baggage_entry<'a>(baggage: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let mut entries = baggage.split(',').filter_map(|entry| entry.split(';').next()?.split_once('='));
     let (_, value) = entries.find(|(key, _)| key.trim() == name)?;
-    Some(Cow::Owned(super::path::percent_decode(value.trim())))
+    Some(super::path::percent_decode(value.trim()))
 }
 
-fn scalar<'a>(value: &Value) -> Option<Cow<'a, str>> {
+fn scalar(value: &Value) -> Option<Cow<'_, str>> {
     match value {
-        Value::String(text) => Some(Cow::Owned(text.trim().to_owned())),
+        Value::String(text) => Some(Cow::Borrowed(text.trim())),
         Value::Number(number) => Some(Cow::Owned(number.to_string())),
         _ => None,
     }

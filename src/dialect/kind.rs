@@ -108,12 +108,21 @@ impl Kind {
     }
 
     /// Takes a whole JSON body.
-    pub(super) fn document(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
+    ///
+    /// # Errors
+    /// When it is no JSON.
+    pub(super) fn document(
+        &mut self,
+        json: &[u8],
+        at: UnixMillis,
+        out: &mut Observed,
+    ) -> serde_json::Result<()> {
         match self {
-            Self::Assistants(observer) => observer.document(body, at, out),
-            Self::Chat(observer) => observer.document(body, out),
-            Self::Responses(observer) => observer.document(body, at, out),
+            Self::Assistants(observer) => return observer.document(json, at, out),
+            Self::Chat(observer) => observer.document(serde_json::from_slice(json)?, out),
+            Self::Responses(observer) => observer.document(serde_json::from_slice(json)?, at, out),
         }
+        Ok(())
     }
 
     /// Takes what came of a JSON object before it was cut: the copy of it, or by this ending the answer itself.

@@ -1,14 +1,16 @@
 //! Request paths, taken apart.
 
+use std::borrow::Cow;
+
 /// The segments below the last one called `name`, percent-decoded; empty ones do not count. An API lives under any prefix, so only
 /// what follows says which endpoint it is.
-pub(super) fn below(path: &str, name: &str) -> Option<Vec<String>> {
+pub(super) fn below<'a>(path: &'a str, name: &str) -> Option<Vec<Cow<'a, str>>> {
     if !may_name(path, name) {
         return None;
     }
     let mut segments = segments(path);
     let at = segments.iter().rposition(|segment| segment == name)?;
-    if at > 0 && LOOKALIKES.contains(&segments[at - 1].as_str()) {
+    if at > 0 && LOOKALIKES.contains(&&*segments[at - 1]) {
         return None;
     }
     Some(segments.split_off(at + 1))
@@ -20,14 +22,14 @@ pub(super) fn may_name(path: &str, name: &str) -> bool {
 }
 
 /// The segments, percent-decoded; empty ones do not count.
-pub(super) fn segments(path: &str) -> Vec<String> {
+pub(super) fn segments(path: &str) -> Vec<Cow<'_, str>> {
     path.split('/').filter(|segment| !segment.is_empty()).map(percent_decode).collect()
 }
 
 /// Decodes `%XX`; anything that is no valid escape, or would not be UTF-8, stays as it is.
-pub(super) fn percent_decode(text: &str) -> String {
+pub(super) fn percent_decode(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
-        return text.to_owned();
+        return Cow::Borrowed(text);
     }
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
@@ -45,7 +47,7 @@ pub(super) fn percent_decode(text: &str) -> String {
             }
         }
     }
-    String::from_utf8(decoded).unwrap_or_else(|_| text.to_owned())
+    String::from_utf8(decoded).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 /// Products whose endpoints of the same names are something else.

@@ -41,7 +41,7 @@ pub(super) fn interest(method: &Method, path: &str) -> bool {
 pub(super) struct Observer {
     route: Route,
     upstream: Arc<str>,
-    order: Order,
+    order: Arc<Order>,
     attribution: Attribution,
     request_at: UnixMillis,
     /// The conversation that path, request or answer name.

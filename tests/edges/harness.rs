@@ -71,8 +71,8 @@ impl Settings {
                 "conversation_text_bytes" => self.correlator.limits.conversation_text_bytes = number(),
                 "sessions_by_beginning" => self.dialect.chat.sessions_by_beginning = value == true,
                 "keep_bodies" => self.dialect.chat.keep_bodies = value == true,
-                "session" => self.dialect.attribution.session = sources().collect(),
-                "user" => self.dialect.attribution.user = sources().collect(),
+                "session" => Arc::make_mut(&mut self.dialect.attribution).session = sources().collect(),
+                "user" => Arc::make_mut(&mut self.dialect.attribution).user = sources().collect(),
                 other => panic!("no setting {other}"),
             }
         }

@@ -23,7 +23,7 @@ impl Observer {
                     runs.reverse();
                 }
                 for run in runs {
-                    self.run(run, at, out);
+                    self.run_object(run, at, out);
                 }
             }
             Route::Steps { run, .. } => {
@@ -107,7 +107,7 @@ fn cursor(query: &str) -> Option<String> {
 fn query_value(query: &str, name: &str) -> Option<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.filter(|(key, _)| *key == name).find(|(_, value)| !value.is_empty())?;
-    Some(percent_decode(&value.replace('+', " ")))
+    Some(percent_decode(&value.replace('+', " ")).into_owned())
 }
 
 /// The API's default page size (API reference, list messages).

@@ -6,10 +6,10 @@
 use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
 
-use crate::dialect::field::{id, raw, seconds};
+use crate::dialect::field::{id, seconds};
 use crate::dialect::inline::shorten;
 use crate::message::{Message, MessageStatus, Role};
-use crate::observation::{Run, RunStatus, Step, ToolCall};
+use crate::observation::{Step, ToolCall};
 
 /// The object's `object` field.
 pub(super) fn kind(object: &Value) -> &str {
@@ -83,38 +83,6 @@ pub(super) fn partial_message(
     })
 }
 
-/// A `thread.run` object.
-pub(super) fn run(object: &Value) -> Option<Run> {
-    let error = [&object["last_error"], &object["incomplete_details"]].into_iter().find_map(raw);
-    let ended_at =
-        ["completed_at", "failed_at", "cancelled_at"].iter().find_map(|name| seconds(&object[*name]));
-    // `submit_tool_outputs`, or what Azure's agents call it for other kinds of tools.
-    let mut required = object["required_action"].as_object().into_iter().flat_map(|action| action.values());
-    let required = required.find_map(|action| action["tool_calls"].as_array());
-    Some(Run {
-        id: id(&object["id"])?.to_owned(),
-        status: match object["status"].as_str().unwrap_or_default() {
-            "cancelled" => RunStatus::Cancelled,
-            "completed" => RunStatus::Completed,
-            "expired" => RunStatus::Expired,
-            "failed" => RunStatus::Failed,
-            "incomplete" => RunStatus::Incomplete,
-            "requires_action" => RunStatus::RequiresAction,
-            other => RunStatus::Active(other.chars().take(MAX_STATUS_CHARS).collect()),
-        },
-        assistant: id(&object["assistant_id"]).map(str::to_owned),
-        model: id(&object["model"]).map(str::to_owned),
-        created_at: seconds(&object["created_at"]),
-        started_at: seconds(&object["started_at"]),
-        ended_at,
-        expires_at: seconds(&object["expires_at"]),
-        usage: raw(&object["usage"]),
-        error,
-        metadata: raw(&object["metadata"]),
-        tool_calls: required.into_iter().flatten().filter_map(tool_call).collect(),
-    })
-}
-
 /// A `thread.run.step` object.
 pub(super) fn step(object: &Value, run: Option<&str>) -> Option<Step> {
     let details = &object["step_details"];
@@ -183,7 +151,6 @@ fn response_content(content: &Value) -> Value {
     }
 }
 
-const MAX_STATUS_CHARS: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,15 +165,6 @@ mod tests {
 
     #[test]
     fn wrong_types_are_as_if_missing() {
-        let odd = json!({"id": "run_1", "status": 7, "created_at": "soon", "model": {}, "usage": 3,
-                         "required_action": {"submit_tool_outputs": 1}, "metadata": [], "expires_at": null});
-        let run = run(&odd).unwrap();
-        assert_eq!(run.status, RunStatus::Active(String::new()));
-        assert!(run.created_at.is_none() && run.model.is_none() && run.usage.is_none());
-        assert!(run.tool_calls.is_empty() && run.metadata.is_none());
-        for id in [json!(null), json!(""), json!(5), json!("x".repeat(5000))] {
-            assert!(super::run(&json!({ "id": id })).is_none());
-        }
         assert!(message(json!({"id": "m", "content": 5})).is_some());
         assert!(request_message(&json!("hi")).is_none());
     }

@@ -39,7 +39,7 @@ impl Route {
     /// Recognises a path; none when it is no endpoint of this API.
     pub(super) fn parse(path: &str) -> Option<Self> {
         let segments = path::below(path, "threads")?;
-        let rest: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let rest: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         let own = |text: &str| text.to_owned();
         Some(match rest[..] {
             [] => Self::Threads,

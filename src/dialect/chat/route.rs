@@ -21,7 +21,7 @@ impl Route {
             return None;
         }
         let deployment = match before {
-            [.., kind, name] if DEPLOYMENTS.contains(&kind.as_str()) => Some(name.clone()),
+            [.., kind, name] if DEPLOYMENTS.contains(&&**kind) => Some(name.clone().into_owned()),
             _ => None,
         };
         Some(Self { deployment })

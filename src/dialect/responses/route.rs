@@ -42,7 +42,7 @@ impl Route {
 
     fn of_responses(method: &Method, path: &str) -> Option<Self> {
         let segments = path::below(path, "responses")?;
-        let rest: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let rest: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         let (get, post) = (method == Method::GET, method == Method::POST);
         let look = |response: &str| Some(Self::Look { response: response.to_owned() });
         match rest[..] {
@@ -55,7 +55,7 @@ impl Route {
 
     fn of_conversations(method: &Method, path: &str) -> Option<Self> {
         let segments = path::below(path, "conversations")?;
-        let rest: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let rest: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         let (post, delete) = (method == Method::POST, method == Method::DELETE);
         let own = |text: &str| text.to_owned();
         match rest[..] {
@@ -83,7 +83,7 @@ impl Route {
 /// The agent whose endpoint a path is, on Foundry.
 pub(super) fn agent(path: &str) -> Option<String> {
     let segments = path::below(path, "agents")?;
-    (segments.get(1).map(String::as_str) == Some("endpoint")).then(|| segments[0].clone())
+    (segments.get(1).map(AsRef::as_ref) == Some("endpoint")).then(|| segments[0].clone().into_owned())
 }
 
 /// What stands in a response's place in a path and is none.
