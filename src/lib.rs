@@ -2,13 +2,13 @@
 //!
 //! The modules in reading order; `tests/layering.rs` holds them to the direction in which they may import each other.
 //!
-//! *Vocabulary*, plain data: [`time`], [`exchange`], [`attribution`], [`message`], [`observation`], [`interaction`],
+//! *Vocabulary*, plain data: [`time`], [`head`], [`exchange`], [`attribution`], [`message`], [`observation`], [`interaction`],
 //! [`event`], [`payload`].
 //!
 //! *Pure*, values in and values out: [`sse`], [`content`], [`dialect`], [`correlator`], [`session`], [`user`],
 //! [`sink`].
 //!
-//! *Shell*, sockets, files and threads: [`clock`], [`metrics`], [`net`], [`capture`], [`proxy`], [`store`], [`delivery`],
+//! *Shell*, sockets, files and threads: [`clock`], [`metrics`], [`http1`], [`net`], [`capture`], [`proxy`], [`store`], [`delivery`],
 //! [`users`], [`intake`], [`console`], [`pipeline`], [`operations`],
 //! [`admin`], [`demo`].
 //!
@@ -29,6 +29,8 @@ pub mod demo;
 pub mod dialect;
 pub mod event;
 pub mod exchange;
+pub mod head;
+pub mod http1;
 pub mod intake;
 pub mod interaction;
 pub mod message;

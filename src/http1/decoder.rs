@@ -1,0 +1,124 @@
+//! Reading bodies.
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+
+use super::chunked::{Chunks, Next};
+use super::{BodyError, Framing, Input, Malformed};
+
+/// Takes the data of one body from what was read, however its end is told.
+#[derive(Debug)]
+pub struct Decoder(State);
+
+#[derive(Debug)]
+enum State {
+    /// So much is to come.
+    Length(u64),
+    Chunked(Chunks),
+    UntilClose,
+    Over,
+}
+
+impl Decoder {
+    /// For a body that is framed so.
+    #[must_use]
+    pub fn new(framing: Framing) -> Self {
+        Self(match framing {
+            Framing::Empty | Framing::Length(0) => State::Over,
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::Chunked(Chunks::Start),
+            Framing::UntilClose => State::UntilClose,
+        })
+    }
+
+    /// Whether nothing more belongs to the body, save trailers that were not taken.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match &self.0 {
+            State::Over => true,
+            State::Chunked(chunks) => chunks.is_over(),
+            State::Length(_) | State::UntilClose => false,
+        }
+    }
+
+    /// How much data is to come, where that is known.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        match self.0 {
+            State::Over => Some(0),
+            State::Length(length) => Some(length),
+            State::Chunked(_) | State::UntilClose => None,
+        }
+    }
+
+    /// Takes all data that was read; none when more must be read first, or the body is over. Chunks that came together are one
+    /// part.
+    ///
+    /// # Errors
+    /// When the chunks cannot be read. Data before the fault is given out first.
+    pub fn data(&mut self, input: &mut Input) -> Result<Option<Bytes>, Malformed> {
+        let data = match &mut self.0 {
+            State::Over => return Ok(None),
+            State::UntilClose => input.take_all(),
+            State::Length(left) => {
+                let data = input.take(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= data.len() as u64;
+                if *left == 0 {
+                    self.0 = State::Over;
+                }
+                data
+            }
+            State::Chunked(chunks) => gathered(chunks, input)?,
+        };
+        Ok(Some(data).filter(|data| !data.is_empty()))
+    }
+
+    /// Whether there are trailers that were not taken.
+    #[must_use]
+    pub fn has_trailers(&self) -> bool {
+        matches!(&self.0, State::Chunked(Chunks::Over(Some(_))))
+    }
+
+    /// Takes the trailers of a body that is over.
+    pub fn trailers(&mut self) -> Option<HeaderMap> {
+        match &mut self.0 {
+            State::Chunked(Chunks::Over(trailers)) => trailers.take(),
+            _ => None,
+        }
+    }
+
+    /// The connection was closed.
+    ///
+    /// # Errors
+    /// When the body was not over.
+    pub fn close(&mut self) -> Result<(), BodyError> {
+        if !self.is_over() && !matches!(self.0, State::UntilClose) {
+            return Err(BodyError::Truncated);
+        }
+        self.0 = State::Over;
+        Ok(())
+    }
+}
+
+/// The data of all chunks that were read. A single one is not copied.
+fn gathered(chunks: &mut Chunks, input: &mut Input) -> Result<Bytes, Malformed> {
+    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    while !input.is_empty() && !chunks.is_over() {
+        match chunks.next(input.bytes()) {
+            Ok(Next::Framing(length)) => input.consume(length),
+            Ok(Next::Data(length)) if first.is_empty() => first = input.take(length),
+            Ok(Next::Data(length)) => {
+                if all.is_empty() {
+                    all.reserve(first.len() + input.bytes().len());
+                    all.extend_from_slice(&first);
+                }
+                all.extend_from_slice(&input.bytes()[..length]);
+                input.consume(length);
+            }
+            // The next call fails as well.
+            Err(_) if !first.is_empty() => break,
+            Err(malformed) => return Err(malformed),
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
+}

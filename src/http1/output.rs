@@ -1,0 +1,135 @@
+//! What is to be written to a connection.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::AsyncWrite;
+
+/// What is to be written to a connection. Small parts are copied together, so that a head and its body leave with one system
+/// call; a large one is written from where it is, after them.
+#[derive(Debug, Default)]
+pub struct Output {
+    small: Vec<u8>,
+    /// How much of it was written.
+    written: usize,
+    large: Bytes,
+    /// What goes after the large part.
+    tail: Vec<u8>,
+}
+
+impl Output {
+    /// Where heads and small parts are put; they go out after all that was put before.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        if self.large.is_empty() { &mut self.small } else { &mut self.tail }
+    }
+
+    /// Adds a part of a body.
+    pub fn push(&mut self, part: Bytes) {
+        if part.len() < LARGE_BYTES || !self.large.is_empty() {
+            self.buffer().extend_from_slice(&part);
+        } else {
+            self.large = part;
+        }
+    }
+
+    /// Whether nothing is left to be written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.written == self.small.len() && self.large.is_empty() && self.tail.is_empty()
+    }
+
+    /// Whether there is so much that it should be written before anything is added.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        !self.large.is_empty() || self.small.len() - self.written >= FULL_BYTES
+    }
+
+    /// Writes all of it.
+    ///
+    /// # Errors
+    /// Those of the connection; `WriteZero` if it takes nothing more.
+    pub fn poll_flush<W: AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut W,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut wrote = false;
+        while !self.is_empty() {
+            let small = &self.small[self.written..];
+            let written = if self.large.is_empty() && self.tail.is_empty() {
+                ready!(Pin::new(&mut *io).poll_write(cx, small))?
+            } else {
+                let parts = [small, &self.large, &self.tail].map(IoSlice::new);
+                ready!(Pin::new(&mut *io).poll_write_vectored(cx, &parts))?
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(written);
+            wrote = true;
+        }
+        if wrote {
+            // TLS keeps what it encrypted until it is told.
+            ready!(Pin::new(io).poll_flush(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn advance(&mut self, written: usize) {
+        let small = written.min(self.small.len() - self.written);
+        self.written += small;
+        let large = (written - small).min(self.large.len());
+        self.large.advance(large);
+        self.tail.drain(..written - small - large);
+        if self.large.is_empty() && self.written == self.small.len() {
+            self.large = Bytes::new();
+            self.small.clear();
+            self.written = 0;
+            std::mem::swap(&mut self.small, &mut self.tail);
+            if self.small.is_empty() && self.small.capacity() > KEPT_BYTES {
+                self.small = Vec::new();
+            }
+        }
+    }
+}
+
+/// A part of this size is not worth copying to save a system call.
+const LARGE_BYTES: usize = 8 << 10;
+/// How much is gathered at most.
+const FULL_BYTES: usize = 16 << 10;
+/// How much room is kept for the next message.
+const KEPT_BYTES: usize = 1 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn parts_leave_in_their_order_and_no_room_is_kept_for_large_ones() {
+        let mut output = Output::default();
+        let large = Bytes::from(vec![b'l'; LARGE_BYTES]);
+        output.buffer().extend_from_slice(b"head ");
+        output.push(Bytes::from_static(b"small "));
+        assert!(!output.is_full());
+        output.push(large.clone());
+        assert!(output.is_full());
+        output.push(large.clone());
+        output.buffer().extend_from_slice(b" end");
+        let expected = [b"head small ", &*large, &*large, b" end"].concat();
+        // It takes no more than fits, so that writes break off anywhere.
+        let (mut near, mut far) = tokio::io::duplex(7);
+        let mut written = Vec::new();
+        let read = tokio::io::AsyncReadExt::read_to_end(&mut far, &mut written);
+        let write = async {
+            poll_fn(|cx| output.poll_flush(&mut near, cx)).await.unwrap();
+            drop(near);
+        };
+        let (read, ()) = tokio::join!(read, write);
+        assert_eq!((read.unwrap(), written == expected), (expected.len(), true));
+        assert!(output.is_empty() && output.small.capacity() <= KEPT_BYTES && output.large.is_empty());
+    }
+}

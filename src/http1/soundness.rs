@@ -1,0 +1,230 @@
+//! What must hold for whatever a peer sends. For tests and fuzzing.
+
+use std::task::{Context, Poll, Waker};
+
+use http::Version;
+
+use super::encoder::may_trail;
+use super::{Decoder, Encoder, Framing, Input, Malformed, Output, Parser, of_request, of_response};
+use crate::head::{Fields, Verdict};
+
+/// Asserts that messages are read the same however they are cut, and that what is written of them can be read as the same again.
+/// The first byte of `data` is the length of the parts, and picks requests or answers; the rest is what a peer sends.
+pub fn assert_messages_are_sound(data: &[u8]) {
+    let Some((&choice, sent)) = data.split_first() else { return };
+    let parser = Parser::new(20, 1000);
+    let read = if choice & 1 == 0 { read_requests } else { read_answers };
+    let whole = read(&parser, sent, sent.len().max(1));
+    let cut = read(&parser, sent, usize::from(choice >> 1).max(1));
+    let texts =
+        |messages: &[Message]| messages.iter().map(|message| message.read.clone()).collect::<Vec<_>>();
+    assert_eq!(texts(&whole), texts(&cut), "cut otherwise, it is read otherwise");
+    // Framing may be a line more.
+    let parser = Parser::new(21, 1100);
+    for message in whole {
+        assert_eq!(read(&parser, &message.written, usize::MAX)[0].read, message.read);
+    }
+}
+
+struct Message {
+    read: Text,
+    /// The same, as it is written.
+    written: Vec<u8>,
+}
+
+/// A message: its start, its lines but those of framing, its body, its trailers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Text {
+    start: String,
+    lines: Vec<(Vec<u8>, Vec<u8>)>,
+    body: Vec<u8>,
+    trailers: Vec<String>,
+}
+
+fn read_requests(parser: &Parser, sent: &[u8], part: usize) -> Vec<Message> {
+    read(sent, part, |input| {
+        let Some(mut head) = parser.request(input)? else { return Ok(None) };
+        let start = format!("{} {}", head.method, head.target);
+        let framing = of_request(head.version, &head.fields)?;
+        let lines = lines(&head.fields);
+        one_framing(&mut head.fields);
+        let encoder = Encoder::of_request(&mut head.fields, framing == Framing::Empty)?;
+        let mut output = Output::default();
+        super::write_request(&head, output.buffer());
+        Ok(Some((start, lines, framing, encoder, output)))
+    })
+}
+
+fn read_answers(parser: &Parser, sent: &[u8], part: usize) -> Vec<Message> {
+    read(sent, part, |input| {
+        let Some(answer) = parser.answer(input)? else { return Ok(None) };
+        let mut head = answer.head;
+        let start = format!("{} {:?}", head.status, head.reason);
+        let framing = of_response(&http::Method::GET, head.status, &head.fields)?;
+        let lines = lines(&head.fields);
+        one_framing(&mut head.fields);
+        let encoder =
+            Encoder::of_response(&http::Method::GET, Version::HTTP_11, &mut head, framing == Framing::Empty)?;
+        let mut output = Output::default();
+        super::write_response(&head, Version::HTTP_11, output.buffer());
+        Ok(Some((start, lines, framing, encoder, output)))
+    })
+}
+
+type Head = (String, Vec<(Vec<u8>, Vec<u8>)>, Framing, Encoder, Output);
+
+fn read(
+    sent: &[u8],
+    part: usize,
+    mut head: impl FnMut(&mut Input) -> Result<Option<Head>, Malformed>,
+) -> Vec<Message> {
+    let mut wire = Wire { parts: sent.chunks(part.min(sent.len().max(1))).collect() };
+    wire.parts.reverse();
+    let (mut input, mut messages) = (Input::default(), Vec::new());
+    loop {
+        match head(&mut input) {
+            Ok(None) if wire.fill(&mut input) => {}
+            Ok(None) | Err(_) => return messages,
+            Ok(Some((start, lines, framing, encoder, output))) => {
+                let body = read_body(&mut wire, &mut input, framing, encoder, output);
+                // Of one that is not whole it depends on the cuts how much is known.
+                let Some((body, trailers, written)) = body else { return messages };
+                messages.push(Message { read: Text { start, lines, body, trailers }, written });
+            }
+        }
+    }
+}
+
+/// A body that is whole, its trailers, and its message as it is written.
+type Body = (Vec<u8>, Vec<String>, Vec<u8>);
+
+fn read_body(
+    wire: &mut Wire<'_>,
+    input: &mut Input,
+    framing: Framing,
+    mut encoder: Encoder,
+    mut output: Output,
+) -> Option<Body> {
+    let mut decoder = Decoder::new(framing);
+    let mut written = drained(&mut output);
+    let mut body = Vec::new();
+    while !decoder.is_over() {
+        match decoder.data(input) {
+            Err(_) => return None,
+            Ok(Some(data)) => {
+                assert!(!data.is_empty());
+                body.extend_from_slice(&data);
+                encoder.data(data, &mut output).expect("a decoder gives no more than was announced");
+                written.extend(drained(&mut output));
+            }
+            Ok(None) if decoder.is_over() || wire.fill(input) => {}
+            Ok(None) => decoder.close().ok()?,
+        }
+    }
+    let trailers = decoder.trailers();
+    encoder.end(trailers.as_ref(), &mut output).expect("a whole body is as long as was announced");
+    written.extend(drained(&mut output));
+    let trailers = trailers.iter().flatten().filter(|(name, _)| may_trail(name));
+    let trailers = trailers.map(|(name, value)| format!("{name}: {value:?}")).collect();
+    Some((body, trailers, written))
+}
+
+/// What is written, by a connection that takes one byte, then two, and so on.
+fn drained(output: &mut Output) -> Vec<u8> {
+    let mut wire = Taker { taken: Vec::new(), most: 0 };
+    while !output.is_empty() {
+        let polled = output.poll_flush(&mut wire, &mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Ok(())) | Poll::Pending));
+    }
+    wire.taken
+}
+
+/// The lines that do not tell of framing, as nobody but the encoder may.
+fn lines(fields: &Fields) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let told = |name: &[u8]| !tells_framing(name);
+    let lines = fields.iter().filter(|(name, _)| told(name));
+    lines.map(|(name, value)| (name.to_vec(), value.to_vec())).collect()
+}
+
+fn tells_framing(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding")
+}
+
+/// What a proxy does before it writes: of several lengths one goes on, and none beside chunks.
+fn one_framing(fields: &mut Fields) {
+    let chunked = fields.contains("transfer-encoding");
+    let mut said = false;
+    fields.rewrite(|name, _| {
+        let is_length = name.eq_ignore_ascii_case(b"content-length");
+        Verdict::drop_if(is_length && (chunked || std::mem::replace(&mut said, true)))
+    });
+}
+
+/// A connection whose bytes come in parts, the next one last.
+struct Wire<'a> {
+    parts: Vec<&'a [u8]>,
+}
+
+impl Wire<'_> {
+    /// Reads the next part; false at the end.
+    fn fill(&mut self, input: &mut Input) -> bool {
+        let Some(part) = self.parts.pop() else { return false };
+        let mut part = part;
+        let filled = input.poll_fill(&mut part, &mut Context::from_waker(Waker::noop()));
+        assert!(matches!(filled, Poll::Ready(Ok(length)) if length > 0));
+        // What a read did not take comes with the next.
+        if !part.is_empty() {
+            self.parts.push(part);
+        }
+        true
+    }
+}
+
+/// A connection that takes little at a time.
+struct Taker {
+    taken: Vec<u8>,
+    most: usize,
+}
+
+impl tokio::io::AsyncWrite for Taker {
+    fn poll_write(
+        mut self: std::pin::Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        self.most += 1;
+        if self.most.is_multiple_of(3) {
+            return Poll::Pending;
+        }
+        let taken = bytes.len().min(self.most);
+        self.taken.extend_from_slice(&bytes[..taken]);
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(self: std::pin::Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: std::pin::Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_messages_are_sound(choice: u8, text in MESSAGES) {
+            super::assert_messages_are_sound(&[&[choice], text.as_bytes()].concat());
+        }
+
+        #[test]
+        fn any_bytes_are_sound(data: Vec<u8>) {
+            super::assert_messages_are_sound(&data);
+        }
+    }
+
+    const MESSAGES: &str = "(((GET|POST|x) (/|/a\\?b|\\*|http://h/) HTTP/1\\.[01]|HTTP/1\\.[01] (200|204|103|304) ?(OK)?)\r?\n((Content-Length: ?[0-4]|content-length: 3|Transfer-Encoding: (gzip, )?chunked|A: ?[ -~]{0,4}|B : c|c: d\r\n e|Connection: close)\r?\n){0,4}\r?\n(([0-3]|02|1F|3 ;x=y|2;z)\r\n[a-c]{0,3}\r\n|[a-c]{0,4}|(0\r\n((X|Host|x): y\r\n)?)\r\n){0,4}){1,3}";
+}
