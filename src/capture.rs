@@ -17,7 +17,7 @@
 //!   copying until the [`Receiver`] takes them, by what was allocated and not by what was used of it. Beyond either, the
 //!   copy is lost and counted; the stream never waits. A lost segment leaves a gap in `seq`. When `Start` is lost the tap
 //!   goes quiet. An `End` can be lost like a segment: who keeps state per exchange needs a bound of its own.
-//! - Bytes are copied, never kept as `Bytes`: hyper yields slices of its read buffer, and one kept event would pin all of it.
+//! - Bytes are copied, never kept as `Bytes`: those are slices of a read buffer, and one kept event would pin all of it.
 
 mod buffer;
 mod request;
@@ -36,6 +36,7 @@ pub use self::response::{ResponseTap, ResponseTee};
 use self::buffer::Budget;
 use crate::clock::Clock;
 use crate::exchange::{Capture, End, ExchangeId, Segment, Start};
+use crate::head::RequestHead;
 use crate::metrics::{DropLabel, DropReason, Metrics};
 
 /// The bounds of capture.
@@ -99,7 +100,7 @@ impl Recorder {
     /// Begins to record an exchange: copies of the request head what capture may know.
     ///
     /// `upstream` is the name conversations are scoped by. Nothing is handed over until there is a response.
-    pub fn tap_request(&self, upstream: Arc<str>, head: &http::request::Parts) -> RequestTap {
+    pub fn tap_request(&self, upstream: Arc<str>, head: &RequestHead) -> RequestTap {
         let exchange = ExchangeId(self.shared.exchanges.fetch_add(1, Ordering::Relaxed) + 1);
         RequestTap::new(Arc::clone(&self.shared), exchange, upstream, head)
     }

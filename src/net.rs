@@ -4,11 +4,16 @@
 //! knows connections only. A response has no time limit of any kind: what ends a connection is its client, its handler, a dead
 //! peer, or the end of the drain's grace.
 //!
-//! What is promised of connections, and what hyper cannot do, is in `docs/transparency.md`.
+//! What is promised of connections, and what cannot be, is in `docs/transparency.md`.
 
+mod arriving;
 mod connection;
+mod deadline;
+mod http1;
+mod http2;
 mod io;
 mod link;
+mod message;
 pub mod tcp;
 mod workers;
 
@@ -20,16 +25,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+pub use self::io::ClientStream;
 #[cfg(any(test, fuzzing))]
 pub use self::io::assert_greetings_are_told;
 pub use self::link::Link;
+pub use self::message::{Answer, Request, RequestBody, RequestBodyError, Takeover};
 
 use self::connection::Server;
 use self::link::Phase;
@@ -69,8 +74,6 @@ pub struct Config {
     /// Whether a client may close its sending side and still wait for the answer. When false that is an abort, and the
     /// request to upstream is cancelled at once.
     pub half_close: bool,
-    /// Whether the letter case of HTTP/1 header names is kept.
-    pub preserve_header_case: bool,
     /// Socket options of client connections.
     pub tcp: tcp::Config,
 }
@@ -94,7 +97,6 @@ impl Config {
             h2_ping_interval: Duration::from_secs(60),
             h2_ping_timeout: Duration::from_secs(20),
             half_close: false,
-            preserve_header_case: true,
             tcp: tcp::Config::default(),
         }
     }
@@ -109,17 +111,16 @@ pub const MAX_WINDOW_BYTES: u32 = (1 << 31) - 1;
 /// Answers requests. One value is cloned for each of them, so clones should be cheap.
 pub trait Handler: Clone + Send + Sync + 'static {
     /// The body of an answer. An error of it aborts the client's connection, or its stream on HTTP/2.
-    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static;
+    type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static;
 
     /// A handler for the connections of another thread: what threads should not share is made anew.
     fn for_worker(&self) -> Self;
 
     /// Answers `request`, which came over the connection `link` belongs to. Dropped when the client goes away.
-    fn handle(
-        &self,
-        request: Request<Incoming>,
-        link: Arc<Link>,
-    ) -> impl Future<Output = Response<Self::Body>> + Send;
+    fn handle(&self, request: Request, link: Arc<Link>) -> impl Future<Output = Answer<Self::Body>> + Send;
 }
 
 /// How serving ended.

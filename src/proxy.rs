@@ -25,17 +25,13 @@ mod read_on;
 mod tunnel;
 mod upstream;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version, request};
+use http::{Method, StatusCode, Version};
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
 use prometheus_client::metrics::counter::Counter;
 use thiserror::Error as ThisError;
-use tokio::sync::oneshot;
 
 pub use self::body::AnswerBody;
 pub use self::caller::CallerKey;
@@ -49,15 +45,17 @@ pub use self::upstream::{ParseUpstreamError, Upstream};
 
 use self::body::{Linger, Progress, Upload};
 use self::connect::Connector;
-use self::connection::{Connection, RequestBody, SendError};
+use self::connection::{Answered, Connection, Unanswered, malformed};
 use self::download::Download;
 use self::error::{Error, Fault, Kind};
 use self::headers::Hop;
 use self::pool::Pool;
 use self::read_on::ReadOn;
 use crate::capture::{Recorder, RequestTap, RequestTee, ResponseTee};
+use crate::head::{RequestHead, ResponseHead, is};
+use crate::http1::{Encoder, Parser, of_response};
 use crate::metrics::{ApiLabel, KindLabel, Metrics, RESULTS, ResultLabel, result_index, result_of};
-use crate::net::{self, Link};
+use crate::net::{self, Answer, Link, Request, Takeover};
 
 /// Why a proxy cannot be made.
 #[derive(Debug, ThisError)]
@@ -83,19 +81,13 @@ impl Proxy {
     pub fn new(config: Config, recorder: Recorder, metrics: &Metrics) -> Result<Self, NewProxyError> {
         let connector = Connector::new(&config.upstream, config.connect_timeout, config.tcp.clone())
             .map_err(NewProxyError::Tls)?;
-        let mut protocol = http1::Builder::new();
-        protocol
-            .max_headers(config.max_headers)
-            .preserve_header_case(config.preserve_header_case)
-            .allow_obsolete_multiline_headers_in_responses(true)
-            .allow_spaces_after_header_name_in_responses(true)
-            .ignore_invalid_headers_in_responses(true);
+        let parser = Parser::new(config.max_headers, config.max_head_bytes);
         let read_on = ReadOn::new(config.read_on);
         let results = RESULTS.map(|result| metrics.exchanges.get_or_create_owned(&ResultLabel { result }));
         let pool = Pool::new(config.max_idle, config.idle_timeout);
         let metrics = metrics.clone();
         Ok(Self {
-            shared: Arc::new(Shared { config, connector, protocol, recorder, metrics, read_on, results }),
+            shared: Arc::new(Shared { config, connector, parser, recorder, metrics, read_on, results }),
             pool,
         })
     }
@@ -115,26 +107,25 @@ impl net::Handler for Proxy {
         Self { shared: Arc::clone(&self.shared), pool: Pool::new(config.max_idle, config.idle_timeout) }
     }
 
-    async fn handle(&self, request: Request<Incoming>, link: Arc<Link>) -> Response<AnswerBody> {
+    async fn handle(&self, request: Request, link: Arc<Link>) -> Answer<AnswerBody> {
         let shared = &*self.shared;
         let progress = Progress::new(&shared.metrics.exchanges_in_progress);
-        let to_head = request.method() == Method::HEAD;
+        let to_head = request.head.method == Method::HEAD;
         if let Some(own) = &shared.config.own
-            && own::is_own(request.uri().path())
+            && own::is_own(request.head.path())
         {
-            let (head, body) = request.into_parts();
-            let OwnAnswer { status, body } = own::answer(own, head, body).await;
+            let OwnAnswer { status, body } = own::answer(own, &request.head, request.body).await;
             return own_response(status, body, to_head, progress);
         }
         match self.forward(request, &link).await {
-            Ok(Forwarded { response, delimited_by, uncaptured }) => {
-                shared.results[result_index(response.status())].inc();
+            Ok(Forwarded { head, body, takeover, delimited_by, uncaptured }) => {
+                shared.results[result_index(head.status)].inc();
                 if let Some(api) = uncaptured {
-                    let label = ApiLabel { api, result: result_of(response.status()) };
+                    let label = ApiLabel { api, result: result_of(head.status) };
                     shared.metrics.api_exchanges.get_or_create(&label).inc();
                 }
                 let reader = shared.read_on.as_ref().map(|read_on| read_on.reader(&link));
-                response.map(|body| AnswerBody::upstream(body, delimited_by, reader, progress))
+                Answer { head, body: AnswerBody::upstream(body, delimited_by, reader, progress), takeover }
             }
             Err(error) => shared.own_answer(&error, to_head, progress),
         }
@@ -144,8 +135,8 @@ impl net::Handler for Proxy {
 struct Shared {
     config: Config,
     connector: Connector,
-    /// How HTTP/1 is spoken to upstream.
-    protocol: http1::Builder,
+    /// Reads the heads of answers.
+    parser: Parser,
     recorder: Recorder,
     metrics: Metrics,
     /// For answers whose client leaves.
@@ -156,7 +147,10 @@ struct Shared {
 
 /// An answer of upstream's.
 struct Forwarded {
-    response: Response<ResponseTee<Download>>,
+    head: ResponseHead,
+    body: ResponseTee<Download>,
+    /// Who goes on after a switch of protocols.
+    takeover: Option<Takeover>,
     /// The client's connection, when only its close will tell where the body ends.
     delimited_by: Option<Arc<Link>>,
     /// The API, where it is known and the exchange is not tapped.
@@ -164,27 +158,26 @@ struct Forwarded {
 }
 
 impl Proxy {
-    async fn forward(&self, mut request: Request<Incoming>, link: &Arc<Link>) -> Result<Forwarded, Error> {
+    async fn forward(&self, request: Request, link: &Arc<Link>) -> Result<Forwarded, Error> {
         let shared = &*self.shared;
         let config = &shared.config;
-        let version = request.version();
-        let client_side = hyper::upgrade::on(&mut request);
-        let (mut head, body) = request.into_parts();
+        let Request { mut head, body } = request;
+        let version = head.version;
         let linger = Linger { bytes: config.linger_bytes, time: config.linger_timeout };
         let mut upload = Upload::new(body, (version != Version::HTTP_2).then_some(linger));
         if head.method == Method::CONNECT {
             return Err(Error::new(Kind::Connect));
         }
         // `host:port` has no path, and must not be taken for one (RFC 9112 §3.2.3).
-        if head.uri.scheme().is_none() && head.uri.authority().is_some() {
+        if head.path().is_empty() && head.authority().is_none() {
             return Err(Error::new(Kind::ClientTarget));
         }
-        if own::is_own(head.uri.path()) {
+        if own::is_own(head.path()) {
             return Err(Error::new(Kind::Reserved));
         }
         let tap = shared.is_tapped(&head).then(|| {
             let tap = shared.recorder.tap_request(Arc::clone(config.upstream.name()), &head);
-            let caller = config.caller_key.as_ref().and_then(|key| key.caller(&head.headers));
+            let caller = config.caller_key.as_ref().and_then(|key| key.caller(&head.fields));
             match caller {
                 Some(caller) => tap.with_caller(caller),
                 None => tap,
@@ -192,145 +185,122 @@ impl Proxy {
         });
         let uncaptured = match &tap {
             Some(_) => None,
-            None => (config.uncaptured)(&head.method, head.uri.path()),
+            None => (config.uncaptured)(&head.method, head.path()),
         };
         let hop = headers::hop(&head);
-        shared.prepare(&mut head, hop, &upload)?;
-        let mut invite = None;
         if version == Version::HTTP_11 && !upload.is_end_stream() && expects_continue(&head) {
-            invite = Some(upload.hold_back(config.continue_timeout));
+            upload.hold_back(config.continue_timeout);
         }
-        upload.read_ahead().await;
-        let upload_end = upload.watch_end();
-        let (mut response, connection) = self.exchange(head, upload, invite, tap.as_ref()).await?;
-        let upstream_side = hyper::upgrade::on(&mut response);
-        let (mut head, body) = response.into_parts();
-        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
-        if switches {
+        shared.prepare(&mut head, hop)?;
+        let Answered { answer, connection, unsent } = self.exchange(&mut head, upload, tap.as_ref()).await?;
+        let framing =
+            of_response(&head.method, answer.head.status, &answer.head.fields).map_err(malformed)?;
+        let keeps_alive = answer.keeps_alive();
+        let mut answer = answer.head;
+        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
             if hop != Hop::WebSocket {
                 return Err(Error::new(Kind::UpstreamAnswer));
             }
-            let progress = Progress::new(&shared.metrics.exchanges_in_progress);
-            link.spawn(tunnel::run(client_side, upstream_side, shared.metrics.clone(), progress));
+            headers::to_client(&mut answer, version);
+            return Ok(Forwarded {
+                head: answer,
+                body: ResponseTee::untapped(Download::none()),
+                takeover: Some(shared.takeover(connection, link)),
+                delimited_by: None,
+                uncaptured,
+            });
         }
-        let body = if !switches && upload_end.is_reached() {
-            Download::new(body, connection, self.pool.clone())
-        } else {
-            // The upload goes on whether or not the client reads the answer.
-            connection.detach();
-            Download::detached(body)
+        let body = match unsent {
+            None => Download::new(framing, connection, keeps_alive.then(|| self.pool.clone())),
+            Some(unsent) if unsent.body().get_ref().is_held_back() => {
+                Download::new(framing, connection, None)
+            }
+            Some(unsent) => Download::with_upload(framing, connection, unsent),
         };
         let body = match tap {
-            Some(tap) if !switches => tap.tap_response(&head).body(body),
-            _ => ResponseTee::untapped(body),
+            Some(tap) => tap.tap_response(&answer).body(body),
+            None => ResponseTee::untapped(body),
         };
-        headers::to_client(&mut head, version);
-        head.version = Version::HTTP_11;
+        headers::to_client(&mut answer, version);
         let unbounded = version == Version::HTTP_10 && body.size_hint().exact().is_none();
         let delimited_by = unbounded.then(|| Arc::clone(link));
-        Ok(Forwarded { response: Response::from_parts(head, body), delimited_by, uncaptured })
+        Ok(Forwarded { head: answer, body, takeover: None, delimited_by, uncaptured })
     }
 
-    /// Sends a request to upstream and waits for the head of the answer.
+    /// Sends a request to upstream and waits for the head of the answer. A request that nobody can have acted on is sent again
+    /// when upstream closes a connection that was used before.
     async fn exchange(
         &self,
-        head: request::Parts,
+        head: &mut RequestHead,
         upload: Upload,
-        invite: Option<oneshot::Sender<()>>,
         tap: Option<&RequestTap>,
-    ) -> Result<(Response<Incoming>, Connection), Error> {
-        let repeatable = matches!(head.method, Method::GET | Method::HEAD) && upload.is_end_stream();
-        let spare = repeatable.then(|| head.clone());
+    ) -> Result<Answered, Error> {
+        let is_empty = upload.is_end_stream();
+        let repeatable = is_empty && matches!(head.method, Method::GET | Method::HEAD);
+        let encoder = Encoder::of_request(&mut head.fields, is_empty);
+        let encoder = encoder.map_err(|error| Error::of(Kind::ClientBody, error))?;
         let body = match tap {
             Some(tap) => tap.body(upload),
             None => RequestTee::untapped(upload),
         };
-        let mut request = Request::from_parts(head, Box::pin(body));
-        if let Some(invite) = invite {
-            invite_on_continue(&mut request, invite);
-        }
-        match (self.send(request).await, spare) {
-            (Err(failure), Some(spare))
-                if failure.was_used && failure.error.kind() == Kind::UpstreamClosed =>
+        match self.connection().await?.send(&self.shared.parser, head, body, encoder).await {
+            Err(Unanswered { error, was_used: true })
+                if repeatable && error.kind() == Kind::UpstreamClosed =>
             {
                 let body = RequestTee::untapped(Upload::empty());
-                self.send(Request::from_parts(spare, Box::pin(body))).await
+                let connection = self.connection().await?;
+                connection.send(&self.shared.parser, head, body, Encoder::empty()).await
             }
-            (sent, _) => sent,
+            sent => sent,
         }
-        .map_err(|failure| failure.error)
+        .map_err(|unanswered| unanswered.error)
     }
 
-    /// Sends a request over a connection that is unused, or a new one. It is tried again only while no connection took it.
-    async fn send(
-        &self,
-        mut request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Connection), SendError> {
-        loop {
-            let connection = match self.pool.take().await {
-                Some(connection) => connection,
-                None => self.shared.connect().await.map_err(SendError::unconnected)?,
-            };
-            match connection.send(request).await {
-                Err(SendError { unsent: Some(unsent), was_used: true, .. }) => request = *unsent,
-                sent => return sent,
+    /// A connection that is unused, or a new one.
+    async fn connection(&self) -> Result<Connection, Error> {
+        match self.pool.take().await {
+            Some(connection) => Ok(connection),
+            None => {
+                let stream = self.shared.connector.connect().await.map_err(Error::of_connecting)?;
+                Ok(Connection::new(stream))
             }
         }
     }
-}
-
-/// Lets `invite` be used when upstream answers 100.
-fn invite_on_continue(request: &mut Request<RequestBody>, invite: oneshot::Sender<()>) {
-    let invite = Mutex::new(Some(invite));
-    hyper::ext::on_informational(request, move |informational| {
-        if informational.status() == StatusCode::CONTINUE
-            && let Some(invite) = invite.lock().unwrap_or_else(PoisonError::into_inner).take()
-        {
-            // Fails when the client is gone.
-            let _ = invite.send(());
-        }
-    });
 }
 
 impl Shared {
-    async fn connect(&self) -> Result<Connection, Error> {
-        let stream = self.connector.connect().await.map_err(Error::of_connecting)?;
-        Connection::new(&self.protocol, stream).await.map_err(Error::of_exchange)
+    /// Joins the connection with that of the client, once its head is written.
+    fn takeover(&self, connection: Connection, link: &Arc<Link>) -> Takeover {
+        let (metrics, link) = (self.metrics.clone(), Arc::clone(link));
+        let progress = Progress::new(&metrics.exchanges_in_progress);
+        let (upstream, input) = connection.into_parts();
+        Box::new(move |client| link.spawn(tunnel::run(client, upstream, input, metrics, progress)))
     }
 
-    fn is_tapped(&self, head: &request::Parts) -> bool {
-        (self.config.interest)(&head.method, head.uri.path())
-            && head
-                .headers
-                .get(CAPTURE_LEVEL)
-                .is_none_or(|level| !level.as_bytes().eq_ignore_ascii_case(b"none"))
+    fn is_tapped(&self, head: &RequestHead) -> bool {
+        (self.config.interest)(&head.method, head.path())
+            && head.fields.get(CAPTURE_LEVEL).is_none_or(|level| !is(level, "none"))
     }
 
     /// Makes the head of a request what upstream is to see.
-    fn prepare(&self, head: &mut request::Parts, hop: Hop, body: &Upload) -> Result<(), Error> {
+    fn prepare(&self, head: &mut RequestHead, hop: Hop) -> Result<(), Error> {
         let upstream = &self.config.upstream;
+        let keeps_host = self.config.keep_client_host;
         // On HTTP/2, and with an absolute target, the client's idea of the host is in the target.
-        let client_host = match head.uri.authority() {
-            Some(authority) if self.config.keep_client_host => HeaderValue::from_str(authority.as_str()).ok(),
-            _ => None,
-        };
-        let keeps_host = self.config.keep_client_host && head.headers.contains_key(http::header::HOST);
+        let client_host = head.authority().filter(|_| keeps_host).map(str::to_owned);
         let host = match &client_host {
-            Some(host) => Some(host),
-            None if keeps_host => None,
+            Some(host) => Some(&**host),
+            None if keeps_host && head.fields.contains("host") => None,
             None => Some(upstream.host()),
         };
-        headers::to_upstream(head, hop, host, body.size_hint().exact().is_none())?;
-        head.uri = upstream
-            .target(std::mem::take(&mut head.uri))
-            .ok_or_else(|| Error::new(Kind::ClientTargetLength))?;
-        head.version = Version::HTTP_11;
+        headers::to_upstream(head, hop, host)?;
+        head.target = upstream.target(std::mem::take(&mut head.target));
         Ok(())
     }
 
     /// What a client is told when there is no answer of upstream's. To a HEAD it is told without the body, which hyper would
     /// send over HTTP/2.
-    fn own_answer(&self, error: &Error, to_head: bool, progress: Progress) -> Response<AnswerBody> {
+    fn own_answer(&self, error: &Error, to_head: bool, progress: Progress) -> Answer<AnswerBody> {
         let kind = error.kind();
         match kind.fault() {
             Fault::Client => {
@@ -342,26 +312,23 @@ impl Shared {
         }
         self.results[0].inc();
         self.metrics.upstream_errors.get_or_create(&KindLabel { kind: kind.token() }).inc();
-        let mut response = own_response(kind.status(), error.body(), to_head, progress);
-        response.headers_mut().append(ERROR_TOKEN, HeaderValue::from_static(kind.token()));
-        response
+        let mut answer = own_response(kind.status(), error.body(), to_head, progress);
+        answer.head.fields.push(ERROR_TOKEN, kind.token());
+        answer
     }
 }
 
 /// An answer of threadtap's own: a JSON object.
-fn own_response(status: StatusCode, body: String, to_head: bool, progress: Progress) -> Response<AnswerBody> {
-    let body = Bytes::from(body);
-    let length = HeaderValue::from(body.len());
-    let body = if to_head { Bytes::new() } else { body };
-    let mut response = Response::new(AnswerBody::own(body, progress));
-    *response.status_mut() = status;
-    response.headers_mut().append(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().append(CONTENT_LENGTH, length);
-    response
+fn own_response(status: StatusCode, body: String, to_head: bool, progress: Progress) -> Answer<AnswerBody> {
+    let mut head = ResponseHead::new(status);
+    head.fields.push("content-type", "application/json");
+    head.fields.push("content-length", body.len().to_string());
+    let body = if to_head { Bytes::new() } else { Bytes::from(body) };
+    Answer { head, body: AnswerBody::own(body, progress), takeover: None }
 }
 
-fn expects_continue(head: &request::Parts) -> bool {
-    head.headers.get(EXPECT).is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+fn expects_continue(head: &RequestHead) -> bool {
+    head.fields.get("expect").is_some_and(|expect| is(expect, "100-continue"))
 }
 
 const CAPTURE_LEVEL: &str = "x-threadtap-capture";

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderValue, Method, StatusCode, Version};
 use http_body::{Body, Frame};
 use secrecy::SecretString;
 use threadtap::capture::{self, Receiver, Recorder};
@@ -17,6 +17,7 @@ use threadtap::correlator::{self, Correlator, Output};
 use threadtap::dialect::{self, Observed, Observer};
 use threadtap::event::{Event, Record};
 use threadtap::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
+use threadtap::head::{Fields, RequestHead, ResponseHead};
 use threadtap::metrics::Metrics;
 use threadtap::observation::Observation;
 use threadtap::payload::Payload;
@@ -80,9 +81,14 @@ impl Work {
 
     /// Copies the stream as it passes, a frame for each event, and hands the copy over.
     pub(crate) fn tee(&self) -> usize {
-        let (request, ()) = Request::post(RUNS).body(()).expect("a valid request").into_parts();
-        let response = Response::builder().header("content-type", "text/event-stream");
-        let (response, ()) = response.body(()).expect("a valid response").into_parts();
+        let request = RequestHead {
+            method: Method::POST,
+            target: RUNS.to_owned(),
+            version: Version::HTTP_11,
+            fields: Fields::default(),
+        };
+        let mut response = ResponseHead::new(StatusCode::OK);
+        response.fields.push("content-type", "text/event-stream");
         let frames = Frames(self.body.split_inclusive(|byte| *byte == b'}').collect());
         let tap = self.recorder.tap_request(Arc::from("bench"), &request);
         let mut body = tap.tap_response(&response).body(frames);

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method};
 use http_body::{Body, Frame, SizeHint};
 
 use super::Shared;
 use super::buffer::{Buffer, OverBudget};
 use super::response::ResponseTap;
 use crate::exchange::{CAPTURED_HEADERS, ExchangeId, RequestBody, Start};
+use crate::head::{Fields, RequestHead, ResponseHead, is};
 use crate::metrics::DropReason;
 use crate::time::UnixMillis;
 
@@ -35,11 +36,15 @@ impl RequestTap {
         shared: Arc<Shared>,
         exchange: ExchangeId,
         upstream: Arc<str>,
-        head: &http::request::Parts,
+        head: &RequestHead,
     ) -> Self {
         let extra = &shared.config.extra_headers;
-        let captured = head.headers.iter().filter(|(name, _)| {
-            CAPTURED_HEADERS.contains(&name.as_str()) || extra.iter().any(|extra| extra == name.as_str())
+        let captured = head.fields.iter().filter(|(name, _)| {
+            CAPTURED_HEADERS.iter().any(|captured| is(name, captured))
+                || extra.iter().any(|extra| is(name, extra))
+        });
+        let captured = captured.filter_map(|(name, value)| {
+            HeaderName::from_bytes(name).ok().zip(HeaderValue::from_bytes(value).ok())
         });
         let buffer = Buffer::new(shared.budget.clone());
         let copy = BodyCopy { shared: Arc::clone(&shared), buffer, room: 0, state: CopyState::Copying };
@@ -48,10 +53,10 @@ impl RequestTap {
             exchange,
             upstream,
             method: head.method.clone(),
-            path: head.uri.path().to_owned(),
-            query: head.uri.query().unwrap_or_default().to_owned(),
+            path: head.path().to_owned(),
+            query: head.query().to_owned(),
             caller: None,
-            headers: captured.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            headers: captured.collect(),
             copy: Arc::new(Mutex::new(copy)),
             shared,
         }
@@ -74,7 +79,7 @@ impl RequestTap {
     }
 
     /// Takes in the head of the response; it is handed over with the first bytes of the body, or with its end. What passes of the request body from now on is not copied.
-    pub fn tap_response(self, head: &http::response::Parts) -> ResponseTap {
+    pub fn tap_response(self, head: &ResponseHead) -> ResponseTap {
         let (bytes, complete) = {
             let mut copy = lock(&self.copy);
             let complete = matches!(copy.state, CopyState::Complete);
@@ -91,8 +96,8 @@ impl RequestTap {
             request_body: RequestBody { bytes, complete },
             request_at: self.at,
             status: head.status.as_u16(),
-            content_type: head.headers.get(header::CONTENT_TYPE).cloned(),
-            content_encoding: joined(&head.headers, &header::CONTENT_ENCODING),
+            content_type: head.fields.get("content-type").and_then(|kind| HeaderValue::from_bytes(kind).ok()),
+            content_encoding: joined(&head.fields, "content-encoding"),
             response_at: self.shared.clock.now(),
         };
         ResponseTap::new(self.shared, self.exchange, head, Box::new(start))
@@ -110,6 +115,16 @@ impl<B> RequestTee<B> {
     /// A body that is not copied.
     pub fn untapped(body: B) -> Self {
         Self { body, copy: None }
+    }
+
+    /// The body inside.
+    pub fn get_ref(&self) -> &B {
+        &self.body
+    }
+
+    /// The body inside, to be told something.
+    pub fn get_mut(&mut self) -> &mut B {
+        &mut self.body
     }
 }
 
@@ -201,17 +216,8 @@ fn lock(copy: &Mutex<BodyCopy>) -> MutexGuard<'_, BodyCopy> {
 }
 
 /// The values of all lines of a header, joined with commas as RFC 9110 §5.3 allows.
-fn joined(headers: &http::HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
-    let mut lines = headers.get_all(name).iter();
-    let first = lines.next()?;
-    let mut rest = lines.peekable();
-    if rest.peek().is_none() {
-        return Some(first.clone());
-    }
-    let mut all = first.as_bytes().to_vec();
-    for line in rest {
-        all.extend_from_slice(b", ");
-        all.extend_from_slice(line.as_bytes());
-    }
+fn joined(fields: &Fields, name: &str) -> Option<HeaderValue> {
+    fields.get(name)?;
+    let all = fields.get_all(name).collect::<Vec<_>>().join(&b", "[..]);
     HeaderValue::from_bytes(&all).ok()
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header;
 use http_body::{Body, Frame, SizeHint};
 
 use super::buffer::{Buffer, OverBudget};
 use super::{Lost, Shared};
 use crate::exchange::{Capture, End, Ending, ExchangeId, Segment, Start};
+use crate::head::ResponseHead;
 use crate::metrics::DropReason;
 use crate::time::UnixMillis;
 
@@ -47,13 +47,13 @@ impl ResponseTap {
     pub(super) fn new(
         shared: Arc<Shared>,
         exchange: ExchangeId,
-        head: &http::response::Parts,
+        head: &ResponseHead,
         start: Box<Start>,
     ) -> Self {
         let now = start.response_at;
-        let room = match head.headers.get(header::CONTENT_TYPE) {
+        let room = match head.fields.get("content-type") {
             _ if !head.status.is_success() => Some(shared.config.max_prefix_bytes),
-            Some(kind) if is_event_stream(kind.as_bytes()) => None,
+            Some(kind) if is_event_stream(kind) => None,
             _ => Some(shared.config.max_body_bytes),
         };
         Self {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::exchange::{End, Ending};
+use crate::head::{Fields, RequestHead, ResponseHead};
 
 /// A body of these frames, which knows its length or does not.
 struct Frames {
@@ -67,13 +68,18 @@ impl Bench {
     }
 
     fn request(&self) -> RequestTap {
-        let (head, ()) = http::Request::post("/v1/x").body(()).unwrap().into_parts();
+        let head = RequestHead {
+            method: http::Method::POST,
+            target: "/v1/x".to_owned(),
+            version: http::Version::HTTP_11,
+            fields: Fields::default(),
+        };
         self.recorder.tap_request("up".into(), &head)
     }
 
     fn response(&self, content_type: &str, body: Frames) -> ResponseTee<Frames> {
-        let answer = http::Response::builder().header("content-type", content_type);
-        let (head, ()) = answer.body(()).unwrap().into_parts();
+        let mut head = ResponseHead::new(http::StatusCode::OK);
+        head.fields.push("content-type", content_type);
         self.request().tap_response(&head).body(body)
     }
 
@@ -201,7 +207,7 @@ fn an_event_stream_has_no_limit_and_goes_on_after_a_hole() {
 #[test]
 fn of_a_refusal_a_prefix_is_enough() {
     let bench = Bench::new(Config { max_prefix_bytes: 4, ..Config::default() });
-    let (head, ()) = http::Response::builder().status(502).body(()).unwrap().into_parts();
+    let head = ResponseHead::new(http::StatusCode::BAD_GATEWAY);
     let mut body = bench.request().tap_response(&head).body(Frames::of([&b"<html>"[..]]));
     while next(&mut body).is_some() {}
     let (bytes, _, end) = bench.heard();

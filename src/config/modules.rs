@@ -125,7 +125,6 @@ pub(super) fn proxy(
     set(&mut config.idle_timeout, file.idle_timeout);
     config.max_idle = file.max_idle.unwrap_or(config.max_idle);
     set_count("proxy.max_headers", &mut config.max_headers, file.max_headers)?;
-    config.preserve_header_case = file.preserve_header_case.unwrap_or(config.preserve_header_case);
     set(&mut config.continue_timeout, file.continue_timeout);
     set_size("proxy.linger", &mut config.linger_bytes, file.linger)?;
     set(&mut config.linger_timeout, file.linger_timeout);

@@ -59,7 +59,6 @@ pub(super) struct Proxy {
     pub(super) idle_timeout: Option<Span>,
     pub(super) max_idle: Option<usize>,
     pub(super) max_headers: Option<usize>,
-    pub(super) preserve_header_case: Option<bool>,
     pub(super) continue_timeout: Option<Span>,
     pub(super) linger: Option<Size>,
     pub(super) linger_timeout: Option<Span>,

@@ -7,16 +7,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::link::Link;
 
-/// A socket that can tell what its client speaks, and closes with a reset if the link says so.
-pub(super) struct ClientStream {
+/// A socket of which something was read already, and that closes with a reset if the link says so.
+#[derive(Debug)]
+pub struct ClientStream {
     stream: TcpStream,
     link: Arc<Link>,
-    /// What was read to tell the protocol, and is still to be handed on.
+    /// What was read, and is still to be handed on.
     beginning: Vec<u8>,
 }
 
@@ -30,35 +31,21 @@ pub(super) enum Protocol {
 }
 
 impl ClientStream {
-    pub(super) fn new(stream: TcpStream, link: Arc<Link>) -> Self {
-        Self { stream, link, beginning: Vec::new() }
-    }
-
-    /// Reads until it is clear what the client speaks. Nothing is taken from who reads afterwards, and what comes together is
-    /// read together: a head that came in parts would make hyper's buffer twice as large.
-    pub(super) async fn protocol(&mut self) -> io::Result<Protocol> {
-        let mut part = [0; PREFACE.len()];
-        loop {
-            if let Some(protocol) = Protocol::of(&self.beginning) {
-                return Ok(protocol);
-            }
-            let wanted = PREFACE.len() - self.beginning.len();
-            let read = self.stream.read(&mut part[..wanted]).await?;
-            if read == 0 {
-                return Ok(Protocol::Http1);
-            }
-            self.beginning.extend_from_slice(&part[..read]);
-        }
+    /// Goes on with a stream of which `beginning` was read already.
+    pub(super) fn new(stream: TcpStream, link: Arc<Link>, beginning: &[u8]) -> Self {
+        Self { stream, link, beginning: beginning.to_vec() }
     }
 }
 
 impl Protocol {
-    /// What a client speaks that began with `bytes`, of which there are no more than the preface has; none while it is open.
-    fn of(bytes: &[u8]) -> Option<Self> {
-        match bytes {
-            PREFACE => Some(Self::Http2),
-            bytes if PREFACE.starts_with(bytes) => None,
-            _ => Some(Self::Http1),
+    /// What a client speaks that began with `bytes`; none while it is open.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        if bytes.starts_with(PREFACE) {
+            Some(Self::Http2)
+        } else if PREFACE.starts_with(bytes) {
+            None
+        } else {
+            Some(Self::Http1)
         }
     }
 }
@@ -120,12 +107,11 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Asserts that only the preface is told as HTTP/2, that anything else is told at the first byte that differs, and nothing before.
 #[cfg(any(test, fuzzing))]
 pub fn assert_greetings_are_told(data: &[u8]) {
-    let data = &data[..data.len().min(PREFACE.len())];
     let same = data.iter().zip(PREFACE).take_while(|(byte, expected)| byte == expected).count();
     for seen in 0..=data.len() {
         let expected = match seen {
+            _ if same == PREFACE.len() && seen >= same => Some(Protocol::Http2),
             seen if seen > same => Some(Protocol::Http1),
-            seen if seen == PREFACE.len() => Some(Protocol::Http2),
             _ => None,
         };
         assert_eq!(Protocol::of(&data[..seen]), expected);

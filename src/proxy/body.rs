@@ -1,25 +1,22 @@
 //! The bodies on their way through.
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::download::Download;
 use super::error::ClientBodyError;
 use super::read_on::Reader;
 use crate::capture::ResponseTee;
-use crate::net::Link;
+use crate::http1::BodyError;
+use crate::net::{Link, RequestBody};
 
 /// How much of a body nobody wants any more is still read, and for how long.
 ///
@@ -34,123 +31,45 @@ pub(super) struct Linger {
 /// A client's body on its way to upstream.
 #[derive(Debug)]
 pub(super) struct Upload {
-    /// What was read of it ahead, and the size before: a body that turned out to be empty keeps its framing.
-    first: Option<(Polled, SizeHint)>,
     /// `None` when it is over.
-    body: Option<Incoming>,
-    /// Set when it is over, for whoever asked.
-    ended: Option<Arc<AtomicBool>>,
+    body: Option<RequestBody>,
     gate: Gate,
     /// `None` on HTTP/2, which can give up one direction of a stream.
     linger: Option<Linger>,
 }
 
-/// A frame of a body, or its end.
-pub(super) type Polled = Option<Result<Frame<Bytes>, hyper::Error>>;
-
-/// Tells whether all of an [`Upload`] was taken.
-#[derive(Debug)]
-pub(super) enum UploadEnd {
-    Reached,
-    Watched(Arc<AtomicBool>),
-}
-
-impl UploadEnd {
-    pub(super) fn is_reached(&self) -> bool {
-        match self {
-            Self::Reached => true,
-            Self::Watched(ended) => ended.load(Ordering::Relaxed),
-        }
-    }
-}
-
-/// Holds back the body of a request with `Expect: 100-continue`: hyper invites the client to send it as soon as it is read.
+/// Holds back the body of a request with `Expect: 100-continue`: the client is invited to send it as soon as it is read.
 #[derive(Debug)]
 enum Gate {
     Open,
-    /// Upstream has answered; an invitation now would come between.
-    Shut,
     /// Opens when upstream sends 100, or is silent for so long that it may not know of the expectation (RFC 9110 §10.1.1).
-    Waiting {
-        invited: oneshot::Receiver<()>,
-        patience: Pin<Box<Sleep>>,
-    },
+    Waiting(Pin<Box<Sleep>>),
 }
 
 impl Upload {
-    pub(super) fn new(body: Incoming, linger: Option<Linger>) -> Self {
+    pub(super) fn new(body: RequestBody, linger: Option<Linger>) -> Self {
         let body = if body.is_end_stream() { None } else { Some(body) };
-        Self { first: None, body, ended: None, gate: Gate::Open, linger }
+        Self { body, gate: Gate::Open, linger }
     }
 
     /// The body of a request that has none.
     pub(super) fn empty() -> Self {
-        Self { first: None, body: None, ended: None, gate: Gate::Open, linger: None }
+        Self { body: None, gate: Gate::Open, linger: None }
     }
 
-    /// Reads ahead what has arrived with the head, so that both leave together. What has not arrived is not waited for: hyper
-    /// reads a body only when it is asked for, and has it one turn of the task later if it is there.
-    pub(super) async fn read_ahead(&mut self) {
-        let Gate::Open = self.gate else { return };
-        let mut asked = false;
-        poll_fn(|cx| {
-            let Some(body) = &self.body else { return Poll::Ready(()) };
-            let size = body.size_hint();
-            match self.poll_body(cx) {
-                Poll::Ready(first) => self.first = Some((first, size)),
-                Poll::Pending if asked => {}
-                Poll::Pending => {
-                    asked = true;
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-            }
-            Poll::Ready(())
-        })
-        .await;
+    /// Holds the body back until it is invited, or `patience` is over. If it is dropped before, the body stays where it is.
+    pub(super) fn hold_back(&mut self, patience: Duration) {
+        self.gate = Gate::Waiting(Box::pin(tokio::time::sleep(patience)));
     }
 
-    /// A way to learn whether all of it was taken, after it was handed to who takes it.
-    pub(super) fn watch_end(&mut self) -> UploadEnd {
-        if self.body.is_none() {
-            return UploadEnd::Reached;
-        }
-        UploadEnd::Watched(Arc::clone(self.ended.get_or_insert_default()))
+    /// Upstream wants the body.
+    pub(super) fn invite(&mut self) {
+        self.gate = Gate::Open;
     }
 
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let polled = ready!(Pin::new(&mut *body).poll_frame(cx));
-        if !matches!(&polled, Some(Ok(_)) if !body.is_end_stream()) {
-            self.body = None;
-            if let Some(ended) = &self.ended {
-                ended.store(true, Ordering::Relaxed);
-            }
-        }
-        Poll::Ready(polled)
-    }
-
-    /// Holds the body back until the returned sender is used, or `patience` is over. Dropping the sender means that there is an
-    /// answer, and the body stays where it is.
-    pub(super) fn hold_back(&mut self, patience: Duration) -> oneshot::Sender<()> {
-        let (invite, invited) = oneshot::channel();
-        self.gate = Gate::Waiting { invited, patience: Box::pin(tokio::time::sleep(patience)) };
-        invite
-    }
-
-    fn poll_gate(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Gate::Waiting { invited, patience } = &mut self.gate {
-            self.gate = match Pin::new(invited).poll(cx) {
-                Poll::Ready(Ok(())) => Gate::Open,
-                Poll::Ready(Err(_)) => Gate::Shut,
-                Poll::Pending => {
-                    ready!(patience.as_mut().poll(cx));
-                    Gate::Open
-                }
-            };
-        }
-        // Shut for good: whoever waits here is dropped with the exchange.
-        if let Gate::Shut = self.gate { Poll::Pending } else { Poll::Ready(()) }
+    /// Whether upstream has not asked for the body yet.
+    pub(super) fn is_held_back(&self) -> bool {
+        matches!(self.gate, Gate::Waiting(_))
     }
 }
 
@@ -163,24 +82,24 @@ impl Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         let this = self.get_mut();
-        ready!(this.poll_gate(cx));
-        let polled = match this.first.take() {
-            Some((first, _)) => first,
-            None => ready!(this.poll_body(cx)),
-        };
+        if let Gate::Waiting(patience) = &mut this.gate {
+            ready!(patience.as_mut().poll(cx));
+            this.gate = Gate::Open;
+        }
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let polled = ready!(Pin::new(&mut *body).poll_frame(cx));
+        if !matches!(&polled, Some(Ok(_))) || body.is_end_stream() {
+            this.body = None;
+        }
         Poll::Ready(polled.map(|frame| frame.map_err(ClientBodyError)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match (&self.first, &self.body) {
-            (Some((_, size)), _) => *size,
-            (None, Some(body)) => body.size_hint(),
-            (None, None) => SizeHint::with_exact(0),
-        }
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
@@ -196,7 +115,7 @@ impl Drop for Upload {
     }
 }
 
-async fn drain(mut body: Incoming, linger: Linger) {
+async fn drain(mut body: RequestBody, linger: Linger) {
     let mut left = linger.bytes;
     // At the end of the time the body is dropped, which closes the connection for reading.
     let _ = tokio::time::timeout(linger.time, async {
@@ -226,7 +145,7 @@ enum Source {
     Upstream {
         body: ResponseTee<Download>,
         /// The end of a body that failed, kept back for a moment.
-        failed: Option<hyper::Error>,
+        failed: Option<BodyError>,
         /// The connection to reset when the body fails.
         delimited_by: Option<Arc<Link>>,
     },
@@ -252,12 +171,12 @@ impl AnswerBody {
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.get_mut().source {
             Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Source::Upstream { body, failed, delimited_by } => {

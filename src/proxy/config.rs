@@ -32,8 +32,8 @@ pub struct Config {
     pub max_idle: usize,
     /// How many header lines an answer may have.
     pub max_headers: usize,
-    /// Whether the letter case of header names is kept.
-    pub preserve_header_case: bool,
+    /// How long the head of an answer may be.
+    pub max_head_bytes: usize,
     /// How long the body of a request with `Expect: 100-continue` waits for upstream's 100 or answer before it is sent anyway.
     pub continue_timeout: Duration,
     /// How much is still read of a request body that upstream no longer takes, so that the client gets to read the answer.
@@ -61,7 +61,7 @@ impl Config {
             idle_timeout: Duration::from_secs(60),
             max_idle: 256,
             max_headers: 1000,
-            preserve_header_case: true,
+            max_head_bytes: 512 << 10,
             continue_timeout: Duration::from_secs(1),
             linger_bytes: 64 << 20,
             linger_timeout: Duration::from_secs(30),

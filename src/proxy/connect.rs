@@ -90,12 +90,15 @@ impl Connector {
                 }),
             }
         });
-        connected.await.unwrap_or(Err(ConnectError::TimedOut(self.timeout)))
+        connected
+            .await
+            .unwrap_or(Err(ConnectError::TimedOut(self.timeout)))
+            .map(|stream| Box::new(TokioIo::new(stream)))
     }
 }
 
-/// What bytes are sent over.
-pub(super) type Stream = MaybeHttpsStream<TokioIo<UpstreamStream>>;
+/// What bytes are sent over. Boxed: with TLS it is large, and moved with each exchange.
+pub(super) type Stream = Box<TokioIo<MaybeHttpsStream<TokioIo<UpstreamStream>>>>;
 
 /// A connection to upstream on which a failure to write does not hide an answer that is there to be read: upstream may refuse
 /// an upload (401, 413) and close while the client still sends. What is written after such a failure is thrown away; the read

@@ -1,100 +1,156 @@
-//! A connection to upstream, driven by the exchange that has it.
-//!
-//! Hyper's connections are made for a task of their own, and then every part of a body costs two changes of task. Here the task of
-//! the client's connection polls both: nothing is woken, and what has arrived together leaves together, with one system call.
+//! A connection to upstream, driven by the exchange that has it: one task reads the client and writes upstream, and the other way
+//! round. Nothing is woken in between.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
+use std::io;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
+use http::StatusCode;
+use tokio::io::WriteHalf;
 
 use super::body::Upload;
 use super::connect::Stream;
-use super::error::Error;
+use super::error::{ClientBodyError, Error, Kind};
 use crate::capture::RequestTee;
+use crate::head::RequestHead;
+use crate::http1::{Answer, Encoder, Input, Malformed, Output, Parser, SendError, Sending, write_request};
 
-/// The body of a request to upstream. Boxed: hyper keeps room for 32 requests in the queue of each connection.
-pub(super) type RequestBody = Pin<Box<RequestTee<Upload>>>;
+/// The body of a request to upstream.
+pub(super) type RequestBody = RequestTee<Upload>;
 
 /// A connection to upstream that carries one exchange at a time. It makes progress only while it is polled, and dropping it
 /// closes it.
 pub(super) struct Connection {
-    sender: http1::SendRequest<RequestBody>,
-    /// `None` when it is over.
-    driver: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    io: Stream,
+    input: Input,
+    /// The room of the last request, for the next.
+    output: Output,
     /// Whether it has carried an exchange before.
     used: bool,
 }
 
+/// The head of an answer, and what goes on.
+pub(super) struct Answered {
+    pub(super) answer: Answer,
+    pub(super) connection: Connection,
+    /// The rest of the request, if upstream answered before it had all of it.
+    pub(super) unsent: Option<Sending<RequestBody>>,
+}
+
 /// A request that got no answer.
-pub(super) struct SendError {
+pub(super) struct Unanswered {
     pub(super) error: Error,
-    /// The request, if nothing of it was sent.
-    pub(super) unsent: Option<Box<Request<RequestBody>>>,
     /// Whether the connection had carried another exchange before, so that upstream may just have been about to close it.
     pub(super) was_used: bool,
 }
 
-impl SendError {
-    /// There is no connection.
-    pub(super) fn unconnected(error: Error) -> Self {
-        Self { error, unsent: None, was_used: false }
-    }
-}
-
 impl Connection {
     /// Speaks HTTP/1 on a stream.
-    pub(super) async fn new(protocol: &http1::Builder, stream: Stream) -> hyper::Result<Self> {
-        let (sender, driver) = protocol.handshake(stream).await?;
-        let driver = Box::pin(async move {
-            if let Err(error) = driver.with_upgrades().await {
-                tracing::debug!(%error, "a connection to upstream failed");
-            }
-        });
-        Ok(Self { sender, driver: Some(driver), used: false })
+    pub(super) fn new(io: Stream) -> Self {
+        Self { io, input: Input::default(), output: Output::default(), used: false }
     }
 
-    /// Sends a request and waits for the head of the answer. The request's body goes on to be sent while the connection is polled.
+    /// Sends a request and waits for the head of the answer.
     pub(super) async fn send(
         mut self,
-        request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Self), SendError> {
-        let mut answer = pin!(self.sender.try_send_request(request));
-        let answered = poll_fn(|cx| {
-            // An answer that is there already came with the end of the connection.
-            let _ = self.poll(cx);
-            answer.as_mut().poll(cx)
-        });
-        match answered.await {
-            Ok(response) => Ok((response, Self { used: true, ..self })),
-            Err(mut error) => Err(SendError {
-                unsent: error.take_message().map(Box::new),
-                error: Error::of_exchange(error.into_error()),
-                was_used: self.used,
-            }),
+        parser: &Parser,
+        head: &RequestHead,
+        body: RequestBody,
+        encoder: Encoder,
+    ) -> Result<Answered, Unanswered> {
+        write_request(head, self.output.buffer());
+        let mut sending = Sending::new(std::mem::take(&mut self.output), body, encoder);
+        let mut sent = false;
+        let answered = poll_fn(|cx| self.poll_answer(parser, &mut sending, &mut sent, cx)).await;
+        match answered {
+            Ok(answer) => {
+                self.used = true;
+                let unsent = if sent {
+                    self.output = sending.into_output();
+                    None
+                } else {
+                    Some(sending)
+                };
+                Ok(Answered { answer, connection: self, unsent })
+            }
+            Err(error) => Err(Unanswered { error, was_used: self.used }),
         }
     }
 
-    /// Makes what progress there is: sends, receives, and hands parts of the answer to its body. Ready when the connection is over.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(driver) = &mut self.driver else { return Poll::Ready(()) };
-        ready!(driver.as_mut().poll(cx));
-        self.driver = None;
-        Poll::Ready(())
+    fn poll_answer(
+        &mut self,
+        parser: &Parser,
+        sending: &mut Sending<RequestBody>,
+        sent: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Answer, Error>> {
+        loop {
+            if !*sent && let Poll::Ready(done) = sending.poll(&mut self.io, cx) {
+                done.map_err(unsent)?;
+                *sent = true;
+            }
+            let answer = ready!(self.poll_head(parser, cx))?;
+            match answer.head.status {
+                StatusCode::CONTINUE => sending.body_mut().get_mut().invite(),
+                StatusCode::SWITCHING_PROTOCOLS => return Poll::Ready(Ok(answer)),
+                status if status.is_informational() => {}
+                _ => return Poll::Ready(Ok(answer)),
+            }
+        }
     }
 
-    /// Makes what progress there is, and tells whether it can carry another exchange then.
+    fn poll_head(&mut self, parser: &Parser, cx: &mut Context<'_>) -> Poll<Result<Answer, Error>> {
+        loop {
+            if let Some(answer) = parser.answer(&mut self.input).map_err(malformed)? {
+                return Poll::Ready(Ok(answer));
+            }
+            if ready!(self.input.poll_fill(&mut self.io, cx)).map_err(closed)? == 0 {
+                // What came is no whole head.
+                return Poll::Ready(Err(closed(io::ErrorKind::UnexpectedEof.into())));
+            }
+        }
+    }
+
+    /// Reads what comes next of an answer.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.input.poll_fill(&mut self.io, cx)
+    }
+
+    /// What was read and not used.
+    pub(super) fn input(&mut self) -> &mut Input {
+        &mut self.input
+    }
+
+    /// Whether it can carry another exchange: upstream has neither closed it nor sent what nobody asked for.
     pub(super) fn poll_is_idle(&mut self, cx: &mut Context<'_>) -> bool {
-        self.poll(cx).is_pending() && self.sender.is_ready()
+        self.input.is_empty() && self.input.poll_fill(&mut self.io, cx).is_pending()
     }
 
-    /// Leaves it to a task of its own, until its exchange is over. It carries no other.
-    pub(super) fn detach(self) {
-        // That there is no sender is what makes it end.
-        let Self { driver: Some(driver), .. } = self else { return };
-        tokio::spawn(driver);
+    /// Parts with the connection.
+    pub(super) fn into_parts(self) -> (Stream, Input) {
+        (self.io, self.input)
     }
+}
+
+/// Sends the rest of a request while its answer is read elsewhere.
+pub(super) async fn send_rest(mut sending: Sending<RequestBody>, mut io: WriteHalf<Stream>) {
+    if let Err(error) = poll_fn(|cx| sending.poll(&mut io, cx)).await {
+        tracing::debug!(error = &error as &dyn std::error::Error, "the rest of a request cannot be sent");
+    }
+}
+
+fn unsent(error: SendError<ClientBodyError>) -> Error {
+    match error {
+        SendError::Body(error) => Error::of(Kind::ClientBody, error),
+        SendError::Io(error) => closed(error),
+        SendError::WrongLength => Error::new(Kind::Internal),
+    }
+}
+
+fn closed(error: io::Error) -> Error {
+    Error::of(Kind::UpstreamClosed, error)
+}
+
+pub(super) fn malformed(error: Malformed) -> Error {
+    Error::of(Kind::UpstreamAnswer, error)
 }

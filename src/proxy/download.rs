@@ -1,144 +1,152 @@
 //! Upstream's body on its way to the client.
 
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use tokio::io::ReadHalf;
+use tokio::task::AbortHandle;
 
-use super::body::Polled;
-use super::connection::Connection;
+use super::connect::Stream;
+use super::connection::{Connection, RequestBody, send_rest};
 use super::pool::Pool;
+use crate::http1::{BodyError, Decoder, Framing, Input, Sending};
 
 /// The body of an answer, with the connection it comes over. When the body is over, the connection goes back to the pool; when it
 /// is dropped before, the connection is closed.
 ///
 /// Parts that have arrived together become one frame. A part is never held back for one that has not arrived.
 pub(super) struct Download {
-    body: Incoming,
-    /// `None` when the body is over, or the connection is left to a task of its own.
-    lease: Option<Lease>,
-    /// What was found after the parts of the last frame, and the size before.
-    next: Option<(Polled, SizeHint)>,
-    over: bool,
+    decoder: Decoder,
+    source: Source,
 }
 
-/// A connection, and where it belongs.
-struct Lease {
-    connection: Connection,
-    pool: Pool,
+/// Where the body comes from.
+enum Source {
+    /// The connection, and where it goes when the body is over, if it can carry another exchange.
+    Connection(Connection, Option<Pool>),
+    /// The reading side of a connection whose other side still sends the request.
+    Half(Box<Half>),
+    /// The body is over.
+    Over,
+}
+
+/// It ends the upload when it is dropped before the answer is over: nobody wants that any more.
+struct Half {
+    io: ReadHalf<Stream>,
+    input: Input,
+    is_over: bool,
+    upload: AbortHandle,
+}
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.upload.abort();
+        }
+    }
 }
 
 impl Download {
-    /// The body of an answer that came over `connection`.
-    pub(super) fn new(body: Incoming, connection: Connection, pool: Pool) -> Self {
-        let mut download = Self { body, lease: Some(Lease { connection, pool }), next: None, over: false };
-        if download.body.is_end_stream() {
-            download.finish();
-        }
-        download
+    /// The body of an answer that comes over `connection`, which goes to `pool` afterwards.
+    pub(super) fn new(framing: Framing, connection: Connection, pool: Option<Pool>) -> Self {
+        let pool = pool.filter(|_| framing != Framing::UntilClose);
+        Self { decoder: Decoder::new(framing), source: Source::Connection(connection, pool) }.settled()
     }
 
-    /// The body of an answer whose connection is driven elsewhere.
-    pub(super) fn detached(body: Incoming) -> Self {
-        Self { over: body.is_end_stream(), body, lease: None, next: None }
+    /// The body of an answer that came before upstream had all of the request. The rest goes on whether or not the client reads
+    /// the answer, and also when that is over.
+    pub(super) fn with_upload(framing: Framing, connection: Connection, rest: Sending<RequestBody>) -> Self {
+        let (io, input) = connection.into_parts();
+        let (read, write) = tokio::io::split(io);
+        let upload = tokio::spawn(send_rest(rest, write)).abort_handle();
+        let source = Source::Half(Box::new(Half { io: read, input, is_over: false, upload }));
+        Self { decoder: Decoder::new(framing), source }.settled()
     }
 
-    /// The next part, and what progress of the connection it takes.
-    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Polled> {
-        if self.over {
-            return Poll::Ready(None);
-        }
-        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let (Poll::Pending, Some(lease)) = (&polled, &mut self.lease) {
-            // What the end of the connection means is for the body to say.
-            let _ = lease.connection.poll(cx);
-            polled = Pin::new(&mut self.body).poll_frame(cx);
-        }
-        let polled = ready!(polled);
-        if !matches!(&polled, Some(Ok(_))) || self.body.is_end_stream() {
+    /// No body.
+    pub(super) fn none() -> Self {
+        Self { decoder: Decoder::new(Framing::Empty), source: Source::Over }
+    }
+
+    fn settled(mut self) -> Self {
+        if self.decoder.is_over() {
             self.finish();
         }
-        Poll::Ready(polled)
+        self
     }
 
     fn finish(&mut self) {
-        self.over = true;
-        if let Some(Lease { connection, pool }) = self.lease.take() {
-            pool.put(connection);
+        match std::mem::replace(&mut self.source, Source::Over) {
+            Source::Connection(connection, Some(pool)) => pool.put(connection),
+            Source::Half(mut half) => half.is_over = true,
+            Source::Connection(_, None) | Source::Over => {}
         }
     }
 
-    /// Adds to a part those that have arrived with it.
-    fn gather(&mut self, first: Bytes, cx: &mut Context<'_>) -> Bytes {
-        let mut gathered = BytesMut::new();
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
         loop {
-            let size = self.body.size_hint();
-            match self.poll_part(cx) {
-                Poll::Pending | Poll::Ready(None) => break,
-                Poll::Ready(Some(Ok(frame)))
-                    if frame.data_ref().is_some_and(|data| data.len() < LARGE_BYTES) =>
-                {
-                    if gathered.is_empty() {
-                        gathered.reserve(FRAME_BYTES);
-                        gathered.extend_from_slice(&first);
-                    }
-                    gathered.extend(frame.into_data());
-                    if gathered.len() > FRAME_BYTES - LARGE_BYTES {
-                        break;
-                    }
-                }
-                Poll::Ready(other) => {
-                    self.next = Some((other, size));
-                    break;
-                }
+            let data = match &mut self.source {
+                Source::Connection(connection, _) => self.decoder.data(connection.input())?,
+                Source::Half(half) => self.decoder.data(&mut half.input)?,
+                Source::Over => return Poll::Ready(Ok(None)),
+            };
+            if self.decoder.is_over() {
+                self.finish();
+                return Poll::Ready(Ok(data));
+            }
+            if data.is_some() {
+                return Poll::Ready(Ok(data));
+            }
+            if ready!(self.poll_fill(cx))? == 0 {
+                self.decoder.close()?;
             }
         }
-        if gathered.is_empty() { first } else { gathered.freeze() }
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        match &mut self.source {
+            Source::Connection(connection, _) => connection.poll_fill(cx),
+            Source::Half(half) => half.input.poll_fill(&mut half.io, cx),
+            Source::Over => Poll::Ready(Ok(0)),
+        }
     }
 }
 
 impl std::fmt::Debug for Download {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Download").field("over", &self.over).finish_non_exhaustive()
+        f.debug_struct("Download").field("decoder", &self.decoder).finish_non_exhaustive()
     }
 }
 
 impl Body for Download {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        if let Some((next, _)) = this.next.take() {
-            return Poll::Ready(next);
+        let polled = ready!(this.poll_data(cx));
+        if polled.is_err() {
+            // A connection that failed carries nothing more.
+            this.source = Source::Over;
         }
-        Poll::Ready(match ready!(this.poll_part(cx)) {
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) if data.len() < LARGE_BYTES && !this.over => {
-                    Some(Ok(Frame::data(this.gather(data, cx))))
-                }
-                Ok(data) => Some(Ok(Frame::data(data))),
-                Err(frame) => Some(Ok(frame)),
-            },
-            other => other,
+        Poll::Ready(match polled {
+            Ok(Some(data)) => Some(Ok(Frame::data(data))),
+            Ok(None) => this.decoder.trailers().map(|trailers| Ok(Frame::trailers(trailers))),
+            Err(error) => Some(Err(error)),
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.over && self.next.is_none()
+        self.decoder.is_over() && !self.decoder.has_trailers()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.next.as_ref().map_or_else(|| self.body.size_hint(), |(_, size)| *size)
+        self.decoder.length().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
-
-/// A part of this size is not worth copying to save a system call.
-const LARGE_BYTES: usize = 4 << 10;
-/// How long a frame of several parts may be.
-const FRAME_BYTES: usize = 16 << 10;

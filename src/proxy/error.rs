@@ -6,6 +6,7 @@ use std::fmt;
 use http::StatusCode;
 
 use super::connect::ConnectError;
+use crate::net::RequestBodyError;
 
 /// Why an exchange got no answer from upstream.
 #[derive(Debug)]
@@ -23,8 +24,6 @@ pub(super) enum Kind {
     ClientHost,
     /// The request target is a host and a port, which only `CONNECT` may ask for.
     ClientTarget,
-    /// The request target, with the upstream's prefix, is longer than a URI can be.
-    ClientTargetLength,
     /// The client asked for a `CONNECT` tunnel.
     Connect,
     /// Something that cannot be went wrong.
@@ -69,22 +68,12 @@ impl Error {
             ConnectError::TimedOut(_) => Kind::UpstreamTimeout,
             ConnectError::Unreachable(_) => Kind::UpstreamUnreachable,
         };
-        Self { kind, cause: Some(Box::new(error)) }
+        Self::of(kind, error)
     }
 
-    /// Why a connection gave no answer.
-    pub(super) fn of_exchange(error: hyper::Error) -> Self {
-        let kind = if find::<ClientBodyError>(&error).is_some() {
-            Kind::ClientBody
-        } else if error.is_parse() {
-            Kind::UpstreamAnswer
-        } else if error.is_user() {
-            Kind::Internal
-        } else {
-            // What is left is a connection that ended: closed, reset, cancelled or broken.
-            Kind::UpstreamClosed
-        };
-        Self { kind, cause: Some(Box::new(error)) }
+    /// With what caused it.
+    pub(super) fn of(kind: Kind, cause: impl StdError + Send + Sync + 'static) -> Self {
+        Self { kind, cause: Some(Box::new(cause)) }
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -140,12 +129,6 @@ impl Kind {
             Self::ClientTarget => {
                 (Fault::Client, StatusCode::BAD_REQUEST, "client_target", "the request target is not a path")
             }
-            Self::ClientTargetLength => (
-                Fault::Client,
-                StatusCode::URI_TOO_LONG,
-                "client_target_length",
-                "the request target is too long",
-            ),
             Self::Connect => {
                 (Fault::Client, StatusCode::NOT_IMPLEMENTED, "connect", "CONNECT is not supported")
             }
@@ -215,7 +198,7 @@ struct Description {
 
 /// The client's body ended in an error; the request must not be blamed on upstream.
 #[derive(Debug)]
-pub(super) struct ClientBodyError(pub(super) hyper::Error);
+pub(super) struct ClientBodyError(pub(super) RequestBodyError);
 
 impl fmt::Display for ClientBodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -229,26 +212,14 @@ impl StdError for ClientBodyError {
     }
 }
 
-fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = error.source();
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ALL: [Kind; 14] = [
+    const ALL: [Kind; 13] = [
         Kind::ClientBody,
         Kind::ClientHost,
         Kind::ClientTarget,
-        Kind::ClientTargetLength,
         Kind::Connect,
         Kind::Internal,
         Kind::NoRoots,

@@ -1,18 +1,12 @@
-//! Which header fields go on, and which end here.
-//!
-//! A map is rebuilt rather than thinned out, because `HeaderMap::remove` fills the gap with the last entry and so changes the
-//! order. A response from which nothing has to go keeps its map.
+//! Which header lines go on, and which end here. What goes on stays where it was, as it was written.
 
 #[cfg(any(test, fuzzing))]
 mod soundness;
 
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING,
-    UPGRADE,
-};
-use http::{Method, StatusCode, Version, request, response};
+use http::{StatusCode, Version};
 
 use super::error::{Error, Kind};
+use crate::head::{Fields, RequestHead, ResponseHead, Verdict, is};
 
 #[cfg(any(test, fuzzing))]
 pub use self::soundness::assert_heads_are_sound;
@@ -27,163 +21,158 @@ pub(super) enum Hop {
 }
 
 /// Whether a request asks for a WebSocket. No other protocol is tunnelled.
-pub(super) fn hop(head: &request::Parts) -> Hop {
+pub(super) fn hop(head: &RequestHead) -> Hop {
     let asks = head.version == Version::HTTP_11
-        && tokens(&head.headers, &CONNECTION).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
-        && tokens(&head.headers, &UPGRADE).any(|token| token.eq_ignore_ascii_case(b"websocket"));
+        && head.fields.names("connection", "upgrade")
+        && head.fields.names("upgrade", "websocket");
     if asks { Hop::WebSocket } else { Hop::Message }
 }
 
-/// Replaces the headers of a request by those that go on to upstream.
-///
-/// `host` is the value of `Host` if it is not the client's own; `streamed` says that there is a body of unknown length.
+/// The fields that are more than handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Special {
+    Connection,
+    ContentLength,
+    Cookie,
+    Host,
+    /// Others that every hop consumes.
+    HopByHop,
+    /// What the app says to threadtap, and to nobody else.
+    Own,
+    Te,
+    TransferEncoding,
+    Upgrade,
+}
+
+impl Special {
+    fn of(name: &[u8]) -> Option<Self> {
+        // Told by length first, as most names are none of these.
+        let (candidate, special) = match name.len() {
+            2 => ("te", Self::Te),
+            4 => ("host", Self::Host),
+            6 => ("cookie", Self::Cookie),
+            7 => ("upgrade", Self::Upgrade),
+            10 if is(name, "keep-alive") => return Some(Self::HopByHop),
+            10 => ("connection", Self::Connection),
+            14 if is(name, "http2-settings") => return Some(Self::HopByHop),
+            14 => ("content-length", Self::ContentLength),
+            16 if is(name, "proxy-connection") => return Some(Self::HopByHop),
+            17 if is(name, "transfer-encoding") => return Some(Self::TransferEncoding),
+            _ => {
+                let prefix = name.get(..OWN_PREFIX.len());
+                return prefix.is_some_and(|prefix| is(prefix, OWN_PREFIX)).then_some(Self::Own);
+            }
+        };
+        is(name, candidate).then_some(special)
+    }
+}
+
+/// Takes from the head of a request the lines that do not go on to upstream. `host` is the value of `Host` if it is not the
+/// client's own.
 ///
 /// # Errors
-///
 /// When the client sent two `Host` lines: upstream could take the other one.
-pub(super) fn to_upstream(
-    head: &mut request::Parts,
-    hop: Hop,
-    host: Option<&HeaderValue>,
-    streamed: bool,
-) -> Result<(), Error> {
-    let headers = std::mem::take(&mut head.headers);
-    if headers.get_all(HOST).iter().nth(1).is_some() {
+pub(super) fn to_upstream(head: &mut RequestHead, hop: Hop, host: Option<&str>) -> Result<(), Error> {
+    let RequestHead { version, fields, .. } = head;
+    let hosts = fields.get_all("host").take(2).count();
+    if hosts > 1 {
         return Err(Error::new(Kind::ClientHost));
     }
-    let nominated = Nominated::by(&headers);
-    let wants_trailers = tokens(&headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
-    let mut kept = HeaderMap::with_capacity(headers.len() + 1);
-    if let Some(host) = host
-        && !headers.contains_key(HOST)
-    {
-        kept.append(HOST, host.clone());
-    }
-    for_each_line(headers, |name, value| {
-        let value = match *name {
-            HOST => host.unwrap_or(&value).clone(),
-            TE if wants_trailers && !kept.contains_key(TE) => HeaderValue::from_static("trailers"),
-            CONNECTION if hop == Hop::WebSocket && !kept.contains_key(CONNECTION) => {
-                HeaderValue::from_static("Upgrade")
+    let nominated = Nominated::by(fields);
+    let chunked = fields.contains("transfer-encoding");
+    let wants_trailers = fields.names("te", "trailers");
+    // HTTP/2 may split cookies over several lines, HTTP/1 must not (RFC 9113 §8.2.3).
+    let cookies = (*version == Version::HTTP_2 && fields.get_all("cookie").nth(1).is_some())
+        .then(|| fields.get_all("cookie").collect::<Vec<_>>().join(&b"; "[..]));
+    let mut said = Said::default();
+    fields.rewrite(|name, value| {
+        let Some(special) = Special::of(name) else { return Verdict::drop_if(nominated.contains(name)) };
+        match special {
+            Special::Host => host.map_or(Verdict::Keep, |host| Verdict::Replace(host.as_bytes())),
+            Special::Te if wants_trailers && said.first(special) => Verdict::Replace(b"trailers"),
+            Special::Connection if hop == Hop::WebSocket && said.first(special) => {
+                Verdict::Replace(b"Upgrade")
             }
-            UPGRADE if hop == Hop::WebSocket && !kept.contains_key(UPGRADE) => web_socket(value),
-            // HTTP/2 may split cookies over several lines, HTTP/1 must not (RFC 9113 §8.2.3).
-            COOKIE if head.version == Version::HTTP_2 => match kept.get_mut(COOKIE) {
-                Some(cookies) => {
-                    *cookies = joined(cookies, &value);
-                    return;
+            Special::Upgrade if hop == Hop::WebSocket && said.first(special) => {
+                if is(value, "websocket") {
+                    Verdict::Keep
+                } else {
+                    Verdict::Replace(b"websocket")
                 }
-                None => value,
+            }
+            Special::Cookie => match &cookies {
+                _ if nominated.contains(name) => Verdict::Drop,
+                None => Verdict::Keep,
+                Some(cookies) if said.first(special) => Verdict::Replace(cookies),
+                Some(_) => Verdict::Drop,
             },
-            _ if name.as_str().starts_with(OWN_PREFIX) => return,
-            _ if is_hop_by_hop(name) || nominated.contains(name) => return,
-            _ => value,
-        };
-        kept.append(name.clone(), value);
+            // Several lines say the same, or the request was refused.
+            Special::ContentLength => Verdict::drop_if(chunked || !said.first(special)),
+            Special::TransferEncoding => Verdict::Keep,
+            Special::Connection | Special::HopByHop | Special::Own | Special::Te | Special::Upgrade => {
+                Verdict::Drop
+            }
+        }
     });
-    // Without it hyper takes a GET of unknown length for one without a body.
-    if streamed
-        && matches!(head.method, Method::GET | Method::HEAD)
-        && !kept.contains_key(CONTENT_LENGTH)
-        && !kept.contains_key(TRANSFER_ENCODING)
-    {
-        kept.append(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    if let Some(host) = host.filter(|_| hosts == 0) {
+        fields.push_front("host", host);
     }
-    head.headers = kept;
     Ok(())
 }
 
-/// Takes from the headers of a response those that do not go on to a client that speaks `version`.
-pub(super) fn to_client(head: &mut response::Parts, version: Version) {
+/// Takes from the head of an answer the lines that do not go on to a client that speaks `version`.
+pub(super) fn to_client(head: &mut ResponseHead, version: Version) {
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
     // HTTP/2 frames messages itself and forbids to speak of it (RFC 9113 §8.2.2).
     let framed = version == Version::HTTP_2;
-    // Where both are given the length means nothing (RFC 9112 §6.3), and hyper would write no answer at all.
-    let chunked = head.headers.contains_key(TRANSFER_ENCODING);
-    let ends_here = |nominated: &Nominated, name: &HeaderName| {
-        (is_hop_by_hop(name) && !(switches && matches!(*name, CONNECTION | UPGRADE)))
-            || (framed && *name == TRANSFER_ENCODING)
-            || (chunked && *name == CONTENT_LENGTH)
-            || nominated.contains(name)
-    };
-    let nominated = if switches { Nominated::default() } else { Nominated::by(&head.headers) };
-    if !head.headers.keys().any(|name| ends_here(&nominated, name)) {
-        return;
-    }
-    let headers = std::mem::take(&mut head.headers);
-    let mut kept = HeaderMap::with_capacity(headers.len());
-    for_each_line(headers, |name, value| {
-        if !ends_here(&nominated, name) {
-            kept.append(name.clone(), value);
+    // Where both are given the length means nothing (RFC 9112 §6.3).
+    let chunked = head.fields.contains("transfer-encoding");
+    let nominated = if switches { Nominated::default() } else { Nominated::by(&head.fields) };
+    let mut said = Said::default();
+    head.fields.rewrite(|name, _| {
+        let Some(special) = Special::of(name) else { return Verdict::drop_if(nominated.contains(name)) };
+        match special {
+            Special::Connection | Special::Upgrade => Verdict::drop_if(!switches),
+            Special::ContentLength => Verdict::drop_if(chunked || !said.first(special)),
+            Special::TransferEncoding => Verdict::drop_if(framed),
+            Special::Te | Special::HopByHop => Verdict::Drop,
+            Special::Host => Verdict::Keep,
+            Special::Cookie | Special::Own => Verdict::drop_if(nominated.contains(name)),
         }
     });
-    head.headers = kept;
+}
+
+/// Of which fields a line has been seen.
+#[derive(Default)]
+struct Said(u16);
+
+impl Said {
+    /// Whether it is the first.
+    fn first(&mut self, special: Special) -> bool {
+        let bit = 1 << special as u16;
+        let first = self.0 & bit == 0;
+        self.0 |= bit;
+        first
+    }
 }
 
 /// The fields a message names in `Connection` as meant for this hop only (RFC 9110 §7.6.1).
 #[derive(Debug, Default)]
-struct Nominated(Vec<HeaderName>);
+struct Nominated(Vec<Vec<u8>>);
 
 impl Nominated {
-    fn by(headers: &HeaderMap) -> Self {
-        let names = tokens(headers, &CONNECTION)
-            // The usual ones name no field, and need no look-up.
-            .filter(|token| {
-                !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive")
-            })
-            .filter_map(|token| HeaderName::from_bytes(token).ok())
-            // Where a message ends and whom it is for cannot be struck out by naming it.
-            .filter(|name| !matches!(*name, HOST | CONTENT_LENGTH | TRANSFER_ENCODING));
-        Self(names.collect())
+    fn by(fields: &Fields) -> Self {
+        // The usual ones name no field. Where a message ends and whom it is for cannot be struck out by naming it, see `Special`.
+        let names =
+            fields.tokens("connection").filter(|token| !is(token, "close") && !is(token, "keep-alive"));
+        Self(names.map(<[u8]>::to_vec).collect())
     }
 
-    fn contains(&self, name: &HeaderName) -> bool {
-        self.0.contains(name)
+    fn contains(&self, name: &[u8]) -> bool {
+        self.0.iter().any(|nominated| nominated.eq_ignore_ascii_case(name))
     }
 }
 
-/// The fields every hop consumes. `Transfer-Encoding` is one of them, but hyper writes the framing it names; a coding it does
-/// not undo (`gzip, chunked`) must keep its name.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(*name, CONNECTION | TE | UPGRADE)
-        || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
-}
-
-fn for_each_line(headers: HeaderMap, mut line: impl FnMut(&HeaderName, HeaderValue)) {
-    let mut current = None;
-    for (name, value) in headers {
-        // Only the first value of a name comes with it.
-        if name.is_some() {
-            current = name;
-        }
-        line(current.as_ref().expect("a header map begins with a name"), value);
-    }
-}
-
-/// The members of a list-valued field, over all its lines.
-fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    headers
-        .get_all(name)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-}
-
-/// The value of `Upgrade` without the protocols that are not tunnelled.
-fn web_socket(value: HeaderValue) -> HeaderValue {
-    if value.as_bytes().eq_ignore_ascii_case(b"websocket") {
-        value
-    } else {
-        HeaderValue::from_static("websocket")
-    }
-}
-
-fn joined(cookies: &HeaderValue, cookie: &HeaderValue) -> HeaderValue {
-    let all = [cookies.as_bytes(), cookie.as_bytes()].join(&b"; "[..]);
-    HeaderValue::from_bytes(&all).expect("two valid values and a separator are valid")
-}
-
-/// What the app says to threadtap, and to nobody else.
 const OWN_PREFIX: &str = "x-threadtap-";
 
 #[cfg(test)]

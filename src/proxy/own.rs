@@ -5,8 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{StatusCode, request};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::head::RequestHead;
+use crate::net::RequestBody;
 
 /// A request for threadtap itself.
 #[derive(Debug)]
@@ -37,7 +39,10 @@ pub(super) fn is_own(path: &str) -> bool {
 }
 
 /// Reads a request and waits for its answer, each for a bounded time.
-pub(super) async fn answer(to: &OwnRequests, head: request::Parts, body: Incoming) -> OwnAnswer {
+pub(super) async fn answer(to: &OwnRequests, head: &RequestHead, body: RequestBody) -> OwnAnswer {
+    let Some(head) = parts(head) else {
+        return refusal(StatusCode::BAD_REQUEST, "the request cannot be understood");
+    };
     let Ok(body) = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await
     else {
         return refusal(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
@@ -53,6 +58,13 @@ pub(super) async fn answer(to: &OwnRequests, head: request::Parts, body: Incomin
         return answer;
     }
     refusal(StatusCode::SERVICE_UNAVAILABLE, "nobody has time to answer; try again")
+}
+
+/// The head as those read it who speak to other listeners as well.
+fn parts(head: &RequestHead) -> Option<request::Parts> {
+    let request = http::Request::builder().method(head.method.clone()).uri(head.path());
+    let request = head.fields.iter().fold(request, |request, (name, value)| request.header(name, value));
+    Some(request.body(()).ok()?.into_parts().0)
 }
 
 fn refusal(status: StatusCode, message: &str) -> OwnAnswer {

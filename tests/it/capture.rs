@@ -244,10 +244,10 @@ async fn streams_pass(rig: &mut Rig) {
 
 #[tokio::test]
 async fn a_full_queue_loses_captures_and_is_never_felt() {
-    let mut rig = Rig::start_with(|settings| settings.capture.queue = 3).await;
+    let mut rig = Rig::start_with(|settings| settings.capture.queue = 1).await;
     streams_pass(&mut rig).await;
-    assert!(dropped(&rig, DropReason::queue_full) > 5);
-    assert_eq!(rig.metrics.pipeline_queue.get(), 3);
+    assert!(dropped(&rig, DropReason::queue_full) >= 5);
+    assert_eq!(rig.metrics.pipeline_queue.get(), 1);
     while rig.next_captured().is_some() {}
     assert_eq!((rig.metrics.capture_bytes.get(), rig.metrics.pipeline_queue.get()), (0, 0));
 }

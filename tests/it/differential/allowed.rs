@@ -55,16 +55,15 @@ pub(crate) const ALLOWED: &[Allowance] = &[
     },
     Allowance {
         name: "lines of one name come together",
-        reason: "http::HeaderMap keeps the order of first occurrence and that of the values of one name",
+        reason: "http::HeaderMap, which hyper's HTTP/2 uses, keeps the order of first occurrence and that of the values of one name",
         apply: |pair| {
-            in_requests(&mut pair.direct, group);
-            in_answers(&mut pair.direct, group);
+            if pair.http2 {
+                in_requests(&mut pair.direct, |request| group(&mut request.lines));
+                in_answers(&mut pair.direct, |answer| group(&mut answer.lines));
+            }
+            in_requests(&mut pair.direct, |request| group(&mut request.trailers));
+            in_answers(&mut pair.direct, |answer| group(&mut answer.trailers));
         },
-    },
-    Allowance {
-        name: "an empty body's length comes last",
-        reason: "a hyper server writes `Content-Length: 0` after the other fields",
-        apply: empty_length,
     },
     Allowance {
         name: "chunks are announced last",
@@ -109,20 +108,16 @@ pub(crate) const ALLOWED: &[Allowance] = &[
         },
     },
     Allowance {
-        name: "framing of an answer without a body",
-        reason: "hyper drops Content-Length of a 304 to anything but HEAD; Transfer-Encoding and Trailer where it sends no chunks (304, HEAD, HTTP/1.0)",
-        apply: bodyless,
+        name: "chunks are unknown to the client",
+        reason: "HTTP/1.0 and HTTP/2 have no Transfer-Encoding, and the former no trailers",
+        apply: unknown_to_the_client,
     },
     Allowance {
         name: "close-delimited and chunked",
         reason: "a body of unknown length is chunked for HTTP/1.1, ended by the close for HTTP/1.0, and framed by HTTP/2",
         apply: unknown_length,
     },
-    Allowance {
-        name: "trailers",
-        reason: "hyper writes those that were announced, to a client that accepts them; their names go lower case",
-        apply: trailers,
-    },
+    Allowance { name: "trailers", reason: "their names go lower case; HTTP/1.0 has none", apply: trailers },
     Allowance {
         name: "informational answers",
         reason: "a hyper server can send none but 100",
@@ -277,43 +272,25 @@ fn cookies(pair: &mut Pair<'_>) {
     });
 }
 
-fn group(message: &mut Message) {
-    for lines in [&mut message.lines, &mut message.trailers] {
-        let mut grouped: Vec<Line> = Vec::with_capacity(lines.len());
-        for (name, _) in &*lines {
-            if !grouped.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
-                grouped.extend(lines.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).cloned());
-            }
+fn group(lines: &mut Vec<Line>) {
+    let mut grouped: Vec<Line> = Vec::with_capacity(lines.len());
+    for (name, _) in &*lines {
+        if !grouped.iter().any(|(other, _)| other.eq_ignore_ascii_case(name)) {
+            grouped.extend(lines.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name)).cloned());
         }
-        *lines = grouped;
     }
+    *lines = grouped;
 }
 
-fn empty_length(pair: &mut Pair<'_>) {
-    if pair.http2 {
-        return;
-    }
-    in_answers(&mut pair.direct, |answer| {
-        if answer.framing == Framed::Length(0)
-            && let Some(at) =
-                answer.lines.iter().position(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        {
-            let line = answer.lines.remove(at);
-            answer.lines.push(line);
-        }
-    });
-}
-
-fn bodyless(pair: &mut Pair<'_>) {
+fn unknown_to_the_client(pair: &mut Pair<'_>) {
     let http2 = pair.http2;
     let to_head = pair.exchange.request.method == "HEAD";
     let old = !http2 && pair.exchange.request.version == Version::Http10;
     in_answers(&mut pair.direct, |answer| {
-        let empty = answer.status() == 304;
+        let bodyless = to_head || answer.status() == 304;
         answer.lines.retain(|(name, _)| match name.to_ascii_lowercase().as_str() {
-            "content-length" => http2 || to_head || !empty,
-            "trailer" => http2 || !(empty || to_head || old),
-            "transfer-encoding" => !empty && !to_head,
+            "trailer" => !old || bodyless,
+            "transfer-encoding" => !http2,
             _ => true,
         });
     });
@@ -338,25 +315,13 @@ fn unknown_length(pair: &mut Pair<'_>) {
 }
 
 fn trailers(pair: &mut Pair<'_>) {
-    let wanted = pair.http2 || pair.direct.requests.iter().any(|request| request.names("te", "trailers"));
-    let http2 = pair.http2;
-    in_requests(&mut pair.direct, |request| {
-        let announced: Vec<String> = announced(request);
-        request.trailers.retain(|(name, _)| announced.contains(&name.to_ascii_lowercase()));
-        request.trailers.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
-    });
-    in_answers(&mut pair.direct, |answer| {
-        let announced: Vec<String> = announced(answer);
-        answer
-            .trailers
-            .retain(|(name, _)| wanted && (http2 || announced.contains(&name.to_ascii_lowercase())));
-        answer.trailers.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
-    });
-}
-
-fn announced(message: &Message) -> Vec<String> {
-    let names = message.values("trailer").flat_map(|value| value.split(','));
-    names.map(|name| name.trim().to_ascii_lowercase()).collect()
+    let lower =
+        |message: &mut Message| message.trailers.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
+    in_requests(&mut pair.direct, lower);
+    in_answers(&mut pair.direct, lower);
+    if !pair.http2 && pair.exchange.request.version == Version::Http10 {
+        in_answers(&mut pair.direct, |answer| answer.trailers.clear());
+    }
 }
 
 const HOP_BY_HOP: &[&str] = &["connection", "http2-settings", "keep-alive", "proxy-connection", "upgrade"];

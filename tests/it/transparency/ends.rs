@@ -49,6 +49,12 @@ async fn e1_a_client_that_leaves_cancels_its_request_within_100_ms() {
         upstream.until("\r\n\r\nab").await;
         clients.push(client);
         upstreams.push(upstream);
+
+        // One that has sent its next request already.
+        let (client, mut upstream) = rig.forward(&GET.repeat(2)).await;
+        upstream.head().await;
+        clients.push(client);
+        upstreams.push(upstream);
     }
     drop(clients);
     cancelled(upstreams).await;

@@ -14,7 +14,7 @@ async fn h1_order_case_and_repeated_lines_are_kept_and_nothing_is_added() {
     let (mut client, mut upstream) = rig
         .forward(concat!(
             "GET /v1/x?y=%20 HTTP/1.1\r\nX-B: 1\r\nhost: proxy\r\nAuthorization: Bearer k\r\nAccept: */*\r\n",
-            "SET: 1\r\nSet: 2\r\nsEt: 2\r\nEmpty:\r\nOpenAI-Beta: assistants=v2\r\nFORWARDED: for=a\r\nVia: b\r\n\r\n"
+            "SET: 1\r\nSet: 2\r\nsEt: 2\r\nEmpty:\r\nOpenAI-Beta: assistants=v2\r\nFORWARDED: for=a\r\nset: 3\r\nVia: b\r\n\r\n"
         ))
         .await;
     let host = format!("host: {}", rig.upstream.address);
@@ -31,13 +31,14 @@ async fn h1_order_case_and_repeated_lines_are_kept_and_nothing_is_added() {
             "Empty:",
             "OpenAI-Beta: assistants=v2",
             "FORWARDED: for=a",
+            "set: 3",
             "Via: b",
         ])
         .await;
     upstream
         .send(concat!(
             "HTTP/1.1 200 OK\r\nZ: 1\r\nset-cookie: a\r\nSet-Cookie: b\r\ncontent-LENGTH: 2\r\nSERVER: s\r\n",
-            "DATE: now\r\nA: 2\r\n\r\nok"
+            "DATE: now\r\nA: 2\r\nZ: 3\r\n\r\nok"
         ))
         .await;
     client
@@ -50,6 +51,7 @@ async fn h1_order_case_and_repeated_lines_are_kept_and_nothing_is_added() {
             "SERVER: s",
             "DATE: now",
             "A: 2",
+            "Z: 3",
         ])
         .await;
     client.expect("ok").await;
@@ -146,6 +148,9 @@ async fn h5_odd_but_legal_targets_are_unchanged() {
         "/~a!$'()*,:@",
         "/?q=[]{}|^`\\",
         "/[]{}|^\"\\",
+        "/<>`?<>\"`",
+        "/a?b#c",
+        "/#",
         "*",
         "/\u{fc}?\u{fc}",
         &long,

@@ -1,0 +1,352 @@
+//! A connection of HTTP/1: one request after the other (RFC 9112 §9).
+//!
+//! The reading side goes with a body that is not whole yet, and comes back when it is. While it is here and an answer is awaited
+//! or written, it is watched: a client that leaves ends the exchange at once.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{Method, StatusCode, Version};
+use http_body::Body as _;
+use socket2::SockRef;
+use thiserror::Error;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::oneshot;
+
+use super::Handler;
+use super::arriving::{Arriving, Reader};
+use super::connection::Server;
+use super::deadline::Deadline;
+use super::io::ClientStream;
+use super::link::Link;
+use super::message::{Answer, Request, RequestBody};
+use crate::head::{RequestHead, ResponseHead, is};
+use crate::http1::{
+    Decoder, Encoder, Input, Malformed, Output, SendError, Sending, keeps_alive, of_request, write_response,
+};
+
+/// What becomes of a connection after an exchange.
+enum After {
+    Close,
+    KeepAlive,
+}
+
+/// Why a connection ends before its time.
+#[derive(Debug, Error)]
+pub(super) enum Ended {
+    #[error("the answer's body failed")]
+    AnswerFailed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the client left before its answer was over")]
+    ClientLeft,
+    #[error("the connection failed")]
+    Io(#[from] io::Error),
+    #[error("a request was refused")]
+    Refused(#[source] Malformed),
+    #[error("the answer is not as long as it said")]
+    WrongLength,
+}
+
+impl Ended {
+    fn of_sending<E: Into<Box<dyn std::error::Error + Send + Sync>>>(error: SendError<E>) -> Self {
+        match error {
+            SendError::Body(error) => Self::AnswerFailed(error.into()),
+            SendError::Io(error) => Self::Io(error),
+            SendError::WrongLength => Self::WrongLength,
+        }
+    }
+}
+
+/// A connection of HTTP/1.
+pub(super) struct Session<'a, H> {
+    server: &'a Server<H>,
+    link: Arc<Link>,
+    reading: Reading,
+    writing: WriteSide,
+    output: Output,
+    /// Whether the client has closed its sending side.
+    is_closed: bool,
+    draining: &'a AtomicBool,
+}
+
+/// Where the reading side is.
+enum Reading {
+    Here(Reader),
+    /// With the body of a request.
+    Away(oneshot::Receiver<Reader>),
+    /// Dropped with a body that was not read to its end.
+    Lost,
+}
+
+/// The writing side of a connection. It closes with a reset if the link says so.
+struct WriteSide {
+    /// `None` when it was taken over.
+    half: Option<OwnedWriteHalf>,
+    link: Arc<Link>,
+}
+
+impl Drop for WriteSide {
+    fn drop(&mut self) {
+        if self.link.resets_on_close()
+            && let Some(half) = self.half.take()
+        {
+            // Fails only if the socket is gone already.
+            let _ = SockRef::from(half.as_ref()).set_linger(Some(Duration::ZERO));
+            half.forget();
+        }
+    }
+}
+
+impl<'a, H: Handler> Session<'a, H> {
+    /// Goes on with a stream of which `input` was read already.
+    pub(super) fn new(
+        server: &'a Server<H>,
+        stream: TcpStream,
+        input: Input,
+        link: Arc<Link>,
+        draining: &'a AtomicBool,
+    ) -> Self {
+        let (read, write) = stream.into_split();
+        Self {
+            server,
+            reading: Reading::Here(Reader { half: read, input }),
+            writing: WriteSide { half: Some(write), link: Arc::clone(&link) },
+            link,
+            output: Output::default(),
+            is_closed: false,
+            draining,
+        }
+    }
+
+    /// Serves requests until either side has had enough.
+    pub(super) async fn serve(mut self) -> Result<(), Ended> {
+        let mut deadline = Deadline::after(self.server.config.head_timeout);
+        loop {
+            let head = match self.head(&mut deadline).await {
+                Ok(Some(head)) => head,
+                Ok(None) => return Ok(()),
+                Err(Ended::Refused(malformed)) => return self.refuse(malformed).await,
+                Err(error) => return Err(error),
+            };
+            let (method, version) = (head.method.clone(), head.version);
+            let may_go_on = keeps_alive(version, &head.fields)
+                // Others may have read another end of the body (RFC 9112 §6.1).
+                && !(head.fields.contains("transfer-encoding") && head.fields.contains("content-length"));
+            let body = match self.body(&head) {
+                Ok(body) => body,
+                Err(malformed) => return self.refuse(malformed).await,
+            };
+            let answer = {
+                let handler = self.server.handler.clone();
+                let link = Arc::clone(&self.link);
+                // Boxed: a connection keeps room for it while it lives, also while the stream it began goes on for hours.
+                let mut answer = Box::pin(async move { handler.handle(Request { head, body }, link).await });
+                poll_fn(|cx| match answer.as_mut().poll(cx) {
+                    Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+                    Poll::Pending => self.poll_left(cx).map(|()| Err(Ended::ClientLeft)),
+                })
+                .await?
+            };
+            let Answer { head, body, takeover } = answer;
+            if let Some(takeover) = takeover {
+                write_response(&head, version, self.output.buffer());
+                return self.hand_over(takeover).await;
+            }
+            match self.answer(&method, version, head, body, may_go_on).await? {
+                After::KeepAlive if self.returned().await => {
+                    deadline.restart(self.server.config.head_timeout)
+                }
+                After::KeepAlive | After::Close => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits for the head of the next request. None comes when the client has closed, is too slow, or a drain has begun.
+    async fn head(&mut self, deadline: &mut Deadline) -> Result<Option<RequestHead>, Ended> {
+        let Reading::Here(reader) = &mut self.reading else { return Ok(None) };
+        poll_fn(|cx| {
+            loop {
+                if let Some(head) = self.server.parser.request(&mut reader.input).map_err(Ended::Refused)? {
+                    return Ok(Some(head)).into();
+                }
+                if self.is_closed || (reader.input.is_empty() && self.draining.load(Ordering::Relaxed)) {
+                    return Ok(None).into();
+                }
+                match reader.input.poll_fill(&mut reader.half, cx)? {
+                    Poll::Ready(0) => return Ok(None).into(),
+                    Poll::Ready(_) => {}
+                    Poll::Pending => {
+                        ready!(deadline.poll_over(cx));
+                        return Ok(None).into();
+                    }
+                }
+            }
+        })
+        .await
+    }
+
+    /// The body of a request. The reading side goes with it unless all of it is there.
+    fn body(&mut self, head: &RequestHead) -> Result<RequestBody, Malformed> {
+        let mut decoder = Decoder::new(of_request(head.version, &head.fields)?);
+        if decoder.is_over() {
+            return Ok(RequestBody::empty());
+        }
+        let Reading::Here(reader) = &mut self.reading else { return Ok(RequestBody::empty()) };
+        let whole = decoder.length().and_then(|length| usize::try_from(length).ok());
+        if whole.is_some_and(|length| length <= reader.input.bytes().len()) {
+            return Ok(RequestBody::whole(decoder.data(&mut reader.input)?.unwrap_or_default()));
+        }
+        let invites = head.version == Version::HTTP_11
+            && head.fields.get("expect").is_some_and(|expect| is(expect, "100-continue"));
+        let Reading::Here(reader) = std::mem::replace(&mut self.reading, Reading::Lost) else {
+            return Ok(RequestBody::empty());
+        };
+        let (arriving, returned) = Arriving::new(reader, decoder, invites);
+        self.reading = Reading::Away(returned);
+        Ok(RequestBody::http1(arriving))
+    }
+
+    /// Reads ahead to learn whether the client leaves; ready when it has.
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match &mut self.reading {
+                Reading::Here(reader) => {
+                    if self.is_closed || reader.input.bytes().len() >= MAX_READ_AHEAD_BYTES {
+                        return Poll::Pending;
+                    }
+                    match ready!(reader.input.poll_fill(&mut reader.half, cx)) {
+                        Ok(0) if self.server.config.half_close => self.is_closed = true,
+                        Ok(0) | Err(_) => return Poll::Ready(()),
+                        Ok(_) => {}
+                    }
+                }
+                Reading::Away(returned) => {
+                    self.reading = ready!(Pin::new(returned).poll(cx)).map_or(Reading::Lost, Reading::Here);
+                }
+                Reading::Lost => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Waits for the reading side; false when it does not come back.
+    async fn returned(&mut self) -> bool {
+        if let Reading::Away(returned) = &mut self.reading {
+            self.reading = returned.await.map_or(Reading::Lost, Reading::Here);
+        }
+        matches!(self.reading, Reading::Here(_)) && !self.is_closed
+    }
+
+    /// Writes an answer.
+    async fn answer(
+        &mut self,
+        method: &Method,
+        version: Version,
+        mut head: ResponseHead,
+        body: H::Body,
+        may_go_on: bool,
+    ) -> Result<After, Ended> {
+        let encoder =
+            Encoder::of_response(method, version, &mut head, body.is_end_stream()).map_err(Ended::Refused)?;
+        let goes_on = may_go_on
+            && !encoder.is_until_close()
+            && !matches!(self.reading, Reading::Lost)
+            && !self.draining.load(Ordering::Relaxed);
+        match version {
+            Version::HTTP_10 if goes_on => head.fields.push("connection", "keep-alive"),
+            Version::HTTP_10 => {}
+            _ if !goes_on => head.fields.push("connection", "close"),
+            _ => {}
+        }
+        write_response(&head, version, self.output.buffer());
+        drop(head);
+        let mut sending = Sending::new(std::mem::take(&mut self.output), body, encoder);
+        let mut failed = None;
+        poll_fn(|cx| {
+            let Some(half) = &mut self.writing.half else { return Poll::Ready(Ok(())) };
+            if failed.is_none() {
+                match sending.poll(half, cx) {
+                    Poll::Ready(Err(SendError::Body(error))) => failed = Some(error.into()),
+                    Poll::Ready(sent) => return Poll::Ready(sent.map_err(Ended::of_sending)),
+                    Poll::Pending => {}
+                }
+            }
+            // What came before the failure is for the client all the same.
+            if failed.is_some()
+                && sending.poll_flush(half, cx)?.is_ready()
+                && let Some(error) = failed.take()
+            {
+                return Poll::Ready(Err(Ended::AnswerFailed(error)));
+            }
+            self.poll_left(cx).map(|()| Err(Ended::ClientLeft))
+        })
+        .await?;
+        self.output = sending.into_output();
+        Ok(if goes_on { After::KeepAlive } else { After::Close })
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(half) = &mut self.writing.half else { return Poll::Ready(Ok(())) };
+        self.output.poll_flush(half, cx)
+    }
+
+    /// Gives the connection to who goes on with it, once the head is written.
+    async fn hand_over(mut self, takeover: super::Takeover) -> Result<(), Ended> {
+        poll_fn(|cx| self.poll_flush(cx)).await?;
+        if let (Reading::Here(Reader { half, input }), Some(write)) = (self.reading, self.writing.half.take())
+            && let Ok(stream) = half.reunite(write)
+        {
+            takeover(ClientStream::new(stream, self.link, input.bytes()));
+        }
+        Ok(())
+    }
+
+    /// Tells a client that its request cannot be read, and closes.
+    async fn refuse(mut self, malformed: Malformed) -> Result<(), Ended> {
+        let mut head = ResponseHead::new(match malformed {
+            Malformed::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Malformed::Head | Malformed::Framing | Malformed::Chunk => StatusCode::BAD_REQUEST,
+        });
+        head.fields.push("connection", "close");
+        head.fields.push("content-length", "0");
+        write_response(&head, Version::HTTP_11, self.output.buffer());
+        // A client that does not read, or goes on sending, is not waited for any longer.
+        let closing = async {
+            poll_fn(|cx| self.poll_flush(cx)).await?;
+            if let Some(half) = &mut self.writing.half {
+                half.shutdown().await?;
+            }
+            self.drain().await
+        };
+        tokio::time::timeout(LINGER_TIME, closing).await.unwrap_or(Ok(()))?;
+        Err(Ended::Refused(malformed))
+    }
+
+    /// Reads what the client still sends: closing before would be a reset, and could cost it the answer.
+    async fn drain(&mut self) -> io::Result<()> {
+        let Reading::Here(reader) = &mut self.reading else { return Ok(()) };
+        let mut left = LINGER_BYTES;
+        poll_fn(|cx| {
+            loop {
+                let read = ready!(reader.input.poll_fill(&mut reader.half, cx))?;
+                drop(reader.input.take_all());
+                left = left.saturating_sub(read);
+                if read == 0 || left == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// How much is read ahead while an answer is awaited. Beyond it a client is no longer seen to leave.
+const MAX_READ_AHEAD_BYTES: usize = 64 << 10;
+/// How long a refused client may still send, and how much.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;

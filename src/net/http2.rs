@@ -1,0 +1,86 @@
+//! HTTP/2 (RFC 9113): hyper's, with its messages as ours.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+
+use super::io::ClientStream;
+use super::link::Link;
+use super::message::{Answer, Request, RequestBody};
+use super::{Config, Handler, MAX_WINDOW_BYTES};
+use crate::head::{Fields, RequestHead};
+
+pub(super) fn builder(config: &Config) -> http2::Builder<TokioExecutor> {
+    let window = config.h2_stream_window_bytes.min(MAX_WINDOW_BYTES);
+    let mut http2 = http2::Builder::new(TokioExecutor::new());
+    http2
+        .timer(TokioTimer::new())
+        .auto_date_header(false)
+        .keep_alive_interval(config.h2_ping_interval)
+        .keep_alive_timeout(config.h2_ping_timeout)
+        .max_header_list_size(config.max_header_list_bytes)
+        .max_concurrent_streams(config.h2_max_streams)
+        .max_pending_accept_reset_streams(config.h2_max_pending_resets)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(
+            window.saturating_mul(config.h2_max_streams).clamp(window, MAX_WINDOW_BYTES),
+        );
+    http2
+}
+
+/// A connection whose requests `handler` answers.
+pub(super) fn connection<H: Handler>(
+    builder: &http2::Builder<TokioExecutor>,
+    stream: ClientStream,
+    handler: H,
+    link: Arc<Link>,
+) -> http2::Connection<
+    TokioIo<ClientStream>,
+    impl HttpService<Incoming, Future: Send + 'static, Error = Infallible, ResBody = H::Body> + use<H>,
+    TokioExecutor,
+> {
+    let service = service_fn(move |request| {
+        let (handler, link) = (handler.clone(), Arc::clone(&link));
+        async move { Ok::<_, Infallible>(response(handler.handle(self::request(request), link).await)) }
+    });
+    builder.serve_connection(TokioIo::new(stream), service)
+}
+
+fn request(request: http::Request<Incoming>) -> Request {
+    let (head, body) = request.into_parts();
+    let target = match head.uri.path() {
+        // It has no authority in front.
+        "*" => "*".to_owned(),
+        _ => head.uri.to_string(),
+    };
+    let fields = Fields::from(&head.headers);
+    Request {
+        head: RequestHead { method: head.method, target, version: head.version, fields },
+        body: RequestBody::http2(body),
+    }
+}
+
+fn response<B>(answer: Answer<B>) -> http::Response<B> {
+    let Answer { head, body, takeover: _ } = answer;
+    let mut headers = HeaderMap::with_capacity(head.fields.len());
+    for (name, value) in head.fields.iter() {
+        // Both were parsed as such, by rules no wider than these.
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+    }
+    let mut response = http::Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// What a stream of HTTP/2 holds of an answer that its client does not read. Hyper's own 400 KiB would be 80 MiB for a connection
+/// of 200 such streams.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
