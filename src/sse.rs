@@ -292,8 +292,8 @@ fn recycle(buffer: &mut Vec<u8>) {
 }
 
 const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
-/// Room a buffer keeps between events: more than nearly all of them need.
-const KEPT_BYTES: usize = 64 * 1024;
+/// Room a buffer keeps between events: nearly all of them are pieces of text, and need less.
+const KEPT_BYTES: usize = 1024;
 /// An id stays for the whole stream, so it has a bound of its own; a longer one is ignored.
 const MAX_ID_BYTES: usize = 4096;
 
