@@ -165,6 +165,9 @@ impl Proxy {
         let version = head.version;
         let linger = Linger { bytes: config.linger_bytes, time: config.linger_timeout };
         let mut upload = Upload::new(body, (version != Version::HTTP_2).then_some(linger));
+        if version == Version::HTTP_11 && !upload.is_end_stream() && expects_continue(&head) {
+            upload.hold_back(config.continue_timeout);
+        }
         if head.method == Method::CONNECT {
             return Err(Error::new(Kind::Connect));
         }
@@ -188,9 +191,6 @@ impl Proxy {
             None => (config.uncaptured)(&head.method, head.path()),
         };
         let hop = headers::hop(&head);
-        if version == Version::HTTP_11 && !upload.is_end_stream() && expects_continue(&head) {
-            upload.hold_back(config.continue_timeout);
-        }
         shared.prepare(&mut head, hop)?;
         let Answered { answer, connection, unsent } = self.exchange(&mut head, upload, tap.as_ref()).await?;
         let framing =
@@ -198,7 +198,7 @@ impl Proxy {
         let keeps_alive = answer.keeps_alive();
         let mut answer = answer.head;
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-            if hop != Hop::WebSocket {
+            if hop != Hop::WebSocket || unsent.is_some() {
                 return Err(Error::new(Kind::UpstreamAnswer));
             }
             headers::to_client(&mut answer, version);
@@ -215,7 +215,10 @@ impl Proxy {
             Some(unsent) if unsent.body().get_ref().is_held_back() => {
                 Download::new(framing, connection, None)
             }
-            Some(unsent) => Download::with_upload(framing, connection, unsent),
+            Some(mut unsent) => {
+                unsent.body_mut().get_mut().withdraw_invitation();
+                Download::with_upload(framing, connection, keeps_alive, unsent, link)
+            }
         };
         let body = match tap {
             Some(tap) => tap.tap_response(&answer).body(body),
@@ -244,7 +247,7 @@ impl Proxy {
             None => RequestTee::untapped(upload),
         };
         match self.connection().await?.send(&self.shared.parser, head, body, encoder).await {
-            Err(Unanswered { error, was_used: true })
+            Err(Unanswered { error, was_idle: true })
                 if repeatable && error.kind() == Kind::UpstreamClosed =>
             {
                 let body = RequestTee::untapped(Upload::empty());
@@ -274,7 +277,7 @@ impl Shared {
         let (metrics, link) = (self.metrics.clone(), Arc::clone(link));
         let progress = Progress::new(&metrics.exchanges_in_progress);
         let (upstream, input) = connection.into_parts();
-        Box::new(move |client| link.spawn(tunnel::run(client, upstream, input, metrics, progress)))
+        Box::new(move |client| _ = link.spawn(tunnel::run(client, upstream, input, metrics, progress)))
     }
 
     fn is_tapped(&self, head: &RequestHead) -> bool {

@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Malformed;
+use super::encoder::may_trail;
 
 /// Where in a chunked body the next byte is. Extensions and the size's spelling are not kept.
 #[derive(Debug)]
@@ -83,6 +84,8 @@ impl Chunks {
             (Self::SizeEnd(size), b'\n') => Self::Data(size),
             (Self::DataCr, b'\r') => Self::DataLf,
             (Self::DataLf, b'\n') => Self::Start,
+            // Others end such a line elsewhere, or not at all.
+            (Self::Trailers(lines), b'\n') if lines.last() != Some(&b'\r') => return Err(Malformed::Chunk),
             (Self::Trailers(mut lines), _) => {
                 lines.push(byte);
                 trailers_with(lines)?
@@ -105,13 +108,18 @@ fn trailers_with(lines: Vec<u8>) -> Result<Chunks, Malformed> {
 
 fn parsed(lines: &[u8]) -> Result<HeaderMap, Malformed> {
     let mut room = [httparse::EMPTY_HEADER; MAX_TRAILERS];
-    let Ok(httparse::Status::Complete((_, lines))) = httparse::parse_headers(lines, &mut room) else {
-        return Err(Malformed::Chunk);
+    let all = lines.len();
+    let lines = match httparse::parse_headers(lines, &mut room) {
+        Ok(httparse::Status::Complete((read, lines))) if read == all => lines,
+        _ => return Err(Malformed::Chunk),
     };
     let mut trailers = HeaderMap::with_capacity(lines.len());
     for line in lines {
         let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| Malformed::Chunk)?;
-        trailers.append(name, HeaderValue::from_bytes(line.value).map_err(|_| Malformed::Chunk)?);
+        let value = HeaderValue::from_bytes(line.value).map_err(|_| Malformed::Chunk)?;
+        if may_trail(&name) {
+            trailers.append(name, value);
+        }
     }
     Ok(trailers)
 }
@@ -153,9 +161,9 @@ mod tests {
             assert_eq!(read, data, "{body:?}");
             assert!(matches!(end, Chunks::Over(None)), "{body:?}");
         }
-        let (_, end) = read("0\r\nX: 1\r\nx:2\r\n\r\n").unwrap();
+        let (_, end) = read("0\r\nX: 1\r\nx:2\r\nConnection: x\r\nContent-Length: 4\r\n\r\n").unwrap();
         let Chunks::Over(Some(trailers)) = end else { panic!("{end:?}") };
-        assert_eq!(trailers.get_all("x").iter().collect::<Vec<_>>(), ["1", "2"]);
+        assert_eq!(trailers.values().collect::<Vec<_>>(), ["1", "2"]);
     }
 
     #[test]
@@ -180,6 +188,9 @@ mod tests {
             "10000000000000000\r\n",
             "0\r\nno colon\r\n\r\n",
             "0\r\nx y: 1\r\n\r\n",
+            "0\r\n\nGET / HTTP/1.1\r\n\r\n",
+            "0\r\nX: 1\n\nGET / HTTP/1.1\r\n\r\n",
+            "0\r\nX: 1\nY: 2\r\n\r\n",
             &long,
             &many,
             &large,

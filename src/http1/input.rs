@@ -79,10 +79,23 @@ impl Input {
     /// Leaves out the first bytes.
     pub(super) fn consume(&mut self, length: usize) {
         self.looked_at = 0;
-        if length == self.read.len() {
-            self.read.clear();
-        } else {
+        if length < self.read.len() {
             self.read.advance(length);
+        } else if self.read.capacity() > KEPT_BYTES {
+            self.read = BytesMut::new();
+        } else {
+            self.read.clear();
+        }
+    }
+
+    /// Leaves out the empty lines before a message (RFC 9112 §2.2).
+    pub(super) fn skip_empty_lines(&mut self) {
+        loop {
+            match &*self.read {
+                [b'\r', b'\n', ..] => self.consume(2),
+                [b'\n', ..] => self.consume(1),
+                _ => return,
+            }
         }
     }
 
@@ -90,7 +103,9 @@ impl Input {
     pub(super) fn take(&mut self, most: usize) -> Bytes {
         self.looked_at = 0;
         if most >= self.read.len() {
-            std::mem::take(&mut self.read).freeze()
+            let read = std::mem::take(&mut self.read);
+            // A part that fills little of its room would hold all of it.
+            if read.capacity() > 2 * read.len() { Bytes::copy_from_slice(&read) } else { read.freeze() }
         } else {
             self.read.split_to(most).freeze()
         }
@@ -119,6 +134,8 @@ thread_local! {
 
 /// More at once is read in place.
 const SCRATCH_BYTES: usize = 16 << 10;
+/// How much room is kept for the next message.
+const KEPT_BYTES: usize = 1 << 10;
 /// How much is read in place at once.
 const BULK_BYTES: usize = 128 << 10;
 

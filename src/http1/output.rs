@@ -17,6 +17,8 @@ pub struct Output {
     large: Bytes,
     /// What goes after the large part.
     tail: Vec<u8>,
+    /// Whether the connection may hold what was written: TLS does, until it is told to write it.
+    unflushed: bool,
 }
 
 impl Output {
@@ -34,9 +36,13 @@ impl Output {
         }
     }
 
-    /// Whether nothing is left to be written.
+    /// Whether nothing is left to be written, here or in the connection.
     #[must_use]
     pub fn is_empty(&self) -> bool {
+        self.is_written() && !self.unflushed
+    }
+
+    fn is_written(&self) -> bool {
         self.written == self.small.len() && self.large.is_empty() && self.tail.is_empty()
     }
 
@@ -55,8 +61,7 @@ impl Output {
         io: &mut W,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let mut wrote = false;
-        while !self.is_empty() {
+        while !self.is_written() {
             let small = &self.small[self.written..];
             let written = if self.large.is_empty() && self.tail.is_empty() {
                 ready!(Pin::new(&mut *io).poll_write(cx, small))?
@@ -68,11 +73,11 @@ impl Output {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.advance(written);
-            wrote = true;
+            self.unflushed = true;
         }
-        if wrote {
-            // TLS keeps what it encrypted until it is told.
+        if self.unflushed {
             ready!(Pin::new(io).poll_flush(cx))?;
+            self.unflushed = false;
         }
         Poll::Ready(Ok(()))
     }
@@ -87,9 +92,11 @@ impl Output {
             self.large = Bytes::new();
             self.small.clear();
             self.written = 0;
-            std::mem::swap(&mut self.small, &mut self.tail);
-            if self.small.is_empty() && self.small.capacity() > KEPT_BYTES {
+            if self.small.capacity() > KEPT_BYTES {
                 self.small = Vec::new();
+            }
+            if !self.tail.is_empty() {
+                self.small = std::mem::take(&mut self.tail);
             }
         }
     }
@@ -130,6 +137,40 @@ mod tests {
         };
         let (read, ()) = tokio::join!(read, write);
         assert_eq!((read.unwrap(), written == expected), (expected.len(), true));
-        assert!(output.is_empty() && output.small.capacity() <= KEPT_BYTES && output.large.is_empty());
+        assert!(output.is_empty() && output.small.capacity() <= KEPT_BYTES && output.tail.capacity() == 0);
+    }
+
+    /// A connection that takes everything, and writes it when it is told for the second time.
+    #[derive(Default)]
+    struct Holding {
+        told: usize,
+    }
+
+    impl AsyncWrite for Holding {
+        fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.told += 1;
+            if self.told == 2 { Poll::Ready(Ok(())) } else { Poll::Pending }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_the_connection_still_holds_is_not_written() {
+        let (mut output, mut io) = (Output::default(), Holding::default());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        output.push(Bytes::from_static(b"tail"));
+        assert!(output.poll_flush(&mut io, &mut cx).is_pending());
+        assert!(!output.is_empty());
+        assert!(output.poll_flush(&mut io, &mut cx).is_ready());
+        assert!(output.is_empty());
+        assert!(output.poll_flush(&mut io, &mut cx).is_ready());
+        assert_eq!(io.told, 2);
     }
 }

@@ -98,6 +98,7 @@ impl Parser {
             &'h mut [MaybeUninit<Header<'b>>],
         ) -> Result<Option<(T, usize)>, httparse::Error>,
     ) -> Result<Option<T>, Malformed> {
+        input.skip_empty_lines();
         let read = input.bytes();
         let too_large = read.len() >= self.max_bytes;
         if read.is_empty() || !(input.is_promising() || too_large) {

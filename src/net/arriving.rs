@@ -1,6 +1,7 @@
 //! The body of an HTTP/1 request that was not whole when its head was read.
 
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::oneshot;
 
+use super::link::Link;
 use crate::http1::{BodyError, Decoder, Input};
 
 /// The reading side of a connection.
@@ -16,6 +18,8 @@ use crate::http1::{BodyError, Decoder, Input};
 pub(super) struct Reader {
     pub(super) half: OwnedReadHalf,
     pub(super) input: Input,
+    /// The connection counts as open wherever its reading side is.
+    pub(super) link: Arc<Link>,
 }
 
 /// A body that is read from its connection as it is asked for. It has the reading side meanwhile, and sends it back when it is
@@ -39,6 +43,20 @@ impl Arriving {
         let (home, returned) = oneshot::channel();
         let invitation = if wants_invitation { CONTINUE } else { b"" };
         (Self { source: Some((reader, home)), decoder, invitation }, returned)
+    }
+
+    /// The connection it comes over, as long as something may come.
+    pub(super) fn link(&self) -> Option<&Arc<Link>> {
+        self.source.as_ref().map(|(reader, _)| &reader.link)
+    }
+
+    /// Does not invite the client any more, because an answer has begun. Half an invitation cannot be taken back; then nothing more
+    /// is read.
+    pub(super) fn withdraw_invitation(&mut self) {
+        if !self.invitation.is_empty() && self.invitation.len() < CONTINUE.len() {
+            self.source = None;
+        }
+        self.invitation = b"";
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -19,6 +19,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use super::Handler;
 use super::arriving::{Arriving, Reader};
@@ -115,7 +116,7 @@ impl<'a, H: Handler> Session<'a, H> {
         let (read, write) = stream.into_split();
         Self {
             server,
-            reading: Reading::Here(Reader { half: read, input }),
+            reading: Reading::Here(Reader { half: read, input, link: Arc::clone(&link) }),
             writing: WriteSide { half: Some(write), link: Arc::clone(&link) },
             link,
             output: Output::default(),
@@ -234,12 +235,23 @@ impl<'a, H: Handler> Session<'a, H> {
         }
     }
 
+    /// Takes the reading side back if it has come back, or is lost.
+    fn settle(&mut self) {
+        if let Reading::Away(returned) = &mut self.reading {
+            match returned.try_recv() {
+                Ok(reader) => self.reading = Reading::Here(reader),
+                Err(TryRecvError::Closed) => self.reading = Reading::Lost,
+                Err(TryRecvError::Empty) => {}
+            }
+        }
+    }
+
     /// Waits for the reading side; false when it does not come back.
     async fn returned(&mut self) -> bool {
         if let Reading::Away(returned) = &mut self.reading {
             self.reading = returned.await.map_or(Reading::Lost, Reading::Here);
         }
-        matches!(self.reading, Reading::Here(_)) && !self.is_closed
+        matches!(self.reading, Reading::Here(_))
     }
 
     /// Writes an answer.
@@ -253,6 +265,7 @@ impl<'a, H: Handler> Session<'a, H> {
     ) -> Result<After, Ended> {
         let encoder =
             Encoder::of_response(method, version, &mut head, body.is_end_stream()).map_err(Ended::Refused)?;
+        self.settle();
         let goes_on = may_go_on
             && !encoder.is_until_close()
             && !matches!(self.reading, Reading::Lost)
@@ -297,8 +310,10 @@ impl<'a, H: Handler> Session<'a, H> {
 
     /// Gives the connection to who goes on with it, once the head is written.
     async fn hand_over(mut self, takeover: super::Takeover) -> Result<(), Ended> {
+        self.settle();
         poll_fn(|cx| self.poll_flush(cx)).await?;
-        if let (Reading::Here(Reader { half, input }), Some(write)) = (self.reading, self.writing.half.take())
+        if let (Reading::Here(Reader { half, input, link: _ }), Some(write)) =
+            (self.reading, self.writing.half.take())
             && let Ok(stream) = half.reunite(write)
         {
             takeover(ClientStream::new(stream, self.link, input.bytes()));

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task::AbortHandle;
 
 /// What the connections of a server are told. Whoever holds a receiver is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,15 +52,17 @@ impl Link {
         self.reset.store(true, Ordering::Relaxed);
     }
 
-    /// Runs what goes on after an upgrade. A drain waits for it, and drops it when the grace is over.
-    pub fn spawn(&self, tunnel: impl Future<Output = ()> + Send + 'static) {
+    /// Runs what goes on beside the connection or after it: a tunnel, the rest of an upload. A drain waits for it, and drops it when
+    /// the grace is over.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let mut phase = self.phase.clone();
-        tokio::spawn(async move {
+        let spawned = tokio::spawn(async move {
             tokio::select! {
-                () = tunnel => {}
+                () = work => {}
                 _ = phase.wait_for(|phase| *phase == Phase::Cut) => {}
             }
         });
+        spawned.abort_handle()
     }
 
     pub(super) fn resets_on_close(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use thiserror::Error;
 
 use super::arriving::Arriving;
 use super::io::ClientStream;
+use super::link::Link;
 use crate::head::{RequestHead, ResponseHead};
 use crate::http1;
 
@@ -71,6 +73,22 @@ impl RequestBody {
     #[must_use]
     pub fn empty() -> Self {
         Self(Source::Empty)
+    }
+
+    /// The connection it comes over, where that is not free for anything else before the body is over.
+    #[must_use]
+    pub fn link(&self) -> Option<&Arc<Link>> {
+        match &self.0 {
+            Source::Http1(body) => body.link(),
+            Source::Empty | Source::Whole(_) | Source::Http2(_) => None,
+        }
+    }
+
+    /// Does not invite the client to send it any more: an answer has begun, and an invitation would come in the middle of it.
+    pub fn withdraw_invitation(&mut self) {
+        if let Source::Http1(body) = &mut self.0 {
+            body.withdraw_invitation();
+        }
     }
 
     pub(super) fn whole(bytes: Bytes) -> Self {

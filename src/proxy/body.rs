@@ -67,6 +67,13 @@ impl Upload {
         self.gate = Gate::Open;
     }
 
+    /// An answer has begun: the client is not invited any more.
+    pub(super) fn withdraw_invitation(&mut self) {
+        if let Some(body) = &mut self.body {
+            body.withdraw_invitation();
+        }
+    }
+
     /// Whether upstream has not asked for the body yet.
     pub(super) fn is_held_back(&self) -> bool {
         matches!(self.gate, Gate::Waiting(_))
@@ -105,12 +112,14 @@ impl Body for Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        let (Some(body), Some(linger), Gate::Open) = (self.body.take(), self.linger, &self.gate) else {
+        let (Some(mut body), Some(linger), Gate::Open) = (self.body.take(), self.linger, &self.gate) else {
             return;
         };
+        body.withdraw_invitation();
+        let Some(link) = body.link().cloned() else { return };
         // Without a runtime there is no client any more either. The task ends with the connection it reads from.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(drain(body, linger));
+        if tokio::runtime::Handle::try_current().is_ok() {
+            link.spawn(drain(body, linger));
         }
     }
 }

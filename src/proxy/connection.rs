@@ -3,10 +3,12 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use http::StatusCode;
 use tokio::io::WriteHalf;
+use tokio::task::unconstrained;
 
 use super::body::Upload;
 use super::connect::Stream;
@@ -40,8 +42,9 @@ pub(super) struct Answered {
 /// A request that got no answer.
 pub(super) struct Unanswered {
     pub(super) error: Error,
-    /// Whether the connection had carried another exchange before, so that upstream may just have been about to close it.
-    pub(super) was_used: bool,
+    /// Whether the connection had carried another exchange before and upstream said nothing to this one, so that it may just have
+    /// been about to close it.
+    pub(super) was_idle: bool,
 }
 
 impl Connection {
@@ -60,8 +63,8 @@ impl Connection {
     ) -> Result<Answered, Unanswered> {
         write_request(head, self.output.buffer());
         let mut sending = Sending::new(std::mem::take(&mut self.output), body, encoder);
-        let mut sent = false;
-        let answered = poll_fn(|cx| self.poll_answer(parser, &mut sending, &mut sent, cx)).await;
+        let (mut sent, mut heard) = (false, false);
+        let answered = poll_fn(|cx| self.poll_answer(parser, &mut sending, &mut sent, &mut heard, cx)).await;
         match answered {
             Ok(answer) => {
                 self.used = true;
@@ -73,7 +76,7 @@ impl Connection {
                 };
                 Ok(Answered { answer, connection: self, unsent })
             }
-            Err(error) => Err(Unanswered { error, was_used: self.used }),
+            Err(error) => Err(Unanswered { error, was_idle: self.used && !heard }),
         }
     }
 
@@ -82,6 +85,7 @@ impl Connection {
         parser: &Parser,
         sending: &mut Sending<RequestBody>,
         sent: &mut bool,
+        heard: &mut bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Answer, Error>> {
         loop {
@@ -89,7 +93,7 @@ impl Connection {
                 done.map_err(unsent)?;
                 *sent = true;
             }
-            let answer = ready!(self.poll_head(parser, cx))?;
+            let answer = ready!(self.poll_head(parser, heard, cx))?;
             match answer.head.status {
                 StatusCode::CONTINUE => sending.body_mut().get_mut().invite(),
                 StatusCode::SWITCHING_PROTOCOLS => return Poll::Ready(Ok(answer)),
@@ -99,7 +103,12 @@ impl Connection {
         }
     }
 
-    fn poll_head(&mut self, parser: &Parser, cx: &mut Context<'_>) -> Poll<Result<Answer, Error>> {
+    fn poll_head(
+        &mut self,
+        parser: &Parser,
+        heard: &mut bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Answer, Error>> {
         loop {
             if let Some(answer) = parser.answer(&mut self.input).map_err(malformed)? {
                 return Poll::Ready(Ok(answer));
@@ -108,6 +117,7 @@ impl Connection {
                 // What came is no whole head.
                 return Poll::Ready(Err(closed(io::ErrorKind::UnexpectedEof.into())));
             }
+            *heard = true;
         }
     }
 
@@ -123,7 +133,11 @@ impl Connection {
 
     /// Whether it can carry another exchange: upstream has neither closed it nor sent what nobody asked for.
     pub(super) fn poll_is_idle(&mut self, cx: &mut Context<'_>) -> bool {
-        self.input.is_empty() && self.input.poll_fill(&mut self.io, cx).is_pending()
+        let Self { io, input, .. } = self;
+        // Whoever has used up its turn would be told that nothing is there.
+        let fill = pin!(unconstrained(poll_fn(|cx| input.poll_fill(io, cx))));
+        let silent = fill.poll(cx).is_pending();
+        silent && input.is_empty()
     }
 
     /// Parts with the connection.

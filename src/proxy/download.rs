@@ -13,6 +13,7 @@ use super::connect::Stream;
 use super::connection::{Connection, RequestBody, send_rest};
 use super::pool::Pool;
 use crate::http1::{BodyError, Decoder, Framing, Input, Sending};
+use crate::net::Link;
 
 /// The body of an answer, with the connection it comes over. When the body is over, the connection goes back to the pool; when it
 /// is dropped before, the connection is closed.
@@ -33,10 +34,12 @@ enum Source {
     Over,
 }
 
-/// It ends the upload when it is dropped before the answer is over: nobody wants that any more.
+/// It ends the upload when it is dropped before the answer is over, or when upstream reads no further: what is left is then read
+/// from the client within the limits of a linger.
 struct Half {
     io: ReadHalf<Stream>,
     input: Input,
+    keeps_alive: bool,
     is_over: bool,
     upload: AbortHandle,
 }
@@ -57,12 +60,18 @@ impl Download {
     }
 
     /// The body of an answer that came before upstream had all of the request. The rest goes on whether or not the client reads
-    /// the answer, and also when that is over.
-    pub(super) fn with_upload(framing: Framing, connection: Connection, rest: Sending<RequestBody>) -> Self {
+    /// the answer, and also when that is over, unless upstream has said that it will close then.
+    pub(super) fn with_upload(
+        framing: Framing,
+        connection: Connection,
+        keeps_alive: bool,
+        rest: Sending<RequestBody>,
+        link: &Link,
+    ) -> Self {
         let (io, input) = connection.into_parts();
         let (read, write) = tokio::io::split(io);
-        let upload = tokio::spawn(send_rest(rest, write)).abort_handle();
-        let source = Source::Half(Box::new(Half { io: read, input, is_over: false, upload }));
+        let upload = link.spawn(send_rest(rest, write));
+        let source = Source::Half(Box::new(Half { io: read, input, keeps_alive, is_over: false, upload }));
         Self { decoder: Decoder::new(framing), source }.settled()
     }
 
@@ -81,7 +90,7 @@ impl Download {
     fn finish(&mut self) {
         match std::mem::replace(&mut self.source, Source::Over) {
             Source::Connection(connection, Some(pool)) => pool.put(connection),
-            Source::Half(mut half) => half.is_over = true,
+            Source::Half(mut half) => half.is_over = half.keeps_alive,
             Source::Connection(_, None) | Source::Over => {}
         }
     }

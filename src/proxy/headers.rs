@@ -3,6 +3,8 @@
 #[cfg(any(test, fuzzing))]
 mod soundness;
 
+use std::collections::HashSet;
+
 use http::{StatusCode, Version};
 
 use super::error::{Error, Kind};
@@ -53,9 +55,9 @@ impl Special {
             6 => ("cookie", Self::Cookie),
             7 => ("upgrade", Self::Upgrade),
             10 if is(name, "keep-alive") => return Some(Self::HopByHop),
-            10 => ("connection", Self::Connection),
+            10 if is(name, "connection") => return Some(Self::Connection),
             14 if is(name, "http2-settings") => return Some(Self::HopByHop),
-            14 => ("content-length", Self::ContentLength),
+            14 if is(name, "content-length") => return Some(Self::ContentLength),
             16 if is(name, "proxy-connection") => return Some(Self::HopByHop),
             17 if is(name, "transfer-encoding") => return Some(Self::TransferEncoding),
             _ => {
@@ -158,18 +160,19 @@ impl Said {
 
 /// The fields a message names in `Connection` as meant for this hop only (RFC 9110 §7.6.1).
 #[derive(Debug, Default)]
-struct Nominated(Vec<Vec<u8>>);
+struct Nominated(HashSet<Vec<u8>>);
 
 impl Nominated {
     fn by(fields: &Fields) -> Self {
         // The usual ones name no field. Where a message ends and whom it is for cannot be struck out by naming it, see `Special`.
-        let names =
-            fields.tokens("connection").filter(|token| !is(token, "close") && !is(token, "keep-alive"));
-        Self(names.map(<[u8]>::to_vec).collect())
+        let names = fields
+            .tokens("connection")
+            .filter(|token| !token.is_empty() && !is(token, "close") && !is(token, "keep-alive"));
+        Self(names.map(<[u8]>::to_ascii_lowercase).collect())
     }
 
     fn contains(&self, name: &[u8]) -> bool {
-        self.0.iter().any(|nominated| nominated.eq_ignore_ascii_case(name))
+        !self.0.is_empty() && self.0.contains(&name.to_ascii_lowercase())
     }
 }
 

@@ -11,7 +11,7 @@ mod disk;
 mod faults;
 /// Every way a run can go: the record and the payload are what the server says happened.
 mod flows;
-mod front;
+pub(crate) mod front;
 mod launch;
 /// What an operator sees: health, metrics, logs, records, an orderly end.
 mod operation;

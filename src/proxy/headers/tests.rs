@@ -148,3 +148,11 @@ fn a_length_goes_on_once_and_not_beside_chunks() {
     assert_eq!(sent(Version::HTTP_11, &both), ["host: up", "transfer-encoding: chunked"]);
     assert_eq!(answered(Version::HTTP_11, 200, &both), ["host: h", "transfer-encoding: chunked"]);
 }
+
+#[test]
+fn what_is_said_to_threadtap_ends_here_however_long_its_name() {
+    for length in 0..20 {
+        let name = format!("X-Threadtap-{}", "i".repeat(length));
+        assert_eq!(sent(Version::HTTP_11, &[("host", "h"), (&name, "1")]), ["host: up"], "{name}");
+    }
+}

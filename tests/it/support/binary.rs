@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// A running `threadtap`. It is killed when dropped.
@@ -14,12 +15,22 @@ pub(crate) struct Binary {
 impl Binary {
     /// Starts it in front of `upstream` and waits until it listens.
     pub(crate) fn start(upstream: SocketAddr) -> Self {
+        Self::start_with(&format!("http://{upstream}"), None)
+    }
+
+    /// The same for an upstream that speaks TLS, with a certificate that is to be trusted.
+    pub(crate) fn start_securely(upstream: SocketAddr, trusted: &Path) -> Self {
+        Self::start_with(&format!("https://{upstream}"), Some(trusted))
+    }
+
+    fn start_with(upstream: &str, trusted: Option<&Path>) -> Self {
         let data = tempfile::tempdir().unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_threadtap"))
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .args(["--upstream", &format!("http://{upstream}"), "--data-dir"])
+            .args(["--upstream", upstream, "--data-dir"])
             .arg(data.path())
             .env_clear()
+            .envs(trusted.map(|trusted| ("SSL_CERT_FILE", trusted)))
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()

@@ -6,8 +6,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyExt;
 
+use crate::end_to_end::front::{Front, Mode};
+use crate::support::binary::Binary;
 use crate::support::http2::{self, Frame, Http2, request, text, whole};
-use crate::support::{Rig, soon};
+use crate::support::{Raw, Rig, Upstream, soon};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -253,11 +255,37 @@ async fn b7_trailers_pass_from_and_to_http2() {
     upstream.expect("1\r\na\r\n0\r\nx-sum: 1\r\n\r\n").await;
     // Not announced: HTTP/2 needs no announcement.
     upstream
-        .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: 7\r\n\r\n")
+        .send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: 7\r\nConnection: x\r\n\r\n")
         .await;
     let body = soon("the body", answer.head().await.into_body().collect()).await.unwrap();
     assert_eq!(body.trailers().unwrap()["x-sum"], "7");
     assert_eq!(body.to_bytes(), "hi");
+}
+
+/// What TLS holds because its socket does not take it is a matter of `http1::output`'s tests; this one shows the whole way.
+#[tokio::test]
+async fn b9_an_upload_through_tls_is_sent_to_its_end() {
+    let mut backend = Upstream::bind().await;
+    let front = Front::start(Mode::PassSecurely, backend.address);
+    let binary = Binary::start_securely(front.address, &Front::trusted());
+    for length in [1, 70_000, 20_000_000] {
+        let mut client = Raw::connect(binary.address).await;
+        client.send(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n")).await;
+        let mut upstream = backend.accept().await;
+        upstream.head().await;
+        let sending = async {
+            client.send(vec![b'x'; length]).await;
+            client
+        };
+        // Nothing is read before all buffers on the way are full.
+        let reading = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            assert!(upstream.exactly(length).await.iter().all(|byte| *byte == b'x'));
+            upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").await;
+        };
+        let (mut client, ()) = tokio::join!(sending, reading);
+        client.until("\r\n\r\nok").await;
+    }
 }
 
 /// Had any of the four sockets a delay of its own (Nagle's, or that of acknowledgements), this would take a minute.

@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use threadtap::net::Drained;
 
 use crate::support::http2::{self, Frame, Http2, request, whole};
-use crate::support::{Raw, Rig, Upstream, soon};
+use crate::support::{Raw, Rig, Upstream, eventually, soon};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -209,6 +209,23 @@ async fn e4_an_early_answer_arrives_while_the_client_still_uploads() {
 }
 
 #[tokio::test]
+async fn e4_an_upload_that_stops_after_an_early_answer_is_counted_and_not_waited_for_for_ever() {
+    let mut rig =
+        Rig::start_with(|settings| settings.proxy.linger_timeout = Duration::from_millis(300)).await;
+    for close in ["", "Connection: close\r\n"] {
+        let upload = format!("POST / HTTP/1.1\r\nHost: h\r\n{close}Content-Length: 1000000\r\n\r\nab");
+        let (mut client, mut upstream) = rig.forward(&upload).await;
+        upstream.until("\r\n\r\nab").await;
+        upstream.send("HTTP/1.1 401 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno").await;
+        drop(upstream);
+        client.until("\r\n\r\nno").await;
+        assert_eq!(rig.metrics.connections.get(), 1, "it is open for what the client still sends");
+        eventually("its end", || rig.metrics.connections.get() == 0).await;
+        client.closed().await;
+    }
+}
+
+#[tokio::test]
 async fn e4_an_early_answer_arrives_while_an_http2_client_still_uploads() {
     let mut rig = Rig::start().await;
     let mut client = Http2::connect(rig.address).await;
@@ -276,6 +293,19 @@ async fn e5_a_get_that_meets_an_idle_close_is_sent_again_once_and_a_post_is_not(
     upstream.send(OK).await;
     client.until("\r\n\r\nok").await;
 
+    // One that has begun to answer was not idle.
+    client.send(GET).await;
+    upstream.head().await;
+    upstream.send("HTTP/1.1 200 OK\r\nX").await;
+    drop(upstream);
+    assert!(client.head().await.contains("x-threadtap-error: upstream_closed\r\n"));
+    client.until("}}").await;
+
+    client.send(GET).await;
+    let mut upstream = rig.upstream.accept().await;
+    upstream.head().await;
+    upstream.send(OK).await;
+    client.until("\r\n\r\nok").await;
     client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx").await;
     upstream.until("\r\n\r\nx").await;
     drop(upstream);

@@ -294,8 +294,29 @@ async fn h11_the_invitation_to_send_a_body_is_upstreams() {
         let (mut client, mut upstream) = rig.forward(head).await;
         upstream.head().await;
         upstream.send(format!("HTTP/1.1 {refusal}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")).await;
-        assert!(client.head().await.starts_with(&format!("HTTP/1.1 {refusal}\r\nContent-Length: 0\r\n")));
+        let head = client.head().await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {refusal}\r\nContent-Length: 0\r\n")), "{head}");
+        // Nobody knows whether the body comes: nothing can follow.
+        assert!(head.ends_with("\r\nconnection: close\r\n\r\n"), "{head}");
     }
+    // Nor is there an invitation after an answer of ours, or in the middle of upstream's.
+    let mut client = rig.client().await;
+    client
+        .send("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+        .await;
+    assert!(client.head().await.starts_with("HTTP/1.1 501 "));
+    let rest = client.closed().await;
+    assert!(rest.ends_with(b"}}"), "{}", String::from_utf8_lossy(&rest));
+    let (mut client, mut upstream) = rig
+        .forward("POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nab")
+        .await;
+    upstream.head().await;
+    upstream.send("HTTP/1.1 100 Continue\r\n\r\n").await;
+    upstream.expect("ab").await;
+    client.expect("HTTP/1.1 100 Continue\r\n\r\n").await;
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    client.expect_head(&["HTTP/1.1 200 OK", "Content-Length: 2"]).await;
+    client.expect("ok").await;
 }
 
 #[tokio::test]

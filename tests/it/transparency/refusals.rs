@@ -140,6 +140,8 @@ async fn r1_ambiguous_chunks_are_refused_and_never_complete_a_request() {
     check(&post("3\r\nabc0\r\n\r\n"), &[400], &[]).await;
     check(&post("3\r\nabc\n0\r\n\r\n"), &[400], &[]).await;
     check(&post("3\r\nabc\r\n0\r\nbad line\r\n\r\n"), &[400], &[]).await;
+    check(&post("3\r\nabc\r\n0\r\n\nGET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"), &[400], &[]).await;
+    check(&post("3\r\nabc\r\n0\r\nX: 1\n\nGET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n"), &[400], &[]).await;
 }
 
 #[tokio::test]
@@ -365,6 +367,7 @@ async fn r9_a_malformed_body_is_the_clients_fault() {
         let head = client.head().await;
         assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
         assert!(head.contains("x-threadtap-error: client_body\r\n"), "{head}");
+        assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
         let got = upstream.closed().await;
         assert!(
             !String::from_utf8_lossy(&got).contains("0\r\n\r\n"),
