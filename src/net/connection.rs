@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::ready;
@@ -70,37 +70,35 @@ impl<H: Handler> Server<H> {
             Protocol::Http1 => {
                 let draining = AtomicBool::new(false);
                 let session = Session::new(&self, stream, input, link, &draining);
-                let mut served = pin!(session.serve());
-                loop {
-                    // Cancel safe: the session is polled in place, and `changed` loses nothing when dropped.
-                    tokio::select! {
-                        biased;
-                        served = served.as_mut() => break served?,
-                        changed = phase.changed() => match (changed, *phase.borrow_and_update()) {
-                            (Ok(()), Phase::Serving) => {}
-                            (Ok(()), Phase::Draining) => draining.store(true, Ordering::Relaxed),
-                            (Err(_), _) | (Ok(()), Phase::Cut) => break,
-                        },
-                    }
-                }
+                drive(pin!(session.serve()), |_| draining.store(true, Ordering::Relaxed), phase).await?;
             }
             Protocol::Http2 => {
                 let stream = ClientStream::new(stream, Arc::clone(&link), input.bytes());
-                let mut connection = pin!(http2::connection(&self.http2, stream, self.handler.clone(), link));
-                loop {
-                    tokio::select! {
-                        biased;
-                        served = connection.as_mut() => break served?,
-                        changed = phase.changed() => match (changed, *phase.borrow_and_update()) {
-                            (Ok(()), Phase::Serving) => {}
-                            (Ok(()), Phase::Draining) => connection.as_mut().graceful_shutdown(),
-                            (Err(_), _) | (Ok(()), Phase::Cut) => break,
-                        },
-                    }
-                }
+                let connection = http2::connection(&self.http2, stream, self.handler.clone(), link);
+                drive(pin!(connection), |connection| connection.graceful_shutdown(), phase).await?;
             }
         }
         Ok(())
+    }
+}
+
+/// Drives a connection until it is over, or cut. `drain` has it end what is in progress.
+async fn drive<C: Future<Output = Result<(), E>>, E>(
+    mut connection: Pin<&mut C>,
+    drain: impl Fn(Pin<&mut C>),
+    mut phase: watch::Receiver<Phase>,
+) -> Result<(), E> {
+    loop {
+        // Cancel safe: the connection is polled in place, and `changed` loses nothing when dropped.
+        tokio::select! {
+            biased;
+            result = connection.as_mut() => return result,
+            changed = phase.changed() => match (changed, *phase.borrow_and_update()) {
+                (Ok(()), Phase::Serving) => {}
+                (Ok(()), Phase::Draining) => drain(connection.as_mut()),
+                (Err(_), _) | (Ok(()), Phase::Cut) => return Ok(()),
+            },
+        }
     }
 }
 

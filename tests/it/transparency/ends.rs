@@ -259,6 +259,16 @@ async fn e8_connections_to_upstream_are_used_again() {
     upstream.head().await;
 }
 
+/// An exchange over a new connection to upstream, which idles then.
+async fn answered_anew(rig: &mut Rig, client: &mut Raw) -> Raw {
+    client.send(GET).await;
+    let mut upstream = rig.upstream.accept().await;
+    upstream.head().await;
+    upstream.send(OK).await;
+    client.until("\r\n\r\nok").await;
+    upstream
+}
+
 #[tokio::test]
 async fn e5_a_get_that_meets_an_idle_close_is_sent_again_once_and_a_post_is_not() {
     let mut rig = Rig::start().await;
@@ -287,11 +297,7 @@ async fn e5_a_get_that_meets_an_idle_close_is_sent_again_once_and_a_post_is_not(
     assert!(client.head().await.contains("x-threadtap-error: upstream_closed\r\n"));
     client.until("}}").await;
 
-    client.send(GET).await;
-    let mut upstream = rig.upstream.accept().await;
-    upstream.head().await;
-    upstream.send(OK).await;
-    client.until("\r\n\r\nok").await;
+    let mut upstream = answered_anew(&mut rig, &mut client).await;
 
     // One that has begun to answer was not idle.
     client.send(GET).await;
@@ -301,11 +307,7 @@ async fn e5_a_get_that_meets_an_idle_close_is_sent_again_once_and_a_post_is_not(
     assert!(client.head().await.contains("x-threadtap-error: upstream_closed\r\n"));
     client.until("}}").await;
 
-    client.send(GET).await;
-    let mut upstream = rig.upstream.accept().await;
-    upstream.head().await;
-    upstream.send(OK).await;
-    client.until("\r\n\r\nok").await;
+    let mut upstream = answered_anew(&mut rig, &mut client).await;
     client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx").await;
     upstream.until("\r\n\r\nx").await;
     drop(upstream);
