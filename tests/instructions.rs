@@ -43,7 +43,7 @@ fn counted(step: &str, times: u64) -> u64 {
 #[test]
 fn one_step_alone() {
     let Ok(wish) = std::env::var(STEP) else { return };
-    let (step, times) = wish.split_once(' ').unwrap();
+    let (step, times) = wish.rsplit_once(' ').unwrap();
     let work = Work::new();
     for _ in 0..times.parse().unwrap() {
         match step {
@@ -53,6 +53,16 @@ fn one_step_alone() {
             "dialect" => {
                 black_box(work.dialect());
             }
+            "message" => {
+                black_box(work.message());
+            }
+            "polls" => {
+                black_box(work.polls());
+            }
+            "polled turn" => {
+                assert_eq!(work.polled_turn(), 1);
+            }
+            "store" => work.store(),
             "sink" => {
                 black_box(work.sink());
             }
@@ -75,6 +85,26 @@ fn the_correlator_keeps_to_its_instructions() {
 #[test]
 fn the_dialect_keeps_to_its_instructions() {
     check("dialect", 12_300_000);
+}
+
+#[test]
+fn a_created_message_keeps_to_its_instructions() {
+    check("message", 490_000);
+}
+
+#[test]
+fn polls_that_tell_nothing_new_keep_to_their_instructions() {
+    check("polls", 2_190_000);
+}
+
+#[test]
+fn a_polled_turn_keeps_to_its_instructions() {
+    check("polled turn", 5_250_000);
+}
+
+#[test]
+fn the_store_keeps_to_its_instructions() {
+    check("store", 1_160_000);
 }
 
 #[test]

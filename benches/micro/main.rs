@@ -1,4 +1,4 @@
-//! Times of the steps of capture, each for one streamed run: `cargo bench --bench micro`. Instruction counts are held to by
+//! Times of the steps of capture, each for one streamed run, and of small exchanges: `cargo bench --bench micro`. Instruction counts are held to by
 //! `tests/instructions.rs`.
 
 mod work;
@@ -38,4 +38,28 @@ fn sink(bencher: Bencher<'_, '_>) {
 fn tee(bencher: Bencher<'_, '_>) {
     let work = Work::new();
     bencher.bench_local(|| work.tee());
+}
+
+#[divan::bench]
+fn message(bencher: Bencher<'_, '_>) {
+    let work = Work::new();
+    bencher.bench_local(|| work.message());
+}
+
+#[divan::bench]
+fn polls(bencher: Bencher<'_, '_>) {
+    let work = Work::new();
+    bencher.bench_local(|| work.polls());
+}
+
+#[divan::bench]
+fn polled_turn(bencher: Bencher<'_, '_>) {
+    let work = Work::new();
+    bencher.bench_local(|| work.polled_turn());
+}
+
+#[divan::bench]
+fn store(bencher: Bencher<'_, '_>) {
+    let work = Work::new();
+    bencher.bench_local(|| work.store());
 }
