@@ -277,7 +277,7 @@ impl Observer {
 
     /// Takes a run that came as part of something else.
     fn run_object(&mut self, body: &Value, at: UnixMillis, out: &mut Observed) {
-        match Members::of(body.to_string().as_bytes()) {
+        match Members::of_value(body) {
             Some(members) => self.run(members, at, out),
             None => out.problem(Problem::UnexpectedShape),
         }

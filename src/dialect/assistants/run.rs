@@ -22,6 +22,11 @@ impl Members {
         serde_json::from_slice(json).ok()
     }
 
+    /// The same of one that was read as part of something else.
+    pub(super) fn of_value(object: &Value) -> Option<Self> {
+        Self::deserialize(object).ok()
+    }
+
     /// The run. None when it has no id.
     pub(super) fn run(mut self) -> Option<Run> {
         // `submit_tool_outputs`, or what Azure's agents call it for other kinds of tools.
@@ -224,6 +229,16 @@ mod tests {
         let members = Members::of(json).unwrap();
         assert_eq!((members.thread(), members.metadata()), (&json!("t/1"), &Value::Null));
         assert_eq!(members.run().unwrap().id, "run_1");
+    }
+
+    #[test]
+    fn part_of_something_else_it_is_read_alike() {
+        let run = json!({"tools": [{"a": [1, null]}], "id": "run_1", "object": "thread.run", "thread_id": "t", "usage": {"a": 1}});
+        let (part, alone) =
+            (Members::of_value(&run).unwrap(), Members::of(run.to_string().as_bytes()).unwrap());
+        assert_eq!(part.0, alone.0);
+        assert!(Members::of_value(&json!({"object": "thread", "id": "t"})).is_none());
+        assert!(Members::of_value(&json!([1])).is_none());
     }
 
     #[test]
