@@ -35,6 +35,14 @@ impl RequestHead {
         path.split_once('?').map_or("", |(_, query)| query)
     }
 
+    /// Whether the client waits for an invitation before it sends the body (RFC 9110 §10.1.1). HTTP/1.0 knows none, and HTTP/2 is not
+    /// sent one.
+    #[must_use]
+    pub fn expects_continue(&self) -> bool {
+        self.version == Version::HTTP_11
+            && self.fields.get("expect").is_some_and(|expect| is(expect, "100-continue"))
+    }
+
     /// The host a target in absolute form names.
     #[must_use]
     pub fn authority(&self) -> Option<&str> {

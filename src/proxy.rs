@@ -8,7 +8,7 @@
 //! A request that any connection took is not sent again, because nobody knows what upstream did with it. The one exception: a
 //! GET or HEAD without a body, when upstream closed a connection that had been used before.
 //!
-//! What holds on the way, with the test that proves it, and what hyper cannot keep, is in `docs/transparency.md`.
+//! What holds on the way, with the test that proves it, and what cannot be kept, is in `docs/transparency.md`.
 
 mod body;
 mod caller;
@@ -165,7 +165,7 @@ impl Proxy {
         let version = head.version;
         let linger = Linger { bytes: config.linger_bytes, time: config.linger_timeout };
         let mut upload = Upload::new(body, (version != Version::HTTP_2).then_some(linger));
-        if version == Version::HTTP_11 && !upload.is_end_stream() && expects_continue(&head) {
+        if head.expects_continue() && !upload.is_end_stream() {
             upload.hold_back(config.continue_timeout);
         }
         if head.method == Method::CONNECT {
@@ -328,10 +328,6 @@ fn own_response(status: StatusCode, body: String, to_head: bool, progress: Progr
     head.fields.push("content-length", body.len().to_string());
     let body = if to_head { Bytes::new() } else { Bytes::from(body) };
     Answer { head, body: AnswerBody::own(body, progress), takeover: None }
-}
-
-fn expects_continue(head: &RequestHead) -> bool {
-    head.fields.get("expect").is_some_and(|expect| is(expect, "100-continue"))
 }
 
 const CAPTURE_LEVEL: &str = "x-threadtap-capture";

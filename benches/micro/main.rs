@@ -1,5 +1,5 @@
-//! Times of the steps of capture, each for one streamed run, and of small exchanges: `cargo bench --bench micro`. Instruction counts are held to by
-//! `tests/instructions.rs`.
+//! Times of the steps of capture, each for one streamed run, and of small exchanges: `cargo bench --bench micro`. Instruction
+//! counts are held to by `tests/instructions.rs`.
 
 mod work;
 

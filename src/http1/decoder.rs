@@ -1,7 +1,11 @@
 //! Reading bodies.
 
+use std::io;
+use std::task::{Context, Poll, ready};
+
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
+use http_body::Frame;
 
 use super::chunked::{Chunks, Next};
 use super::{BodyError, Framing, Input, Malformed};
@@ -51,6 +55,36 @@ impl Decoder {
         }
     }
 
+    /// Gives what comes next of the body, reading more with `fill` where nothing is there.
+    pub fn poll_frame(
+        &mut self,
+        input: &mut Input,
+        cx: &mut Context<'_>,
+        mut fill: impl FnMut(&mut Input, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            match self.data(input) {
+                Ok(Some(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(None) if self.is_over() => return Poll::Ready(self.rest()),
+                Ok(None) => {}
+                Err(malformed) => return Poll::Ready(Some(Err(malformed.into()))),
+            }
+            let filled = ready!(fill(input, cx)).map_err(BodyError::Io);
+            let filled = filled.and_then(|length| if length == 0 { self.close() } else { Ok(()) });
+            if let Err(error) = filled {
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+    }
+
+    /// What comes when nothing more is read: trailers, or that the body is not whole.
+    pub fn rest(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
+        if self.is_over() {
+            return self.trailers().map(|trailers| Ok(Frame::trailers(trailers)));
+        }
+        Some(Err(BodyError::Truncated))
+    }
+
     /// Takes all data that was read; none when more must be read first, or the body is over. Chunks that came together are one
     /// part.
     ///
@@ -80,7 +114,7 @@ impl Decoder {
     }
 
     /// Takes the trailers of a body that is over.
-    pub fn trailers(&mut self) -> Option<HeaderMap> {
+    pub(super) fn trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.0 {
             State::Chunked(Chunks::Over(trailers)) => trailers.take(),
             _ => None,
@@ -91,7 +125,7 @@ impl Decoder {
     ///
     /// # Errors
     /// When the body was not over.
-    pub fn close(&mut self) -> Result<(), BodyError> {
+    pub(super) fn close(&mut self) -> Result<(), BodyError> {
         if !self.is_over() && !matches!(self.0, State::UntilClose) {
             return Err(BodyError::Truncated);
         }

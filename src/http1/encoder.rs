@@ -58,7 +58,6 @@ impl Encoder {
         method: &Method,
         version: Version,
         head: &mut ResponseHead,
-        is_empty: bool,
     ) -> Result<Self, Malformed> {
         if *method == Method::HEAD || has_no_body(head.status) {
             return Ok(Self(State::Length(0)));
@@ -67,10 +66,6 @@ impl Encoder {
         let coded = fields.contains("transfer-encoding");
         let state = match length(fields)? {
             Some(length) if !coded => State::Length(length),
-            None if is_empty && !coded => {
-                fields.push("content-length", "0");
-                State::Length(0)
-            }
             _ if version == Version::HTTP_10 => {
                 let of_chunks = |name: &[u8]| is(name, "transfer-encoding") || is(name, "trailer");
                 fields.rewrite(|name, _| Verdict::drop_if(of_chunks(name)));

@@ -49,6 +49,12 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         Self { output, body, encoder: Some(encoder) }
     }
 
+    /// Whether all of it was sent.
+    #[must_use]
+    pub fn is_sent(&self) -> bool {
+        self.encoder.is_none() && self.output.is_empty()
+    }
+
     /// The body, as far as it was not sent.
     pub fn body(&self) -> &B {
         &self.body

@@ -63,8 +63,7 @@ fn read_answers(parser: &Parser, sent: &[u8], part: usize) -> Vec<Message> {
         let framing = of_response(&http::Method::GET, head.status, &head.fields)?;
         let lines = lines(&head.fields);
         one_framing(&mut head.fields);
-        let encoder =
-            Encoder::of_response(&http::Method::GET, Version::HTTP_11, &mut head, framing == Framing::Empty)?;
+        let encoder = Encoder::of_response(&http::Method::GET, Version::HTTP_11, &mut head)?;
         let mut output = Output::default();
         super::write_response(&head, Version::HTTP_11, output.buffer());
         Ok(Some((start, lines, framing, encoder, output)))

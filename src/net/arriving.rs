@@ -72,36 +72,21 @@ impl Arriving {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let polled = ready!(self.poll_data(cx));
-        if matches!(polled, Ok(None) | Err(_)) {
-            self.source = None;
+        let Self { source, decoder, invitation } = self;
+        let Some((Reader { half, input, .. }, _)) = source else { return Poll::Ready(decoder.rest()) };
+        let polled = ready!(decoder.poll_frame(input, cx, |input, cx| {
+            ready!(poll_invite(half.as_ref(), invitation, cx))?;
+            input.poll_fill(half, cx)
+        }));
+        if matches!(polled, Some(Err(_))) {
+            *source = None;
+        } else if decoder.is_over()
+            && let Some((reader, home)) = source.take()
+        {
+            // Fails when the connection is gone.
+            let _ = home.send(reader);
         }
-        Poll::Ready(match polled {
-            Ok(Some(data)) => Some(Ok(Frame::data(data))),
-            Ok(None) => self.decoder.trailers().map(|trailers| Ok(Frame::trailers(trailers))),
-            Err(error) => Some(Err(error)),
-        })
-    }
-
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
-        loop {
-            let Some((reader, _)) = &mut self.source else { return Poll::Ready(Ok(None)) };
-            let data = self.decoder.data(&mut reader.input)?;
-            if self.decoder.is_over() {
-                if let Some((reader, home)) = self.source.take() {
-                    // Fails when the connection is gone.
-                    let _ = home.send(reader);
-                }
-                return Poll::Ready(Ok(data));
-            }
-            if data.is_some() {
-                return Poll::Ready(Ok(data));
-            }
-            ready!(poll_invite(reader.half.as_ref(), &mut self.invitation, cx))?;
-            if ready!(reader.input.poll_fill(&mut reader.half, cx))? == 0 {
-                self.decoder.close()?;
-            }
-        }
+        Poll::Ready(polled)
     }
 }
 
@@ -122,3 +107,32 @@ fn poll_invite(
 }
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use prometheus_client::metrics::gauge::Gauge;
+    use tokio::net::TcpListener;
+    use tokio::sync::{Semaphore, watch};
+
+    use super::super::link::Phase;
+    use super::*;
+    use crate::http1::Framing;
+
+    #[tokio::test]
+    async fn a_body_whose_invitation_was_cut_is_not_whole() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let link = Arc::new(Link::new(peer, Gauge::default(), place, watch::channel(Phase::Serving).1));
+        let (half, _write) = stream.into_split();
+        let reader = Reader { half, input: Input::default(), link };
+        let (mut body, returned) = Arriving::new(reader, Decoder::new(Framing::Chunked), true);
+        body.invitation = &CONTINUE[5..];
+        body.withdraw_invitation();
+        assert!(matches!(poll_fn(|cx| body.poll_frame(cx)).await, Some(Err(BodyError::Truncated))));
+        assert!(returned.await.is_err(), "nothing more can be read of the connection");
+    }
+}

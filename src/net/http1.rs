@@ -12,7 +12,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{Method, StatusCode, Version};
-use http_body::Body as _;
 use socket2::SockRef;
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
@@ -28,7 +27,7 @@ use super::deadline::Deadline;
 use super::io::ClientStream;
 use super::link::Link;
 use super::message::{Answer, Request, RequestBody};
-use crate::head::{RequestHead, ResponseHead, is};
+use crate::head::{RequestHead, ResponseHead};
 use crate::http1::{
     Decoder, Encoder, Input, Malformed, Output, SendError, Sending, keeps_alive, of_request, write_response,
 };
@@ -198,17 +197,15 @@ impl<'a, H: Handler> Session<'a, H> {
         if decoder.is_over() {
             return Ok(RequestBody::empty());
         }
-        let Reading::Here(reader) = &mut self.reading else { return Ok(RequestBody::empty()) };
-        let whole = decoder.length().and_then(|length| usize::try_from(length).ok());
-        if whole.is_some_and(|length| length <= reader.input.bytes().len()) {
-            return Ok(RequestBody::whole(decoder.data(&mut reader.input)?.unwrap_or_default()));
-        }
-        let invites = head.version == Version::HTTP_11
-            && head.fields.get("expect").is_some_and(|expect| is(expect, "100-continue"));
-        let Reading::Here(reader) = std::mem::replace(&mut self.reading, Reading::Lost) else {
+        let Reading::Here(mut reader) = std::mem::replace(&mut self.reading, Reading::Lost) else {
             return Ok(RequestBody::empty());
         };
-        let (arriving, returned) = Arriving::new(reader, decoder, invites);
+        if decoder.length().is_some_and(|length| length <= reader.input.bytes().len() as u64) {
+            let whole = decoder.data(&mut reader.input)?.unwrap_or_default();
+            self.reading = Reading::Here(reader);
+            return Ok(RequestBody::whole(whole));
+        }
+        let (arriving, returned) = Arriving::new(reader, decoder, head.expects_continue());
         self.reading = Reading::Away(returned);
         Ok(RequestBody::http1(arriving))
     }
@@ -263,8 +260,7 @@ impl<'a, H: Handler> Session<'a, H> {
         body: H::Body,
         may_go_on: bool,
     ) -> Result<After, Ended> {
-        let encoder =
-            Encoder::of_response(method, version, &mut head, body.is_end_stream()).map_err(Ended::Refused)?;
+        let encoder = Encoder::of_response(method, version, &mut head).map_err(Ended::Refused)?;
         self.settle();
         let goes_on = may_go_on
             && !encoder.is_until_close()

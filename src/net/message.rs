@@ -69,9 +69,7 @@ pub enum RequestBodyError {
 }
 
 impl RequestBody {
-    /// No body.
-    #[must_use]
-    pub fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         Self(Source::Empty)
     }
 

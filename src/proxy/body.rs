@@ -197,8 +197,8 @@ impl Body for AnswerBody {
                 if let Some(link) = delimited_by {
                     link.reset_on_close();
                 }
-                // Hyper throws away what it has not written yet when a body fails. While the body is pending it writes, so that
-                // the client gets all that upstream sent before the failure.
+                // On HTTP/2 hyper throws away what it has not written yet when a body fails. While the body is pending it writes, so
+                // that the client gets all that upstream sent before the failure.
                 *failed = Some(error);
                 cx.waker().wake_by_ref();
                 Poll::Pending

@@ -6,7 +6,9 @@ use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use http::StatusCode;
+use http_body::Frame;
 use tokio::io::WriteHalf;
 use tokio::task::unconstrained;
 
@@ -15,7 +17,9 @@ use super::connect::Stream;
 use super::error::{ClientBodyError, Error, Kind};
 use crate::capture::RequestTee;
 use crate::head::RequestHead;
-use crate::http1::{Answer, Encoder, Input, Malformed, Output, Parser, SendError, Sending, write_request};
+use crate::http1::{
+    Answer, BodyError, Decoder, Encoder, Input, Malformed, Output, Parser, SendError, Sending, write_request,
+};
 
 /// The body of a request to upstream.
 pub(super) type RequestBody = RequestTee<Upload>;
@@ -29,6 +33,8 @@ pub(super) struct Connection {
     output: Output,
     /// Whether it has carried an exchange before.
     used: bool,
+    /// Whether upstream has said anything in the one it carries.
+    heard: bool,
 }
 
 /// The head of an answer, and what goes on.
@@ -50,7 +56,7 @@ pub(super) struct Unanswered {
 impl Connection {
     /// Speaks HTTP/1 on a stream.
     pub(super) fn new(io: Stream) -> Self {
-        Self { io, input: Input::default(), output: Output::default(), used: false }
+        Self { io, input: Input::default(), output: Output::default(), used: false, heard: false }
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -63,12 +69,11 @@ impl Connection {
     ) -> Result<Answered, Unanswered> {
         write_request(head, self.output.buffer());
         let mut sending = Sending::new(std::mem::take(&mut self.output), body, encoder);
-        let (mut sent, mut heard) = (false, false);
-        let answered = poll_fn(|cx| self.poll_answer(parser, &mut sending, &mut sent, &mut heard, cx)).await;
-        match answered {
+        self.heard = false;
+        match poll_fn(|cx| self.poll_answer(parser, &mut sending, cx)).await {
             Ok(answer) => {
                 self.used = true;
-                let unsent = if sent {
+                let unsent = if sending.is_sent() {
                     self.output = sending.into_output();
                     None
                 } else {
@@ -76,7 +81,7 @@ impl Connection {
                 };
                 Ok(Answered { answer, connection: self, unsent })
             }
-            Err(error) => Err(Unanswered { error, was_idle: self.used && !heard }),
+            Err(error) => Err(Unanswered { error, was_idle: self.used && !self.heard }),
         }
     }
 
@@ -84,16 +89,13 @@ impl Connection {
         &mut self,
         parser: &Parser,
         sending: &mut Sending<RequestBody>,
-        sent: &mut bool,
-        heard: &mut bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Answer, Error>> {
         loop {
-            if !*sent && let Poll::Ready(done) = sending.poll(&mut self.io, cx) {
-                done.map_err(unsent)?;
-                *sent = true;
+            if let Poll::Ready(Err(error)) = sending.poll(&mut self.io, cx) {
+                return Poll::Ready(Err(unsent(error)));
             }
-            let answer = ready!(self.poll_head(parser, heard, cx))?;
+            let answer = ready!(self.poll_head(parser, cx))?;
             match answer.head.status {
                 StatusCode::CONTINUE => sending.body_mut().get_mut().invite(),
                 StatusCode::SWITCHING_PROTOCOLS => return Poll::Ready(Ok(answer)),
@@ -103,12 +105,7 @@ impl Connection {
         }
     }
 
-    fn poll_head(
-        &mut self,
-        parser: &Parser,
-        heard: &mut bool,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Answer, Error>> {
+    fn poll_head(&mut self, parser: &Parser, cx: &mut Context<'_>) -> Poll<Result<Answer, Error>> {
         loop {
             if let Some(answer) = parser.answer(&mut self.input).map_err(malformed)? {
                 return Poll::Ready(Ok(answer));
@@ -117,18 +114,18 @@ impl Connection {
                 // What came is no whole head.
                 return Poll::Ready(Err(closed(io::ErrorKind::UnexpectedEof.into())));
             }
-            *heard = true;
+            self.heard = true;
         }
     }
 
-    /// Reads what comes next of an answer.
-    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.input.poll_fill(&mut self.io, cx)
-    }
-
-    /// What was read and not used.
-    pub(super) fn input(&mut self) -> &mut Input {
-        &mut self.input
+    /// What comes next of the body of the answer, which `decoder` reads.
+    pub(super) fn poll_frame(
+        &mut self,
+        decoder: &mut Decoder,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Self { io, input, .. } = self;
+        decoder.poll_frame(input, cx, |input, cx| input.poll_fill(io, cx))
     }
 
     /// Whether it can carry another exchange: upstream has neither closed it nor sent what nobody asked for.

@@ -1,6 +1,5 @@
 //! Upstream's body on its way to the client.
 
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -52,6 +51,17 @@ impl Drop for Half {
     }
 }
 
+impl Source {
+    /// The body is over.
+    fn finish(&mut self) {
+        match std::mem::replace(self, Self::Over) {
+            Self::Connection(connection, Some(pool)) => pool.put(connection),
+            Self::Half(mut half) => half.is_over = half.keeps_alive,
+            Self::Connection(_, None) | Self::Over => {}
+        }
+    }
+}
+
 impl Download {
     /// The body of an answer that comes over `connection`, which goes to `pool` afterwards.
     pub(super) fn new(framing: Framing, connection: Connection, pool: Option<Pool>) -> Self {
@@ -82,45 +92,9 @@ impl Download {
 
     fn settled(mut self) -> Self {
         if self.decoder.is_over() {
-            self.finish();
+            self.source.finish();
         }
         self
-    }
-
-    fn finish(&mut self) {
-        match std::mem::replace(&mut self.source, Source::Over) {
-            Source::Connection(connection, Some(pool)) => pool.put(connection),
-            Source::Half(mut half) => half.is_over = half.keeps_alive,
-            Source::Connection(_, None) | Source::Over => {}
-        }
-    }
-
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
-        loop {
-            let data = match &mut self.source {
-                Source::Connection(connection, _) => self.decoder.data(connection.input())?,
-                Source::Half(half) => self.decoder.data(&mut half.input)?,
-                Source::Over => return Poll::Ready(Ok(None)),
-            };
-            if self.decoder.is_over() {
-                self.finish();
-                return Poll::Ready(Ok(data));
-            }
-            if data.is_some() {
-                return Poll::Ready(Ok(data));
-            }
-            if ready!(self.poll_fill(cx))? == 0 {
-                self.decoder.close()?;
-            }
-        }
-    }
-
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        match &mut self.source {
-            Source::Connection(connection, _) => connection.poll_fill(cx),
-            Source::Half(half) => half.input.poll_fill(&mut half.io, cx),
-            Source::Over => Poll::Ready(Ok(0)),
-        }
     }
 }
 
@@ -138,17 +112,23 @@ impl Body for Download {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        let polled = ready!(this.poll_data(cx));
-        if polled.is_err() {
+        let Self { decoder, source } = self.get_mut();
+        let polled = match source {
+            Source::Connection(connection, _) => connection.poll_frame(decoder, cx),
+            Source::Half(half) => {
+                let Half { io, input, .. } = &mut **half;
+                decoder.poll_frame(input, cx, |input, cx| input.poll_fill(io, cx))
+            }
+            Source::Over => return Poll::Ready(decoder.rest()),
+        };
+        let polled = ready!(polled);
+        if matches!(polled, Some(Err(_))) {
             // A connection that failed carries nothing more.
-            this.source = Source::Over;
+            *source = Source::Over;
+        } else if decoder.is_over() {
+            source.finish();
         }
-        Poll::Ready(match polled {
-            Ok(Some(data)) => Some(Ok(Frame::data(data))),
-            Ok(None) => this.decoder.trailers().map(|trailers| Ok(Frame::trailers(trailers))),
-            Err(error) => Some(Err(error)),
-        })
+        Poll::Ready(polled)
     }
 
     fn is_end_stream(&self) -> bool {

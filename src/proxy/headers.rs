@@ -49,23 +49,20 @@ enum Special {
 impl Special {
     fn of(name: &[u8]) -> Option<Self> {
         // Told by length first, as most names are none of these.
-        let (candidate, special) = match name.len() {
-            2 => ("te", Self::Te),
-            4 => ("host", Self::Host),
-            6 => ("cookie", Self::Cookie),
-            7 => ("upgrade", Self::Upgrade),
-            10 if is(name, "keep-alive") => return Some(Self::HopByHop),
-            10 if is(name, "connection") => return Some(Self::Connection),
-            14 if is(name, "http2-settings") => return Some(Self::HopByHop),
-            14 if is(name, "content-length") => return Some(Self::ContentLength),
-            16 if is(name, "proxy-connection") => return Some(Self::HopByHop),
-            17 if is(name, "transfer-encoding") => return Some(Self::TransferEncoding),
-            _ => {
-                let prefix = name.get(..OWN_PREFIX.len());
-                return prefix.is_some_and(|prefix| is(prefix, OWN_PREFIX)).then_some(Self::Own);
-            }
-        };
-        is(name, candidate).then_some(special)
+        Some(match name.len() {
+            2 if is(name, "te") => Self::Te,
+            4 if is(name, "host") => Self::Host,
+            6 if is(name, "cookie") => Self::Cookie,
+            7 if is(name, "upgrade") => Self::Upgrade,
+            10 if is(name, "connection") => Self::Connection,
+            10 if is(name, "keep-alive") => Self::HopByHop,
+            14 if is(name, "content-length") => Self::ContentLength,
+            14 if is(name, "http2-settings") => Self::HopByHop,
+            16 if is(name, "proxy-connection") => Self::HopByHop,
+            17 if is(name, "transfer-encoding") => Self::TransferEncoding,
+            _ if is(name.get(..OWN_PREFIX.len())?, OWN_PREFIX) => Self::Own,
+            _ => return None,
+        })
     }
 }
 
