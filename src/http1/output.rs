@@ -107,7 +107,7 @@ const LARGE_BYTES: usize = 8 << 10;
 /// How much is gathered at most.
 const FULL_BYTES: usize = 16 << 10;
 /// How much room is kept for the next message.
-const KEPT_BYTES: usize = 1 << 10;
+const KEPT_BYTES: usize = 2 << 10;
 
 #[cfg(test)]
 mod tests {
