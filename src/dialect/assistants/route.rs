@@ -6,7 +6,7 @@
 
 use http::Method;
 
-use crate::dialect::path;
+use crate::dialect::path::Below;
 
 /// An endpoint below `/threads`. Ids are percent-decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +38,12 @@ pub(super) enum Route {
 impl Route {
     /// Recognises a path; none when it is no endpoint of this API.
     pub(super) fn parse(path: &str) -> Option<Self> {
-        let segments = path::below(path, "threads")?;
-        let rest: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
+        Below::of(path, "threads")?.read(Self::of)
+    }
+
+    fn of(below: &[&str]) -> Option<Self> {
         let own = |text: &str| text.to_owned();
-        Some(match rest[..] {
+        Some(match *below {
             [] => Self::Threads,
             ["runs"] => Self::ThreadRuns,
             [t] => Self::Thread { thread: own(t) },

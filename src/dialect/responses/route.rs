@@ -6,7 +6,7 @@
 
 use http::Method;
 
-use crate::dialect::path;
+use crate::dialect::path::Below;
 
 /// An endpoint that tells something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,24 +41,20 @@ impl Route {
     }
 
     fn of_responses(method: &Method, path: &str) -> Option<Self> {
-        let segments = path::below(path, "responses")?;
-        let rest: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         let (get, post) = (method == Method::GET, method == Method::POST);
         let look = |response: &str| Some(Self::Look { response: response.to_owned() });
-        match rest[..] {
+        Below::of(path, "responses")?.read(|below| match *below {
             [] if post => Some(Self::Create),
             [response] if get && !NO_RESPONSES.contains(&response) => look(response),
             [response, "cancel"] if post => look(response),
             _ => None,
-        }
+        })
     }
 
     fn of_conversations(method: &Method, path: &str) -> Option<Self> {
-        let segments = path::below(path, "conversations")?;
-        let rest: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
         let (post, delete) = (method == Method::POST, method == Method::DELETE);
         let own = |text: &str| text.to_owned();
-        match rest[..] {
+        Below::of(path, "conversations")?.read(|below| match *below {
             [] if post => Some(Self::Conversations),
             [c] if post || delete || method == Method::GET => {
                 Some(Self::Conversation { conversation: own(c) })
@@ -66,7 +62,7 @@ impl Route {
             [c, "items"] if post => Some(Self::Items { conversation: own(c) }),
             [c, "items", item] if delete => Some(Self::Item { conversation: own(c), item: own(item) }),
             _ => None,
-        }
+        })
     }
 
     /// The conversation named in the path.
@@ -82,8 +78,10 @@ impl Route {
 
 /// The agent whose endpoint a path is, on Foundry.
 pub(super) fn agent(path: &str) -> Option<String> {
-    let segments = path::below(path, "agents")?;
-    (segments.get(1).map(AsRef::as_ref) == Some("endpoint")).then(|| segments[0].clone().into_owned())
+    Below::of(path, "agents")?.read(|below| match *below {
+        [agent, "endpoint", ..] => Some(agent.to_owned()),
+        _ => None,
+    })
 }
 
 /// What stands in a response's place in a path and is none.
