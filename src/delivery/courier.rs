@@ -17,7 +17,7 @@ use crate::delivery::jitter::Jitter;
 use crate::delivery::lanes::{Lanes, WINDOW};
 use crate::metrics::Metrics;
 use crate::sink::Sink;
-use crate::store::{Closed, Op, ReadError, Store};
+use crate::store::{Closed, ReadError, Store};
 use crate::time::UnixMillis;
 
 pub(super) struct Courier {
@@ -46,7 +46,7 @@ pub(super) struct Courier {
 /// What a spawned step of a lane came to.
 enum Step {
     Attempted { lane: usize, start: Start, attempt: Attempt },
-    Recorded { lane: usize, result: Result<(), Closed> },
+    Recorded { lanes: Vec<usize>, result: Result<(), Closed> },
 }
 
 /// What was known when an attempt was started.
@@ -112,12 +112,14 @@ impl Courier {
             // Each arm is cancel safe: a step that is not joined, a change that is not seen, stays.
             tokio::select! {
                 Some(step) = self.steps.join_next() => {
-                    let Ok(step) = step else {
+                    // What came about at the same time is recorded together.
+                    let steps = std::iter::once(step).chain(std::iter::from_fn(|| self.steps.try_join_next()));
+                    let Ok(steps) = steps.collect::<Result<Vec<Step>, _>>() else {
                         // Not knowing which lane it was, going on could reorder: the next start begins afresh.
                         tracing::error!(sink = %self.sink.name(), "a delivery panicked; the sink stops");
                         return;
                     };
-                    if self.conclude(step).is_err() {
+                    if self.conclude(steps).is_err() {
                         return;
                     }
                 }
@@ -205,30 +207,33 @@ impl Courier {
         next.map_or(LONGEST_PAUSE, |next| next.since(now).clamp(Duration::from_millis(1), LONGEST_PAUSE))
     }
 
-    fn conclude(&mut self, step: Step) -> Result<(), Closed> {
-        match step {
-            Step::Attempted { lane, start, attempt } => {
-                self.in_flight -= 1;
-                let before = self.gate.health();
-                let ops = self.settle(lane, start, attempt);
-                self.tell_change(before);
-                if ops.is_empty() {
-                    self.lanes.free(lane);
-                } else {
-                    self.record(lane, ops);
+    fn conclude(&mut self, steps: Vec<Step>) -> Result<(), Closed> {
+        let (mut lanes, mut ops) = (Vec::new(), Vec::new());
+        for step in steps {
+            match step {
+                Step::Attempted { lane, start, attempt } => {
+                    self.in_flight -= 1;
+                    let before = self.gate.health();
+                    let settled = self.settle(lane, start, attempt);
+                    self.tell_change(before);
+                    if settled.is_empty() {
+                        self.lanes.free(lane);
+                    } else {
+                        lanes.push(lane);
+                        ops.extend(settled);
+                    }
                 }
-                Ok(())
-            }
-            Step::Recorded { lane, result } => {
-                self.lanes.free(lane);
-                result
+                Step::Recorded { lanes, result } => {
+                    lanes.into_iter().for_each(|lane| self.lanes.free(lane));
+                    result?;
+                }
             }
         }
-    }
-
-    fn record(&mut self, lane: usize, ops: Vec<Op>) {
-        let store = self.store.clone();
-        self.steps.spawn(async move { Step::Recorded { lane, result: store.apply(ops).await } });
+        if !lanes.is_empty() {
+            let store = self.store.clone();
+            self.steps.spawn(async move { Step::Recorded { lanes, result: store.apply(ops).await } });
+        }
+        Ok(())
     }
 
     fn tell_change(&mut self, before: Health) {
