@@ -15,6 +15,7 @@ mod prefix;
 mod responses;
 mod sunset;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,11 +120,9 @@ impl Problem {
 #[derive(Debug)]
 pub struct Observer {
     kind: Kind,
-    decoder: content::Decoder,
-    /// Whether the bytes after a hole can be read: not so if they are compressed.
-    resumable: bool,
+    /// What undoes the content's coding, if it has one, and what that gave.
+    decoder: Option<(content::Decoder, Vec<u8>)>,
     body: Body,
-    decoded: Vec<u8>,
     next_seq: u32,
     missed: bool,
 }
@@ -146,29 +145,33 @@ impl Observer {
                 return None;
             }
         }
-        let encoding = start.content_encoding.as_ref().map(|value| value.to_str().unwrap_or("?"));
         let limit = match body {
             Body::Events(_) => content::Limit::BurstBytes(MAX_DECODED_BYTES),
             _ => content::Limit::TotalBytes(MAX_DECODED_BYTES),
         };
-        let Ok(decoder) = content::Decoder::new(encoding, limit) else {
+        let encoding = start.content_encoding.as_ref().map(|value| value.to_str().unwrap_or("?"));
+        let decoder = encoding.map(|encoding| content::Decoder::new(Some(encoding), limit)).transpose();
+        let Ok(decoder) = decoder else {
             out.problem(Problem::ContentEncoding);
             return None;
         };
         let request = if status.is_success() { request_json(start, out) } else { Request::default() };
         let streamed = matches!(body, Body::Events(_));
         let kind = dialect.start(Opening { exchange, start, request, config, streamed })?;
-        let resumable = start.content_encoding.is_none();
-        Some(Self { kind, decoder, resumable, body, decoded: Vec::new(), next_seq: 0, missed: false })
+        let decoder = decoder.map(|decoder| (decoder, Vec::new()));
+        Some(Self { kind, decoder, body, next_seq: 0, missed: false })
     }
 
     /// Takes the next piece of the response body. A gap in the numbers is a piece that was lost.
     pub fn feed(&mut self, segment: &Segment, out: &mut Observed) {
         self.notice_gap(segment.seq, out);
         self.next_seq = segment.seq.saturating_add(1);
-        self.decoded.clear();
-        let result = self.decoder.decode(&segment.bytes, &mut self.decoded);
-        let Self { kind, body, decoded, .. } = self;
+        let Self { kind, decoder, body, .. } = self;
+        let Some((decoder, decoded)) = decoder else {
+            return body.feed(&segment.bytes, kind, segment.at, out);
+        };
+        decoded.clear();
+        let result = decoder.decode(&segment.bytes, decoded);
         body.feed(decoded, kind, segment.at, out);
         if result.is_err() {
             out.problem(Problem::ContentEncoding);
@@ -193,8 +196,8 @@ impl Observer {
         }
         self.missed = true;
         match &mut self.body {
-            // Events begin anew at any blank line.
-            Body::Events(decoder) if self.resumable => decoder.resync(),
+            // Events begin anew at any blank line; compressed bytes after a hole cannot be read.
+            Body::Events(events) if self.decoder.is_none() => events.resync(),
             // What came before the hole may say what it was.
             Body::Json(body) => self.body = Body::Prefix(std::mem::take(body)),
             Body::Prefix(_) => {}
@@ -317,9 +320,11 @@ fn request_json(start: &Start, out: &mut Observed) -> Request {
         return Request::default();
     }
     let problem = if *complete {
-        match decode(start.request_header("content-encoding"), bytes)
-            .map(|body| serde_json::from_slice(&body))
-        {
+        let body = match start.request_header("content-encoding") {
+            None => Some(Cow::Borrowed(&bytes[..])),
+            Some(encoding) => decode(encoding, bytes).map(Cow::Owned),
+        };
+        match body.map(|body| serde_json::from_slice(&body)) {
             Some(Ok(body)) => return Request { body, lost: false },
             Some(Err(_)) => Problem::InvalidJson,
             None => Problem::ContentEncoding,
@@ -331,8 +336,9 @@ fn request_json(start: &Start, out: &mut Observed) -> Request {
     Request { body: Value::Null, lost: true }
 }
 
-fn decode(encoding: Option<&str>, bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut decoder = content::Decoder::new(encoding, content::Limit::TotalBytes(MAX_DECODED_BYTES)).ok()?;
+fn decode(encoding: &str, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut decoder =
+        content::Decoder::new(Some(encoding), content::Limit::TotalBytes(MAX_DECODED_BYTES)).ok()?;
     let mut decoded = Vec::new();
     decoder.decode(bytes, &mut decoded).ok()?;
     Some(decoded)

@@ -84,12 +84,12 @@ fn the_correlator_keeps_to_its_instructions() {
 
 #[test]
 fn the_dialect_keeps_to_its_instructions() {
-    check("dialect", 12_300_000);
+    check("dialect", 9_300_000);
 }
 
 #[test]
 fn a_created_message_keeps_to_its_instructions() {
-    check("message", 490_000);
+    check("message", 392_000);
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn the_store_keeps_to_its_instructions() {
 
 #[test]
 fn the_sink_keeps_to_its_instructions() {
-    check("sink", 1_860_000);
+    check("sink", 1_540_000);
 }
 
 #[test]

@@ -4,16 +4,18 @@
 //! the same facts. Text deltas are folded per message and told only where no whole message followed them.
 
 mod list;
+mod members;
 mod object;
 mod partial;
 mod refusal;
 mod route;
-mod run;
 mod stream;
+mod transcript;
 
 use std::sync::Arc;
 
 use http::Method;
+use serde::de::Error as _;
 use serde_json::{Map, Value, json};
 
 use crate::attribution::Attribution;
@@ -24,8 +26,8 @@ use crate::exchange::Ending;
 use crate::message::Message;
 use crate::observation::{ConversationKey, Fact, MessageOrigin, Observation, RunOrigin, ToolOutput};
 use crate::time::UnixMillis;
+use members::{Members, Name};
 use route::Route;
-use run::Members;
 use stream::Stream;
 
 /// Whether a request is one of this API's.
@@ -137,35 +139,35 @@ impl Observer {
             }
             return Ok(());
         }
-        if let Some(members) = Members::of(json) {
-            self.run(members, at, out);
-            return Ok(());
-        }
-        let body: Value = serde_json::from_slice(json)?;
-        match object::kind(&body) {
-            "list" => self.list(body, at, out),
+        let json = str::from_utf8(json).map_err(serde_json::Error::custom)?;
+        let members = Members::of(json)?;
+        match members.kind() {
+            "list" => return self.list(&members, at, out),
             "thread.deleted" => self.tell(Fact::ConversationDeleted, at, out),
-            "thread.message.deleted" => match field::id(&body["id"]) {
+            "thread.message.deleted" => match field::id(&members[Name::Id]) {
                 Some(id) => self.tell(Fact::MessageDeleted { id: id.to_owned() }, at, out),
                 None => out.problem(Problem::UnexpectedShape),
             },
-            _ => self.object(body, at, out),
+            _ => self.object(json, &members, at, out),
         }
         Ok(())
     }
 
     /// Takes what came of an object before it was cut: ids and status, if they came early.
-    pub(super) fn prefix(&mut self, members: Map<String, Value>, at: UnixMillis, out: &mut Observed) {
-        let mut body = Value::Object(members);
-        match object::kind(&body) {
-            "thread.message" => {
-                if body["content"].is_null() {
-                    body["content"] = json!([{"type": "truncated"}]);
+    pub(super) fn prefix(&mut self, mut members: Map<String, Value>, at: UnixMillis, out: &mut Observed) {
+        match members.get("object").and_then(Value::as_str) {
+            Some("thread.message") => {
+                let content = members.entry("content").or_insert(Value::Null);
+                if content.is_null() {
+                    *content = json!([{"type": "truncated"}]);
                 }
-                self.object(body, at, out);
             }
-            "thread.run" if body["status"].is_string() => self.object(body, at, out),
-            _ => {}
+            Some("thread.run") if members.get("status").is_some_and(Value::is_string) => {}
+            _ => return,
+        }
+        let json = Value::Object(members).to_string();
+        if let Ok(members) = Members::of(&json) {
+            self.object(&json, &members, at, out);
         }
     }
 
@@ -178,36 +180,35 @@ impl Observer {
         if data.is_empty() || data == "[DONE]" || data == "\"done\"" {
             return;
         }
-        if name != "error"
-            && let Some(members) = Members::of(data.as_bytes())
-        {
-            return self.run(members, at, out);
+        let Ok(members) = Members::of(data) else { return out.problem(Problem::InvalidJson) };
+        if name == "error" || members.kind().is_empty() {
+            return self.odd_event(name, data, at, out);
         }
-        let Ok(mut value) = serde_json::from_str::<Value>(data) else {
-            return out.problem(Problem::InvalidJson);
-        };
-        // LiteLLM wraps each event: {"data": OBJECT, "event": NAME}.
-        if value.get("object").is_none() && value["data"].is_object() && value["event"].is_string() {
-            let inner = value["data"].take();
-            let name = value["event"].as_str().unwrap_or_default();
-            if stream.take_delta(name, &inner.to_string(), at) {
-                return self.tell_that_it_goes_on(at, out);
-            }
-            value = inner;
-        }
-        let kind = object::kind(&value);
-        let tells_error = kind.is_empty() && value.get("error").is_some_and(|error| !error.is_null());
-        if name == "error" || tells_error {
-            return stream.note_error(&value);
-        }
-        match kind {
+        match members.kind() {
             // The run on create-thread-and-run brings the messages; see `end` for when it never comes.
             "thread" => {
-                self.learn_thread(&value["id"]);
-                self.order.note_metadata(&mut self.attribution, &value["metadata"], Owner::Thread);
+                self.learn_thread(&members[Name::Id]);
+                self.order.note_metadata(&mut self.attribution, &members[Name::Metadata], Owner::Thread);
             }
-            "list" | "" => out.problem(Problem::UnexpectedShape),
-            _ => self.object(value, at, out),
+            "list" => out.problem(Problem::UnexpectedShape),
+            _ => self.object(data, &members, at, out),
+        }
+    }
+
+    /// Takes an event that is no object of the API: an error, or one that is wrapped.
+    fn odd_event(&mut self, name: &str, data: &str, at: UnixMillis, out: &mut Observed) {
+        let mut event: Value = serde_json::from_str(data).unwrap_or_default();
+        // LiteLLM wraps each event: {"data": OBJECT, "event": NAME}.
+        if event.get("object").is_none()
+            && event["data"].is_object()
+            && let Some(inner) = event["event"].as_str().map(str::to_owned)
+        {
+            return self.event(&inner, &event["data"].take().to_string(), at, out);
+        }
+        let tells_error = event.get("error").is_some_and(|error| !error.is_null());
+        match &mut self.stream {
+            Some(stream) if name == "error" || tells_error => stream.note_error(&event),
+            _ => out.problem(Problem::UnexpectedShape),
         }
     }
 
@@ -224,17 +225,17 @@ impl Observer {
         self.tell(fact, at, out);
     }
 
-    fn object(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
-        match object::kind(&body) {
-            "thread" => self.thread_object(&body, at, out),
-            "thread.message" => self.message(body, at, out),
-            "thread.run" => self.run_object(&body, at, out),
+    fn object(&mut self, json: &str, body: &Members<'_>, at: UnixMillis, out: &mut Observed) {
+        match body.kind() {
+            "thread" => self.thread_object(body, at, out),
+            "thread.message" => self.message(json, body, at, out),
+            "thread.run" => self.run(body, at, out),
             "thread.run.step" => {
                 let run = self.stream.as_ref().and_then(Stream::run);
-                let Some(step) = object::step(&body, run) else {
+                let Some(step) = object::step(body, run) else {
                     return out.problem(Problem::UnexpectedShape);
                 };
-                self.learn_thread(&body["thread_id"]);
+                self.learn_thread(&body[Name::ThreadId]);
                 if let Some(stream) = &mut self.stream {
                     stream.note_step(&step);
                 }
@@ -245,10 +246,10 @@ impl Observer {
         }
     }
 
-    fn thread_object(&mut self, body: &Value, at: UnixMillis, out: &mut Observed) {
-        self.order.note_metadata(&mut self.attribution, &body["metadata"], Owner::Thread);
+    fn thread_object(&mut self, body: &Members<'_>, at: UnixMillis, out: &mut Observed) {
+        self.order.note_metadata(&mut self.attribution, &body[Name::Metadata], Owner::Thread);
         if self.method == Method::POST && self.route == Route::Threads {
-            self.learn_thread(&body["id"]);
+            self.learn_thread(&body[Name::Id]);
             let (messages, messages_lost) = (std::mem::take(&mut self.messages), self.messages_lost);
             self.tell(Fact::ConversationCreated { messages, messages_lost }, at, out);
         } else if matches!(self.route, Route::Thread { .. }) {
@@ -256,13 +257,15 @@ impl Observer {
         }
     }
 
-    fn message(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
-        self.learn_thread(&body["thread_id"]);
+    fn message(&mut self, json: &str, body: &Members<'_>, at: UnixMillis, out: &mut Observed) {
+        self.learn_thread(&body[Name::ThreadId]);
         let mut attribution = self.attribution.clone();
-        if body["role"] == "user" && self.stream.is_none() {
-            self.order.note_metadata(&mut attribution, &body["metadata"], Owner::Message);
+        if body[Name::Role] == "user" && self.stream.is_none() {
+            self.order.note_metadata(&mut attribution, &body[Name::Metadata], Owner::Message);
         }
-        let Some(mut message) = object::message(body) else { return out.problem(Problem::UnexpectedShape) };
+        let Some(mut message) = object::message(json, body) else {
+            return out.problem(Problem::UnexpectedShape);
+        };
         let origin = if let Some(stream) = &mut self.stream {
             stream.note_message(&mut message);
             MessageOrigin::Streamed
@@ -275,19 +278,11 @@ impl Observer {
         self.tell_as(attribution, Fact::MessageSeen { message, origin, requested_at }, at, out);
     }
 
-    /// Takes a run that came as part of something else.
-    fn run_object(&mut self, body: &Value, at: UnixMillis, out: &mut Observed) {
-        match Members::of_value(body) {
-            Some(members) => self.run(members, at, out),
-            None => out.problem(Problem::UnexpectedShape),
-        }
-    }
-
-    fn run(&mut self, members: Members, at: UnixMillis, out: &mut Observed) {
-        self.learn_thread(members.thread());
+    fn run(&mut self, body: &Members<'_>, at: UnixMillis, out: &mut Observed) {
+        self.learn_thread(&body[Name::ThreadId]);
         let mut attribution = self.attribution.clone();
-        self.order.note_metadata(&mut attribution, members.metadata(), Owner::Run);
-        let Some(run) = members.run() else { return out.problem(Problem::UnexpectedShape) };
+        self.order.note_metadata(&mut attribution, &body[Name::Metadata], Owner::Run);
+        let Some(run) = object::run(body) else { return out.problem(Problem::UnexpectedShape) };
         let mut first_token_at = None;
         if let Some(stream) = &mut self.stream {
             stream.note_run(&run);

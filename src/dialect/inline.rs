@@ -14,7 +14,7 @@ pub(in crate::dialect) fn shorten(value: &mut Value) {
         Value::Object(fields) => {
             for (name, value) in fields {
                 match value {
-                    Value::String(text) if ENCODED.contains(&name.as_str()) => {
+                    Value::String(text) if may_be_encoded(name) => {
                         if let Some(shorter) = shorter(text) {
                             *text = shorter;
                         }
@@ -27,7 +27,13 @@ pub(in crate::dialect) fn shorten(value: &mut Value) {
     }
 }
 
-fn shorter(text: &str) -> Option<String> {
+/// Whether a field may hold a file.
+pub(in crate::dialect) fn may_be_encoded(name: &str) -> bool {
+    ENCODED.contains(&name)
+}
+
+/// What takes the place of a text in such a field; none if it may stay.
+pub(in crate::dialect) fn shorter(text: &str) -> Option<String> {
     match text.strip_prefix("data:").and_then(|rest| rest.split_once(',')) {
         Some((mime, data)) => Some(format!("data:{mime},[{}]", describe(data))),
         None if text.len() > LONGEST_KEPT_BYTES && !text.contains(' ') && !text.contains("://") => {

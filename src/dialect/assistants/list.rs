@@ -1,7 +1,8 @@
 //! Lists: pages of messages, runs and steps.
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::members::{Members, Name};
 use super::route::Route;
 use super::{Observer, object};
 use crate::dialect::path::percent_decode;
@@ -11,33 +12,49 @@ use crate::observation::{Fact, MessagePage, PageOrder, PageStart};
 use crate::time::UnixMillis;
 
 impl Observer {
-    pub(super) fn list(&mut self, mut body: Value, at: UnixMillis, out: &mut Observed) {
-        let Value::Array(items) = body["data"].take() else { return out.problem(Problem::UnexpectedShape) };
+    /// Takes a list.
+    ///
+    /// # Errors
+    /// When an item is no JSON.
+    pub(super) fn list(
+        &mut self,
+        body: &Members<'_>,
+        at: UnixMillis,
+        out: &mut Observed,
+    ) -> serde_json::Result<()> {
+        let Some(data) = body.items() else {
+            out.problem(Problem::UnexpectedShape);
+            return Ok(());
+        };
+        let (listed, more) = (data.len(), body[Name::HasMore].as_bool());
+        let items: Vec<Item<'_>> = data.into_iter().map(Item::of).collect::<Result<_, _>>()?;
+        let of_kind = |kind| items.iter().filter(move |item| item.members.kind() == kind);
         match &self.route {
-            Route::Messages { .. } => self.message_page(items, body["has_more"].as_bool(), at, out),
+            Route::Messages { .. } => {
+                let messages = of_kind("thread.message");
+                let messages = messages.filter_map(|item| object::message(item.json, &item.members));
+                self.message_page(messages.collect(), listed, more, at, out);
+            }
             Route::Runs { .. } => {
                 // Told oldest first, as they happened.
-                let mut runs: Vec<_> =
-                    items.iter().filter(|item| object::kind(item) == "thread.run").collect();
+                let mut runs: Vec<_> = of_kind("thread.run").collect();
                 if page_order(&self.query) == PageOrder::Descending {
                     runs.reverse();
                 }
                 for run in runs {
-                    self.run_object(run, at, out);
+                    self.run(&run.members, at, out);
                 }
             }
             Route::Steps { run, .. } => {
-                let mut steps: Vec<_> = items
-                    .iter()
-                    .filter(|item| object::kind(item) == "thread.run.step")
-                    .filter_map(|item| object::step(item, Some(run)))
-                    .collect();
+                let steps = of_kind("thread.run.step");
+                let mut steps: Vec<_> =
+                    steps.filter_map(|step| object::step(&step.members, Some(run))).collect();
                 let (mut follows, mut precedes) = (cursor(&self.query), None);
                 if page_order(&self.query) == PageOrder::Descending {
                     steps.reverse();
                     std::mem::swap(&mut follows, &mut precedes);
                 }
-                let more = has_more(body["has_more"].as_bool(), &self.query, items.len());
+                let more = has_more(more, &self.query, listed);
                 let whole = page_start(&self.query) == PageStart::Beginning && more == Some(false);
                 let run = run.clone();
                 let requested_at = self.request_at;
@@ -46,16 +63,18 @@ impl Observer {
             }
             _ => out.problem(Problem::UnexpectedShape),
         }
+        Ok(())
     }
 
-    fn message_page(&mut self, items: Vec<Value>, more: Option<bool>, at: UnixMillis, out: &mut Observed) {
-        let has_more = has_more(more, &self.query, items.len());
-        let listed = items.len();
-        let messages: Vec<Message> = items
-            .into_iter()
-            .filter(|item| object::kind(item) == "thread.message")
-            .filter_map(object::message)
-            .collect();
+    fn message_page(
+        &mut self,
+        messages: Vec<Message>,
+        listed: usize,
+        more: Option<bool>,
+        at: UnixMillis,
+        out: &mut Observed,
+    ) {
+        let has_more = has_more(more, &self.query, listed);
         if messages.len() < listed {
             out.problem(Problem::UnexpectedShape);
             if messages.is_empty() {
@@ -71,6 +90,18 @@ impl Observer {
             requested_at: self.request_at,
         };
         self.tell(Fact::MessagesListed(page), at, out);
+    }
+}
+
+/// What a list holds.
+struct Item<'a> {
+    json: &'a str,
+    members: Members<'a>,
+}
+
+impl<'a> Item<'a> {
+    fn of(item: &'a RawValue) -> serde_json::Result<Self> {
+        Ok(Self { json: item.get(), members: Members::of(item.get())? })
     }
 }
 

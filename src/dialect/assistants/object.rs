@@ -6,30 +6,59 @@
 use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
 
-use crate::dialect::field::{id, seconds};
+use super::members::{Members, Name};
+use super::transcript;
+use crate::dialect::field::{id, raw, seconds};
 use crate::dialect::inline::shorten;
 use crate::message::{Message, MessageStatus, Role};
-use crate::observation::{Step, ToolCall};
+use crate::observation::{Run, RunStatus, Step, ToolCall};
 
-/// The object's `object` field.
-pub(super) fn kind(object: &Value) -> &str {
-    object["object"].as_str().unwrap_or_default()
-}
-
-/// A `thread.message` object of a response.
-pub(super) fn message(mut object: Value) -> Option<Message> {
-    shorten(&mut object["content"]);
+/// A `thread.message` object of a response, and its members.
+pub(super) fn message(json: &str, members: &Members<'_>) -> Option<Message> {
     Some(Message {
-        id: Some(id(&object["id"])?.to_owned()),
-        role: role(&object["role"]),
-        status: match object["status"].as_str() {
+        id: Some(id(&members[Name::Id])?.to_owned()),
+        role: role(&members[Name::Role]),
+        status: match members[Name::Status].as_str() {
             Some("in_progress") => MessageStatus::InProgress,
             Some("incomplete") => MessageStatus::Incomplete,
             _ => MessageStatus::Completed,
         },
-        created_at: seconds(&object["created_at"]),
-        run: id(&object["run_id"]).map(str::to_owned),
-        object: to_raw_value(&object).ok()?,
+        created_at: seconds(&members[Name::CreatedAt]),
+        run: id(&members[Name::RunId]).map(str::to_owned),
+        object: transcript::of_message(json)?,
+    })
+}
+
+/// A `thread.run` object.
+pub(super) fn run(members: &Members<'_>) -> Option<Run> {
+    // `submit_tool_outputs`, or what Azure's agents call it for other kinds of tools.
+    let mut actions =
+        members[Name::RequiredAction].as_object().into_iter().flat_map(|action| action.values());
+    let calls = actions.find_map(|action| action["tool_calls"].as_array());
+    let own = |name| id(&members[name]).map(str::to_owned);
+    let time = |name| seconds(&members[name]);
+    let kept = |name| raw(&members[name]);
+    Some(Run {
+        id: own(Name::Id)?,
+        status: match members[Name::Status].as_str().unwrap_or_default() {
+            "cancelled" => RunStatus::Cancelled,
+            "completed" => RunStatus::Completed,
+            "expired" => RunStatus::Expired,
+            "failed" => RunStatus::Failed,
+            "incomplete" => RunStatus::Incomplete,
+            "requires_action" => RunStatus::RequiresAction,
+            other => RunStatus::Active(other.chars().take(MAX_STATUS_CHARS).collect()),
+        },
+        assistant: own(Name::AssistantId),
+        model: own(Name::Model),
+        created_at: time(Name::CreatedAt),
+        started_at: time(Name::StartedAt),
+        ended_at: [Name::CompletedAt, Name::FailedAt, Name::CancelledAt].into_iter().find_map(time),
+        expires_at: time(Name::ExpiresAt),
+        usage: kept(Name::Usage),
+        error: [Name::LastError, Name::IncompleteDetails].into_iter().find_map(kept),
+        metadata: kept(Name::Metadata),
+        tool_calls: calls.into_iter().flatten().filter_map(tool_call).collect(),
     })
 }
 
@@ -84,11 +113,11 @@ pub(super) fn partial_message(
 }
 
 /// A `thread.run.step` object.
-pub(super) fn step(object: &Value, run: Option<&str>) -> Option<Step> {
-    let details = &object["step_details"];
+pub(super) fn step(members: &Members<'_>, run: Option<&str>) -> Option<Step> {
+    let details = &members[Name::StepDetails];
     Some(Step {
-        id: id(&object["id"])?.to_owned(),
-        run: id(&object["run_id"]).or(run)?.to_owned(),
+        id: id(&members[Name::Id])?.to_owned(),
+        run: id(&members[Name::RunId]).or(run)?.to_owned(),
         message: id(&details["message_creation"]["message_id"]).map(str::to_owned),
         tool_calls: details["tool_calls"].as_array().into_iter().flatten().filter_map(tool_call).collect(),
     })
@@ -151,22 +180,39 @@ fn response_content(content: &Value) -> Value {
     }
 }
 
+const MAX_STATUS_CHARS: usize = 64;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read<T>(json: &Value, read: impl FnOnce(&str, &Members<'_>) -> Option<T>) -> Option<T> {
+        let json = json.to_string();
+        read(&json, &Members::of(&json).unwrap())
+    }
+
     #[test]
     fn keeps_a_message_object_word_for_word() {
         let text = r#"{"id":"msg_1","object":"thread.message","created_at":1.0,"thread_id":"t","run_id":null,"role":"user","content":[{"type":"text","text":{"value":"hé","annotations":[]}}],"metadata":{},"x":[1,2.5]}"#;
-        let message = message(serde_json::from_str(text).unwrap()).unwrap();
+        let message = message(text, &Members::of(text).unwrap()).unwrap();
         assert_eq!(message.object.get(), text);
         assert_eq!((message.role, message.created_at), (Role::User, Some(1.0)));
     }
 
     #[test]
     fn wrong_types_are_as_if_missing() {
-        assert!(message(json!({"id": "m", "content": 5})).is_some());
+        assert!(read(&json!({"id": "m", "content": 5}), message).is_some());
         assert!(request_message(&json!("hi")).is_none());
+        let run = |json: &Value| read(json, |_, members| run(members));
+        let odd = json!({"id": "run_1", "object": "thread.run", "status": 7, "created_at": "soon", "model": {}, "usage": 3,
+                         "required_action": {"submit_tool_outputs": 1}, "metadata": [], "expires_at": null});
+        let odd = run(&odd).unwrap();
+        assert_eq!(odd.status, RunStatus::Active(String::new()));
+        assert!(odd.created_at.is_none() && odd.model.is_none() && odd.usage.is_none());
+        assert!(odd.tool_calls.is_empty() && odd.metadata.is_none());
+        for id in [json!(null), json!(""), json!(5), json!("x".repeat(5000))] {
+            assert!(run(&json!({"object": "thread.run", "id": id})).is_none());
+        }
     }
 
     #[test]
@@ -192,14 +238,14 @@ mod tests {
 
     #[test]
     fn reads_tool_calls_of_every_kind() {
-        let step = step(
+        let step = read(
             &json!({"id": "step_1", "run_id": "run_1", "step_details": {"type": "tool_calls", "tool_calls": [
                 {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}", "output": null}},
                 {"id": "c2", "type": "code_interpreter", "code_interpreter": {"input": "1+1", "outputs": [{"type": "logs", "logs": "2"}]}},
                 {"id": "c3", "type": "file_search", "file_search": {}},
                 {"type": "function"}
             ]}}),
-            None,
+            |_, members| step(members, None),
         )
         .unwrap();
         assert_eq!(step.tool_calls.len(), 3);

@@ -1,0 +1,221 @@
+//! The members of an object that say something.
+//!
+//! Most exchanges are polls of a run, whose instructions and tools may be long, and messages, whose text is kept as it is: what is not
+//! needed is passed over, without a tree of it. It is read as strictly as any all the same: what is no JSON is no object.
+
+use std::fmt;
+use std::ops::Index;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// The members of an object that are known; null where they are missing. Of several with the same name the last one counts.
+#[derive(Debug)]
+pub(super) struct Members<'a> {
+    values: [Value; NAMES],
+    /// What a list holds, each as it was written.
+    data: Option<&'a RawValue>,
+}
+
+impl<'a> Members<'a> {
+    /// Reads an object. What is none has no members.
+    ///
+    /// # Errors
+    /// When the text is no JSON.
+    pub(super) fn of(json: &'a str) -> serde_json::Result<Self> {
+        match serde_json::from_str(json) {
+            Err(error) if error.is_data() => {
+                let _: PassedOver = serde_json::from_str(json)?;
+                Ok(Self::none())
+            }
+            read => read,
+        }
+    }
+
+    fn none() -> Self {
+        Self { values: [const { Value::Null }; NAMES], data: None }
+    }
+
+    /// What the object is: its `object` field.
+    pub(super) fn kind(&self) -> &str {
+        self[Name::Object].as_str().unwrap_or_default()
+    }
+
+    /// The items of a list. None when there is no list of them.
+    pub(super) fn items(&self) -> Option<Vec<&'a RawValue>> {
+        serde_json::from_str(self.data?.get()).ok()
+    }
+}
+
+impl Index<Name> for Members<'_> {
+    type Output = Value;
+
+    fn index(&self, name: Name) -> &Value {
+        &self.values[name as usize]
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Gather)
+    }
+}
+
+struct Gather;
+
+impl<'de> Visitor<'de> for Gather {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Members::none();
+        while let Some(name) = map.next_key::<Name>()? {
+            match name {
+                Name::Data => members.data = Some(map.next_value()?),
+                Name::Other => _ = map.next_value::<PassedOver>()?,
+                name => members.values[name as usize] = map.next_value()?,
+            }
+        }
+        Ok(members)
+    }
+}
+
+/// A value that is read as strictly as any, and not kept.
+struct PassedOver;
+
+impl<'de> Deserialize<'de> for PassedOver {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for PassedOver {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        while members.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
+}
+
+/// The names that are known.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+pub(super) enum Name {
+    AssistantId,
+    CancelledAt,
+    CompletedAt,
+    CreatedAt,
+    ExpiresAt,
+    FailedAt,
+    HasMore,
+    Id,
+    IncompleteDetails,
+    LastError,
+    Metadata,
+    Model,
+    Object,
+    RequiredAction,
+    Role,
+    RunId,
+    StartedAt,
+    Status,
+    StepDetails,
+    ThreadId,
+    Usage,
+    /// Not kept as a value: [`Members::items`].
+    Data,
+    /// Not kept.
+    #[serde(other)]
+    Other,
+}
+
+const NAMES: usize = Name::Data as usize;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_says_nothing_is_passed_over_and_the_last_of_a_name_counts() {
+        let json = r#"{ "tools": [{"a": [1, -2, 0.5, true, null, "\u00e9"]}], "id": "run_0", "object": "thread.run", "top_p": 1.0,
+            "thread\u005fid": "t\u002f1", "status": "queued", "id": "run_1" }"#;
+        let members = Members::of(json).unwrap();
+        assert_eq!((members.kind(), &members[Name::Metadata]), ("thread.run", &Value::Null));
+        assert_eq!((&members[Name::ThreadId], &members[Name::Id]), (&json!("t/1"), &json!("run_1")));
+        assert!(members.items().is_none());
+    }
+
+    #[test]
+    fn items_are_told_as_they_were_written() {
+        let members = Members::of(r#"{"data": 1, "data": [ {"a" : 1}, 2]}"#).unwrap();
+        let items: Vec<&str> = members.items().unwrap().into_iter().map(RawValue::get).collect();
+        assert_eq!(items, [r#"{"a" : 1}"#, "2"]);
+        assert!(Members::of(r#"{"data": {}}"#).unwrap().items().is_none());
+    }
+
+    #[test]
+    fn what_is_no_json_is_no_object_wherever_it_is_broken() {
+        let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+        for value in [r#""\ud800""#, "1e999", "NaN", "tru", "[1,]", "{1:2}", "\"\u{1}\"", &deep] {
+            for name in ["usage", "tools"] {
+                let json = format!(r#"{{"object":"thread.run","id":"run_1","{name}":{value}}}"#);
+                assert!(serde_json::from_str::<Value>(&json).is_err(), "{json}");
+                assert!(Members::of(&json).is_err(), "{json}");
+            }
+        }
+        for json in [
+            r#"{"object":"thread.run","id":"run_1""#,
+            r#"{"id":"run_1"} x"#,
+            "[1,]",
+            "[] x",
+            "\"\\ud800\"",
+            "",
+        ] {
+            assert!(Members::of(json).is_err(), "{json}");
+        }
+        for json in ["[{}]", "7", " null", "\"x\""] {
+            assert_eq!(Members::of(json).unwrap().kind(), "", "{json}");
+        }
+    }
+}
