@@ -9,9 +9,18 @@ use tokio::net::TcpStream;
 
 use crate::answers::{STAMP_BYTES, STAMP_MARK};
 
+/// Where the API is: what an app has as its base URL.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    /// What goes before the API's own paths.
+    pub(crate) prefix: &'static str,
+}
+
 /// A keep-alive connection.
 pub(crate) struct Client {
     stream: TcpStream,
+    prefix: &'static str,
     input: Vec<u8>,
     output: Vec<u8>,
 }
@@ -36,10 +45,11 @@ pub(crate) enum Ask {
 }
 
 impl Client {
-    pub(crate) async fn connect(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) async fn connect(Target { address, prefix }: Target) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, input: Vec::with_capacity(INPUT_BYTES), output: Vec::with_capacity(INPUT_BYTES) })
+        let buffer = || Vec::with_capacity(INPUT_BYTES);
+        Ok(Self { stream, prefix, input: buffer(), output: buffer() })
     }
 
     /// Asks, and reads the whole answer.
@@ -113,7 +123,11 @@ impl Client {
             _ => body.len(),
         };
         self.output.clear();
-        write!(self.output, "{method} /v1/{path} HTTP/1.1\r\n{HEADERS}x-bench-turn: {turn}\r\n")?;
+        write!(
+            self.output,
+            "{method} {}/v1/{path} HTTP/1.1\r\n{HEADERS}x-bench-turn: {turn}\r\n",
+            self.prefix
+        )?;
         if method == "POST" {
             write!(self.output, "Content-Type: application/json\r\nContent-Length: {length}\r\n")?;
         }

@@ -1,7 +1,6 @@
 //! The loads, and what is measured under each.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tokio::task::JoinSet;
 
-use crate::client::{Ask, Client};
+use crate::client::{Ask, Client, Target};
 use crate::others::Other;
 use crate::proxies::{Proxy, Row};
 use crate::upstream::{LARGE_BODY_BYTES, World};
@@ -199,9 +198,9 @@ impl Bench {
         let first = self.turns.load(Ordering::Relaxed);
         let mut workers = JoinSet::new();
         for connection in 0..connections {
-            let (done, turns, address) = (Arc::clone(&done), Arc::clone(&self.turns), proxy.address);
+            let (done, turns, target) = (Arc::clone(&done), Arc::clone(&self.turns), proxy.target);
             workers.spawn(async move {
-                let mut client = Client::connect(address).await?;
+                let mut client = Client::connect(target).await?;
                 while Instant::now() < end {
                     let turn = turns.fetch_add(1, Ordering::Relaxed);
                     // Threads are used again, but a message nobody answers must not pile up in one.
@@ -249,9 +248,9 @@ impl Bench {
         let (cpu, began) = (proxy.cpu(), Instant::now() + Duration::from_millis(50));
         let mut workers = JoinSet::new();
         for connection in 0..connections {
-            let (turns, address, world) = (Arc::clone(&self.turns), proxy.address, Arc::clone(&self.world));
+            let (turns, target, world) = (Arc::clone(&self.turns), proxy.target, Arc::clone(&self.world));
             workers.spawn(async move {
-                let mut client = Client::connect(address).await?;
+                let mut client = Client::connect(target).await?;
                 let mut delays = Vec::with_capacity(each as usize);
                 for count in 0..each as u32 {
                     let due = began + interval * connection / connections + interval * count;
@@ -280,9 +279,9 @@ impl Bench {
         let mut workers = JoinSet::new();
         let first = self.turns.fetch_add(self.scale.streams, Ordering::Relaxed);
         for turn in first..first + self.scale.streams {
-            let (address, world) = (proxy.address, Arc::clone(&self.world));
+            let (target, world) = (proxy.target, Arc::clone(&self.world));
             workers.spawn(async move {
-                let mut client = Client::connect(address).await?;
+                let mut client = Client::connect(target).await?;
                 let mut delays = Vec::with_capacity(deltas as usize);
                 let ask = Ask::Stream { deltas, every_us: every.as_micros() as u64 };
                 let mut on_stamp =
@@ -314,16 +313,16 @@ impl Bench {
 
     async fn idle(&self, proxy: &Proxy) -> Result<Figures> {
         // What a first request brings about is not a stream's.
-        check(proxy.address).await?;
+        check(proxy.target).await?;
         tokio::time::sleep(Duration::from_millis(500)).await;
         let (before, descriptors) = (proxy.rss() as f64, proxy.descriptors());
         let mut held = Vec::new();
         while (held.len() as u64) < self.scale.idle {
             let mut openers = JoinSet::new();
             for _ in 0..100.min(self.scale.idle - held.len() as u64) {
-                let (turn, address) = (self.turns.fetch_add(1, Ordering::Relaxed), proxy.address);
+                let (turn, target) = (self.turns.fetch_add(1, Ordering::Relaxed), proxy.target);
                 openers.spawn(async move {
-                    let mut client = Client::connect(address).await?;
+                    let mut client = Client::connect(target).await?;
                     client.hold((1 << 52) + turn, turn).await?;
                     anyhow::Ok(client)
                 });
@@ -354,10 +353,10 @@ impl Bench {
         let connections = 4.min(self.scale.large);
         let mut workers = JoinSet::new();
         for _ in 0..connections {
-            let (ask, address) = (Arc::clone(&ask), proxy.address);
+            let (ask, target) = (Arc::clone(&ask), proxy.target);
             let bodies = self.scale.large / connections;
             workers.spawn(async move {
-                let mut client = Client::connect(address).await?;
+                let mut client = Client::connect(target).await?;
                 for _ in 0..bodies {
                     client.exchange(&ask, 0, 0).await?;
                 }
@@ -420,8 +419,8 @@ pub(crate) async fn exchange(client: &mut Client, unit: Unit, thread: u64, turn:
 }
 
 /// Opens a connection for each, to see that a proxy answers at all.
-pub(crate) async fn check(address: SocketAddr) -> Result<()> {
-    let mut client = Client::connect(address).await?;
+pub(crate) async fn check(target: Target) -> Result<()> {
+    let mut client = Client::connect(target).await?;
     client.exchange(&Ask::Poll { last: false }, 0, 0).await.context("a first request failed")
 }
 

@@ -54,7 +54,7 @@ struct Arguments {
     /// Only these loads: message, rate, stream, turn, polled, events, idle, download, upload, tls, workers, trouble, start
     #[arg(long, value_delimiter = ',', value_name = "LOAD")]
     loads: Vec<String>,
-    /// Only these rows: direct, nginx, haproxy, envoy, mitmproxy, off, on, otheroff, otheron
+    /// Only these rows: direct, nginx, haproxy, envoy, mitmproxy, litellm, off, on, otheroff, otheron
     #[arg(long, value_delimiter = ',', value_name = "ROW")]
     rows: Vec<String>,
     /// How often each row is measured
@@ -168,7 +168,7 @@ async fn measure(
 /// Starts a proxy and lets it warm up.
 async fn started(row: Row, site: &Site, tls: bool, load: Load, bench: &Bench) -> Result<Proxy> {
     let proxy = Proxy::start(row, site, tls)?;
-    loads::check(proxy.address).await.with_context(|| row.name())?;
+    loads::check(proxy.target).await.with_context(|| row.name())?;
     if !matches!(load, Load::Events | Load::Download | Load::Upload) {
         load.measure(bench, row, &proxy, WARM_UP)
             .await

@@ -12,16 +12,19 @@ use anyhow::Result;
 pub(crate) enum Other {
     Envoy,
     Haproxy,
+    /// As a pass-through to one address: what it does to requests of its own APIs is another matter.
+    Litellm,
     Mitmproxy,
 }
 
 impl Other {
-    pub(crate) const ALL: [Self; 3] = [Self::Haproxy, Self::Envoy, Self::Mitmproxy];
+    pub(crate) const ALL: [Self; 4] = [Self::Haproxy, Self::Envoy, Self::Mitmproxy, Self::Litellm];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Envoy => "Envoy",
             Self::Haproxy => "HAProxy",
+            Self::Litellm => "LiteLLM",
             Self::Mitmproxy => "mitmproxy",
         }
     }
@@ -30,6 +33,7 @@ impl Other {
         match self {
             Self::Envoy => "envoy",
             Self::Haproxy => "haproxy",
+            Self::Litellm => "litellm",
             Self::Mitmproxy => "mitmdump",
         }
     }
@@ -40,6 +44,27 @@ impl Other {
         let output = Command::new(self.command()).arg(option).stdin(Stdio::null()).output().ok()?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         said.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+    }
+
+    /// What goes before the API's own paths.
+    pub(crate) fn prefix(self) -> &'static str {
+        match self {
+            // Below `/v1` LiteLLM answers itself.
+            Self::Litellm => "/through",
+            Self::Envoy | Self::Haproxy | Self::Mitmproxy => "",
+        }
+    }
+
+    /// What is set for it in the environment.
+    pub(crate) fn environment(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            // It starts without a key, as the others do, and asks nobody for the prices of models.
+            Self::Litellm => &[
+                ("LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY", "true"),
+                ("LITELLM_LOCAL_MODEL_COST_MAP", "True"),
+            ],
+            Self::Envoy | Self::Haproxy | Self::Mitmproxy => &[],
+        }
     }
 
     /// The words that start it, with one worker, listening and forwarding.
@@ -60,6 +85,12 @@ impl Other {
             Self::Haproxy => {
                 fs::write(&file, haproxy(listen, upstream))?;
                 ["-db", "-q", "-f"].iter().map(|option| (*option).to_owned()).chain([file]).collect()
+            }
+            Self::Litellm => {
+                fs::write(&file, litellm(upstream))?;
+                let (host, port) = (listen.ip().to_string(), listen.port().to_string());
+                let words = ["--config", &file, "--host", &host, "--port", &port, "--num_workers", "1"];
+                words.iter().map(|word| (*word).to_owned()).collect()
             }
             Self::Mitmproxy => vec![
                 "-q".to_owned(),
@@ -91,6 +122,18 @@ frontend clients
   default_backend upstream
 backend upstream
   server one {upstream} pool-max-conn 256
+"
+    )
+}
+
+fn litellm(upstream: SocketAddr) -> String {
+    format!(
+        "general_settings:
+  pass_through_endpoints:
+  - path: /through
+    target: http://{upstream}
+    include_subpath: true
+    forward_headers: true
 "
     )
 }

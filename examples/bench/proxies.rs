@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::client::Target;
 use crate::others::Other;
 
 /// A row of the tables.
@@ -88,7 +89,7 @@ pub(crate) struct Site {
 
 /// A proxy that runs; killed when dropped.
 pub(crate) struct Proxy {
-    pub(crate) address: SocketAddr,
+    pub(crate) target: Target,
     /// From the start of the process until a connection was accepted.
     pub(crate) start_time: Duration,
     admin: Option<SocketAddr>,
@@ -105,13 +106,15 @@ impl Proxy {
         fs::create_dir_all(&directory)?;
         let cores = if row == Row::OnTwoWorkers { "0,1" } else { "1" };
         let (address, admin) = (free_address()?, free_address()?);
+        let mut target = Target { address, prefix: "" };
         let mut command = Command::new("taskset");
         command.args(["-c", cores]).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(fs::File::create(directory.join("log"))?);
         let is_threadtap = match row {
             Row::Direct => {
                 let address = if tls { site.upstream_tls } else { site.upstream };
-                return Ok(Self { address, start_time: Duration::ZERO, admin: None, child: None });
+                target.address = address;
+                return Ok(Self { target, start_time: Duration::ZERO, admin: None, child: None });
             }
             Row::Nginx => {
                 let file = directory.join("nginx.conf");
@@ -121,6 +124,8 @@ impl Proxy {
             }
             Row::Beside(other) => {
                 command.args(other.arguments(&directory, address, site.upstream)?);
+                command.envs(other.environment().iter().copied());
+                target.prefix = other.prefix();
                 false
             }
             _ => {
@@ -151,13 +156,13 @@ impl Proxy {
         let began = Instant::now();
         let child = command.spawn().context("cannot start taskset")?;
         let mut proxy = Self {
-            address,
+            target,
             start_time: Duration::ZERO,
             admin: is_threadtap.then_some(admin),
             child: Some(child),
         };
         while TcpStream::connect(address).is_err() {
-            if began.elapsed() > Duration::from_secs(10) {
+            if began.elapsed() > START_PATIENCE {
                 let log = fs::read_to_string(directory.join("log")).unwrap_or_default();
                 bail!("{} does not accept connections: {log}", row.name());
             }
@@ -295,5 +300,7 @@ http {{
     ))
 }
 
+/// LiteLLM takes a while.
+const START_PATIENCE: Duration = Duration::from_secs(60);
 /// USER_HZ is 100 on every platform of Linux that Rust builds for but Alpha.
 const MILLIS_PER_TICK: u64 = 10;

@@ -111,10 +111,10 @@ fn turns(
     let interval = Duration::from_secs_f64(f64::from(CONNECTIONS) / rate);
     let mut workers = JoinSet::new();
     for connection in 0..CONNECTIONS {
-        let (address, world, numbers, done) =
-            (proxy.address, Arc::clone(&bench.world), Arc::clone(&bench.turns), Arc::clone(done));
+        let (target, world, numbers, done) =
+            (proxy.target, Arc::clone(&bench.world), Arc::clone(&bench.turns), Arc::clone(done));
         workers.spawn(async move {
-            let mut client = Client::connect(address).await?;
+            let mut client = Client::connect(target).await?;
             let mut due = began + interval * connection / CONNECTIONS;
             while due < began + length {
                 world.pacer.until(due).await;
