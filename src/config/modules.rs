@@ -85,10 +85,7 @@ pub(super) fn net(listen: SocketAddr, file: raw::Server) -> Result<net::Config, 
     set(&mut config.head_timeout, file.head_timeout);
     set_count("server.max_headers", &mut config.max_headers, file.max_headers)?;
     set_size("server.max_head", &mut config.max_head_bytes, file.max_head)?;
-    if config.max_head_bytes < net::MIN_HEAD_BYTES {
-        let value = format!("{} bytes", config.max_head_bytes);
-        return Err(ConfigError::value("server.max_head", value, "use at least 8KiB"));
-    }
+    check_head("server.max_head", config.max_head_bytes)?;
     let mut max_header_list = config.max_header_list_bytes as usize;
     set_size("server.max_header_list", &mut max_header_list, file.max_header_list)?;
     config.max_header_list_bytes = u32::try_from(max_header_list).unwrap_or(u32::MAX);
@@ -112,6 +109,13 @@ pub(super) fn net(listen: SocketAddr, file: raw::Server) -> Result<net::Config, 
     Ok(config)
 }
 
+fn check_head(key: &'static str, bytes: usize) -> Result<(), ConfigError> {
+    match bytes {
+        net::MIN_HEAD_BYTES.. => Ok(()),
+        _ => Err(ConfigError::value(key, format!("{bytes} bytes"), "use at least 8KiB")),
+    }
+}
+
 pub(super) fn proxy(
     upstream: Upstream,
     capture: Option<bool>,
@@ -125,6 +129,8 @@ pub(super) fn proxy(
     set(&mut config.idle_timeout, file.idle_timeout);
     config.max_idle = file.max_idle.unwrap_or(config.max_idle);
     set_count("proxy.max_headers", &mut config.max_headers, file.max_headers)?;
+    set_size("proxy.max_head", &mut config.max_head_bytes, file.max_head)?;
+    check_head("proxy.max_head", config.max_head_bytes)?;
     set(&mut config.continue_timeout, file.continue_timeout);
     set_size("proxy.linger", &mut config.linger_bytes, file.linger)?;
     set(&mut config.linger_timeout, file.linger_timeout);

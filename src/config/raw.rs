@@ -59,6 +59,7 @@ pub(super) struct Proxy {
     pub(super) idle_timeout: Option<Span>,
     pub(super) max_idle: Option<usize>,
     pub(super) max_headers: Option<usize>,
+    pub(super) max_head: Option<Size>,
     pub(super) continue_timeout: Option<Span>,
     pub(super) linger: Option<Size>,
     pub(super) linger_timeout: Option<Span>,

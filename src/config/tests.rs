@@ -167,6 +167,10 @@ fn an_error_is_one_line_with_key_value_and_what_is_allowed() {
     check_error("[drain]\ngrace = 5", "expected a duration such as \"250ms\"");
     check_error("[server]\nworkers = 0", "server.workers is `0`: use at least 1");
     check_error("[server]\nmax_connections = 0", "server.max_connections is `0`: use at least 1");
+    for section in ["server", "proxy"] {
+        let expected = format!("{section}.max_head is `4096 bytes`: use at least 8KiB");
+        check_error(&format!("[{section}]\nmax_head = \"4KiB\""), &expected);
+    }
     check_error("[capture]\nbudget = \"lots\"", "expected a size such as");
     check_error("[store]\nretain = \"1h\"", "use at least 24h");
     check_error(

@@ -417,7 +417,10 @@ fn r11_every_limit_is_a_setting() {
                 "half_close",
             ][..],
         ),
-        ("proxy", &["connect_timeout", "continue_timeout", "max_headers", "linger", "linger_timeout"]),
+        (
+            "proxy",
+            &["connect_timeout", "continue_timeout", "max_headers", "max_head", "linger", "linger_timeout"],
+        ),
     ] {
         for key in keys {
             assert!(example[section].get(key).is_some(), "{section}.{key}");
