@@ -173,16 +173,26 @@ impl Observer {
 
     /// Takes one event of an event stream.
     pub(super) fn event(&mut self, name: &str, data: &str, at: UnixMillis, out: &mut Observed) {
-        let stream = self.stream.get_or_insert_default();
-        if stream.take_delta(name, data, at) {
-            return self.tell_that_it_goes_on(at, out);
+        if !self.known_event(name, data, at, out) {
+            self.odd_event(name, data, at, out);
+        }
+    }
+
+    /// Takes an event that brings an object of the API, a piece of one, or nothing. False when it brings something else.
+    fn known_event(&mut self, name: &str, data: &str, at: UnixMillis, out: &mut Observed) -> bool {
+        if self.stream.get_or_insert_default().take_delta(name, data, at) {
+            self.tell_that_it_goes_on(at, out);
+            return true;
         }
         if data.is_empty() || data == "[DONE]" || data == "\"done\"" {
-            return;
+            return true;
         }
-        let Ok(members) = Members::of(data) else { return out.problem(Problem::InvalidJson) };
-        if name == "error" || members.kind().is_empty() {
-            return self.odd_event(name, data, at, out);
+        let Ok(members) = Members::of(data) else {
+            out.problem(Problem::InvalidJson);
+            return true;
+        };
+        if name == "error" {
+            return false;
         }
         match members.kind() {
             // The run on create-thread-and-run brings the messages; see `end` for when it never comes.
@@ -191,23 +201,33 @@ impl Observer {
                 self.order.note_metadata(&mut self.attribution, &members[Name::Metadata], Owner::Thread);
             }
             "list" => out.problem(Problem::UnexpectedShape),
+            "" => return false,
             _ => self.object(data, &members, at, out),
         }
+        true
     }
 
-    /// Takes an event that is no object of the API: an error, or one that is wrapped.
+    /// Takes an event that brings no object of the API by itself: an error, or one that is wrapped.
     fn odd_event(&mut self, name: &str, data: &str, at: UnixMillis, out: &mut Observed) {
-        let mut event: Value = serde_json::from_str(data).unwrap_or_default();
-        // LiteLLM wraps each event: {"data": OBJECT, "event": NAME}.
-        if event.get("object").is_none()
+        let Ok(mut event) = serde_json::from_str::<Value>(data) else {
+            return out.problem(Problem::InvalidJson);
+        };
+        let mut is_error = name == "error";
+        // LiteLLM wraps each event, once: {"data": OBJECT, "event": NAME}.
+        if !is_error
+            && event.get("object").is_none()
             && event["data"].is_object()
-            && let Some(inner) = event["event"].as_str().map(str::to_owned)
+            && let Some(name) = event["event"].as_str().map(str::to_owned)
         {
-            return self.event(&inner, &event["data"].take().to_string(), at, out);
+            event = event["data"].take();
+            is_error = name == "error";
+            if !is_error && self.known_event(&name, &event.to_string(), at, out) {
+                return;
+            }
         }
         let tells_error = event.get("error").is_some_and(|error| !error.is_null());
         match &mut self.stream {
-            Some(stream) if name == "error" || tells_error => stream.note_error(&event),
+            Some(stream) if is_error || tells_error => stream.note_error(&event),
             _ => out.problem(Problem::UnexpectedShape),
         }
     }

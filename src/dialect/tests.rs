@@ -242,6 +242,31 @@ fn an_error_event_is_kept_for_when_no_run_ends() {
 }
 
 #[test]
+fn a_wrapped_event_is_what_is_in_it_and_is_unwrapped_once() {
+    let wrapped = |name: &str, data: Value| ("", json!({ "event": name, "data": data }));
+    let observe = |event| {
+        let events = [wrapped("thread.run.created", run("queued")), event];
+        let case = Case::new("POST /v1/threads/thread_1/runs", STREAM, frames(&events, "\n"));
+        (outline(&case.facts()), case.problems())
+    };
+    let error = json!({"message": "m"});
+    let noted = ["run Active(\"queued\") Created", "end Complete true"];
+    for event in [
+        wrapped("error", error.clone()),
+        ("error", json!({"event": "x", "data": error})),
+        wrapped("x", json!({"error": error})),
+    ] {
+        let (facts, problems) = observe(event);
+        assert_eq!((facts, problems), (noted.map(str::to_owned).to_vec(), Vec::new()));
+    }
+    let (facts, problems) = observe(wrapped("thread.run.completed", run("completed")));
+    assert_eq!((facts[1].as_str(), problems), ("run Completed Seen", Vec::new()));
+    let twice = wrapped("x", json!({"event": "thread.run.completed", "data": run("completed")}));
+    let (facts, problems) = observe(twice);
+    assert_eq!((facts.len(), problems), (2, vec![Problem::UnexpectedShape]), "{facts:?}");
+}
+
+#[test]
 fn all_four_routes_of_user_text_are_seen() {
     let object = json!({"id": "msg_1", "object": "thread.message", "thread_id": "thread_1", "role": "user",
                         "content": [{"type": "text", "text": {"value": "hi", "annotations": []}}]});
@@ -291,6 +316,14 @@ fn lists_are_told_by_what_they_hold() {
     assert_eq!(outline(&case.facts()), ["run Active(\"queued\") Seen", "run Completed Seen"]);
     let case = Case::json("GET /v1/threads/thread_1/runs/run_1/steps", &list(json!([])));
     assert_eq!(outline(&case.facts()), ["StepsListed"]);
+    for path in ["messages", "runs", "runs/run_1/steps"] {
+        let broken = list(json!([run("completed"), message("completed", "a"), "BROKEN"])).to_string();
+        let broken = broken.replace("BROKEN", r"\ud800");
+        let request = format!("GET /v1/threads/thread_1/{path}").leak();
+        let case = Case::new(request, "application/json", broken);
+        assert!(case.facts().is_empty(), "an item that is no JSON spoils the list");
+        assert_eq!(case.problems(), [Problem::InvalidJson]);
+    }
 }
 
 #[test]

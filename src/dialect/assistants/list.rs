@@ -22,33 +22,29 @@ impl Observer {
         at: UnixMillis,
         out: &mut Observed,
     ) -> serde_json::Result<()> {
-        let Some(data) = body.items() else {
+        let Some(items) = body.items() else {
             out.problem(Problem::UnexpectedShape);
             return Ok(());
         };
-        let (listed, more) = (data.len(), body[Name::HasMore].as_bool());
-        let items: Vec<Item<'_>> = data.into_iter().map(Item::of).collect::<Result<_, _>>()?;
-        let of_kind = |kind| items.iter().filter(move |item| item.members.kind() == kind);
+        let (listed, more) = (items.len(), body[Name::HasMore].as_bool());
         match &self.route {
             Route::Messages { .. } => {
-                let messages = of_kind("thread.message");
-                let messages = messages.filter_map(|item| object::message(item.json, &item.members));
-                self.message_page(messages.collect(), listed, more, at, out);
+                let messages = read(&items, "thread.message", object::message)?;
+                self.message_page(messages, listed, more, at, out);
             }
             Route::Runs { .. } => {
                 // Told oldest first, as they happened.
-                let mut runs: Vec<_> = of_kind("thread.run").collect();
+                let mut runs = read(&items, "thread.run", |json, _| Some(json))?;
                 if page_order(&self.query) == PageOrder::Descending {
                     runs.reverse();
                 }
                 for run in runs {
-                    self.run(&run.members, at, out);
+                    self.run(&Members::of(run)?, at, out);
                 }
             }
             Route::Steps { run, .. } => {
-                let steps = of_kind("thread.run.step");
-                let mut steps: Vec<_> =
-                    steps.filter_map(|step| object::step(&step.members, Some(run))).collect();
+                let mut steps =
+                    read(&items, "thread.run.step", |_, members| object::step(members, Some(run)))?;
                 let (mut follows, mut precedes) = (cursor(&self.query), None);
                 if page_order(&self.query) == PageOrder::Descending {
                     steps.reverse();
@@ -93,16 +89,21 @@ impl Observer {
     }
 }
 
-/// What a list holds.
-struct Item<'a> {
-    json: &'a str,
-    members: Members<'a>,
-}
-
-impl<'a> Item<'a> {
-    fn of(item: &'a RawValue) -> serde_json::Result<Self> {
-        Ok(Self { json: item.get(), members: Members::of(item.get())? })
+/// Reads the items of one kind, and looks at all others: one that is no JSON spoils the list. Members, which take much more room than
+/// an item may have, are not held.
+fn read<'a, T>(
+    items: &[&'a RawValue],
+    kind: &str,
+    read: impl Fn(&'a str, &Members<'_>) -> Option<T>,
+) -> serde_json::Result<Vec<T>> {
+    let mut found = Vec::new();
+    for item in items {
+        let members = Members::of(item.get())?;
+        if members.kind() == kind {
+            found.extend(read(item.get(), &members));
+        }
     }
+    Ok(found)
 }
 
 /// Whether more follows a page. Where the server does not say, fewer items than were asked for are the last ones.

@@ -1,7 +1,8 @@
 //! The members of an object that say something.
 //!
 //! Most exchanges are polls of a run, whose instructions and tools may be long, and messages, whose text is kept as it is: what is not
-//! needed is passed over, without a tree of it. It is read as strictly as any all the same: what is no JSON is no object.
+//! needed is passed over, without a tree of it. It is read as strictly as any all the same: what is no JSON is no object. Only what a
+//! list holds is left to who reads it.
 
 use std::fmt;
 use std::ops::Index;
@@ -25,13 +26,19 @@ impl<'a> Members<'a> {
     /// # Errors
     /// When the text is no JSON.
     pub(super) fn of(json: &'a str) -> serde_json::Result<Self> {
-        match serde_json::from_str(json) {
+        let members: Self = match serde_json::from_str(json) {
             Err(error) if error.is_data() => {
                 let _: PassedOver = serde_json::from_str(json)?;
-                Ok(Self::none())
+                Self::none()
             }
-            read => read,
+            read => read?,
+        };
+        if let Some(data) = members.data
+            && members.kind() != "list"
+        {
+            let _: PassedOver = serde_json::from_str(data.get())?;
         }
+        Ok(members)
     }
 
     fn none() -> Self {
@@ -198,7 +205,7 @@ mod tests {
     fn what_is_no_json_is_no_object_wherever_it_is_broken() {
         let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
         for value in [r#""\ud800""#, "1e999", "NaN", "tru", "[1,]", "{1:2}", "\"\u{1}\"", &deep] {
-            for name in ["usage", "tools"] {
+            for name in ["usage", "tools", "data"] {
                 let json = format!(r#"{{"object":"thread.run","id":"run_1","{name}":{value}}}"#);
                 assert!(serde_json::from_str::<Value>(&json).is_err(), "{json}");
                 assert!(Members::of(&json).is_err(), "{json}");

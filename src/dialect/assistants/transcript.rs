@@ -1,7 +1,8 @@
 //! A message's JSON as it is kept: without the space between tokens, and with descriptions in the place of inlined files.
 //!
 //! It is the same as reading a value, shortening it ([`inline::shorten`]) and writing it again, and takes a fraction of the time: most
-//! of what is kept is text, which needs no tree. It is written while it is read.
+//! of what is kept is text, which needs no tree. It is written while it is read, so a member that is given twice stays so; of those the
+//! last counts.
 
 use std::borrow::Cow;
 use std::cell::Cell;
