@@ -320,11 +320,9 @@ fn request_json(start: &Start, out: &mut Observed) -> Request {
         return Request::default();
     }
     let problem = if *complete {
-        let body = match start.request_header("content-encoding") {
-            None => Some(Cow::Borrowed(&bytes[..])),
-            Some(encoding) => decode(encoding, bytes).map(Cow::Owned),
-        };
-        match body.map(|body| serde_json::from_slice(&body)) {
+        match decode(start.request_header("content-encoding"), bytes)
+            .map(|body| serde_json::from_slice(&body))
+        {
             Some(Ok(body)) => return Request { body, lost: false },
             Some(Err(_)) => Problem::InvalidJson,
             None => Problem::ContentEncoding,
@@ -336,12 +334,13 @@ fn request_json(start: &Start, out: &mut Observed) -> Request {
     Request { body: Value::Null, lost: true }
 }
 
-fn decode(encoding: &str, bytes: &[u8]) -> Option<Vec<u8>> {
+fn decode<'a>(encoding: Option<&str>, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    let Some(encoding) = encoding else { return Some(Cow::Borrowed(bytes)) };
     let mut decoder =
         content::Decoder::new(Some(encoding), content::Limit::TotalBytes(MAX_DECODED_BYTES)).ok()?;
     let mut decoded = Vec::new();
     decoder.decode(bytes, &mut decoded).ok()?;
-    Some(decoded)
+    Some(Cow::Owned(decoded))
 }
 
 /// How often a stream that goes on is told to do so: often enough for whoever waits, and no more.

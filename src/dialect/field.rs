@@ -1,7 +1,15 @@
 //! Fields as servers send them: whatever is of another type than it should be is as if it were missing.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
+
+/// A string, borrowed where it was written without escapes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(in crate::dialect) struct Text<'a>(#[serde(borrow)] pub(in crate::dialect) Cow<'a, str>);
 
 /// An id: a non-empty string of a length that can be kept.
 pub(in crate::dialect) fn id(value: &Value) -> Option<&str> {

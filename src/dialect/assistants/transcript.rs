@@ -4,7 +4,6 @@
 //! of what is kept is text, which needs no tree. It is written while it is read, so a member that is given twice stays so; of those the
 //! last counts.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
 
@@ -12,6 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::dialect::field::Text;
 use crate::dialect::inline;
 
 /// A message's JSON as it is kept. None when it is no JSON.
@@ -110,7 +110,7 @@ impl<'de, S: Serializer> Visitor<'de> for Copy<S> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<S::Ok, A::Error> {
         let mut to = self.to.serialize_map(None).map_err(A::Error::custom)?;
-        while let Some(Name(name)) = members.next_key()? {
+        while let Some(Text(name)) = members.next_key()? {
             to.serialize_key(&*name).map_err(A::Error::custom)?;
             members.next_value_seed(Member { to: &mut to, place: self.place.of_member(&name) })?;
         }
@@ -162,10 +162,6 @@ impl<'de, D: Deserializer<'de>> Serialize for Nested<D> {
         from.deserialize_any(Copy { to: serializer, place: self.place }).map_err(S::Error::custom)
     }
 }
-
-#[derive(serde::Deserialize)]
-#[serde(transparent)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {
