@@ -35,7 +35,10 @@ pub(super) struct Writer {
     group: usize,
     failures: u32,
     retry_at: UnixMillis,
-    /// Whether the last failure was for want of room, and recording what was delivered was tried since.
+    /// Whether it was said that writing fails, and not yet that it works again; and when it may be said once more.
+    told_failing: bool,
+    tell_at: UnixMillis,
+    /// While the last failure was for want of room: what was tried since.
     full: Option<Freeing>,
     /// What became of the last database, until a new one is begun.
     lost_by: Option<&'static str>,
@@ -73,6 +76,8 @@ impl Writer {
             group: usize::MAX,
             failures: 0,
             retry_at: UnixMillis::default(),
+            told_failing: false,
+            tell_at: UnixMillis::default(),
             full: None,
             lost_by: None,
             gauges_at: UnixMillis::default(),
@@ -254,11 +259,14 @@ impl Writer {
     }
 }
 
-/// Whether what makes room was tried for a database that is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which writes that make room were put first for a database that is full, and found that not enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Freeing {
-    Tried,
-    Untried,
+    Nothing,
+    /// What became of deliveries.
+    Deliveries,
+    /// Those, and what settles conversations.
+    Settlings,
 }
 
 struct CloseOnDrop(Arc<Inbox>);

@@ -19,6 +19,13 @@ impl Watched {
         self.metrics.deliveries_lost.get_or_create(&LossLabel { sink: "s".to_owned(), reason }).get()
     }
 
+    fn conversations(&self) -> i64 {
+        let counted = self.store.read(|connection| {
+            connection.query_row("SELECT count(*) FROM conversations", [], |row| row.get(0))
+        });
+        wait(counted).unwrap()
+    }
+
     fn begun_anew(&self, kind: &'static str) -> u64 {
         self.metrics.store_begun_anew.get_or_create(&KindLabel { kind }).get()
     }
@@ -90,6 +97,31 @@ fn a_database_full_of_journals_is_freed_by_settling_also_where_that_was_refused(
     assert!(!watched.is_failing());
     let left = wait(watched.store.read(|connection| reads::journal(connection, 0, 9999, 9999))).unwrap();
     assert!(left.is_empty(), "{} rows", left.len());
+}
+
+#[test]
+fn a_settling_that_itself_needs_room_has_history_make_way() {
+    let watched = Watched::open(Config { max_bytes: Some(1 << 20), ..Config::default() });
+    for n in 0..600 {
+        write(&watched.store, vec![event_with(&format!("k{n}"), "t", &[], &"x".repeat(2000))]);
+    }
+    // More than one step of making room frees.
+    let state = "y".repeat(700_000);
+    watched.store.commit(vec![settle("t", Some(&state)), settle("u", None)], Duration::ZERO).unwrap();
+    watched.eventually("the settling", |watched| watched.conversations() == 1);
+    assert!(!watched.is_failing());
+}
+
+#[test]
+fn settlings_that_find_no_room_are_refused_one_by_one() {
+    let watched = Watched::open(Config { max_bytes: Some(1 << 20), ..Config::default() });
+    let state = "y".repeat(200_000);
+    let settlings = (0..20).map(|n| settle(&format!("t{n}"), Some(&state)));
+    watched.store.commit(settlings.collect(), Duration::ZERO).unwrap();
+    watched.store.flush().unwrap();
+    assert!(!watched.is_failing());
+    let kept = watched.conversations();
+    assert!((2..5).contains(&kept), "{kept}");
 }
 
 #[test]

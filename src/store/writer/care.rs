@@ -34,7 +34,9 @@ impl Writer {
     /// A write failed: it stays, and is tried again after a pause.
     pub(super) fn failed(&mut self, failure: &Failure, now: UnixMillis) {
         self.count(failure);
-        if self.failures == 0 {
+        // A full database may go back and forth many times a second.
+        if !self.told_failing && now >= self.tell_at {
+            (self.told_failing, self.tell_at) = (true, now.after(TELL_EVERY));
             tracing::error!(error = %failure.text, "the store cannot write; it keeps trying, and what comes waits in memory");
         }
         self.failures = self.failures.saturating_add(1);
@@ -43,7 +45,7 @@ impl Writer {
         match failure.trouble {
             Trouble::Corrupt | Trouble::Vanished => self.begin_anew(failure),
             Trouble::Full => {
-                self.full.get_or_insert(Freeing::Untried);
+                self.full.get_or_insert(Freeing::Nothing);
                 if self.make_room(now) || self.refuse_first() {
                     self.retry_at = now;
                 }
@@ -59,7 +61,7 @@ impl Writer {
     }
 
     pub(super) fn works_again(&mut self) {
-        if self.failures > 0 {
+        if std::mem::take(&mut self.told_failing) {
             tracing::info!("the store can write again");
         }
         let failed = std::mem::take(&mut self.failures) > 0;
@@ -79,7 +81,7 @@ impl Writer {
         let first = self.freeing();
         self.pending.splice(first..first, writes);
         if self.full.is_some() {
-            self.full = Some(Freeing::Tried);
+            self.full = Some(Freeing::Deliveries);
             self.group = self.freeing();
         }
         self.full.is_some()
@@ -146,6 +148,7 @@ impl Writer {
             tracing::error!(%error, "the database could not be set aside");
         }
         self.failures = self.failures.max(1);
+        self.told_failing = true;
         self.show_state();
         self.try_again_to_begin(self.clock.now());
     }
@@ -186,16 +189,20 @@ impl Writer {
     fn make_room(&mut self, now: UnixMillis) -> bool {
         // What was delivered is let go of first, or a full database would stay so for ever.
         let first = self.freeing();
-        if first > 0 && self.full == Some(Freeing::Untried) {
-            self.full = Some(Freeing::Tried);
+        if first > 0 && self.full < Some(Freeing::Deliveries) {
+            self.full = Some(Freeing::Deliveries);
             self.group = first;
             return true;
         }
-        // Then, what settled conversations have on disk.
-        self.pending.extend(self.inbox.take_writes());
-        if settle::first(&mut self.pending) {
-            self.group = 1;
-            return true;
+        // Then, what settled conversations have on disk. Once: a settling may itself need more room than it makes.
+        if self.full < Some(Freeing::Settlings) {
+            self.full = Some(Freeing::Settlings);
+            self.pending.extend(self.inbox.take_writes());
+            let first = settle::first(&mut self.pending);
+            if first > 0 {
+                self.group = first;
+                return true;
+            }
         }
         // A log that was written back is written over: room where the disk itself has none.
         if let Err(error) = self.database.checkpoint() {
@@ -289,6 +296,7 @@ fn before(now: UnixMillis, age: Duration) -> UnixMillis {
     UnixMillis(now.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
 }
 
+const TELL_EVERY: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A connection that failed so often is not what it was.

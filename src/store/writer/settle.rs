@@ -5,12 +5,13 @@ use std::collections::HashSet;
 use crate::store::Op;
 use crate::store::inbox::Write;
 
-/// Moves the settlings among what waits to the front, as a write of their own. The journal rows that wait before a settling are
-/// dropped, as it would delete them; those after it keep their place. Tells whether there is anything to settle.
+/// Moves the settlings among what waits to the front, each a write of its own: one that finds no room must not keep others from
+/// making some. The journal rows that wait before a settling are dropped, as it would delete them; those after it keep their
+/// place. Tells how many settlings there are.
 ///
 /// What a conversation's journal holds on disk would otherwise stay there for good: the settling that frees it would wait behind
 /// what finds no room.
-pub(super) fn first(pending: &mut Vec<Write>) -> bool {
+pub(super) fn first(pending: &mut Vec<Write>) -> usize {
     let mut settled = HashSet::new();
     let mut settlings = Vec::new();
     for write in pending.iter_mut().rev() {
@@ -30,13 +31,11 @@ pub(super) fn first(pending: &mut Vec<Write>) -> bool {
         kept.reverse();
         write.ops = kept;
     }
-    if settlings.is_empty() {
-        return false;
-    }
-    settlings.reverse();
+    let count = settlings.len();
     // Their bytes stay on the account of the writes they came with, which are released later.
-    pending.insert(0, Write { ops: settlings, bytes: 0, written: None });
-    true
+    let settlings = settlings.into_iter().rev().map(|op| Write { ops: vec![op], bytes: 0, written: None });
+    pending.splice(..0, settlings);
+    count
 }
 
 #[cfg(test)]
@@ -61,7 +60,7 @@ mod tests {
             write(vec![Op::Delivered { id: 1 }, journal("a", "2")]),
             write(vec![settle("a", "new"), journal("a", "3")]),
         ];
-        assert!(first(&mut pending));
+        assert_eq!(first(&mut pending), 1);
         let shown: Vec<Vec<String>> = pending
             .iter()
             .map(|write| {
@@ -75,6 +74,6 @@ mod tests {
             .collect();
         assert_eq!(shown, [vec!["a Some(\"new\")"], vec!["b 1"], vec!["other"], vec!["a 3"]]);
         pending.remove(0);
-        assert!(!first(&mut pending));
+        assert_eq!(first(&mut pending), 0);
     }
 }

@@ -260,15 +260,19 @@ impl Stage {
         load.asked(20).await;
         end().await;
         let ended = now();
-        let again = format!("{case}: the end of trouble");
-        soon(&again, async {
+        let again = async {
             while threadtap.metric(FAILING).await > 0.0 {
                 tokio::time::sleep(BETWEEN_LOOKS).await;
             }
             // What is asked now is recorded and delivered.
             while !self.is_delivered(&threadtap).await {}
-        })
-        .await;
+        };
+        if tokio::time::timeout(PATIENCE, again).await.is_err() {
+            let (_, metrics) = threadtap.ask("/metrics").await;
+            let told = metrics.lines().filter(|line| line.starts_with("threadtap_store_"));
+            let told: Vec<&str> = told.filter(|line| !line.contains("_bucket")).collect();
+            panic!("{case}: the trouble does not end: {told:#?} {:#?}", threadtap.stderr.lines());
+        }
         let recovered = ended.elapsed();
         let (asked, errors) = load.stop().await;
         // Once this one is through, so is all that came before it.
