@@ -46,7 +46,8 @@
 //! * **Room.** A full database or disk makes room in this order, each only where the one before was not enough: what became of
 //!   deliveries is recorded, before its turn; conversations are settled, before their turn; the log is written back and used
 //!   again; the text of delivered events goes; their keys go. Then new operations are refused, but for settlings; and what waits
-//!   already, where nothing is stored whose delivery could still make room.
+//!   already, where nothing is stored whose delivery could still make room: at once where the budget is full, after a minute where
+//!   the disk is, which others may free.
 //! * **Trouble.** A failed transaction leaves nothing behind and is tried again, with growing pauses, until it succeeds; the
 //!   queue fills meanwhile and refuses ([`Refused::Full`]), which is counted. An operation that can never succeed is
 //!   dropped by itself, counted and logged. A database found corrupt, by a write, a read or at opening, is set aside and a new

@@ -134,9 +134,20 @@ fn read(connection: &Connection, id: i64) -> rusqlite::Result<Vec<Value>> {
 
 /// Bytes of the database that hold something.
 pub(super) fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
-    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map(unsql);
-    let pages = number("PRAGMA page_count")?.saturating_sub(number("PRAGMA freelist_count")?);
-    Ok(pages * number("PRAGMA page_size")?)
+    let pages = number(connection, "PRAGMA page_count")?;
+    Ok((pages - number(connection, "PRAGMA freelist_count")?.min(pages))
+        * number(connection, "PRAGMA page_size")?)
+}
+
+/// Bytes the database may still take, by its budget: where there is no room for less, it is the disk that is full.
+pub(super) fn spare_bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    let bytes =
+        number(connection, "PRAGMA max_page_count")?.saturating_mul(number(connection, "PRAGMA page_size")?);
+    Ok(bytes.saturating_sub(used_bytes(connection)?))
+}
+
+fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<u64> {
+    connection.query_row(pragma, [], |row| row.get(0)).map(unsql)
 }
 
 const COLUMNS: &str = "id, key, kind, upstream, conversation, at, session_scope, session, first_message";

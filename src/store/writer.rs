@@ -34,6 +34,8 @@ pub(super) struct Writer {
     /// How many of them the next transaction takes. Halved by each failure: a smaller one may fit where a larger did not.
     group: usize,
     failures: u32,
+    /// Since when the first of them waits for want of success.
+    stuck_since: UnixMillis,
     retry_at: UnixMillis,
     /// Whether it was said that writing fails, and not yet that it works again; and when it may be said once more.
     told_failing: bool,
@@ -75,6 +77,7 @@ impl Writer {
             pending: Vec::new(),
             group: usize::MAX,
             failures: 0,
+            stuck_since: UnixMillis::default(),
             retry_at: UnixMillis::default(),
             told_failing: false,
             tell_at: UnixMillis::default(),

@@ -39,6 +39,9 @@ impl Writer {
             (self.told_failing, self.tell_at) = (true, now.after(TELL_EVERY));
             tracing::error!(error = %failure.text, "the store cannot write; it keeps trying, and what comes waits in memory");
         }
+        if self.failures == 0 {
+            self.stuck_since = now;
+        }
         self.failures = self.failures.saturating_add(1);
         self.group = (self.grouped() / 2).max(1);
         self.pause(now);
@@ -46,7 +49,7 @@ impl Writer {
             Trouble::Corrupt | Trouble::Vanished => self.begin_anew(failure),
             Trouble::Full => {
                 self.full.get_or_insert(Freeing::Nothing);
-                if self.make_room(now) || self.refuse_first() {
+                if self.make_room(now) || self.refuse_first(now) {
                     self.retry_at = now;
                 }
             }
@@ -225,12 +228,20 @@ impl Writer {
     }
 
     /// Refuses the first of what waits, where it finds no room although nothing is stored that will make some. Tells whether it did:
-    /// what comes behind it may fit.
-    fn refuse_first(&mut self) -> bool {
+    /// what comes behind it may fit. Where the disk is full and not the budget, somebody may free it: for that is waited a while.
+    fn refuse_first(&mut self, now: UnixMillis) -> bool {
         let hopeless = self.group == 1 && self.failures >= REFUSE_AFTER && !self.ledger.anything_waits();
-        if !hopeless || self.pending.first().is_none_or(|write| write.written.is_some() || write.frees()) {
+        let Some(first) =
+            self.pending.first().filter(|first| hopeless && first.written.is_none() && !first.frees())
+        else {
+            return false;
+        };
+        let needed = NEEDED_BYTES + 2 * first.ops.iter().map(Op::bytes).sum::<usize>() as u64;
+        let disk_is_full = budget::spare_bytes(self.database.connection()).is_ok_and(|spare| spare >= needed);
+        if disk_is_full && now.since(self.stuck_since) < DISK_PATIENCE {
             return false;
         }
+        self.stuck_since = now;
         let Write { ops, bytes, .. } = self.pending.remove(0);
         self.inbox.release(bytes);
         ledger::count_lost_ops(&self.metrics, &ops, "refused");
@@ -303,6 +314,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const RECONNECT_AFTER: u32 = 4;
 /// So often it was tried in smaller and smaller groups.
 const REFUSE_AFTER: u32 = 5;
+/// How long what waits may wait for a full disk to be freed, each in its turn.
+const DISK_PATIENCE: Duration = Duration::from_secs(60);
+/// For indexes and the like, whatever is written.
+const NEEDED_BYTES: u64 = 256 << 10;
 const TRIM_PAUSE: Duration = Duration::from_millis(20);
 /// Some milliseconds of work.
 const TRIMMED_ROWS: usize = 128;

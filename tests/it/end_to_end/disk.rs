@@ -32,7 +32,8 @@ async fn a_disk_that_fills_up_and_is_freed() {
     let ballast = stage.world.data_dir().join("ballast");
     let begin = async |_: &Threadtap| fill(&ballast);
     let end = async || fs::remove_file(&ballast).unwrap();
-    stage.play("disk full (16 MiB tmpfs), freed", Sign::Errors("full"), begin, end).await;
+    let row = stage.play("disk full (16 MiB tmpfs), freed", Sign::Errors("full"), begin, end).await;
+    assert_eq!(row.lost, 0, "what waits outlives it");
 }
 
 #[tokio::test]
