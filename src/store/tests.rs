@@ -11,6 +11,7 @@ use crate::event::SessionKey;
 use crate::observation::ConversationKey;
 use crate::time::UnixMillis;
 
+mod full;
 mod model;
 mod operator;
 mod trouble;
