@@ -11,14 +11,19 @@ use crate::observation::{RunOrigin, Turn};
 use crate::time::UnixMillis;
 
 impl Conversation {
-    /// Acts on deadlines. Tells whether the conversation is to be forgotten.
+    /// Acts on deadlines, in the order of their times also where several have passed, as they have when a process begins anew: what
+    /// it remembers is then what one that went on would. Tells whether the conversation is to be forgotten.
     pub(super) fn handle_timeout(&mut self, now: UnixMillis, config: &Config, outcome: &mut Outcome) -> bool {
-        for run in &mut self.runs {
-            if run.deadline() <= now {
+        let due = self.runs.iter().filter(|run| run.deadline() <= now);
+        let mut due: Vec<(UnixMillis, String)> =
+            due.map(|run| (run.deadline(), run.id().to_owned())).collect();
+        due.sort_by_key(|(at, _)| *at);
+        for (_, id) in due {
+            if let Some(run) = self.runs.iter_mut().find(|run| run.id() == id) {
                 run.conclude(now);
             }
+            self.settle_where(outcome, |run| run.id() == id);
         }
-        self.settle_where(outcome, |run| run.deadline() <= now);
         self.weigh();
         // What was settled just now has to be told first.
         self.runs.is_empty() && outcome.settled.is_empty() && self.forget_at(config) <= now

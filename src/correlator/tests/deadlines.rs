@@ -30,6 +30,21 @@ fn a_run_is_waited_for_a_minute_beyond_the_time_it_may_take_by_the_apis_clock() 
 }
 
 #[test]
+fn deadlines_that_have_all_passed_are_acted_on_in_their_order() {
+    let recorded = |waits: &[u64]| {
+        let mut world = World::new();
+        world.create_run("run_1", false);
+        world.create_run("run_2", false);
+        world.poll("run_2", RunStatus::Completed);
+        waits.iter().for_each(|seconds| world.wait(*seconds));
+        world.interactions.iter().map(|interaction| interaction.run.clone()).collect::<Vec<_>>()
+    };
+    // The second waits for its messages, the first for its end: much longer.
+    assert_eq!(recorded(&[60, 3600]), ["run_2", "run_1"]);
+    assert_eq!(recorded(&[3660]), ["run_2", "run_1"], "as after a night in which the process was not there");
+}
+
+#[test]
 fn a_run_that_is_seen_to_go_on_is_waited_for_a_minute_longer() {
     let mut world = World::new();
     let run = Run { created_at: Some(0.0), expires_at: Some(10.0), ..world.run("run_1", active("queued")) };
