@@ -296,8 +296,8 @@ impl Parts {
         if pipeline.join().is_err() {
             tracing::error!("the pipeline panicked");
         }
-        if store.flush().is_err() {
-            tracing::error!("the store closed early");
+        if let Err(error) = store.flush(FLUSH_PATIENCE) {
+            tracing::error!(%error, "not all that was captured is written yet");
         }
         stop_back.send(()).ok();
         if back.is_some_and(|back| !matches!(back.join(), Ok(Ok(())))) {
@@ -369,5 +369,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// How long the end waits for a store that cannot write; closing it then counts what is lost.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 /// Requests for threadtap itself that may wait.
 const OWN_REQUESTS: usize = 256;

@@ -264,8 +264,8 @@ impl Shared {
                     None => remains = true,
                 }
             }
-            if !ops.is_empty() && self.store.apply(ops).await.is_err() {
-                return false;
+            if !ops.is_empty() && !self.write(ops).await {
+                return true;
             }
         }
     }

@@ -4,6 +4,7 @@
 //! store itself when none does. Large work is done a page at a time, so that who asks can show how far it is and nothing is held up.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -125,6 +126,9 @@ pub enum OperationError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] ReadError),
+    /// What waits in memory cannot be written now, and so not be reached.
+    #[error("the store cannot write at the moment: ask again when it can")]
+    Failing,
     /// It has to be asked again, later.
     #[error(transparent)]
     TooBusy(#[from] pipeline::TooBusy),
@@ -259,7 +263,8 @@ impl Operations {
                 pipeline.forget(which).await?;
             }
             // What was handed over before must be there to be erased.
-            self.store.apply(Vec::new()).await?;
+            let written = tokio::time::timeout(WRITE_PATIENCE, self.store.apply(Vec::new())).await;
+            written.map_err(|_| OperationError::Failing)?.map_err(|_| ReadError::Closed)?;
             let step = self.store.erase(subject, &conversations).await?;
             let nothing = step == Erased::default();
             add(&mut erased, &step);
@@ -294,5 +299,6 @@ fn add(sum: &mut Erased, step: &Erased) {
 }
 
 const PAGE_LETTERS: usize = 500;
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// What came in between is found by a second look; the last one finds nothing.
 const FORGET_ROUNDS: usize = 3;

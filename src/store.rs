@@ -44,8 +44,9 @@
 //!   refers to them. Beyond [`Config::retain_bytes`], and in a full database, the text of the oldest delivered ones goes,
 //!   whatever their age; their key stays for its 24 hours, unless there is no room even for keys.
 //! * **Room.** A full database or disk makes room in this order, each only where the one before was not enough: what became of
-//!   deliveries is recorded, before its turn; conversations are settled, before their turn; the log is written back and used
-//!   again; the text of delivered events goes; their keys go. Then new operations are refused, but for settlings; and what waits
+//!   deliveries is recorded, before its turn and in short (failed attempts are not, and answers to what was given up are not
+//!   kept); conversations are settled, before their turn; the log is written back and used again; the text of delivered events
+//!   goes; their keys go; what is aged goes. Then new operations are refused, but for settlings; and what waits
 //!   already, where nothing is stored whose delivery could still make room: at once where the budget is full, after a minute where
 //!   the disk is, which others may free.
 //! * **Trouble.** A failed transaction leaves nothing behind and is tried again, with growing pauses, until it succeeds; the
@@ -94,6 +95,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -210,24 +212,36 @@ impl Store {
         })
     }
 
-    /// Hands a batch over and waits until it is written. Never refused for want of room: for callers that are themselves few
-    /// and wait, as delivery's lanes do.
+    /// Hands a batch over and waits until it is written, however long that takes. For callers that are themselves few and wait,
+    /// as delivery's lanes do: what became of deliveries is never refused for want of room.
     ///
     /// # Errors
-    /// When the store is closed; the batch may or may not have been written.
+    /// When the store is closed; the batch may or may not have been written. When twice what may wait does, for other batches.
     ///
     /// # Cancel safety
     /// The batch is written also when the future is dropped.
-    pub async fn apply(&self, ops: Vec<Op>) -> Result<(), Closed> {
-        self.write_acknowledged(ops)?.await.map_err(|_| Closed)
+    pub async fn apply(&self, ops: Vec<Op>) -> Result<(), Refused> {
+        self.write_acknowledged(ops)?.await.map_err(|_| Refused::Closed)
     }
 
-    /// Waits, blocking the thread, until all that was handed over before is written.
+    /// Waits, blocking the thread, until all that was handed over before is written, at most `patience`.
     ///
     /// # Errors
-    /// When the store is closed.
-    pub fn flush(&self) -> Result<(), Closed> {
-        self.write_acknowledged(Vec::new())?.blocking_recv().map_err(|_| Closed)
+    /// When the store is closed, or it was not written by then.
+    pub fn flush(&self, patience: Duration) -> Result<(), Refused> {
+        let mut written = self.write_acknowledged(Vec::new())?;
+        let mut waited = Duration::ZERO;
+        loop {
+            match written.try_recv() {
+                Ok(()) => return Ok(()),
+                Err(TryRecvError::Closed) => return Err(Refused::Closed),
+                Err(TryRecvError::Empty) if waited >= patience => return Err(Refused::Full),
+                Err(TryRecvError::Empty) => {
+                    std::thread::sleep(FLUSH_LOOK);
+                    waited += FLUSH_LOOK;
+                }
+            }
+        }
     }
 
     /// Deliveries of one sink after the delivery `after`, oldest first; with `lane` only those of one lane.
@@ -251,44 +265,6 @@ impl Store {
     /// When the database cannot be read, or the store is closed.
     pub async fn records(&self, deliveries: Vec<u64>, max_bytes: usize) -> Result<Vec<DueRecord>, ReadError> {
         self.read(move |connection| reads::records(connection, &deliveries, max_bytes)).await
-    }
-
-    /// Looks for the interaction that mentions an id of a run, a message, a conversation or a session; with `conversation` only
-    /// there. What was handed over before is looked through too, once it is written.
-    ///
-    /// # Errors
-    /// When the database cannot be read, or the store is closed.
-    pub async fn find(&self, id: String, conversation: Option<String>) -> Result<Found, ReadError> {
-        self.apply(Vec::new()).await.map_err(|Closed| ReadError::Closed)?;
-        self.read(move |connection| lookup::find(connection, &id, conversation.as_deref())).await
-    }
-
-    /// The newest interaction that mentions an id, if there is one by now.
-    ///
-    /// # Errors
-    /// When the database cannot be read, or the store is closed.
-    pub async fn mention(
-        &self,
-        id: String,
-        conversation: Option<String>,
-    ) -> Result<Option<Mention>, ReadError> {
-        self.read(move |connection| lookup::mention(connection, &id, conversation.as_deref())).await
-    }
-
-    /// Feedback that waits for its record, oldest first, after a number.
-    ///
-    /// # Errors
-    /// When the database cannot be read, or the store is closed.
-    pub async fn held(&self, after: u64, limit: usize) -> Result<Vec<Held>, ReadError> {
-        self.read(move |connection| lookup::held(connection, after, limit)).await
-    }
-
-    /// How much feedback waits for its record.
-    ///
-    /// # Errors
-    /// When the database cannot be read, or the store is closed.
-    pub async fn held_count(&self) -> Result<u64, ReadError> {
-        self.read(lookup::held_count).await
     }
 
     /// Interactions, newest first, older than the event `before`.
@@ -384,6 +360,9 @@ impl Drop for Shared {
         self.close();
     }
 }
+
+/// How often it is looked whether all is written.
+const FLUSH_LOOK: Duration = Duration::from_millis(1);
 
 fn gauge(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)

@@ -160,7 +160,7 @@ impl Work {
         let settlement = ops.split_off(journal);
         for ops in [ops, settlement, vec![Op::Delivered { id: count }]] {
             self.store.commit(ops, Duration::from_secs(9)).expect("there is room");
-            self.store.flush().expect("it is open");
+            self.store.flush(Duration::from_secs(10)).expect("it is open");
         }
     }
 

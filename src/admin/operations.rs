@@ -64,7 +64,7 @@ fn answer(result: Result<impl Serialize, OperationError>) -> Response {
         Err(error) => {
             let status = match &error {
                 OperationError::NotFound(_) => StatusCode::NOT_FOUND,
-                OperationError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+                OperationError::Store(_) | OperationError::Failing => StatusCode::SERVICE_UNAVAILABLE,
                 OperationError::TooBusy(_) => StatusCode::TOO_MANY_REQUESTS,
             };
             let mut text = error.to_string();

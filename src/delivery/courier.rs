@@ -231,7 +231,9 @@ impl Courier {
         }
         if !lanes.is_empty() {
             let store = self.store.clone();
-            self.steps.spawn(async move { Step::Recorded { lanes, result: store.apply(ops).await } });
+            self.steps.spawn(async move {
+                Step::Recorded { lanes, result: store.apply(ops).await.map_err(|_| Closed) }
+            });
         }
         Ok(())
     }

@@ -19,6 +19,8 @@ pub(super) struct Effects {
     pub(super) sinks: BTreeMap<Arc<str>, Change>,
     /// The newest delivery made due.
     pub(super) newest_delivery: Option<u64>,
+    /// Whether an event was stored that waits for nobody.
+    pub(super) history: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +41,7 @@ impl Effects {
             sum.dead += change.dead;
         }
         self.newest_delivery = later.newest_delivery.or(self.newest_delivery);
+        self.history |= later.history;
     }
 }
 
@@ -172,6 +175,7 @@ fn event(
             .prepare_cached("INSERT OR IGNORE INTO refs (event, id, message) VALUES (?1, ?2, ?3)")?
             .execute(params![event, id, message])?;
     }
+    effects.history |= new.sinks.is_empty();
     for sink in &new.sinks {
         let inserted = connection
             .prepare_cached(

@@ -13,6 +13,8 @@ use crate::time::UnixMillis;
 pub(super) struct History {
     after: u64,
     stage: Stage,
+    /// Whether there may be something to let go of that was passed over.
+    again: bool,
 }
 
 /// What the walk takes.
@@ -98,6 +100,10 @@ impl History {
             return Ok(Step::Looked);
         }
         self.after = 0;
+        if std::mem::take(&mut self.again) {
+            self.stage = Stage::Bodies;
+            return Ok(Step::Looked);
+        }
         self.stage = if keys { Stage::Nothing } else { Stage::Keys };
         Ok(if self.stage == Stage::Nothing { Step::Exhausted } else { Step::Looked })
     }
@@ -117,10 +123,11 @@ impl History {
         Ok(Step::Exhausted)
     }
 
-    /// There may be something to let go of again: deliveries were made.
+    /// There may be something to let go of again: deliveries were made, or events came that need none.
     pub(super) fn begin_again(&mut self) {
-        if self.stage != Stage::Bodies {
-            *self = Self::default();
+        match self.stage {
+            Stage::Bodies => self.again = true,
+            Stage::Keys | Stage::Nothing => *self = Self::default(),
         }
     }
 }

@@ -40,6 +40,11 @@ impl Write {
         let frees = |op: &Op| matches!(op, Op::Dead { .. } | Op::Delivered { .. } | Op::Failed { .. });
         !self.ops.is_empty() && self.ops.iter().all(frees)
     }
+
+    /// Whether it settles a conversation.
+    pub(super) fn settles(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::Settle { .. }))
+    }
 }
 
 /// A query that waits; it sends its own answer, and tells of its failure here too.
@@ -96,19 +101,25 @@ impl Inbox {
     pub(super) fn put_settlings(&self, ops: Vec<Op>) {
         let bytes: usize = ops.iter().map(Op::bytes).sum();
         let mut state = self.state();
-        if !state.closed && state.bytes.saturating_add(bytes) <= self.limit_bytes.saturating_mul(2) {
+        let room = state.bytes.saturating_add(bytes) <= self.limit_bytes.saturating_mul(2);
+        if !state.closed && !ops.is_empty() && room {
             self.add(&mut state, Write { ops, bytes, written: None });
         }
     }
 
-    /// Adds a batch whatever waits.
+    /// Adds a batch whatever waits; beyond twice the limit only what tells what became of deliveries, or nothing.
     pub(super) fn put_acknowledged(&self, ops: Vec<Op>, written: oneshot::Sender<()>) -> Result<(), Refused> {
         let bytes = ops.iter().map(Op::bytes).sum();
+        let write = Write { ops, bytes, written: Some(written) };
         let mut state = self.state();
         if state.closed {
             return Err(Refused::Closed);
         }
-        self.add(&mut state, Write { ops, bytes, written: Some(written) });
+        let full = state.bytes.saturating_add(bytes) > self.limit_bytes.saturating_mul(2);
+        if full && state.bytes > 0 && !write.frees() && !write.ops.is_empty() {
+            return Err(Refused::Full);
+        }
+        self.add(&mut state, write);
         Ok(())
     }
 

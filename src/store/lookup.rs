@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::store::apply::{sql, unsql};
+use crate::store::{ReadError, Store};
 use crate::time::UnixMillis;
 
 /// What is known of an id of the API's or the app's.
@@ -40,8 +41,48 @@ pub struct Held {
     pub at: UnixMillis,
 }
 
+impl Store {
+    /// Looks for the interaction that mentions an id of a run, a message, a conversation or a session; with `conversation` only
+    /// there. What was handed over before is looked through too, once it is written.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the store is closed.
+    pub async fn find(&self, id: String, conversation: Option<String>) -> Result<Found, ReadError> {
+        self.apply(Vec::new()).await.map_err(|_| ReadError::Closed)?;
+        self.read(move |connection| find(connection, &id, conversation.as_deref())).await
+    }
+
+    /// The newest interaction that mentions an id, if there is one by now.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the store is closed.
+    pub async fn mention(
+        &self,
+        id: String,
+        conversation: Option<String>,
+    ) -> Result<Option<Mention>, ReadError> {
+        self.read(move |connection| mention(connection, &id, conversation.as_deref())).await
+    }
+
+    /// Feedback that waits for its record, oldest first, after a number.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the store is closed.
+    pub async fn held(&self, after: u64, limit: usize) -> Result<Vec<Held>, ReadError> {
+        self.read(move |connection| held(connection, after, limit)).await
+    }
+
+    /// How much feedback waits for its record.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or the store is closed.
+    pub async fn held_count(&self) -> Result<u64, ReadError> {
+        self.read(held_count).await
+    }
+}
+
 /// Looks for an id; with `conversation` only there.
-pub(super) fn find(connection: &Connection, id: &str, conversation: Option<&str>) -> rusqlite::Result<Found> {
+fn find(connection: &Connection, id: &str, conversation: Option<&str>) -> rusqlite::Result<Found> {
     if let Some(mention) = mention(connection, id, conversation)? {
         return Ok(Found::Record(mention));
     }
@@ -53,7 +94,7 @@ pub(super) fn find(connection: &Connection, id: &str, conversation: Option<&str>
 }
 
 /// The newest interaction that mentions an id.
-pub(super) fn mention(
+fn mention(
     connection: &Connection,
     id: &str,
     conversation: Option<&str>,
@@ -96,7 +137,7 @@ fn is_pending(connection: &Connection, id: &str, conversation: Option<&str>) -> 
 }
 
 /// What waits for its record, oldest first, after a number.
-pub(super) fn held(connection: &Connection, after: u64, limit: usize) -> rusqlite::Result<Vec<Held>> {
+fn held(connection: &Connection, after: u64, limit: usize) -> rusqlite::Result<Vec<Held>> {
     connection
         .prepare_cached("SELECT id, reference, body, at FROM held WHERE id > ?1 ORDER BY id LIMIT ?2")?
         .query_map(params![sql(after), i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
@@ -107,7 +148,7 @@ pub(super) fn held(connection: &Connection, after: u64, limit: usize) -> rusqlit
 }
 
 /// How much waits for its record.
-pub(super) fn held_count(connection: &Connection) -> rusqlite::Result<u64> {
+fn held_count(connection: &Connection) -> rusqlite::Result<u64> {
     connection.query_row("SELECT count(*) FROM held", [], |row| row.get(0).map(unsql))
 }
 

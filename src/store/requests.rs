@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use crate::store::apply::Effects;
 use crate::store::trouble::Failure;
-use crate::store::{Closed, Op, ReadError, Store};
+use crate::store::{Op, ReadError, Refused, Store};
 use crate::time::UnixMillis;
 
 impl Store {
@@ -67,9 +67,9 @@ impl Store {
         answer.await.map_err(|_| ReadError::Closed)?.map_err(ReadError::Database)
     }
 
-    pub(super) fn write_acknowledged(&self, ops: Vec<Op>) -> Result<oneshot::Receiver<()>, Closed> {
+    pub(super) fn write_acknowledged(&self, ops: Vec<Op>) -> Result<oneshot::Receiver<()>, Refused> {
         let (written, acknowledged) = oneshot::channel();
-        self.shared.inbox.put_acknowledged(ops, written).map_err(|_| Closed)?;
+        self.shared.inbox.put_acknowledged(ops, written)?;
         Ok(acknowledged)
     }
 }

@@ -121,11 +121,11 @@ fn new_deliveries_are_announced_and_counted() {
     assert_eq!(*announced.borrow(), 2);
     let label = crate::metrics::SinkLabel { sink: "s".to_owned() };
     let queue = || metrics.delivery_queue.get_or_create(&label).get();
-    store.flush().unwrap();
+    store.flush(PATIENCE).unwrap();
     assert_eq!(queue(), 2);
 
     write(&store, vec![dead(1, "x"), Op::Delivered { id: 2 }]);
-    store.flush().unwrap();
+    store.flush(PATIENCE).unwrap();
     assert_eq!((queue(), metrics.dead_letters.get_or_create(&label).get()), (0, 1));
     let backlog = wait(store.backlog()).unwrap().sinks;
     assert_eq!(backlog["s"], Waiting { deliveries: 0, oldest: None, dead_letters: 1 });
@@ -241,7 +241,7 @@ fn a_full_database_refuses_in_bounded_memory_and_goes_on_when_there_is_room() {
         store.read(|connection| connection.pragma_update_and_check(None, "max_page_count", 9999, |_| Ok(()))),
     )
     .unwrap();
-    store.flush().unwrap();
+    store.flush(PATIENCE).unwrap();
     let rows = wait(store.read(|connection| reads::journal(connection, 0, 9999, 9999))).unwrap();
     assert_eq!(rows.len(), taken);
 }
@@ -302,7 +302,7 @@ fn a_closed_store_refuses() {
     let (store, recovered) = in_memory();
     store.close();
     assert_eq!(store.commit(vec![journal("t", "a")], Duration::ZERO), Err(Refused::Closed));
-    assert_eq!(store.flush(), Err(Closed));
+    assert_eq!(store.flush(PATIENCE), Err(Refused::Closed));
     assert!(matches!(wait(store.backlog()), Err(ReadError::Closed)));
     assert!(matches!(recovered.journal().next(), Some(Err(ReadError::Closed))));
 }
@@ -429,3 +429,5 @@ fn set_aside(path: &Path) -> usize {
         .filter(|name| name.contains(".corrupt-") && !name.ends_with("-wal") && !name.ends_with("-shm"))
         .count()
 }
+
+const PATIENCE: Duration = Duration::from_secs(30);

@@ -20,7 +20,11 @@ use crate::store::{Config, Op};
 use crate::time::UnixMillis;
 
 mod care;
-mod settle;
+mod freeing;
+mod full;
+
+use care::before;
+use full::Tried;
 
 pub(super) struct Writer {
     config: Config,
@@ -41,7 +45,7 @@ pub(super) struct Writer {
     told_failing: bool,
     tell_at: UnixMillis,
     /// While the last failure was for want of room: what was tried since.
-    full: Option<Freeing>,
+    full: Option<Tried>,
     /// What became of the last database, until a new one is begun.
     lost_by: Option<&'static str>,
     ledger: Ledger,
@@ -111,7 +115,7 @@ impl Writer {
             let limit = if self.pending.is_empty() { self.config.batch_bytes.max(1) } else { 0 };
             let taken = self.inbox.take(limit, patience);
             let room_again = self.put_first(taken.freeing);
-            self.pending.extend(taken.writes);
+            self.put_last(taken.writes);
             let now = self.clock.now();
             let due = now >= self.retry_at || room_again;
             if !self.pending.is_empty() && due && !self.database.is_missing() {
@@ -162,7 +166,10 @@ impl Writer {
             Ok(_) if !self.database.is_in_place() => self.failed(&Failure::vanished(), now),
             Ok(effects) => {
                 self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
-                self.works_again();
+                // What holds nothing was not tried.
+                if self.pending[..grouped].iter().any(|write| !write.ops.is_empty()) {
+                    self.works_again();
+                }
                 let bytes = self.acknowledge(grouped);
                 if let Some(syncer) = &self.syncer {
                     syncer.committed(bytes);
@@ -242,7 +249,7 @@ impl Writer {
     }
 
     fn tell(&mut self, effects: Effects) {
-        if effects.sinks.values().any(|change| change.waiting < 0 || change.dead < 0) {
+        if effects.history || effects.sinks.values().any(|change| change.waiting < 0 || change.dead < 0) {
             self.make_room.begin_again();
         }
         self.ledger.enter(effects.sinks);
@@ -260,16 +267,6 @@ impl Writer {
         }
         tracing::error!(lost, "the disk kept failing while closing; what waited is lost");
     }
-}
-
-/// Which writes that make room were put first for a database that is full, and found that not enough.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Freeing {
-    Nothing,
-    /// What became of deliveries.
-    Deliveries,
-    /// Those, and what settles conversations.
-    Settlings,
 }
 
 struct CloseOnDrop(Arc<Inbox>);

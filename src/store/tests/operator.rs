@@ -24,7 +24,7 @@ fn dead_letters_are_listed_retried_under_a_new_number_and_dropped() {
     assert_eq!((list(None), due(&store, "a")), (vec![1, 3], vec![6]));
     assert_eq!(wait(store.retry_dead_letters(DeadLetters::All)).unwrap(), 2);
     assert_eq!((list(None), due(&store, "a").len()), (vec![], 3));
-    store.flush().unwrap();
+    store.flush(PATIENCE).unwrap();
     let backlog = wait(store.backlog()).unwrap().sinks;
     assert_eq!(backlog["a"].deliveries, 3);
 }

@@ -64,13 +64,13 @@ fn a_database_full_of_what_waits_still_records_what_was_delivered_and_takes_up_w
     while delivered < taken {
         let page = wait(watched.store.due("s".into(), None, 0, 1)).unwrap();
         let Some(due) = page.rows.first() else {
-            watched.store.flush().unwrap();
+            watched.store.flush(PATIENCE).unwrap();
             continue;
         };
         wait(watched.store.apply(vec![Op::Delivered { id: due.id }])).unwrap();
         delivered += 1;
     }
-    watched.store.flush().unwrap();
+    watched.store.flush(PATIENCE).unwrap();
     assert!(!watched.is_failing());
     assert!(due(&watched.store, "s").is_empty());
 }
@@ -93,7 +93,7 @@ fn a_database_full_of_journals_is_freed_by_settling_also_where_that_was_refused(
         // Refused or not, as there is room.
         watched.store.commit(batch, Duration::ZERO).ok();
     }
-    watched.store.flush().unwrap();
+    watched.store.flush(PATIENCE).unwrap();
     assert!(!watched.is_failing());
     let left = wait(watched.store.read(|connection| reads::journal(connection, 0, 9999, 9999))).unwrap();
     assert!(left.is_empty(), "{} rows", left.len());
@@ -113,15 +113,78 @@ fn a_settling_that_itself_needs_room_has_history_make_way() {
 }
 
 #[test]
+fn what_was_given_up_or_failed_keeps_nothing_that_was_delivered_from_making_room() {
+    let watched =
+        Watched::open(Config { max_bytes: Some(1 << 20), queue_bytes: 256 << 10, ..Config::default() });
+    let body = "x".repeat(10_000);
+    for n in 0..200 {
+        watched.store.commit(vec![event_with(&format!("k{n}"), "t", &["s"], &body)], Duration::ZERO).ok();
+    }
+    // As lanes do: several, each waiting until it is written what became of what it tried.
+    let outcome = |id: u64| match id % 3 {
+        0 => Op::Delivered { id },
+        1 => Op::Failed { id, attempts: 1, failure: "f".repeat(3000) },
+        _ => dead(id, &"a".repeat(4096)),
+    };
+    let ids = due(&watched.store, "s");
+    assert!(ids.len() > 20, "{}", ids.len());
+    std::thread::scope(|lanes| {
+        for lane in ids.chunks(ids.len().div_ceil(8)) {
+            let store = &watched.store;
+            lanes.spawn(move || lane.iter().for_each(|id| write(store, vec![outcome(*id)])));
+        }
+    });
+    watched.store.flush(PATIENCE).unwrap();
+    assert!(!watched.is_failing());
+}
+
+#[test]
+fn what_settles_nothing_does_not_stop_later_settlings_from_making_room() {
+    let watched =
+        Watched::open(Config { max_bytes: Some(1 << 20), queue_bytes: 256 << 10, ..Config::default() });
+    let mut ids = 0;
+    while watched
+        .store
+        .commit(vec![journal(&ids.to_string(), &"x".repeat(10_000))], Duration::from_millis(50))
+        .is_ok()
+    {
+        ids += 1;
+    }
+    watched.eventually("a full store", Watched::is_failing);
+    // Somebody waits for this, so it is not refused; and it stands before all that comes.
+    let waiting =
+        watched.store.write_acknowledged(vec![event_with("k", "t", &[], &"x".repeat(200_000))]).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    for id in 0..ids {
+        watched.store.commit(vec![settle(&id.to_string(), None)], Duration::from_millis(50)).ok();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(waiting.blocking_recv(), Ok(()));
+    assert!(!watched.is_failing());
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_refused_as_anything() {
+    let watched = Watched::open(Config { max_bytes: Some(1 << 20), ..Config::default() });
+    let hopeless = || watched.store.write_acknowledged(vec![journal("t", &"x".repeat(2 << 20))]).unwrap();
+    drop(hopeless());
+    assert_eq!(watched.store.flush(PATIENCE), Ok(()));
+    let _waiting = hopeless();
+    assert_eq!(watched.store.flush(Duration::from_secs(1)), Err(Refused::Full));
+}
+
+#[test]
 fn settlings_that_find_no_room_are_refused_one_by_one() {
     let watched = Watched::open(Config { max_bytes: Some(1 << 20), ..Config::default() });
     let state = "y".repeat(200_000);
     let settlings = (0..20).map(|n| settle(&format!("t{n}"), Some(&state)));
     watched.store.commit(settlings.collect(), Duration::ZERO).unwrap();
-    watched.store.flush().unwrap();
-    assert!(!watched.is_failing());
+    watched.store.flush(PATIENCE).unwrap();
     let kept = watched.conversations();
     assert!((2..5).contains(&kept), "{kept}");
+    assert!(watched.is_failing(), "as far as is known");
+    write(&watched.store, vec![settle("t", None)]);
+    assert!(!watched.is_failing());
 }
 
 #[test]
@@ -243,7 +306,7 @@ fn a_directory_that_cannot_be_made_again_is_waited_for_in_bounded_memory() {
     assert!((50..150).contains(&taken), "about 1 MiB: {taken}");
     assert!(watched.is_failing());
     fs::remove_file(&data).unwrap();
-    watched.store.flush().unwrap();
+    watched.store.flush(PATIENCE).unwrap();
     assert_eq!(due(&watched.store, "s").len(), taken);
     watched.eventually("the end of trouble", |watched| !watched.is_failing());
 }

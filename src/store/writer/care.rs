@@ -1,7 +1,7 @@
 //! What the writer does about trouble, and what it tidies up between two commits.
 
-use super::{settle, *};
-use crate::metrics::{DropLabel, DropReason, FileLabel, StateLabel};
+use super::*;
+use crate::metrics::{FileLabel, StateLabel};
 use crate::store::inbox::Change;
 use crate::store::{budget, gauge, renumber};
 
@@ -39,16 +39,12 @@ impl Writer {
             (self.told_failing, self.tell_at) = (true, now.after(TELL_EVERY));
             tracing::error!(error = %failure.text, "the store cannot write; it keeps trying, and what comes waits in memory");
         }
-        if self.failures == 0 {
-            self.stuck_since = now;
-        }
         self.failures = self.failures.saturating_add(1);
         self.group = (self.grouped() / 2).max(1);
         self.pause(now);
         match failure.trouble {
             Trouble::Corrupt | Trouble::Vanished => self.begin_anew(failure),
             Trouble::Full => {
-                self.full.get_or_insert(Freeing::Nothing);
                 if self.make_room(now) || self.refuse_first(now) {
                     self.retry_at = now;
                 }
@@ -74,25 +70,6 @@ impl Writer {
         if failed {
             self.show_state();
         }
-    }
-
-    /// Puts writes that only make room before all that wait. Tells whether a full database should be tried again for them.
-    pub(super) fn put_first(&mut self, writes: Vec<Write>) -> bool {
-        if writes.is_empty() {
-            return false;
-        }
-        let first = self.freeing();
-        self.pending.splice(first..first, writes);
-        if self.full.is_some() {
-            self.full = Some(Freeing::Deliveries);
-            self.group = self.freeing();
-        }
-        self.full.is_some()
-    }
-
-    /// How many of the writes that wait only make room: they are the first.
-    fn freeing(&self) -> usize {
-        self.pending.iter().take_while(|write| write.frees()).count()
     }
 
     /// What can wait until nobody does.
@@ -162,7 +139,11 @@ impl Writer {
                 if let Some(kind) = self.lost_by.take() {
                     self.metrics.store_begun_anew.get_or_create(&KindLabel { kind }).inc();
                 }
-                self.retry_at = UnixMillis::default();
+                // One that cannot be written to either is not begun over and over without a pause.
+                if self.failures <= 1 {
+                    self.retry_at = UnixMillis::default();
+                }
+                self.full = None;
                 self.trim = Trim::default();
                 (self.trim_bytes, self.make_room) = (History::default(), History::default());
                 // Couriers go on from the numbers they know.
@@ -186,68 +167,6 @@ impl Writer {
             }
         }
         self.show_state();
-    }
-
-    /// Makes room in a database or on a disk that is full. Tells whether the write is worth trying again at once.
-    fn make_room(&mut self, now: UnixMillis) -> bool {
-        // What was delivered is let go of first, or a full database would stay so for ever.
-        let first = self.freeing();
-        if first > 0 && self.full < Some(Freeing::Deliveries) {
-            self.full = Some(Freeing::Deliveries);
-            self.group = first;
-            return true;
-        }
-        // Then, what settled conversations have on disk. Once: a settling may itself need more room than it makes.
-        if self.full < Some(Freeing::Settlings) {
-            self.full = Some(Freeing::Settlings);
-            self.pending.extend(self.inbox.take_writes());
-            let first = settle::first(&mut self.pending);
-            if first > 0 {
-                self.group = first;
-                return true;
-            }
-        }
-        // A log that was written back is written over: room where the disk itself has none.
-        if let Err(error) = self.database.checkpoint() {
-            tracing::debug!(%error, "no checkpoint could be made for want of room");
-        }
-        for rows in [EVICTED_ROWS, 16, 1] {
-            let remember = before(now, MIN_RETAIN);
-            match self.make_room.step(self.database.connection(), rows, remember) {
-                Ok(Step::Freed(count)) => {
-                    self.evicted("room", count);
-                    return true;
-                }
-                Ok(Step::Looked) => return true,
-                Ok(Step::Exhausted) => return false,
-                // A smaller step needs less of the room there is not.
-                Err(error) => tracing::debug!(%error, "no room could be made"),
-            }
-        }
-        false
-    }
-
-    /// Refuses the first of what waits, where it finds no room although nothing is stored that will make some. Tells whether it did:
-    /// what comes behind it may fit. Where the disk is full and not the budget, somebody may free it: for that is waited a while.
-    fn refuse_first(&mut self, now: UnixMillis) -> bool {
-        let hopeless = self.group == 1 && self.failures >= REFUSE_AFTER && !self.ledger.anything_waits();
-        let Some(first) =
-            self.pending.first().filter(|first| hopeless && first.written.is_none() && !first.frees())
-        else {
-            return false;
-        };
-        let needed = NEEDED_BYTES + 2 * first.ops.iter().map(Op::bytes).sum::<usize>() as u64;
-        let disk_is_full = budget::spare_bytes(self.database.connection()).is_ok_and(|spare| spare >= needed);
-        if disk_is_full && now.since(self.stuck_since) < DISK_PATIENCE {
-            return false;
-        }
-        self.stuck_since = now;
-        let Write { ops, bytes, .. } = self.pending.remove(0);
-        self.inbox.release(bytes);
-        ledger::count_lost_ops(&self.metrics, &ops, "refused");
-        let reason = DropReason::disk;
-        self.metrics.dropped.get_or_create(&DropLabel { reason }).inc_by(ops.len() as u64);
-        true
     }
 
     fn trim(&mut self, now: UnixMillis) {
@@ -279,7 +198,7 @@ impl Writer {
         }
     }
 
-    fn evicted(&self, kind: &'static str, count: usize) {
+    pub(super) fn evicted(&self, kind: &'static str, count: usize) {
         if count > 0 {
             self.metrics.store_evicted.get_or_create(&KindLabel { kind }).inc_by(count as u64);
         }
@@ -303,7 +222,7 @@ impl Writer {
     }
 }
 
-fn before(now: UnixMillis, age: Duration) -> UnixMillis {
+pub(super) fn before(now: UnixMillis, age: Duration) -> UnixMillis {
     UnixMillis(now.0.saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
 }
 
@@ -312,16 +231,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A connection that failed so often is not what it was.
 const RECONNECT_AFTER: u32 = 4;
-/// So often it was tried in smaller and smaller groups.
-const REFUSE_AFTER: u32 = 5;
-/// How long what waits may wait for a full disk to be freed, each in its turn.
-const DISK_PATIENCE: Duration = Duration::from_secs(60);
-/// For indexes and the like, whatever is written.
-const NEEDED_BYTES: u64 = 256 << 10;
 const TRIM_PAUSE: Duration = Duration::from_millis(20);
 /// Some milliseconds of work.
 const TRIMMED_ROWS: usize = 128;
-const EVICTED_ROWS: usize = 256;
 const LONGEST_LOG_BYTES: u64 = 64 << 20;
 /// What a change is taken to write, for the pace of checkpoints.
 const CHANGE_BYTES: usize = 64 << 10;
