@@ -264,7 +264,8 @@ impl Shared {
                     None => remains = true,
                 }
             }
-            if !ops.is_empty() && !self.write(ops).await {
+            // However long that takes: asked again, it would be another batch.
+            if !ops.is_empty() && self.store.apply(ops).await.is_err() {
                 return true;
             }
         }

@@ -115,7 +115,7 @@ impl Writer {
             let limit = if self.pending.is_empty() { self.config.batch_bytes.max(1) } else { 0 };
             let taken = self.inbox.take(limit, patience);
             let room_again = self.put_first(taken.freeing);
-            self.put_last(taken.writes);
+            self.pending.extend(taken.writes);
             let now = self.clock.now();
             let due = now >= self.retry_at || room_again;
             if !self.pending.is_empty() && due && !self.database.is_missing() {
@@ -171,6 +171,7 @@ impl Writer {
                     self.works_again();
                 }
                 let bytes = self.acknowledge(grouped);
+                self.forgets_when_idle();
                 if let Some(syncer) = &self.syncer {
                     syncer.committed(bytes);
                 }

@@ -42,6 +42,9 @@ impl Writer {
         self.failures = self.failures.saturating_add(1);
         self.group = (self.grouped() / 2).max(1);
         self.pause(now);
+        if failure.trouble != Trouble::Full {
+            self.full = None;
+        }
         match failure.trouble {
             Trouble::Corrupt | Trouble::Vanished => self.begin_anew(failure),
             Trouble::Full => {
@@ -154,7 +157,7 @@ impl Writer {
                     Ok(newest) => drop(self.announce.send_replace(newest)),
                     Err(error) => tracing::error!(%error, "the new database cannot be read"),
                 }
-                if self.pending.is_empty() {
+                if self.pending.iter().all(|write| write.ops.is_empty()) {
                     self.works_again();
                 }
             }

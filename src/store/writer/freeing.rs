@@ -7,9 +7,12 @@ use crate::store::inbox::Write;
 
 /// Moves what became of deliveries to the front, in as little room as it may take: what was delivered first, and alone, for it only
 /// deletes; what was given up behind it, without the backend's answer. That an attempt failed is left out. Tells how many writes
-/// of the first kind there are, or else of the second.
+/// to try by themselves: those of the first kind, or else of the second.
 pub(super) fn outcomes_first(pending: &mut Vec<Write>) -> usize {
-    let (outcomes, others): (Vec<Write>, Vec<Write>) = pending.drain(..).partition(Write::frees);
+    // Those whose outcome was moved before are done with what is moved now: who waits for them need wait for nothing else.
+    let is_outcome =
+        |write: &Write| write.frees() || (write.ops.is_empty() && write.bytes > 0 && write.written.is_some());
+    let (outcomes, others): (Vec<Write>, Vec<Write>) = pending.drain(..).partition(is_outcome);
     let mut delivered = Vec::new();
     let (mut done, mut given_up) = (Vec::new(), Vec::new());
     for mut write in outcomes {
@@ -28,10 +31,12 @@ pub(super) fn outcomes_first(pending: &mut Vec<Write>) -> usize {
         if write.ops.is_empty() { done.push(write) } else { given_up.push(write) }
     }
     // Who waits for these, and their bytes, stay with the writes they came with, which are next.
-    if !delivered.is_empty() {
+    let count = if delivered.is_empty() {
+        done.len() + given_up.len()
+    } else {
         done.insert(0, Write { ops: delivered, bytes: 0, written: None });
-    }
-    let count = if done.is_empty() { given_up.len() } else { done.len() };
+        done.len()
+    };
     pending.extend(done.into_iter().chain(given_up).chain(others));
     count
 }
@@ -62,6 +67,8 @@ pub(super) fn settlings_first(pending: &mut Vec<Write>) -> usize {
         kept.reverse();
         write.ops = kept;
     }
+    // Those that were moved before leave nothing behind.
+    pending.retain(|write| !write.ops.is_empty() || write.bytes > 0 || write.written.is_some());
     let count = settlings.len();
     settlings.sort_by_key(Op::bytes);
     // Their bytes stay on the account of the writes they came with, which are released later.
@@ -140,6 +147,11 @@ mod tests {
             })
             .collect();
         assert_eq!(shown, [vec!["a Some(\"new\")"], vec!["b 1"], vec!["other"], vec!["a 3"]]);
+        for _ in 0..3 {
+            let before = pending.len();
+            assert_eq!(settlings_first(&mut pending), 1);
+            assert_eq!(pending.len(), before, "again and again, it leaves nothing behind");
+        }
         pending.remove(0);
         assert_eq!(settlings_first(&mut pending), 0);
     }

@@ -29,14 +29,6 @@ impl Writer {
         full
     }
 
-    /// Takes in other writes. What settles conversations may make room, so that is to be tried again.
-    pub(super) fn put_last(&mut self, writes: Vec<Write>) {
-        if self.full == Some(Tried::Settlings) && writes.iter().any(Write::settles) {
-            self.full = Some(Tried::Outcomes);
-        }
-        self.pending.extend(writes);
-    }
-
     /// Makes room in a database or on a disk that is full. Tells whether the write is worth trying again at once.
     pub(super) fn make_room(&mut self, now: UnixMillis) -> bool {
         if self.full.is_none() {
@@ -48,12 +40,14 @@ impl Writer {
                 return true;
             }
         }
-        // Then, what settled conversations have on disk. Once: a settling may itself need more room than it makes.
+        // Then, what settled conversations have on disk. Once: a settling may itself need more room than it makes. Those that come
+        // later are tried with it, in as small a group, but do not keep from what follows.
         let arrived = self.inbox.take_writes();
-        self.put_last(arrived);
+        let untried = arrived.iter().any(Write::settles);
+        self.pending.extend(arrived);
+        let first = freeing::settlings_first(&mut self.pending);
         if self.full < Some(Tried::Settlings) {
             self.full = Some(Tried::Settlings);
-            let first = freeing::settlings_first(&mut self.pending);
             if first > 0 {
                 self.group = first;
                 return true;
@@ -63,7 +57,7 @@ impl Writer {
         if let Err(error) = self.database.checkpoint() {
             tracing::debug!(%error, "no checkpoint could be made for want of room");
         }
-        self.evict(now) || self.trim_for_room(now)
+        self.evict(now) || self.trim_for_room(now) || untried
     }
 
     /// Lets history go, oldest first. Tells whether there was any, or may be further on.
@@ -122,11 +116,15 @@ impl Writer {
         ledger::count_lost_ops(&self.metrics, &ops, "refused");
         let reason = DropReason::disk;
         self.metrics.dropped.get_or_create(&DropLabel { reason }).inc_by(ops.len() as u64);
-        if self.pending.is_empty() {
-            // It still cannot write, for all that is known; but what comes next is tried in every way.
+        self.forgets_when_idle();
+        true
+    }
+
+    /// With nothing left that waits it still cannot write, for all that is known; but what comes next is to be tried in every way.
+    pub(super) fn forgets_when_idle(&mut self) {
+        if self.pending.is_empty() && self.failures > 0 {
             (self.full, self.failures, self.group) = (None, 1, usize::MAX);
         }
-        true
     }
 }
 
