@@ -16,7 +16,7 @@ use crate::observation::ConversationKey;
 use crate::pipeline;
 use crate::sink::Sink;
 use crate::store::{
-    Closed, Cursor, DeadLetter, DeadLetters, Erased, Overview, Period, ReadError, Store, Subject,
+    Cursor, DeadLetter, DeadLetters, Erased, Overview, Period, ReadError, Refused, Store, Subject,
 };
 use crate::time::UnixMillis;
 use crate::users::Users;
@@ -134,9 +134,12 @@ pub enum OperationError {
     TooBusy(#[from] pipeline::TooBusy),
 }
 
-impl From<Closed> for OperationError {
-    fn from(_: Closed) -> Self {
-        Self::Store(ReadError::Closed)
+impl From<Refused> for OperationError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Closed => Self::Store(ReadError::Closed),
+            Refused::Full => Self::Failing,
+        }
     }
 }
 
@@ -264,7 +267,7 @@ impl Operations {
             }
             // What was handed over before must be there to be erased.
             let written = tokio::time::timeout(WRITE_PATIENCE, self.store.apply(Vec::new())).await;
-            written.map_err(|_| OperationError::Failing)?.map_err(|_| ReadError::Closed)?;
+            written.map_err(|_| OperationError::Failing)??;
             let step = self.store.erase(subject, &conversations).await?;
             let nothing = step == Erased::default();
             add(&mut erased, &step);

@@ -141,9 +141,9 @@ fn read(connection: &Connection, id: i64) -> rusqlite::Result<Vec<Value>> {
 
 /// Bytes of the database that hold something.
 pub(super) fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
-    let pages = number(connection, "PRAGMA page_count")?;
-    Ok((pages - number(connection, "PRAGMA freelist_count")?.min(pages))
-        * number(connection, "PRAGMA page_size")?)
+    let free = number(connection, "PRAGMA freelist_count")?;
+    let pages = number(connection, "PRAGMA page_count")?.saturating_sub(free);
+    Ok(pages * number(connection, "PRAGMA page_size")?)
 }
 
 /// Bytes the database may still take, by its budget: where there is no room for less, it is the disk that is full.

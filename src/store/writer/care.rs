@@ -173,9 +173,8 @@ impl Writer {
     }
 
     fn trim(&mut self, now: UnixMillis) {
+        let aged = self.trim_aged(now);
         let connection = self.database.connection();
-        let aged = self.trim.step(connection, &self.config, now);
-        let evicted = std::mem::take(&mut self.trim.taken);
         let sized = self.config.retained_bytes().map_or(Ok(Step::Exhausted), |limit| {
             if budget::used_bytes(connection)? <= limit {
                 return Ok(Step::Exhausted);
@@ -184,7 +183,6 @@ impl Writer {
             crate::store::retention::give_back(connection)?;
             Ok(step)
         });
-        self.evicted("age", evicted);
         match (aged, sized) {
             (Ok(more), Ok(step)) => {
                 if let Step::Freed(count) = step {
@@ -199,6 +197,14 @@ impl Writer {
                 self.failed_aside(&Failure::from(&error));
             }
         }
+    }
+
+    /// Lets go of what is aged, a step of it. Tells whether there may be more at once.
+    pub(super) fn trim_aged(&mut self, now: UnixMillis) -> rusqlite::Result<bool> {
+        let more = self.trim.step(self.database.connection(), &self.config, now);
+        let taken = std::mem::take(&mut self.trim.taken);
+        self.evicted("age", taken);
+        more
     }
 
     pub(super) fn evicted(&self, kind: &'static str, count: usize) {

@@ -45,13 +45,15 @@ impl Writer {
         let arrived = self.inbox.take_writes();
         let untried = arrived.iter().any(Write::settles);
         self.pending.extend(arrived);
-        let first = freeing::settlings_first(&mut self.pending);
         if self.full < Some(Tried::Settlings) {
             self.full = Some(Tried::Settlings);
+            let first = freeing::settlings_first(&mut self.pending);
             if first > 0 {
                 self.group = first;
                 return true;
             }
+        } else if untried {
+            freeing::settlings_first(&mut self.pending);
         }
         // A log that was written back is written over: room where the disk itself has none.
         if let Err(error) = self.database.checkpoint() {
@@ -88,10 +90,7 @@ impl Writer {
     fn trim_for_room(&mut self, now: UnixMillis) -> bool {
         let spare = |writer: &Self| budget::spare_bytes(writer.database.connection()).unwrap_or_default();
         let before = spare(self);
-        let trimmed = self.trim.step(self.database.connection(), &self.config, now);
-        let taken = std::mem::take(&mut self.trim.taken);
-        self.evicted("age", taken);
-        trimmed.is_ok() && spare(self) > before
+        self.trim_aged(now).is_ok() && spare(self) > before
     }
 
     /// Refuses the first of what waits, where it finds no room although nothing is stored that will make some. Tells whether it did:
