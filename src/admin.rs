@@ -39,6 +39,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::intake::{Answer, Intake, Listener};
 use crate::operations::Operations;
@@ -80,7 +81,7 @@ impl Readiness {
 /// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
-    config: Config,
+    config: watch::Receiver<Config>,
     registry: Registry,
     readiness: Readiness,
     operations: Operations,
@@ -88,7 +89,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let address = listener.local_addr()?;
-    let guard = Guard { token: config.token, loopback: address.ip().is_loopback() };
+    let guard = Guard { config, loopback: address.ip().is_loopback() };
     let api = Router::new()
         .route("/interactions", get(interactions))
         .route("/deliveries", get(deliveries))
@@ -108,14 +109,14 @@ pub async fn serve(
 
 /// Who may use the API.
 struct Guard {
-    token: Option<SecretString>,
+    config: watch::Receiver<Config>,
     loopback: bool,
 }
 
 impl Guard {
     fn admits(&self, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        match &self.token {
+        match &self.config.borrow().token {
             Some(token) => {
                 let given = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
                 // Hashes are compared, so that the time it takes says nothing about the token.
@@ -212,7 +213,8 @@ mod tests {
     use super::*;
 
     fn check(token: Option<&str>, loopback: bool, headers: &[(&'static str, &'static str)], expected: u16) {
-        let guard = Guard { token: token.map(SecretString::from), loopback };
+        let (_, config) = watch::channel(Config { token: token.map(SecretString::from) });
+        let guard = Guard { config, loopback };
         let headers = headers
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))

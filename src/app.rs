@@ -7,17 +7,16 @@
 
 mod back;
 mod caller_key;
+mod live;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use prometheus_client::registry::Registry;
-use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,7 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::admin::{self, Readiness};
 use crate::capture;
 use crate::clock::Clock;
-use crate::config::{Callers, Choice, Config, Drain, Interactions};
+use crate::config::{Choice, Config, Drain, Interactions};
 use crate::console::Console;
 use crate::delivery;
 use crate::intake::Intake;
@@ -33,10 +32,10 @@ use crate::metrics::Metrics;
 use crate::net::{self, Drained};
 use crate::operations::Operations;
 use crate::pipeline;
-use crate::proxy::{CallerKey, OwnRequest, Proxy};
-use crate::sink::Sink;
+use crate::proxy::{OwnRequest, Proxy};
 use crate::store::{self, OpenError, Recovered, Store};
 use crate::users::Users;
+use live::{Live, Settings, Sinks};
 
 /// A threadtap that runs.
 #[derive(Debug)]
@@ -44,14 +43,11 @@ pub struct App {
     listen: SocketAddr,
     admin: SocketAddr,
     stop: watch::Sender<bool>,
-    sinks: watch::Sender<Sinks>,
+    live: Live,
     /// What cannot be changed while it runs, as it is now.
     fixed: Vec<(&'static str, String)>,
     thread: JoinHandle<Drained>,
 }
-
-/// Where records go. The pipeline asks their filters, delivery sends to them.
-type Sinks = Vec<Arc<Sink>>;
 
 impl App {
     /// Starts everything. When it returns, clients are accepted.
@@ -65,15 +61,14 @@ impl App {
             .with_context(|| format!("listen is `{}`: cannot listen there", config.net.listen))?;
         let admin_listener = front.block_on(bind_admin(&config.admin_listen))?;
         let fixed = fixed(&config);
-        let (sinks, sinks_watch) = watch::channel(config.sinks.clone());
-        let parts = Parts::build(config, sinks_watch, front, listener, admin_listener)?;
+        let (parts, live) = Parts::build(config, front, listener, admin_listener)?;
         let (listen, admin) = (parts.listener.local_addr()?, parts.admin_listener.local_addr()?);
         let (stop, stopped) = watch::channel(false);
         let thread = std::thread::Builder::new()
             .name("threadtap-proxy".to_owned())
             .spawn(move || parts.run(stopped))
             .context("cannot start a thread")?;
-        Ok(Self { listen, admin, stop, sinks, fixed, thread })
+        Ok(Self { listen, admin, stop, live, fixed, thread })
     }
 
     /// Where clients are accepted.
@@ -88,11 +83,14 @@ impl App {
         self.admin
     }
 
-    /// Takes over what can change while it runs: the sinks. Tells the sections whose changes need a restart.
-    pub fn reload(&self, config: &Config) -> Vec<&'static str> {
-        self.sinks.send_replace(config.sinks.clone());
+    /// Takes over what can change while it runs: sinks, keys and tokens. Returns the sections whose changes need a restart.
+    ///
+    /// # Errors
+    /// When a setting cannot be used; nothing has changed then.
+    pub fn reload(&mut self, config: &Config) -> Result<Vec<&'static str>> {
+        self.live.replace(config)?;
         let now = self.fixed.iter();
-        now.zip(fixed(config)).filter(|(now, new)| now.1 != new.1).map(|(now, _)| now.0).collect()
+        Ok(now.zip(fixed(config)).filter(|(now, new)| now.1 != new.1).map(|(now, _)| now.0).collect())
     }
 
     /// Drains and takes everything down, blocking the thread until it is done.
@@ -105,7 +103,7 @@ impl App {
     }
 }
 
-/// The sections that only a restart changes. No value in them is a secret that could change unseen but the admin token.
+/// The sections that only a restart changes. No value in them is a secret, which would change unseen.
 fn fixed(config: &Config) -> Vec<(&'static str, String)> {
     vec![
         ("listen or [server]", format!("{:?}", config.net)),
@@ -115,7 +113,8 @@ fn fixed(config: &Config) -> Vec<(&'static str, String)> {
         ("data_dir or [store]", format!("{:?} {:?}", config.data_dir, config.store)),
         ("[delivery]", format!("{:?}", config.delivery)),
         ("admin_listen", format!("{:?}", config.admin_listen)),
-        ("[intake]", format!("{} {:?}", config.intake_on_proxy, config.intake)),
+        ("intake.on_proxy", config.intake_on_proxy.to_string()),
+        ("log.interactions", format!("{:?}", config.log.interactions)),
         ("[drain]", format!("{:?}", config.drain)),
     ]
 }
@@ -134,7 +133,7 @@ struct Parts {
     operations: Operations,
     delivery: delivery::Config,
     sinks: watch::Receiver<Sinks>,
-    admin: admin::Config,
+    admin: watch::Receiver<admin::Config>,
     registry: Registry,
     metrics: Metrics,
     clock: Clock,
@@ -144,11 +143,10 @@ struct Parts {
 impl Parts {
     fn build(
         config: Config,
-        sinks: watch::Receiver<Sinks>,
         front: Runtime,
         listener: TcpListener,
         admin_listener: TcpListener,
-    ) -> Result<Self> {
+    ) -> Result<(Self, Live)> {
         let listen = listener.local_addr()?;
         let upstream = config.proxy.upstream.clone();
         if front.block_on(upstream.is_served_by(listen)) {
@@ -159,9 +157,11 @@ impl Parts {
         let named = store::Config {
             holder: listen.to_string(),
             admin: admin_listener.local_addr()?.to_string(),
-            ..config.store
+            ..config.store.clone()
         };
         let (store, recovered) = open_store(named, config.data_dir.as_ref(), &metrics, clock)?;
+        // The data directory is there now, and may keep a key.
+        let (live, Settings { sinks, admin, intake, caller_key }) = Live::new(&config)?;
         let console = match config.log.interactions {
             Interactions::Always => Console::Plain,
             Interactions::Auto if config.sinks.is_empty() => Console::on_terminal(),
@@ -170,8 +170,7 @@ impl Parts {
         let (recorder, captures) = capture::new(config.capture, metrics.clone(), clock);
         let mut pipeline = config.pipeline;
         let users = Users::new(pipeline.max_users);
-        let intake =
-            Intake::new(config.intake, store.clone(), users.clone(), sinks.clone(), metrics.clone(), clock);
+        let intake = Intake::new(intake, store.clone(), users.clone(), sinks.clone(), metrics.clone(), clock);
         pipeline.correlation.first_used = recovered.first_used_at();
         let (handle, commands) = pipeline::commands();
         let operations = Operations::new(store.clone(), Some((handle, users.clone())), sinks.clone());
@@ -193,20 +192,7 @@ impl Parts {
         let mut proxy = config.proxy;
         let (own, own_requests) = mpsc::channel(OWN_REQUESTS);
         proxy.own = config.intake_on_proxy.then_some(own);
-        proxy.caller_key = match &config.callers {
-            Callers::Off => None,
-            Callers::Keyed(key) => Some(CallerKey::new(key.expose_secret().as_bytes())),
-            Callers::KeyOfDataDir => {
-                let directory = config.data_dir.as_ref().map(|choice| choice.value().as_path());
-                let directory = directory.filter(|directory| directory.is_dir());
-                let key = caller_key::load_or_make(directory).or_else(|error| {
-                    tracing::warn!(%error, "the data directory keeps no key for callers; their names end with this process");
-                    caller_key::load_or_make(None)
-                });
-                Some(key.context("no key can be made for callers")?)
-            }
-        };
-        let proxy = Proxy::new(proxy, recorder, &metrics)?;
+        let proxy = Proxy::new(proxy, caller_key, recorder, &metrics)?;
         let names: Vec<&str> = config.sinks.iter().map(|sink| &**sink.name()).collect();
         tracing::info!(
             listen = %listen,
@@ -215,7 +201,7 @@ impl Parts {
             sinks = if names.is_empty() { "none".to_owned() } else { names.join(", ") },
             "threadtap forwards"
         );
-        Ok(Self {
+        let parts = Self {
             front,
             listener,
             admin_listener,
@@ -228,12 +214,13 @@ impl Parts {
             own_requests,
             delivery: config.delivery,
             sinks,
-            admin: config.admin,
+            admin,
             registry,
             metrics,
             clock,
             drain: config.drain,
-        })
+        };
+        Ok((parts, live))
     }
 
     fn run(self, mut stopped: watch::Receiver<bool>) -> Drained {

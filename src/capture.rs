@@ -191,6 +191,15 @@ struct Shared {
 impl Shared {
     /// Puts `capture` into the queue, or counts it as lost.
     fn hand_over(&self, capture: Capture) -> Result<(), Lost> {
+        let offered = self.offer(capture);
+        if offered.is_err() {
+            self.count_drop(DropReason::queue_full);
+        }
+        offered
+    }
+
+    /// Puts `capture` into the queue if there is room.
+    fn offer(&self, capture: Capture) -> Result<(), Lost> {
         // Counted first, so that the receiver never takes the depth below zero.
         self.metrics.pipeline_queue.inc();
         let Err(TrySendError::Full(capture) | TrySendError::Disconnected(capture)) =
@@ -200,7 +209,6 @@ impl Shared {
         };
         self.metrics.pipeline_queue.dec();
         self.budget.give_back(charge(&capture));
-        self.count_drop(DropReason::queue_full);
         Err(Lost)
     }
 

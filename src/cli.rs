@@ -19,7 +19,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
+use tracing::Subscriber;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt, reload};
 
@@ -166,23 +168,39 @@ fn complain(error: &anyhow::Error) {
     eprintln!("threadtap: {error:#}");
 }
 
-/// Changes the level of the logs.
-type SetLevel = Box<dyn Fn(&Log) -> Result<(), Failure>>;
+/// Changes level and format of the logs.
+type SetLogs = Box<dyn Fn(&Log) -> Result<(), Failure>>;
 
 /// Sets up logs on standard error. A filter in `RUST_LOG` goes before the setting.
-fn start_logs(log: &Log) -> Result<SetLevel, Failure> {
+fn start_logs(log: &Log) -> Result<SetLogs, Failure> {
+    let (filter, set_filter) = reload::Layer::new(level(log)?);
+    let (lines, set_lines) = reload::Layer::new(lines(log.format));
+    let started = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    started.map_err(|error| Failure::from(anyhow::anyhow!(error)))?;
+    Ok(Box::new(move |log| {
+        let filter = level(log)?;
+        set_filter.reload(filter).map_err(anyhow::Error::from)?;
+        Ok(set_lines.reload(self::lines(log.format)).map_err(anyhow::Error::from)?)
+    }))
+}
+
+/// Writes lines on standard error.
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let json = match log.format {
+    let json = match format {
         LogFormat::Auto => !terminal,
         LogFormat::Json => true,
         LogFormat::Text => false,
     };
-    let (filter, handle) = reload::Layer::new(level(log)?);
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
-    let lines = if json { lines.json().flatten_event(true).boxed() } else { lines.boxed() };
-    let started = tracing_subscriber::registry().with(filter).with(lines).try_init();
-    started.map_err(|error| Failure::from(anyhow::anyhow!(error)))?;
-    Ok(Box::new(move |log| Ok(handle.reload(level(log)?).map_err(anyhow::Error::from)?)))
+    if !json {
+        return lines.boxed();
+    }
+    // A span that began under the other format has no fields in this one, and showing it would panic.
+    lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
 }
 
 fn level(log: &Log) -> Result<EnvFilter, Failure> {

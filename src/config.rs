@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 pub use self::raw::{Interactions, LogFormat};
@@ -119,6 +119,16 @@ pub enum Callers {
     KeyOfDataDir,
     /// Not at all.
     Off,
+}
+
+impl PartialEq for Callers {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Keyed(a), Self::Keyed(b)) => a.expose_secret() == b.expose_secret(),
+            (Self::KeyOfDataDir, Self::KeyOfDataDir) | (Self::Off, Self::Off) => true,
+            (Self::Keyed(_) | Self::KeyOfDataDir | Self::Off, _) => false,
+        }
+    }
 }
 
 /// How the process ends.

@@ -6,14 +6,17 @@
 
 mod assistants;
 mod attribution;
+mod body;
 pub mod chat;
 mod field;
 mod inline;
 mod kind;
 mod path;
 mod prefix;
+mod repair;
 mod responses;
 mod sunset;
+mod uncaptured;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,13 +26,16 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::content;
-use crate::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
+use crate::exchange::{End, ExchangeId, RequestBody, Segment, Start};
 use crate::observation::Observation;
 use crate::sse;
 use crate::time::UnixMillis;
 pub use attribution::{Order, ParseSourceError, Source};
+use body::{Body, FirstBytes};
 use kind::{Dialect, Kind, Opening};
+use repair::Repaired;
 pub use sunset::SunsetCall;
+pub use uncaptured::Uncaptured;
 
 /// Settings of the dialects.
 #[derive(Clone, Debug, Default)]
@@ -40,17 +46,27 @@ pub struct Config {
     pub chat: chat::Config,
 }
 
-/// Whether an exchange is worth a tap. Looks at the request line only, and is meant to be cheap.
-#[must_use]
-pub fn interest(method: &Method, path: &str) -> bool {
-    Dialect::of(method, path).is_some()
+/// How much of an exchange is of interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// The beginning of the request, and the head of the response: it may be of an API that no dialect reads.
+    Glance,
+    /// Nothing.
+    None,
+    /// All of it.
+    Whole,
 }
 
-/// The name in metrics of an API that is known and not captured: its exchanges are counted. Looks at the request line only.
+/// Tells how much of an exchange is worth a copy. Looks at the request line only, and is meant to be cheap.
 #[must_use]
-pub fn uncaptured(method: &Method, path: &str) -> Option<&'static str> {
-    let last = path.trim_end_matches('/').rsplit('/').next()?;
-    UNCAPTURED.into_iter().find(|known| *method == Method::POST && last == *known && !interest(method, path))
+pub fn interest(method: &Method, path: &str) -> Interest {
+    if Dialect::of(method, path).is_some() {
+        Interest::Whole
+    } else if uncaptured::is_worth_a_glance(method, path) {
+        Interest::Glance
+    } else {
+        Interest::None
+    }
 }
 
 /// What a step of an observer told.
@@ -62,8 +78,10 @@ pub struct Observed {
     pub problems: Vec<Problem>,
     /// A call of an API that was shut down.
     pub sunset: Option<SunsetCall>,
-    /// The API whose answer began.
+    /// The API whose response began.
     pub answered: Option<Answered>,
+    /// An exchange of an API that no dialect reads.
+    pub uncaptured: Option<Uncaptured>,
 }
 
 impl Observed {
@@ -88,10 +106,14 @@ pub enum Problem {
     ContentEncoding,
     /// An event was longer than what is kept.
     EventTooLarge,
+    /// Half a character: an escape of half a UTF-16 pair, or bytes that are not UTF-8. It is read as U+FFFD.
+    HalfCharacter,
     /// Part of the copy was lost on the way.
     Incomplete,
     /// A body or an event is not JSON.
     InvalidJson,
+    /// `NaN` or `Infinity` where a number should stand; it is read as null.
+    NoNumber,
     /// The request's body was not copied as a whole, so its messages are not known.
     RequestIncomplete,
     /// JSON, but not what the endpoint answers.
@@ -107,8 +129,10 @@ impl Problem {
         match self {
             Self::ContentEncoding => "content_encoding",
             Self::EventTooLarge => "event_too_large",
+            Self::HalfCharacter => "half_character",
             Self::Incomplete => "incomplete",
             Self::InvalidJson => "invalid_json",
+            Self::NoNumber => "no_number",
             Self::RequestIncomplete => "request_incomplete",
             Self::UnexpectedShape => "unexpected_shape",
             Self::UnexpectedType => "unexpected_type",
@@ -120,189 +144,139 @@ impl Problem {
 #[derive(Debug)]
 pub struct Observer {
     kind: Kind,
-    /// What undoes the content's coding, if it has one, and what that gave.
-    decoder: Option<(content::Decoder, Vec<u8>)>,
+    coding: Coding,
     body: Body,
     next_seq: u32,
-    missed: bool,
+}
+
+/// How a response's content is coded.
+#[derive(Debug)]
+enum Coding {
+    /// As the header says; the buffer holds what one piece decodes to.
+    Coded(content::Decoder, Vec<u8>),
+    /// Not at all.
+    Identity,
+    /// The header names a coding, and the first bytes have to agree: servers say `none`, or name a coding that a proxy before them has
+    /// undone. The bytes that were seen, and the decoder if the coding is known.
+    Unproven(Vec<u8>, Option<content::Decoder>),
 }
 
 impl Observer {
-    /// Begins an exchange. None when it can tell nothing: an answer other than 2xx changes no state anywhere; at most it says
+    /// Begins an exchange. None when it can tell nothing: a response other than 2xx changes no state anywhere; at most it says
     /// that a known run goes on.
     pub fn start(exchange: ExchangeId, start: &Start, config: &Config, out: &mut Observed) -> Option<Self> {
-        let dialect = Dialect::of(&start.method, &start.path)?;
+        let Some(dialect) = Dialect::of(&start.method, &start.path) else {
+            out.uncaptured = Uncaptured::of(start);
+            return None;
+        };
         let status = StatusCode::from_u16(start.status).ok()?;
         out.answered = Some(Answered { api: dialect.as_str(), status });
-        let body = Body::of(start.content_type.as_ref().map(http::HeaderValue::as_bytes));
+        let body = Body::new(start.content_type.as_ref().map(http::HeaderValue::as_bytes));
         if !status.is_success() {
             if dialect == Dialect::Assistants {
                 let app = config.attribution.of_request(start, &Value::Null).app;
                 out.sunset = SunsetCall::of(start, app);
             }
             let refused = status == StatusCode::BAD_REQUEST && start.method == Method::POST;
-            if !dialect.hears_refusals() || !refused || !matches!(body, Body::Json(_)) {
+            if !dialect.hears_refusals() || !refused || !body.is_declared_json() {
                 return None;
             }
         }
-        let limit = match body {
-            Body::Events(_) => content::Limit::BurstBytes(MAX_DECODED_BYTES),
-            _ => content::Limit::TotalBytes(MAX_DECODED_BYTES),
-        };
-        let encoding = start.content_encoding.as_ref().map(|value| value.to_str().unwrap_or("?"));
-        let decoder = encoding.map(|encoding| content::Decoder::new(Some(encoding), limit)).transpose();
-        let Ok(decoder) = decoder else {
-            out.problem(Problem::ContentEncoding);
-            return None;
+        let coding = match &start.content_encoding {
+            None => Coding::Identity,
+            Some(names) => Coding::Unproven(Vec::new(), decoder(names.to_str().unwrap_or("?"))),
         };
         let request = if status.is_success() { request_json(start, out) } else { Request::default() };
-        let streamed = matches!(body, Body::Events(_));
-        let kind = dialect.start(Opening { exchange, start, request, config, streamed })?;
-        let decoder = decoder.map(|decoder| (decoder, Vec::new()));
-        Some(Self { kind, decoder, body, next_seq: 0, missed: false })
+        let kind = dialect.start(Opening { exchange, start, request, config })?;
+        Some(Self { kind, coding, body, next_seq: 0 })
     }
 
     /// Takes the next piece of the response body. A gap in the numbers is a piece that was lost.
     pub fn feed(&mut self, segment: &Segment, out: &mut Observed) {
         self.notice_gap(segment.seq, out);
         self.next_seq = segment.seq.saturating_add(1);
-        let Self { kind, decoder, body, .. } = self;
-        let Some((decoder, decoded)) = decoder else {
-            return body.feed(&segment.bytes, kind, segment.at, out);
+        let Coding::Unproven(held, decoder) = &mut self.coding else {
+            return self.decode(&segment.bytes, segment.at, out);
         };
+        held.extend_from_slice(&segment.bytes);
+        let first = match decoder {
+            Some(_) => FirstBytes::despite_coding(held),
+            None => {
+                // However many blanks come first, they are not held.
+                held.drain(..held.len() - sse::behind_blanks(held).len());
+                FirstBytes::of(held)
+            }
+        };
+        let (held, decoder) = match first {
+            FirstBytes::Unsure => return,
+            _ => (std::mem::take(held), decoder.take()),
+        };
+        self.coding = match (first, decoder) {
+            (FirstBytes::Events | FirstBytes::Json, _) => Coding::Identity,
+            (_, Some(decoder)) => Coding::Coded(decoder, Vec::new()),
+            (_, None) => return self.cannot_decode(out),
+        };
+        self.decode(&held, segment.at, out);
+    }
+
+    fn decode(&mut self, bytes: &[u8], at: UnixMillis, out: &mut Observed) {
+        let Self { kind, coding, body, .. } = self;
+        let Coding::Coded(decoder, decoded) = coding else { return body.feed(bytes, kind, at, out) };
         decoded.clear();
-        let result = decoder.decode(&segment.bytes, decoded);
-        body.feed(decoded, kind, segment.at, out);
+        let result = decoder.decode(bytes, decoded);
+        body.feed(decoded, kind, at, out);
         if result.is_err() {
-            out.problem(Problem::ContentEncoding);
-            self.ignore_rest();
+            self.cannot_decode(out);
         }
     }
 
     /// The body is over.
     pub fn end(mut self, end: &End, out: &mut Observed) {
         self.notice_gap(end.segments, out);
-        let Self { kind, body, missed, .. } = &mut self;
-        body.finish(kind, *missed, end, out);
-        kind.end(end, *missed, out);
+        if let Coding::Unproven(held, decoder) = &mut self.coding
+            && !held.is_empty()
+        {
+            let held = std::mem::take(held);
+            self.coding =
+                decoder.take().map_or(Coding::Identity, |decoder| Coding::Coded(decoder, Vec::new()));
+            self.decode(&held, end.at, out);
+        }
+        let Self { mut kind, body, .. } = self;
+        let missed = body.finish(&mut kind, end, out);
+        kind.end(end, missed, out);
     }
 
     fn notice_gap(&mut self, seq: u32, out: &mut Observed) {
-        if seq == self.next_seq {
-            return;
-        }
-        if !self.missed {
-            out.problem(Problem::Incomplete);
-        }
-        self.missed = true;
-        match &mut self.body {
-            // Events begin anew at any blank line; compressed bytes after a hole cannot be read.
-            Body::Events(events) if self.decoder.is_none() => events.resync(),
-            // What came before the hole may say what it was.
-            Body::Json(body) => self.body = Body::Prefix(std::mem::take(body)),
-            Body::Prefix(_) => {}
-            _ => self.ignore_rest(),
+        if seq != self.next_seq {
+            // Coded bytes behind a hole cannot be read.
+            let resumable = matches!(self.coding, Coding::Identity);
+            self.body.lose(resumable, &mut self.kind, out);
         }
     }
 
-    /// How many bytes of the answer are held until its end.
+    fn cannot_decode(&mut self, out: &mut Observed) {
+        out.problem(Problem::ContentEncoding);
+        self.coding = Coding::Identity;
+        self.body.give_up(&mut self.kind);
+    }
+
+    /// How many bytes of the response are held until its end.
     #[must_use]
     pub fn gathered_bytes(&self) -> usize {
-        let body = match &self.body {
-            Body::Json(body) | Body::Prefix(body) => body.capacity(),
-            Body::Events(_) | Body::Ignored | Body::Unknown => 0,
-        };
-        body + self.kind.held_bytes()
+        self.body.held_bytes() + self.kind.held_bytes()
     }
 
-    /// Stops reading the body, and lets go of what is held of it. What was observed stays, and the end will tell that part of it was
+    /// Stops reading the body, and drops what is held of it. What was observed stays, and the end will tell that part of it was
     /// missed.
     pub fn give_up(&mut self) {
-        self.ignore_rest();
+        self.body.give_up(&mut self.kind);
         self.kind.let_go();
     }
-
-    fn ignore_rest(&mut self) {
-        self.missed = true;
-        self.body = Body::Ignored;
-    }
 }
 
-/// How a response body is read. Decided by its type, never by what the request asked for: servers answer `stream: true` with
-/// plain JSON, and the SDKs accept `application/json` for streams.
-#[derive(Debug)]
-enum Body {
-    /// `text/event-stream`.
-    Events(sse::Decoder),
-    /// Neither, or given up.
-    Ignored,
-    /// JSON, gathered until its end.
-    Json(Vec<u8>),
-    /// The beginning of JSON of which the rest is lost.
-    Prefix(Vec<u8>),
-    /// No type was given: the first byte tells.
-    Unknown,
-}
-
-impl Body {
-    fn of(content_type: Option<&[u8]>) -> Self {
-        let Some(content_type) = content_type else { return Self::Unknown };
-        let mime = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
-        let mime = mime.trim_ascii().to_ascii_lowercase();
-        match mime.as_slice() {
-            b"text/event-stream" => Self::Events(sse::Decoder::new(sse::Config::default())),
-            b"" => Self::Unknown,
-            mime if mime.ends_with(b"json") => Self::Json(Vec::new()),
-            _ => Self::Ignored,
-        }
-    }
-
-    fn feed(&mut self, bytes: &[u8], kind: &mut Kind, at: UnixMillis, out: &mut Observed) {
-        if let Self::Unknown = self {
-            match bytes.trim_ascii_start().first() {
-                None => return,
-                Some(b'{' | b'[') => *self = Self::Json(Vec::new()),
-                Some(_) => *self = Self::Ignored,
-            }
-        }
-        match self {
-            Self::Events(decoder) => {
-                let mut rest = bytes;
-                while let Some(event) = decoder.next_event(&mut rest) {
-                    kind.event(&event, at, out);
-                }
-            }
-            Self::Json(body) => body.extend_from_slice(bytes),
-            Self::Ignored | Self::Prefix(_) | Self::Unknown => {}
-        }
-    }
-
-    fn finish(&mut self, kind: &mut Kind, missed: bool, end: &End, out: &mut Observed) {
-        let (at, ending) = (end.at, end.ending);
-        match self {
-            Self::Events(decoder) => {
-                if let Some(event) = decoder.finish() {
-                    kind.event(&event, at, out);
-                }
-                for _ in 0..decoder.skipped() {
-                    out.problem(Problem::EventTooLarge);
-                }
-            }
-            Self::Json(body) if !missed && !body.is_empty() => match kind.document(body, at, out) {
-                Ok(()) => {}
-                Err(_) if ending == Ending::Complete || !kind.hears_broken_answers() => {
-                    out.problem(Problem::InvalidJson);
-                }
-                Err(_) => kind.prefix(prefix::members(body), ending, at, out),
-            },
-            Self::Prefix(body) if body.len() <= MAX_PREFIX_BYTES => {
-                kind.prefix(prefix::members(body), ending, at, out);
-            }
-            Self::Json(_) | Self::Prefix(_) | Self::Unknown => {}
-            Self::Ignored if missed => {}
-            Self::Ignored => out.problem(Problem::UnexpectedType),
-        }
-    }
+/// A decoder of a response; none if the coding is not known.
+fn decoder(names: &str) -> Option<content::Decoder> {
+    content::Decoder::new(Some(names), content::Limit::BurstBytes(MAX_DECODED_BYTES)).ok()
 }
 
 /// A request's body.
@@ -319,19 +293,28 @@ fn request_json(start: &Start, out: &mut Observed) -> Request {
     if start.method != Method::POST || bytes.is_empty() {
         return Request::default();
     }
-    let problem = if *complete {
-        match decode(start.request_header("content-encoding"), bytes)
-            .map(|body| serde_json::from_slice(&body))
-        {
-            Some(Ok(body)) => return Request { body, lost: false },
-            Some(Err(_)) => Problem::InvalidJson,
-            None => Problem::ContentEncoding,
-        }
-    } else {
-        Problem::RequestIncomplete
+    let read = match decode(start.request_header("content-encoding"), bytes) {
+        _ if !complete => Err(Problem::RequestIncomplete),
+        None => Err(Problem::ContentEncoding),
+        Some(json) => request_value(&json, out).ok_or(Problem::InvalidJson),
     };
-    out.problem(problem);
-    Request { body: Value::Null, lost: true }
+    match read {
+        Ok(body) => Request { body, lost: false },
+        Err(problem) => {
+            out.problem(problem);
+            Request { body: Value::Null, lost: true }
+        }
+    }
+}
+
+fn request_value(json: &[u8], out: &mut Observed) -> Option<Value> {
+    if let Ok(body) = serde_json::from_slice(json) {
+        return Some(body);
+    }
+    let repaired = Repaired::of(json);
+    let body = serde_json::from_str(&repaired.text).ok()?;
+    out.problems.extend(repaired.problem);
+    Some(body)
 }
 
 fn decode<'a>(encoding: Option<&str>, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
@@ -345,10 +328,6 @@ fn decode<'a>(encoding: Option<&str>, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> 
 
 /// How often a stream that goes on is told to do so: often enough for whoever waits, and no more.
 const GOES_ON_EVERY: Duration = Duration::from_secs(20);
-/// The endpoints of old, and those that answer nobody.
-const UNCAPTURED: [&str; 2] = ["completions", "embeddings"];
-/// Ids come early; of a longer beginning little more would be learnt than what it costs to read.
-const MAX_PREFIX_BYTES: usize = 16 << 20;
 /// What a compressed body may decode to: four times the most that is copied of one.
 const MAX_DECODED_BYTES: usize = 64 << 20;
 

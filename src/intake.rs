@@ -77,7 +77,7 @@ pub struct Intake {
 }
 
 struct Shared {
-    config: Config,
+    config: watch::Receiver<Config>,
     store: Store,
     users: Users,
     sinks: watch::Receiver<Vec<Arc<Sink>>>,
@@ -91,7 +91,7 @@ impl Intake {
     /// Connects it.
     #[must_use]
     pub fn new(
-        config: Config,
+        config: watch::Receiver<Config>,
         store: Store,
         users: Users,
         sinks: watch::Receiver<Vec<Arc<Sink>>>,
@@ -149,7 +149,7 @@ impl std::fmt::Debug for Intake {
 
 impl Shared {
     fn admit(&self, listener: Listener, head: &Parts) -> Result<(), Answer> {
-        if let (Listener::Proxy, Some(key)) = (listener, &self.config.key) {
+        if let (Listener::Proxy, Some(key)) = (listener, &self.config.borrow().key) {
             let given = head.headers.get(KEY).map(|value| Sha256::digest(value.as_bytes()));
             // Hashes are compared, so that the time it takes says nothing about the key.
             if given != Some(Sha256::digest(key.expose_secret().as_bytes())) {
@@ -193,7 +193,7 @@ impl Shared {
             let (ops, status) = match found {
                 Found::Record(mention) => (self.event(&waiting, &mention), StatusCode::OK),
                 Found::Pending => match self.store.held_count().await {
-                    Ok(count) if count < self.config.max_held => {
+                    Ok(count) if count < self.config.borrow().max_held => {
                         let body = serde_json::to_string(&waiting).expect("feedback has finite numbers only");
                         (vec![Op::Hold { reference, body }], StatusCode::ACCEPTED)
                     }
@@ -283,7 +283,7 @@ impl Shared {
             self.count("feedback", "recorded");
             return Some(self.event(&waiting, &mention));
         }
-        if self.clock.now().since(held.at) < self.config.hold {
+        if self.clock.now().since(held.at) < self.config.borrow().hold {
             return None;
         }
         tracing::warn!("held feedback is dropped: the record it is about never came");

@@ -25,8 +25,10 @@ pub struct Metrics {
     pub upstream_errors: Family<KindLabel, Counter>,
     /// Exchanges a tap was put on.
     pub captured: Counter,
-    /// Exchanges of known APIs, by the API and how they came out.
+    /// Exchanges of the APIs that are recorded, by the API and how they came out.
     pub api_exchanges: Family<ApiLabel, Counter>,
+    /// Exchanges of LLM APIs that are not recorded, by the API and how they came out.
+    pub uncaptured: Family<ApiLabel, Counter>,
     /// Frames of WebSockets, by the side that sent them.
     pub frames: Family<SideLabel, Counter>,
     /// Captures lost, whole or in part, by reason.
@@ -100,6 +102,7 @@ impl Metrics {
             upstream_errors: Family::default(),
             captured: Counter::default(),
             api_exchanges: Family::default(),
+            uncaptured: Family::default(),
             frames: Family::default(),
             dropped: Family::default(),
             capture_bytes: Gauge::default(),
@@ -148,8 +151,11 @@ impl Metrics {
         let help = "Answers of threadtap's own because upstream gave none, by kind";
         r.register("upstream_errors", help, self.upstream_errors.clone());
         r.register("captured_exchanges", "Exchanges that were tapped", self.captured.clone());
-        let help = "Requests of known APIs, captured or not, by API and how upstream answered";
+        let help = "Exchanges of the APIs that are recorded, by API and how upstream answered";
         r.register("api_exchanges", help, self.api_exchanges.clone());
+        let help =
+            "Exchanges of LLM APIs that are forwarded and not recorded, by API and how upstream answered";
+        r.register("uncaptured_exchanges", help, self.uncaptured.clone());
         let help = "Frames of WebSockets that passed, by the side that sent them";
         r.register("websocket_frames", help, self.frames.clone());
         let help = "Captures lost, whole or in part, by reason";
@@ -273,6 +279,8 @@ pub enum DropReason {
     byte_budget,
     /// The disk refused, or its budget is used up.
     disk,
+    /// More exchanges were open at one time than are watched; the oldest was dropped.
+    max_exchanges,
     /// The pipeline panicked; the conversation was set aside.
     panic,
     /// The pipeline's queue was full.
@@ -280,8 +288,14 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    const ALL: [Self; 5] =
-        [Self::body_too_large, Self::byte_budget, Self::disk, Self::panic, Self::queue_full];
+    const ALL: [Self; 6] = [
+        Self::body_too_large,
+        Self::byte_budget,
+        Self::disk,
+        Self::max_exchanges,
+        Self::panic,
+        Self::queue_full,
+    ];
 }
 
 /// What the app says itself, and what became of it.

@@ -13,6 +13,7 @@ mod command;
 mod emission;
 mod recovery;
 mod sunset;
+mod uncaptured;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ use crate::users::Users;
 pub use command::{Commands, Handle, TooBusy, commands};
 use emission::Emission;
 use sunset::Sunset;
+use uncaptured::UncapturedApis;
 
 /// Settings of the pipeline.
 #[derive(Clone, Debug)]
@@ -122,6 +124,7 @@ pub fn spawn(config: Config, ports: Ports) -> std::io::Result<JoinHandle<()>> {
         metrics,
         clock,
         sunset: Sunset::default(),
+        uncaptured: UncapturedApis::default(),
     };
     std::thread::Builder::new().name("threadtap-pipeline".to_owned()).spawn(move || {
         if let Err(error) = recovery::recover(&mut pipeline, &recovered) {
@@ -144,6 +147,7 @@ struct Pipeline {
     metrics: Metrics,
     clock: Clock,
     sunset: Sunset,
+    uncaptured: UncapturedApis,
 }
 
 impl Pipeline {
@@ -211,6 +215,9 @@ impl Pipeline {
             let label = ApiLabel { api, result: result_of(status) };
             self.metrics.api_exchanges.get_or_create(&label).inc();
         }
+        if let Some(uncaptured) = observed.uncaptured {
+            self.uncaptured.note(uncaptured, &self.metrics);
+        }
         for problem in observed.problems {
             self.metrics.problems.get_or_create(&KindLabel { kind: problem.as_str() }).inc();
         }
@@ -255,7 +262,7 @@ impl Pipeline {
             && let Some((_, oldest)) = self.observers.pop_first()
         {
             self.gathered_bytes -= oldest.gathered_bytes();
-            self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::queue_full }).inc();
+            self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::max_exchanges }).inc();
         }
     }
 
@@ -324,7 +331,9 @@ impl Pipeline {
 
     fn count_panic(&self, place: &'static str, panic: &(dyn Any + Send)) {
         self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::panic }).inc();
-        let message = panic.downcast_ref::<&str>().copied().unwrap_or("no message");
+        let message = panic.downcast_ref::<&str>().copied();
+        let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let message = message.unwrap_or("no message");
         tracing::error!(place, message, "capture panicked; forwarding is not affected. Please report this");
     }
 }

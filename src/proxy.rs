@@ -32,6 +32,7 @@ use http::{Method, StatusCode, Version};
 use http_body::Body;
 use prometheus_client::metrics::counter::Counter;
 use thiserror::Error as ThisError;
+use tokio::sync::watch;
 
 pub use self::body::AnswerBody;
 pub use self::caller::CallerKey;
@@ -52,9 +53,10 @@ use self::headers::Hop;
 use self::pool::Pool;
 use self::read_on::ReadOn;
 use crate::capture::{Recorder, RequestTap, RequestTee, ResponseTee};
+use crate::dialect::Interest;
 use crate::head::{RequestHead, ResponseHead, is};
 use crate::http1::{Encoder, Parser, of_response};
-use crate::metrics::{ApiLabel, KindLabel, Metrics, RESULTS, ResultLabel, result_index, result_of};
+use crate::metrics::{KindLabel, Metrics, RESULTS, ResultLabel, result_index};
 use crate::net::{self, Answer, Link, Request, Takeover};
 
 /// Why a proxy cannot be made.
@@ -73,12 +75,18 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Makes a proxy. It connects to nobody before the first request.
+    /// Makes a proxy. It connects to nobody before the first request. With `caller_key` callers are told apart by their credentials; none
+    /// leaves credentials alone.
     ///
     /// # Errors
     ///
     /// When TLS cannot be set up. That there are no root certificates is no error: it is told to whoever needs them.
-    pub fn new(config: Config, recorder: Recorder, metrics: &Metrics) -> Result<Self, NewProxyError> {
+    pub fn new(
+        config: Config,
+        caller_key: watch::Receiver<Option<CallerKey>>,
+        recorder: Recorder,
+        metrics: &Metrics,
+    ) -> Result<Self, NewProxyError> {
         let connector = Connector::new(&config.upstream, config.connect_timeout, config.tcp.clone())
             .map_err(NewProxyError::Tls)?;
         let parser = Parser::new(config.max_headers, config.max_head_bytes);
@@ -87,7 +95,16 @@ impl Proxy {
         let pool = Pool::new(config.max_idle, config.idle_timeout);
         let metrics = metrics.clone();
         Ok(Self {
-            shared: Arc::new(Shared { config, connector, parser, recorder, metrics, read_on, results }),
+            shared: Arc::new(Shared {
+                config,
+                caller_key,
+                connector,
+                parser,
+                recorder,
+                metrics,
+                read_on,
+                results,
+            }),
             pool,
         })
     }
@@ -118,12 +135,8 @@ impl net::Handler for Proxy {
             return own_response(status, body, to_head, progress);
         }
         match self.forward(request, &link).await {
-            Ok(Forwarded { head, body, takeover, delimited_by, uncaptured }) => {
+            Ok(Forwarded { head, body, takeover, delimited_by }) => {
                 shared.results[result_index(head.status)].inc();
-                if let Some(api) = uncaptured {
-                    let label = ApiLabel { api, result: result_of(head.status) };
-                    shared.metrics.api_exchanges.get_or_create(&label).inc();
-                }
                 let reader = shared.read_on.as_ref().map(|read_on| read_on.reader(&link));
                 Answer { head, body: AnswerBody::upstream(body, delimited_by, reader, progress), takeover }
             }
@@ -134,6 +147,7 @@ impl net::Handler for Proxy {
 
 struct Shared {
     config: Config,
+    caller_key: watch::Receiver<Option<CallerKey>>,
     connector: Connector,
     /// Reads the heads of answers.
     parser: Parser,
@@ -153,8 +167,6 @@ struct Forwarded {
     takeover: Option<Takeover>,
     /// The client's connection, when only its close will tell where the body ends.
     delimited_by: Option<Arc<Link>>,
-    /// The API, where it is known and the exchange is not tapped.
-    uncaptured: Option<&'static str>,
 }
 
 impl Proxy {
@@ -178,18 +190,18 @@ impl Proxy {
         if own::is_own(head.path()) {
             return Err(Error::new(Kind::Reserved));
         }
-        let tap = shared.is_tapped(&head).then(|| {
+        let interest = shared.interest(&head);
+        let tap = (interest != Interest::None).then(|| {
             let tap = shared.recorder.tap_request(Arc::clone(config.upstream.name()), &head);
-            let caller = config.caller_key.as_ref().and_then(|key| key.caller(&head.fields));
+            if interest == Interest::Glance {
+                return tap.glancing();
+            }
+            let caller = shared.caller_key.borrow().as_ref().and_then(|key| key.caller(&head.fields));
             match caller {
                 Some(caller) => tap.with_caller(caller),
                 None => tap,
             }
         });
-        let uncaptured = match &tap {
-            Some(_) => None,
-            None => (config.uncaptured)(&head.method, head.path()),
-        };
         let hop = headers::hop(&head);
         shared.prepare(&mut head, hop)?;
         let Answered { answer, connection, unsent } = self.exchange(&mut head, upload, tap.as_ref()).await?;
@@ -201,13 +213,13 @@ impl Proxy {
             if hop != Hop::WebSocket || unsent.is_some() {
                 return Err(Error::new(Kind::UpstreamAnswer));
             }
+            drop(tap.and_then(|tap| tap.tap_response(&answer)));
             headers::to_client(&mut answer, version);
             return Ok(Forwarded {
                 head: answer,
                 body: ResponseTee::untapped(Download::none()),
                 takeover: Some(shared.takeover(connection, link)),
                 delimited_by: None,
-                uncaptured,
             });
         }
         let body = match unsent {
@@ -220,14 +232,14 @@ impl Proxy {
                 Download::with_upload(framing, connection, keeps_alive, unsent, link)
             }
         };
-        let body = match tap {
-            Some(tap) => tap.tap_response(&answer).body(body),
+        let body = match tap.and_then(|tap| tap.tap_response(&answer)) {
+            Some(tap) => tap.body(body),
             None => ResponseTee::untapped(body),
         };
         headers::to_client(&mut answer, version);
         let unbounded = version == Version::HTTP_10 && body.size_hint().exact().is_none();
         let delimited_by = unbounded.then(|| Arc::clone(link));
-        Ok(Forwarded { head: answer, body, takeover: None, delimited_by, uncaptured })
+        Ok(Forwarded { head: answer, body, takeover: None, delimited_by })
     }
 
     /// Sends a request to upstream and waits for the head of the answer. A request that nobody can have acted on is sent again
@@ -280,9 +292,11 @@ impl Shared {
         Box::new(move |client| _ = link.spawn(tunnel::run(client, upstream, input, metrics, progress)))
     }
 
-    fn is_tapped(&self, head: &RequestHead) -> bool {
-        (self.config.interest)(&head.method, head.path())
-            && head.fields.get(CAPTURE_LEVEL).is_none_or(|level| !is(level, "none"))
+    fn interest(&self, head: &RequestHead) -> Interest {
+        match head.fields.get(CAPTURE_LEVEL) {
+            Some(level) if is(level, "none") => Interest::None,
+            _ => (self.config.interest)(&head.method, head.path()),
+        }
     }
 
     /// Makes the head of a request what upstream is to see.

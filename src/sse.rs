@@ -269,6 +269,47 @@ impl Decoder {
     }
 }
 
+/// What the first bytes of a body say of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// It begins with a comment or a field of an event.
+    Events,
+    /// It is none, or one that begins with a line of no meaning.
+    Other,
+    /// More bytes are needed.
+    Unsure,
+}
+
+/// Tells whether a body begins as an event stream does, whatever its type is called. Blank lines and byte order marks may come first.
+#[must_use]
+pub fn begins(bytes: &[u8]) -> Beginning {
+    let bytes = behind_blanks(bytes);
+    if BOM.starts_with(bytes) {
+        return Beginning::Unsure;
+    }
+    if bytes.first() == Some(&b':') {
+        return Beginning::Events;
+    }
+    let name = bytes.iter().position(|byte| b":\r\n".contains(byte)).map(|end| &bytes[..end]);
+    match name {
+        Some(name) if FIELDS.contains(&name) => Beginning::Events,
+        None if FIELDS.iter().any(|field| field.starts_with(bytes)) => Beginning::Unsure,
+        _ => Beginning::Other,
+    }
+}
+
+/// What follows the blanks and byte order marks at the beginning of a body. A mark that is cut stays.
+#[must_use]
+pub fn behind_blanks(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes.trim_ascii_start();
+    while let Some(behind) = rest.strip_prefix(&BOM) {
+        rest = behind.trim_ascii_start();
+    }
+    rest
+}
+
+const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
+
 /// What becomes of the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -291,6 +332,7 @@ fn recycle(buffer: &mut Vec<u8>) {
     buffer.shrink_to(KEPT_BYTES);
 }
 
+/// The byte order mark that a stream may begin with.
 const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
 /// Room a buffer keeps between events: nearly all of them are pieces of text, and need less.
 const KEPT_BYTES: usize = 1024;

@@ -55,7 +55,7 @@ const MODULES: &[(&str, Layer)] = &[
     ("users", Shell(Imports::Only(&["user"]))),
     ("http1", Shell(Imports::Only(&[]))),
     ("net", Shell(Imports::Only(&["clock", "http1", "metrics"]))),
-    ("capture", Shell(Imports::Only(&["clock", "metrics"]))),
+    ("capture", Shell(Imports::Only(&["clock", "metrics", "sse"]))),
     ("proxy", Shell(Imports::Only(&["capture", "clock", "dialect", "http1", "metrics", "net"]))),
     // The way is one: what was captured goes to the store, and from there to delivery and the admin listener.
     ("store", Shell(Imports::Only(&["clock", "metrics"]))),

@@ -181,7 +181,7 @@ impl Work {
         response.fields.push("content-type", "text/event-stream");
         let frames = Frames(self.body.split_inclusive(|byte| *byte == b'}').collect());
         let tap = self.recorder.tap_request(Arc::from("bench"), &request);
-        let mut body = tap.tap_response(&response).body(frames);
+        let mut body = tap.tap_response(&response).expect("a whole tap").body(frames);
         let mut context = Context::from_waker(Waker::noop());
         let mut passed = 0;
         while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut context) {

@@ -29,7 +29,7 @@ pub(super) struct Back {
     pub(super) metrics: Metrics,
     pub(super) clock: Clock,
     pub(super) admin_listener: TcpListener,
-    pub(super) admin: admin::Config,
+    pub(super) admin: watch::Receiver<admin::Config>,
     pub(super) registry: Registry,
     pub(super) readiness: Readiness,
     pub(super) operations: Operations,

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::Shared;
 use super::buffer::{Buffer, OverBudget};
 use super::response::ResponseTap;
-use crate::exchange::{CAPTURED_HEADERS, ExchangeId, RequestBody, Start};
+use crate::exchange::{CAPTURED_HEADERS, Capture, End, Ending, ExchangeId, RequestBody, Start};
 use crate::head::{Fields, RequestHead, ResponseHead, is};
 use crate::metrics::DropReason;
 use crate::time::UnixMillis;
@@ -28,6 +28,8 @@ pub struct RequestTap {
     headers: Vec<(HeaderName, HeaderValue)>,
     caller: Option<String>,
     at: UnixMillis,
+    /// Whether only the beginning of the request is of interest, and of the response its head.
+    glances: bool,
     copy: Arc<Mutex<BodyCopy>>,
 }
 
@@ -47,7 +49,13 @@ impl RequestTap {
             HeaderName::from_bytes(name).ok().zip(HeaderValue::from_bytes(value).ok())
         });
         let buffer = Buffer::new(shared.budget.clone());
-        let copy = BodyCopy { shared: Arc::clone(&shared), buffer, room: 0, state: CopyState::Copying };
+        let copy = BodyCopy {
+            shared: Arc::clone(&shared),
+            buffer,
+            room: 0,
+            state: CopyState::Copying,
+            must_be_whole: true,
+        };
         Self {
             at: shared.clock.now(),
             exchange,
@@ -56,6 +64,7 @@ impl RequestTap {
             path: head.path().to_owned(),
             query: head.query().to_owned(),
             caller: None,
+            glances: false,
             headers: captured.collect(),
             copy: Arc::new(Mutex::new(copy)),
             shared,
@@ -67,10 +76,19 @@ impl RequestTap {
         Self { caller: Some(caller), ..self }
     }
 
+    /// Copies no more than the beginning of the request, and of the response nothing but the head.
+    pub fn glancing(self) -> Self {
+        lock(&self.copy).must_be_whole = false;
+        Self { glances: true, ..self }
+    }
+
     /// Wraps the request body so that it is copied as it passes.
     pub fn body<B: Body>(&self, body: B) -> RequestTee<B> {
         let mut copy = lock(&self.copy);
-        copy.room = copy.shared.copy_limit(body.size_hint().exact());
+        copy.room = match self.glances {
+            true => copy.shared.config.max_prefix_bytes,
+            false => copy.shared.copy_limit(body.size_hint().exact()),
+        };
         if body.is_end_stream() {
             copy.state = CopyState::Complete;
         }
@@ -78,8 +96,9 @@ impl RequestTap {
         RequestTee { body, copy: Some(Arc::clone(&self.copy)) }
     }
 
-    /// Takes in the head of the response; it is handed over with the first bytes of the body, or with its end. What passes of the request body from now on is not copied.
-    pub fn tap_response(self, head: &ResponseHead) -> ResponseTap {
+    /// Takes in the head of the response; it is handed over with the first bytes of the body, or with its end. What passes of the
+    /// request body from now on is not copied. None where the head is all that is of interest: it is handed over at once.
+    pub fn tap_response(self, head: &ResponseHead) -> Option<ResponseTap> {
         let (bytes, complete) = {
             let mut copy = lock(&self.copy);
             let complete = matches!(copy.state, CopyState::Complete);
@@ -100,7 +119,16 @@ impl RequestTap {
             content_encoding: joined(&head.fields, "content-encoding"),
             response_at: self.shared.clock.now(),
         };
-        ResponseTap::new(self.shared, self.exchange, head, Box::new(start))
+        let start = Box::new(start);
+        if self.glances {
+            let end = End { segments: 0, at: start.response_at, ending: Ending::Complete };
+            let glance =
+                Capture { exchange: self.exchange, start: Some(start), segment: None, end: Some(end) };
+            // Nothing that would have been recorded is lost if the queue is full.
+            drop(self.shared.offer(glance));
+            return None;
+        }
+        Some(ResponseTap::new(self.shared, self.exchange, head, start))
     }
 }
 
@@ -172,6 +200,8 @@ struct BodyCopy {
     /// How many more bytes may be copied.
     room: usize,
     state: CopyState,
+    /// Whether it counts as a loss when the copy is not the whole body.
+    must_be_whole: bool,
 }
 
 enum CopyState {
@@ -194,7 +224,9 @@ impl BodyCopy {
             Ok(()) => return,
         };
         self.state = CopyState::Cut;
-        self.shared.count_drop(reason);
+        if self.must_be_whole {
+            self.shared.count_drop(reason);
+        }
     }
 
     fn complete(&mut self) {

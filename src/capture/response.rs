@@ -12,6 +12,7 @@ use super::{Lost, Shared};
 use crate::exchange::{Capture, End, Ending, ExchangeId, Segment, Start};
 use crate::head::ResponseHead;
 use crate::metrics::DropReason;
+use crate::sse::{self, Beginning};
 use crate::time::UnixMillis;
 
 /// A tap on an exchange whose response head has come. It belongs around the body at once: only the
@@ -29,6 +30,8 @@ pub struct ResponseTap {
     last_at: UnixMillis,
     /// How many more bytes may be copied; `None` for an event stream.
     room: Option<usize>,
+    /// The first bytes, while they may still show an event stream that the head does not announce.
+    beginning: Option<Vec<u8>>,
     state: TapState,
 }
 
@@ -51,8 +54,9 @@ impl ResponseTap {
         start: Box<Start>,
     ) -> Self {
         let now = start.response_at;
+        let succeeded = head.status.is_success();
         let room = match head.fields.get("content-type") {
-            _ if !head.status.is_success() => Some(shared.config.max_prefix_bytes),
+            _ if !succeeded => Some(shared.config.max_prefix_bytes),
             Some(kind) if is_event_stream(kind) => None,
             _ => Some(shared.config.max_body_bytes),
         };
@@ -63,6 +67,7 @@ impl ResponseTap {
             segments: 0,
             handed_at: now,
             last_at: now,
+            beginning: (succeeded && room.is_some() && !is_coded(head)).then(Vec::new),
             room,
             state: TapState::Copying,
             shared,
@@ -85,6 +90,19 @@ impl ResponseTap {
     fn record(&mut self, data: &[u8], last: bool) {
         if !matches!(self.state, TapState::Copying | TapState::Hole) {
             return;
+        }
+        if let Some(beginning) = &mut self.beginning {
+            let data = if beginning.is_empty() { sse::behind_blanks(data) } else { data };
+            beginning.extend_from_slice(&data[..data.len().min(BEGINNING_BYTES)]);
+            match sse::begins(beginning) {
+                Beginning::Unsure if beginning.len() <= BEGINNING_BYTES => {}
+                begins => {
+                    self.beginning = None;
+                    if begins == Beginning::Events {
+                        self.room = None;
+                    }
+                }
+            }
         }
         let copied = match &mut self.room {
             Some(room) => {
@@ -239,6 +257,16 @@ impl<B> Drop for ResponseTee<B> {
         }
     }
 }
+
+/// Whether the body is not what its bytes look like.
+fn is_coded(head: &ResponseHead) -> bool {
+    let identity =
+        |coding: &[u8]| [&b"identity"[..], b"none"].iter().any(|name| coding.eq_ignore_ascii_case(name));
+    head.fields.get("content-encoding").is_some_and(|coding| !identity(coding.trim_ascii()))
+}
+
+/// More than the longest name of a field of an event.
+const BEGINNING_BYTES: usize = 16;
 
 /// Whether a `Content-Type` is `text/event-stream`, whatever its case and parameters.
 fn is_event_stream(content_type: &[u8]) -> bool {

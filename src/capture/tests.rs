@@ -80,7 +80,7 @@ impl Bench {
     fn response(&self, content_type: &str, body: Frames) -> ResponseTee<Frames> {
         let mut head = ResponseHead::new(http::StatusCode::OK);
         head.fields.push("content-type", content_type);
-        self.request().tap_response(&head).body(body)
+        self.request().tap_response(&head).unwrap().body(body)
     }
 
     fn dropped(&self, reason: DropReason) -> u64 {
@@ -208,7 +208,7 @@ fn an_event_stream_has_no_limit_and_goes_on_after_a_hole() {
 fn of_a_refusal_a_prefix_is_enough() {
     let bench = Bench::new(Config { max_prefix_bytes: 4, ..Config::default() });
     let head = ResponseHead::new(http::StatusCode::BAD_GATEWAY);
-    let mut body = bench.request().tap_response(&head).body(Frames::of([&b"<html>"[..]]));
+    let mut body = bench.request().tap_response(&head).unwrap().body(Frames::of([&b"<html>"[..]]));
     while next(&mut body).is_some() {}
     let (bytes, _, end) = bench.heard();
     assert_eq!((&*bytes, end.unwrap().segments), (&b"<htm"[..], 2));

@@ -3,22 +3,22 @@
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, SetLevel, start_logs};
+use super::{Failure, SetLogs, start_logs};
 use crate::app::App;
 use crate::config::{Config, Flags, ProcessEnvironment};
 
 pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     let config = Config::load(flags, &ProcessEnvironment).map_err(Failure::unusable)?;
-    let set_level = start_logs(&config.log)?;
+    let set_logs = start_logs(&config.log)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
     // Before anything can be in use: a signal that comes early must not find its default action, which is to kill.
     let mut signals = {
         let _guard = runtime.enter();
         Signals::new().map_err(anyhow::Error::from)?
     };
-    let app = App::start(config).map_err(Failure::unusable)?;
+    let mut app = App::start(config).map_err(Failure::unusable)?;
     while let Wish::Reload = runtime.block_on(signals.wish()) {
-        reload(flags, &app, &set_level);
+        reload(flags, &mut app, &set_logs);
     }
     stop_at_once_if_asked_twice(runtime, signals).map_err(anyhow::Error::from)?;
     app.stop()?;
@@ -26,16 +26,19 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
 }
 
 /// Reads the settings again. One that cannot be used changes nothing.
-fn reload(flags: &Flags, app: &App, set_level: &SetLevel) {
+fn reload(flags: &Flags, app: &mut App, set_logs: &SetLogs) {
     let config = match Config::load(flags, &ProcessEnvironment) {
         Ok(config) => config,
         Err(error) => return tracing::error!(%error, "the settings cannot be used; nothing was changed"),
     };
-    if let Err(failure) = set_level(&config.log) {
-        return tracing::error!(error = %failure.error, "the settings cannot be used; nothing was changed");
+    let needs_restart = match app.reload(&config) {
+        Ok(needs_restart) => needs_restart,
+        Err(error) => return tracing::error!(%error, "the settings cannot be used; nothing was changed"),
+    };
+    if let Err(failure) = set_logs(&config.log) {
+        tracing::error!(error = %failure.error, "the settings of the logs cannot be used; they stay as they were");
     }
-    let needs_restart = app.reload(&config);
-    tracing::info!("the sinks and the log level were read again");
+    tracing::info!("sinks, keys, tokens, [intake] and the settings of the logs were read again");
     if !needs_restart.is_empty() {
         tracing::warn!(changed = needs_restart.join(", "), "other settings changed too: they need a restart");
     }

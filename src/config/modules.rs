@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::ConfigError;
 use super::raw::{self, Size, Span};
 use crate::correlator::{AppMessages, Limits};
-use crate::dialect::{Order, ParseSourceError, Source};
+use crate::dialect::{Interest, Order, ParseSourceError, Source};
 use crate::exchange::CAPTURED_HEADERS;
 use crate::proxy::Upstream;
 use crate::{capture, correlator, delivery, dialect, intake, net, pipeline, proxy, store};
@@ -121,9 +121,11 @@ pub(super) fn proxy(
     capture: Option<bool>,
     file: raw::Proxy,
 ) -> Result<proxy::Config, ConfigError> {
-    let interest = if capture == Some(false) { |_: &http::Method, _: &str| false } else { dialect::interest };
+    let interest = match capture {
+        Some(false) => |_: &http::Method, _: &str| Interest::None,
+        _ => dialect::interest,
+    };
     let mut config = proxy::Config::new(upstream, interest);
-    config.uncaptured = dialect::uncaptured;
     set(&mut config.connect_timeout, file.connect_timeout);
     config.keep_client_host = file.keep_client_host.unwrap_or(config.keep_client_host);
     set(&mut config.idle_timeout, file.idle_timeout);

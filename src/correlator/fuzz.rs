@@ -152,7 +152,8 @@ impl World {
             request_at: self.now,
             status,
             content_type: content_type.map(HeaderValue::from_static),
-            content_encoding: None,
+            // The type that says least goes with a coding that is none.
+            content_encoding: (steering.kind & 7 == 6).then(|| HeaderValue::from_static("none")),
             response_at: self.now,
         })
     }

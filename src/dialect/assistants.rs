@@ -1,11 +1,13 @@
 //! The Assistants API (v1 and v2): threads, messages, runs.
 //!
-//! What a body is, its `object` field says; which request it answers, the [`Route`] says. A run's stream and a poll of it tell
+//! What a body is, its [`ObjectKind`] says; which request it answers, the [`Route`] says. A run's stream and a poll of it tell
 //! the same facts. Text deltas are folded per message and told only where no whole message followed them.
 
+mod event;
 mod list;
 mod members;
 mod object;
+mod object_kind;
 mod partial;
 mod refusal;
 mod route;
@@ -21,12 +23,13 @@ use serde_json::{Map, Value, json};
 use crate::attribution::Attribution;
 use crate::dialect::attribution::{Order, Owner};
 use crate::dialect::kind::Opening;
-use crate::dialect::{GOES_ON_EVERY, Observed, Problem, Request, field};
+use crate::dialect::{Observed, Problem, Request, field};
 use crate::exchange::Ending;
 use crate::message::Message;
 use crate::observation::{ConversationKey, Fact, MessageOrigin, Observation, RunOrigin, ToolOutput};
 use crate::time::UnixMillis;
 use members::{Members, Name};
+use object_kind::ObjectKind;
 use route::Route;
 use stream::Stream;
 
@@ -66,7 +69,7 @@ pub(super) struct Observer {
 impl Observer {
     /// Begins an exchange that succeeded, or was refused in a way that may tell something.
     pub(super) fn start(opening: Opening<'_>) -> Option<Self> {
-        let Opening { exchange: _, start, request, config, streamed } = opening;
+        let Opening { exchange: _, start, request, config } = opening;
         let order = &config.attribution;
         let route = Route::parse(&start.path).filter(|_| Route::takes(&start.method))?;
         let posted = start.method == Method::POST;
@@ -117,10 +120,29 @@ impl Observer {
             instructions,
             additional_instructions,
             answered: false,
-            stream: streamed.then(Stream::default),
+            stream: None,
             told_at: start.response_at,
             refused,
         })
+    }
+
+    /// Says whether the response is a stream of events.
+    pub(super) fn set_streamed(&mut self, streamed: bool) {
+        self.stream = streamed.then(Stream::default);
+    }
+
+    /// Says that part of the response was not seen, or could not be read.
+    pub(super) fn miss(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.miss();
+        }
+    }
+
+    /// Says that events are told when the response is over.
+    pub(super) fn read_late(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.read_late();
+        }
     }
 
     /// Takes a whole JSON body.
@@ -141,99 +163,43 @@ impl Observer {
         }
         let json = str::from_utf8(json).map_err(serde_json::Error::custom)?;
         let members = Members::of(json)?;
-        match members.kind() {
-            "list" => return self.list(&members, at, out),
-            "thread.deleted" => self.tell(Fact::ConversationDeleted, at, out),
-            "thread.message.deleted" => match field::id(&members[Name::Id]) {
+        match ObjectKind::of_response(&members, &self.route) {
+            Some(ObjectKind::List) => return self.list(&members, at, out),
+            Some(ObjectKind::ThreadDeleted) => self.tell(Fact::ConversationDeleted, at, out),
+            Some(ObjectKind::MessageDeleted) => match field::id(&members[Name::Id]) {
                 Some(id) => self.tell(Fact::MessageDeleted { id: id.to_owned() }, at, out),
                 None => out.problem(Problem::UnexpectedShape),
             },
-            _ => self.object(json, &members, at, out),
+            kind => self.object(kind, json, &members, at, out),
         }
         Ok(())
     }
 
     /// Takes what came of an object before it was cut: ids and status, if they came early.
     pub(super) fn prefix(&mut self, mut members: Map<String, Value>, at: UnixMillis, out: &mut Observed) {
-        match members.get("object").and_then(Value::as_str) {
-            Some("thread.message") => {
+        let json = |members: &Map<String, Value>| json!(members).to_string();
+        let kind = {
+            let json = json(&members);
+            Members::of(&json).ok().and_then(|members| ObjectKind::of_response(&members, &self.route))
+        };
+        match kind {
+            Some(ObjectKind::Message) => {
                 let content = members.entry("content").or_insert(Value::Null);
                 if content.is_null() {
                     *content = json!([{"type": "truncated"}]);
                 }
             }
-            Some("thread.run") if members.get("status").is_some_and(Value::is_string) => {}
+            Some(ObjectKind::Run) if members.get("status").is_some_and(Value::is_string) => {}
             _ => return,
         }
-        let json = Value::Object(members).to_string();
+        let json = json(&members);
         if let Ok(members) = Members::of(&json) {
-            self.object(&json, &members, at, out);
+            self.object(kind, &json, &members, at, out);
         }
     }
 
-    /// Takes one event of an event stream.
-    pub(super) fn event(&mut self, name: &str, data: &str, at: UnixMillis, out: &mut Observed) {
-        if !self.known_event(name, data, at, out) {
-            self.odd_event(name, data, at, out);
-        }
-    }
-
-    /// Takes an event that brings an object of the API, a piece of one, or nothing. False when it brings something else.
-    fn known_event(&mut self, name: &str, data: &str, at: UnixMillis, out: &mut Observed) -> bool {
-        if self.stream.get_or_insert_default().take_delta(name, data, at) {
-            self.tell_that_it_goes_on(at, out);
-            return true;
-        }
-        if data.is_empty() || data == "[DONE]" || data == "\"done\"" {
-            return true;
-        }
-        let Ok(members) = Members::of(data) else {
-            out.problem(Problem::InvalidJson);
-            return true;
-        };
-        if name == "error" {
-            return false;
-        }
-        match members.kind() {
-            // The run on create-thread-and-run brings the messages; see `end` for when it never comes.
-            "thread" => {
-                self.learn_thread(&members[Name::Id]);
-                self.order.note_metadata(&mut self.attribution, &members[Name::Metadata], Owner::Thread);
-            }
-            "list" => out.problem(Problem::UnexpectedShape),
-            "" => return false,
-            _ => self.object(data, &members, at, out),
-        }
-        true
-    }
-
-    /// Takes an event that brings no object of the API by itself: an error, or one that is wrapped.
-    fn odd_event(&mut self, name: &str, data: &str, at: UnixMillis, out: &mut Observed) {
-        let Ok(mut event) = serde_json::from_str::<Value>(data) else {
-            return out.problem(Problem::InvalidJson);
-        };
-        let mut is_error = name == "error";
-        // LiteLLM wraps each event, once: {"data": OBJECT, "event": NAME}.
-        if !is_error
-            && event.get("object").is_none()
-            && event["data"].is_object()
-            && let Some(name) = event["event"].as_str().map(str::to_owned)
-        {
-            event = event["data"].take();
-            is_error = name == "error";
-            if !is_error && self.known_event(&name, &event.to_string(), at, out) {
-                return;
-            }
-        }
-        let tells_error = event.get("error").is_some_and(|error| !error.is_null());
-        match &mut self.stream {
-            Some(stream) if is_error || tells_error => stream.note_error(&event),
-            _ => out.problem(Problem::UnexpectedShape),
-        }
-    }
-
-    /// The body is over; `missed` says whether part of it was not seen.
-    pub(super) fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed) {
+    /// The body is over.
+    pub(super) fn end(&mut self, ending: Ending, at: UnixMillis, out: &mut Observed) {
         if matches!(self.route, Route::ThreadRuns) && !self.answered && !self.messages.is_empty() {
             let (messages, messages_lost) = (std::mem::take(&mut self.messages), self.messages_lost);
             self.tell(Fact::ConversationCreated { messages, messages_lost }, at, out);
@@ -241,18 +207,26 @@ impl Observer {
         if self.stream.is_some() {
             self.flush_partials(at, out);
         }
-        let Some(fact) = self.stream.take().and_then(|stream| stream.end(ending, missed)) else { return };
+        let Some(fact) = self.stream.take().and_then(|stream| stream.end(ending)) else { return };
         self.tell(fact, at, out);
     }
 
-    fn object(&mut self, json: &str, body: &Members<'_>, at: UnixMillis, out: &mut Observed) {
-        match body.kind() {
-            "thread" => self.thread_object(body, at, out),
-            "thread.message" => self.message(json, body, at, out),
-            "thread.run" => self.run(body, at, out),
-            "thread.run.step" => {
+    fn object(
+        &mut self,
+        kind: Option<ObjectKind>,
+        json: &str,
+        body: &Members<'_>,
+        at: UnixMillis,
+        out: &mut Observed,
+    ) {
+        match kind {
+            Some(ObjectKind::Thread) => self.thread_object(body, at, out),
+            Some(ObjectKind::Message) => self.message(json, body, at, out),
+            Some(ObjectKind::Run) => self.run(body, at, out),
+            Some(ObjectKind::Step) => {
                 let run = self.stream.as_ref().and_then(Stream::run);
                 let Some(step) = object::step(body, run) else {
+                    self.miss();
                     return out.problem(Problem::UnexpectedShape);
                 };
                 self.learn_thread(&body[Name::ThreadId]);
@@ -261,8 +235,10 @@ impl Observer {
                 }
                 self.tell(Fact::StepSeen(Box::new(step)), at, out);
             }
-            // Errors answered with 200, look-alikes of other products, objects of later versions: not ours to judge.
-            _ => out.problem(Problem::UnexpectedShape),
+            // Errors with a 200, look-alikes of other products, objects of later versions: not ours to judge.
+            Some(ObjectKind::List | ObjectKind::MessageDeleted | ObjectKind::ThreadDeleted) | None => {
+                out.problem(Problem::UnexpectedShape)
+            }
         }
     }
 
@@ -284,6 +260,7 @@ impl Observer {
             self.order.note_metadata(&mut attribution, &body[Name::Metadata], Owner::Message);
         }
         let Some(mut message) = object::message(json, body) else {
+            self.miss();
             return out.problem(Problem::UnexpectedShape);
         };
         let origin = if let Some(stream) = &mut self.stream {
@@ -312,7 +289,7 @@ impl Observer {
             self.flush_partials(at, out);
         }
         let origin = self.run_origin(&run.id, at, out);
-        let streamed = self.stream.is_some();
+        let streamed = self.stream.as_ref().is_some_and(Stream::is_whole);
         let fact = Fact::RunSeen { run: Box::new(run), origin, first_token_at, streamed };
         self.tell_as(attribution, fact, at, out);
     }
@@ -344,30 +321,6 @@ impl Observer {
                 RunOrigin::Continued { streamed }
             }
             _ => RunOrigin::Seen,
-        }
-    }
-
-    /// Tells what only pieces were seen of, before something that may settle the run.
-    fn flush_partials(&mut self, at: UnixMillis, out: &mut Observed) {
-        let (Some(stream), Some(thread)) = (&mut self.stream, &self.thread) else { return };
-        let (messages, steps) = (stream.take_messages(thread), stream.take_steps());
-        for step in steps {
-            self.tell(Fact::StepSeen(Box::new(step)), at, out);
-        }
-        for message in messages {
-            let origin = MessageOrigin::Streamed;
-            self.tell(Fact::MessageSeen { message, origin, requested_at: None }, at, out);
-        }
-    }
-
-    /// Pieces of text are not told one by one; that they still come is, now and then.
-    fn tell_that_it_goes_on(&mut self, at: UnixMillis, out: &mut Observed) {
-        if at.since(self.told_at) < GOES_ON_EVERY {
-            return;
-        }
-        if let Some(run) = self.stream.as_ref().and_then(Stream::run) {
-            let run = run.to_owned();
-            self.tell(Fact::RunGoesOn { run }, at, out);
         }
     }
 

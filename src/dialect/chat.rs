@@ -8,7 +8,10 @@ mod answer;
 mod audio;
 mod call;
 mod choice;
+mod finish;
+mod logprobs;
 mod object;
+mod reasoning_details;
 mod request;
 mod room;
 mod route;
@@ -16,16 +19,17 @@ mod route;
 use std::sync::Arc;
 
 use http::Method;
+use serde::de::IgnoredAny;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 use crate::attribution::Attribution;
 use crate::dialect::attribution::Owner;
-use crate::dialect::kind::Opening;
+use crate::dialect::kind::{NotJson, Opening};
 use crate::dialect::{Observed, Problem, inline};
 use crate::event::key_of;
 use crate::exchange::Ending;
-use crate::message::{Message, MessageStatus, Role};
+use crate::message::Message;
 use crate::observation::{
     Api, ConversationKey, Fact, Observation, Reasoning, Run, RunOrigin, RunStatus, StreamEnding, ToolCall,
     Turn, UsageAbsent, scoped_call, unique_id,
@@ -33,6 +37,7 @@ use crate::observation::{
 use crate::time::UnixMillis;
 use answer::Answer;
 use choice::Choice;
+use finish::Finish;
 use object::Object;
 use request::Asked;
 use route::Route;
@@ -86,6 +91,8 @@ pub(super) struct Observer {
     /// Whether the answer said that it is over.
     over: bool,
     first_token_at: Option<UnixMillis>,
+    /// Whether the answer is read when it is over, so that nothing is known of when its pieces passed.
+    late: bool,
     /// The run, once it was told of.
     run: Option<String>,
 }
@@ -93,7 +100,7 @@ pub(super) struct Observer {
 impl Observer {
     /// Begins an exchange.
     pub(super) fn start(opening: Opening<'_>) -> Option<Self> {
-        let Opening { exchange, start, request, config, streamed } = opening;
+        let Opening { exchange, start, request, config } = opening;
         let Route { deployment } = Route::parse(&start.path)?;
         let mut attribution = config.attribution.of_request(start, &request.body);
         config.attribution.note_metadata(&mut attribution, &request.body["metadata"], Owner::Run);
@@ -119,13 +126,24 @@ impl Observer {
             asked_lost: request.lost,
             keep_bodies: config.chat.keep_bodies,
             request_at: start.request_at,
-            streamed,
+            streamed: false,
             answer: Answer::default(),
             document: None,
             over: false,
             first_token_at: None,
+            late: false,
             run: None,
         })
+    }
+
+    /// Says whether the response is a stream of events.
+    pub(super) fn set_streamed(&mut self, streamed: bool) {
+        self.streamed = streamed;
+    }
+
+    /// Says that events are told when the response is over.
+    pub(super) fn read_late(&mut self) {
+        self.late = true;
     }
 
     /// Takes a whole JSON body.
@@ -151,27 +169,33 @@ impl Observer {
     }
 
     /// Takes one event of an event stream.
-    pub(super) fn event(&mut self, data: &str, at: UnixMillis, out: &mut Observed) {
+    ///
+    /// # Errors
+    /// When the data is no JSON.
+    pub(super) fn event(&mut self, data: &str, at: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
         if data.is_empty() {
-            return;
+            return Ok(());
         }
         if data.trim_ascii() == "[DONE]" {
             self.over = true;
-            return;
+            return Ok(());
         }
         let Some(chunk) = Object::parse(data) else {
-            let problem = match serde_json::from_str::<serde::de::IgnoredAny>(data) {
-                Ok(_) => Problem::UnexpectedShape,
-                Err(_) => Problem::InvalidJson,
-            };
-            return out.problem(problem);
+            serde_json::from_str::<IgnoredAny>(data).map_err(|_| NotJson)?;
+            out.problem(Problem::UnexpectedShape);
+            return Ok(());
         };
-        match self.answer.push(&chunk) {
+        self.chunk(&chunk, at, out);
+        Ok(())
+    }
+
+    fn chunk(&mut self, chunk: &Object<'_>, at: UnixMillis, out: &mut Observed) {
+        match self.answer.push(chunk) {
             None => return out.problem(Problem::UnexpectedShape),
-            Some(true) => {
+            Some(true) if !self.late => {
                 self.first_token_at.get_or_insert(at);
             }
-            Some(false) => {}
+            Some(_) => {}
         }
         // Told early, so that what was asked outlives this process.
         if self.run.is_none() && self.answer.id().is_some() && !self.answer.choices().is_empty() {
@@ -190,7 +214,7 @@ impl Observer {
         let finished = self.over || self.answer.is_finished();
         let status = self.status(finished);
         let answered = Answered {
-            whole: finished && !missed && !self.answer.overflowed(),
+            whole: finished && !missed && !self.answer.is_incomplete(),
             usage_absent: self.answer.usage().is_none().then(|| self.usage_absent(finished, ending)),
             ..self.answered()
         };
@@ -217,15 +241,30 @@ impl Observer {
 
     fn status(&self, finished: bool) -> RunStatus {
         let choices = self.answer.choices();
-        if self.answer.error().is_some() {
+        let failed = choices.iter().any(|choice| choice.finish() == Some(Finish::Failed));
+        if failed || self.answer.error().is_some() {
             RunStatus::Failed
         } else if !finished {
             RunStatus::Active("in_progress".to_owned())
-        } else if !choices.is_empty() && choices.iter().all(Choice::is_cut_short) {
+        } else if choices.is_empty()
+            || choices.iter().any(|choice| choice.finish().is_some_and(Finish::is_incomplete))
+        {
             RunStatus::Incomplete
         } else {
             RunStatus::Completed
         }
+    }
+
+    /// Why the answer did not end well, in the words of the API where it has any.
+    fn reason(&self, status: &RunStatus) -> Option<&str> {
+        let is_meant = match status {
+            RunStatus::Failed => |finish| finish == Finish::Failed,
+            RunStatus::Incomplete => Finish::is_incomplete,
+            _ => return None,
+        };
+        let choices = self.answer.choices();
+        let choice = choices.iter().find(|choice| choice.finish().is_some_and(is_meant));
+        choice.map_or_else(|| choices.is_empty().then_some("no_choices"), Choice::finish_reason)
     }
 
     fn usage_absent(&self, finished: bool, ending: Ending) -> UsageAbsent {
@@ -247,7 +286,7 @@ impl Observer {
         let reasoning = choices.iter().map(Choice::reasoning).filter(|text| !text.is_empty());
         let document = || self.document.clone().or_else(|| to_raw_value(&self.answer.to_json()).ok());
         Answered {
-            outputs: choices.iter().filter_map(|choice| output(choice, owner)).collect(),
+            outputs: choices.iter().filter_map(|choice| choice.to_message(owner)).collect(),
             reasoning: reasoning.map(|text| Reasoning { id: None, text: text.to_owned() }).collect(),
             tool_calls: choices.iter().flat_map(|choice| choice.tool_calls(owner)).collect(),
             response: self.keep_bodies.then(document).flatten(),
@@ -271,12 +310,8 @@ impl Observer {
                 additional_instructions: None,
             },
         };
-        let cut_short = self.answer.choices().iter().find_map(Choice::finish_reason);
-        let reason = cut_short.filter(|_| status == RunStatus::Incomplete);
-        let error = match reason {
-            Some(reason) => to_raw_value(&json!({"reason": reason})).ok(),
-            None => self.answer.error().map(RawValue::to_owned),
-        };
+        let reason = || to_raw_value(&json!({"reason": self.reason(&status)?})).ok();
+        let error = self.answer.error().map(RawValue::to_owned).or_else(reason);
         let asked = asked.unwrap_or_default();
         let turn = Turn {
             api: Api::Chat,
@@ -342,35 +377,6 @@ struct Answered {
     response: Option<Box<RawValue>>,
     whole: bool,
     usage_absent: Option<UsageAbsent>,
-}
-
-/// What a choice put out, in the shape records have; none if it only calls tools.
-fn output(choice: &Choice, owner: &str) -> Option<Message> {
-    let content = choice.parts();
-    if content.is_empty() {
-        return None;
-    }
-    let id = format!("{owner}#{}", choice.index());
-    let status = match choice.finish_reason() {
-        None => MessageStatus::InProgress,
-        Some(_) if choice.is_cut_short() => MessageStatus::Incomplete,
-        Some(_) => MessageStatus::Completed,
-    };
-    let object = json!({
-        "id": id,
-        "object": "thread.message",
-        "role": "assistant",
-        "content": content,
-        "finish_reason": choice.finish_reason(),
-    });
-    Some(Message {
-        id: Some(id),
-        role: Role::Assistant,
-        status,
-        created_at: None,
-        run: None,
-        object: to_raw_value(&object).ok()?,
-    })
 }
 
 /// Longer answers are kept as what is recorded of them.

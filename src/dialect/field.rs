@@ -38,6 +38,12 @@ pub(in crate::dialect) fn raw(value: &Value) -> Option<Box<RawValue>> {
     raw.filter(|raw| raw.get().len() <= MAX_RAW_BYTES)
 }
 
+/// An error worth keeping: an object as the API has it, or a text as some servers do.
+pub(in crate::dialect) fn error(value: &Value) -> Option<Box<RawValue>> {
+    let text = value.as_str().filter(|text| !text.is_empty() && text.len() <= MAX_RAW_BYTES);
+    text.and_then(|text| to_raw_value(text).ok()).or_else(|| raw(value))
+}
+
 /// Longest id kept; the longest seen on a real gateway has some 400 characters.
 const MAX_ID_BYTES: usize = 4096;
 /// Four times what the API takes (256,000 characters).

@@ -1,5 +1,5 @@
 //! The dialects there are, and the one place where a further one is entered: a variant of [`Dialect`] and of [`Kind`], a line in
-//! each `match`, and a file that has `interest` and an `Observer` with the five functions called here.
+//! each `match`, and a file that has `interest` and an `Observer` with the functions called here.
 
 use http::Method;
 use serde_json::{Map, Value};
@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 use super::{Config, Observed, Request, assistants, chat, responses};
 use crate::event::key_of;
 use crate::exchange::{End, Ending, ExchangeId, Start};
-use crate::sse;
 use crate::time::UnixMillis;
 
 /// A wire API.
@@ -32,8 +31,6 @@ pub(super) struct Opening<'a> {
     pub(super) request: Request,
     /// Settings of the dialects.
     pub(super) config: &'a Config,
-    /// Whether the response is an event stream.
-    pub(super) streamed: bool,
 }
 
 impl Opening<'_> {
@@ -89,6 +86,10 @@ impl Dialect {
     }
 }
 
+/// An event's data is no JSON, and not one of the words that stand for it.
+#[derive(Debug)]
+pub(super) struct NotJson;
+
 /// The observer of whichever dialect.
 #[derive(Debug)]
 pub(super) enum Kind {
@@ -98,12 +99,48 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Takes an event of an event stream.
-    pub(super) fn event(&mut self, event: &sse::Event<'_>, at: UnixMillis, out: &mut Observed) {
+    /// Says whether the response is a stream of events; before anything else is told of its body.
+    pub(super) fn set_streamed(&mut self, streamed: bool) {
         match self {
-            Self::Assistants(observer) => observer.event(event.name, &event.data, at, out),
-            Self::Chat(observer) => observer.event(&event.data, at, out),
-            Self::Responses(observer) => observer.event(event.name, &event.data, at, out),
+            Self::Assistants(observer) => observer.set_streamed(streamed),
+            Self::Chat(observer) => observer.set_streamed(streamed),
+            Self::Responses(observer) => observer.set_streamed(streamed),
+        }
+    }
+
+    /// Says that part of the response was not seen, or could not be read.
+    pub(super) fn miss(&mut self) {
+        match self {
+            Self::Assistants(observer) => observer.miss(),
+            // What these tell before the end is not said to be all.
+            Self::Chat(_) | Self::Responses(_) => {}
+        }
+    }
+
+    /// Says that events are told when the response is over: nothing is known of when they passed.
+    pub(super) fn read_late(&mut self) {
+        match self {
+            Self::Assistants(observer) => observer.read_late(),
+            Self::Chat(observer) => observer.read_late(),
+            Self::Responses(observer) => observer.read_late(),
+        }
+    }
+
+    /// Takes the name and the data of an event.
+    ///
+    /// # Errors
+    /// When the data is no JSON. Nothing was taken of it.
+    pub(super) fn event(
+        &mut self,
+        name: &str,
+        data: &str,
+        at: UnixMillis,
+        out: &mut Observed,
+    ) -> Result<(), NotJson> {
+        match self {
+            Self::Assistants(observer) => observer.event(name, data, at, out),
+            Self::Chat(observer) => observer.event(data, at, out),
+            Self::Responses(observer) => observer.event(name, data, at, out),
         }
     }
 
@@ -168,7 +205,7 @@ impl Kind {
     /// The body is over; `missed` says whether part of it was not seen.
     pub(super) fn end(&mut self, end: &End, missed: bool, out: &mut Observed) {
         match self {
-            Self::Assistants(observer) => observer.end(end.ending, missed, end.at, out),
+            Self::Assistants(observer) => observer.end(end.ending, end.at, out),
             Self::Chat(observer) => observer.end(end.ending, missed, end.at, out),
             Self::Responses(observer) => observer.end(end.ending, missed, end.at, out),
         }
@@ -203,7 +240,7 @@ mod tests {
             let config = Config::default();
             let exchange = ExchangeId(exchange);
             let request = Request::default();
-            Opening { exchange, start: &start, request, config: &config, streamed: false }.own_id()
+            Opening { exchange, start: &start, request, config: &config }.own_id()
         };
         assert_eq!(id(1, 1, "a"), id(1, 1, "a"));
         let ids = [id(1, 1, "a"), id(2, 1, "a"), id(1, 2, "a"), id(1, 1, "b")];

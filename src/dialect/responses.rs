@@ -4,6 +4,7 @@
 //! whole output at the end. A background response is polled, and told as it was then. A conversation is known by its id; without
 //! one, by the chain that `previous_response_id` makes, which the correlator finds.
 
+mod conversation;
 mod event;
 mod input;
 mod item;
@@ -18,11 +19,11 @@ use serde_json::{Map, Value};
 
 use crate::attribution::Attribution;
 use crate::dialect::attribution::{Order, Owner};
-use crate::dialect::kind::Opening;
+use crate::dialect::kind::{NotJson, Opening};
 use crate::dialect::{GOES_ON_EVERY, Observed, Problem, Request, field};
 use crate::exchange::Ending;
 use crate::observation::{
-    Api, ConversationKey, Fact, MessageOrigin, Observation, Run, RunOrigin, RunStatus, StreamEnding, Turn,
+    Api, ConversationKey, Fact, Observation, Run, RunOrigin, RunStatus, StreamEnding, Turn,
 };
 use crate::time::UnixMillis;
 use event::Event;
@@ -84,7 +85,7 @@ impl Observer {
             Route::Look { response } => response.clone(),
             _ => opening.own_id(),
         };
-        let Opening { exchange: _, start, request, config, streamed } = opening;
+        let Opening { exchange: _, start, request, config } = opening;
         let order = &config.attribution;
         let Request { mut body, lost } = request;
         let conversation = route.conversation().or_else(|| object::conversation(&body)).map(Arc::from);
@@ -118,7 +119,7 @@ impl Observer {
             assistant: object::assistant(&body).or_else(|| route::agent(&start.path)),
             background: body["background"] == true,
             own_id,
-            streamed,
+            streamed: false,
             stream: Stream::default(),
             from_beginning: !start.query.split('&').any(|pair| pair.starts_with("starting_after=")),
             told_late: false,
@@ -128,13 +129,23 @@ impl Observer {
         })
     }
 
+    /// Says whether the response is a stream of events.
+    pub(super) fn set_streamed(&mut self, streamed: bool) {
+        self.streamed = streamed;
+    }
+
+    /// Says that events are told when the response is over.
+    pub(super) fn read_late(&mut self) {
+        self.stream.late = true;
+    }
+
     /// Takes a whole JSON body.
     pub(super) fn document(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
         match &self.route {
             Route::Create | Route::Look { .. } if object::is_response(&body) => {
                 self.response(body, None, true, at, out);
             }
-            Route::Create if field::raw(&body["error"]).is_some() => {
+            Route::Create if field::error(&body["error"]).is_some() => {
                 let run = object::run(&body, &self.own_id, None);
                 self.turn(Run { status: RunStatus::Failed, ..run }, Outputs::default(), true, at, out);
             }
@@ -144,6 +155,7 @@ impl Observer {
                 let id = item.clone();
                 self.tell(Fact::MessageDeleted { id }, at, out);
             }
+            Route::Items { .. } if body.is_array() => self.items(&body, at, out),
             Route::Items { .. } => self.items(&body["data"], at, out),
         }
     }
@@ -180,28 +192,46 @@ impl Observer {
     }
 
     /// Takes one event of an event stream.
-    pub(super) fn event(&mut self, name: &str, data: &str, at: UnixMillis, out: &mut Observed) {
+    ///
+    /// # Errors
+    /// When the data is no JSON.
+    pub(super) fn event(
+        &mut self,
+        name: &str,
+        data: &str,
+        at: UnixMillis,
+        out: &mut Observed,
+    ) -> Result<(), NotJson> {
         if data.is_empty() || data == "[DONE]" || !matches!(self.route, Route::Create | Route::Look { .. }) {
-            return;
+            return Ok(());
         }
         // Of a key that is given twice the last counts, as it does in bodies.
         let unique;
         let event = match Event::read(data) {
             Some(event) => event,
             None => {
-                let value = serde_json::from_str::<Value>(data).ok().filter(Value::is_object);
-                unique = value.map(|value| value.to_string()).unwrap_or_default();
-                let Some(event) = Event::read(&unique) else { return out.problem(Problem::InvalidJson) };
-                event
+                unique = serde_json::from_str::<Value>(data).map_err(|_| NotJson)?.to_string();
+                match Event::read(&unique) {
+                    Some(event) => event,
+                    None => {
+                        out.problem(Problem::UnexpectedShape);
+                        return Ok(());
+                    }
+                }
             }
         };
+        self.read_event(name, data, &event, at, out);
+        Ok(())
+    }
+
+    fn read_event(&mut self, name: &str, data: &str, event: &Event<'_>, at: UnixMillis, out: &mut Observed) {
         let kind = event.kind().unwrap_or_else(|| name.into());
-        if self.stream.take_piece(&kind, &event, at) {
+        if self.stream.take_piece(&kind, event, at) {
             return self.tell_that_it_goes_on(at, out);
         }
         let response = event.response();
         if kind == "error" || (response.is_none() && event.error().is_some()) {
-            return self.stream.note_error(&event, data);
+            return self.stream.note_error(event, data);
         }
         match (response, kind.strip_prefix("response.")) {
             (Some(response), Some(state)) => self.response(response, Some(state), true, at, out),
@@ -339,36 +369,6 @@ impl Observer {
             response: None,
         };
         self.tell_of(&id, Fact::TurnSeen(Box::new(turn)), at, out);
-    }
-
-    /// An answer about a conversation as a whole.
-    fn conversation(&mut self, body: &Value, at: UnixMillis, out: &mut Observed) {
-        let (object, created) = (body["object"].as_str(), self.route == Route::Conversations);
-        let id = field::id(&body["id"]);
-        if body["deleted"] == true && !created {
-            return self.tell(Fact::ConversationDeleted, at, out);
-        }
-        let (Some(id), None | Some("conversation")) = (id, object) else {
-            return out.problem(Problem::UnexpectedShape);
-        };
-        self.order.note_metadata(&mut self.attribution, &body["metadata"], Owner::Thread);
-        if !created {
-            return self.tell(Fact::ConversationSeen, at, out);
-        }
-        self.conversation = Some(Arc::from(id));
-        let Asked { input, lost: messages_lost, .. } = self.asked.take().unwrap_or_default();
-        self.tell(Fact::ConversationCreated { messages: input.messages, messages_lost }, at, out);
-    }
-
-    /// The answer to items that were added to a conversation: they are the next response's input.
-    fn items(&mut self, items: &Value, at: UnixMillis, out: &mut Observed) {
-        if !items.is_array() {
-            return out.problem(Problem::UnexpectedShape);
-        }
-        for message in NewInput::all(items).messages {
-            let (origin, requested_at) = (MessageOrigin::Created, Some(self.request_at));
-            self.tell(Fact::MessageSeen { message, origin, requested_at }, at, out);
-        }
     }
 
     /// Pieces of text are not told one by one; that they still come is, now and then.

@@ -16,6 +16,7 @@ struct Case {
     headers: Vec<(&'static str, &'static str)>,
     status: u16,
     content_type: &'static str,
+    content_encoding: Option<&'static str>,
     body: Vec<u8>,
     ending: Ending,
 }
@@ -28,6 +29,7 @@ impl Case {
             headers: Vec::new(),
             status: 200,
             content_type,
+            content_encoding: None,
             body: body.into(),
             ending: Ending::Complete,
         }
@@ -56,7 +58,7 @@ impl Case {
             request_at: UnixMillis(1000),
             status: self.status,
             content_type,
-            content_encoding: None,
+            content_encoding: self.content_encoding.map(HeaderValue::from_static),
             response_at: UnixMillis(1001),
         }
     }
@@ -318,7 +320,7 @@ fn lists_are_told_by_what_they_hold() {
     assert_eq!(outline(&case.facts()), ["StepsListed"]);
     for path in ["messages", "runs", "runs/run_1/steps"] {
         let broken = list(json!([run("completed"), message("completed", "a"), "BROKEN"])).to_string();
-        let broken = broken.replace("BROKEN", r"\ud800");
+        let broken = broken.replace("\"BROKEN\"", "1e999");
         let request = format!("GET /v1/threads/thread_1/{path}").leak();
         let case = Case::new(request, "application/json", broken);
         assert!(case.facts().is_empty(), "an item that is no JSON spoils the list");
@@ -356,7 +358,7 @@ fn odd_bodies_are_problems_and_no_facts() {
     for (content_type, body, problem) in [
         ("application/json", &b"{\"id\": \"run_1\", \"object\": "[..], Problem::InvalidJson),
         ("application/json", b"\xff\xfe", Problem::InvalidJson),
-        ("application/json", b"NaN", Problem::InvalidJson),
+        ("application/json", b"Nan", Problem::InvalidJson),
         ("application/json", deep.as_bytes(), Problem::InvalidJson),
         ("application/json", b"{\"error\": {\"message\": \"m\"}}", Problem::UnexpectedShape),
         ("application/json", b"{\"thread_id\": \"t\", \"values\": {}}", Problem::UnexpectedShape),
@@ -378,6 +380,184 @@ fn odd_bodies_are_problems_and_no_facts() {
 fn a_missing_content_type_is_made_up_for_by_the_first_byte() {
     let case = Case::new("GET /v1/threads/thread_1/runs/run_1", "", format!("\n {}", run("completed")));
     assert_eq!(outline(&case.facts()), ["run Completed Seen"]);
+}
+
+#[test]
+fn first_bytes_say_what_a_body_is_where_the_header_does_not() {
+    let stream = frames(&simple_stream(), "\n");
+    let marked = format!("\u{feff}{stream}");
+    for content_type in
+        ["", "text/plain", "application/json", "application/x-ndjson", "application/octet-stream"]
+    {
+        for body in [&stream, &marked, &format!("\n\n{stream}"), &format!(": hi\n\n{stream}")] {
+            let case = Case::new("POST /v1/threads/thread_1/runs", content_type, body.as_str());
+            assert_eq!(outline(&case.facts()), SIMPLE, "{content_type}");
+            assert_eq!(case.problems(), []);
+        }
+    }
+    for content_type in [STREAM, "text/plain", ""] {
+        for body in [run("completed").to_string(), format!("\u{feff} {}", run("completed"))] {
+            let case = Case::new("GET /v1/threads/thread_1/runs/run_1", content_type, body);
+            assert_eq!(outline(&case.facts()), ["run Completed Seen"], "{content_type}");
+        }
+    }
+}
+
+#[test]
+fn a_coding_that_was_not_applied_is_not_undone() {
+    for coding in ["none", "gzip", "br", "zstd", "aws-chunked", "x, y"] {
+        let stream = ("POST /v1/threads/thread_1/runs", STREAM, frames(&simple_stream(), "\n"));
+        let poll = ("GET /v1/threads/thread_1/runs/run_1", "application/json", run("completed").to_string());
+        for (request, content_type, body) in [stream, poll] {
+            let mut case = Case::new(request, content_type, body);
+            case.content_encoding = Some(coding);
+            assert!(
+                outline(&case.facts()).iter().any(|fact| fact.starts_with("run Completed Seen")),
+                "{coding}"
+            );
+            assert_eq!(case.problems(), [], "{coding}");
+        }
+    }
+    for coding in ["none", "gzip", "br"] {
+        let mut case =
+            Case::new("GET /v1/threads/thread_1/runs/run_1", "application/json", "\x07\x07 no text");
+        case.content_encoding = Some(coding);
+        assert!(case.facts().is_empty());
+        assert_eq!(case.problems(), [Problem::ContentEncoding], "{coding}");
+    }
+}
+
+#[test]
+fn several_events_in_one_are_read_and_what_cannot_be_read_is_a_gap() {
+    let [created, completed] = [run("queued"), run("completed")];
+    let observe = |data: String| {
+        let body = format!("event: thread.run.created\ndata: {created}\n\n{data}\n\ndata: [DONE]\n\n");
+        let case = Case::new("POST /v1/threads/thread_1/runs", STREAM, body);
+        (outline(&case.facts()).pop().unwrap(), case.problems())
+    };
+    let glued = message("completed", "a");
+    for data in [
+        format!("data: {glued}\ndata: {completed}"),
+        format!("data: {glued}{completed}"),
+        format!("data: {glued}\ndata: data: {completed}"),
+        format!("data: {glued}\ndata: {completed}\ndata: [DONE]"),
+    ] {
+        assert_eq!(observe(data), ("end Complete false".to_owned(), vec![]));
+    }
+    for (data, problems) in [
+        (format!("data: {{\"id\": \"msg\ndata: {completed}"), 1),
+        (format!("data: {completed}{{"), 1),
+        (format!("data: {{\"a\ndata: [1,\ndata: {completed}"), 2),
+    ] {
+        assert_eq!(observe(data), ("end Truncated false".to_owned(), vec![Problem::InvalidJson; problems]));
+    }
+    let words = format!("data: keep-alive\n\ndata: {completed}");
+    assert_eq!(observe(words), ("end Complete false".to_owned(), vec![Problem::InvalidJson]));
+}
+
+#[test]
+fn bytes_that_are_not_text_cost_a_document_nothing_else() {
+    let mut body = message("completed", "so ??").to_string().into_bytes();
+    let at = body.windows(2).position(|two| two == b"??").unwrap();
+    body[at..at + 2].copy_from_slice(b"\xf0\x9f");
+    let case = Case::new("POST /v1/threads/thread_1/messages", "application/json", body);
+    assert_eq!(outline(&case.facts()), ["message Completed Created \"so \u{fffd}\""]);
+    assert_eq!(case.problems(), [Problem::HalfCharacter]);
+    let marks = format!("\u{feff}\u{feff} {}", run("completed"));
+    let case = Case::new("GET /v1/threads/thread_1/runs/run_1", "", marks);
+    assert_eq!(outline(&case.facts()), ["run Completed Seen"]);
+}
+
+#[test]
+fn lines_without_anything_around_them_are_events_of_unknown_times() {
+    let chunk = |text: &str, reason: Value| {
+        json!({"id": "c1", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": reason}]})
+            .to_string()
+    };
+    let turn = |body: String| {
+        let case = Case::new("POST /v1/chat/completions", "application/x-ndjson", body);
+        let mut turns = case.facts().into_iter().filter_map(|fact| match fact {
+            Fact::TurnSeen(turn) => Some(turn),
+            _ => None,
+        });
+        (turns.next_back().unwrap(), case.problems())
+    };
+    let (whole, problems) = turn(format!("{}\n{}\n", chunk("a", Value::Null), chunk("b", json!("stop"))));
+    assert!(whole.whole && whole.first_token_at.is_none() && problems.is_empty());
+    assert_eq!(whole.outputs[0].text(), "ab");
+    let torn = [chunk("aHIGH", Value::Null), chunk("LOWb", json!("stop"))].join("\n");
+    let (torn, problems) = turn(torn.replace("HIGH", r"\ud83d").replace("LOW", r"\ude00"));
+    assert!(!torn.whole && problems == [Problem::HalfCharacter]);
+    assert_eq!(torn.outputs[0].text(), "a\u{fffd}\u{fffd}b");
+}
+
+#[test]
+fn a_stream_whose_first_piece_was_lost_is_not_whole() {
+    let text = frames(&simple_stream(), "\n");
+    let case = Case::new("POST /v1/threads/thread_1/runs", STREAM, text.clone());
+    let seen = case.observe(&[None, Some(text.as_bytes())]);
+    let told = |fact: &Fact| matches!(fact, Fact::RunSeen { streamed: true, .. });
+    assert!(!seen.observations.iter().any(|observation| told(&observation.fact)));
+    assert_eq!(outline(&[seen.observations.into_iter().last().unwrap().fact]), ["end Truncated false"]);
+}
+
+#[test]
+fn an_event_of_lines_that_cannot_be_read_is_given_up() {
+    let lines = "data: [\n".repeat(100_000);
+    let case =
+        Case::new("POST /v1/threads/thread_1/runs", STREAM, format!("{lines}\ndata: {}\n\n", run("queued")));
+    let seen = case.observe(&[Some(&case.body)]);
+    assert_eq!(seen.problems, [Problem::InvalidJson; 8]);
+    let facts: Vec<Fact> = seen.observations.into_iter().map(|observation| observation.fact).collect();
+    assert_eq!(outline(&facts), ["run Active(\"queued\") Created", "end Truncated false"]);
+}
+
+#[test]
+fn half_a_character_costs_neither_a_run_nor_a_question() {
+    let text = message("completed", "HALF").to_string().replace("HALF", r"\ud83d!");
+    let mut case = Case::new("POST /v1/threads/thread_1/messages", "application/json", text);
+    assert_eq!(outline(&case.facts()), ["message Completed Created \"\u{fffd}!\""]);
+    assert_eq!(case.problems(), [Problem::HalfCharacter]);
+
+    case = Case::json("POST /v1/threads/thread_1/runs", &run("queued"));
+    case.request_body = r#"{"additional_messages": [{"role": "user", "content": "so \udc00"}]}"#.to_owned();
+    let Some(Fact::RunSeen {
+        origin: crate::observation::RunOrigin::Created { messages, messages_lost, .. },
+        ..
+    }) = case.facts().pop()
+    else {
+        panic!("no run");
+    };
+    assert_eq!((messages[0].text().as_str(), messages_lost), ("so \u{fffd}", false));
+
+    let torn = frames(&simple_stream(), "\n").replace("Hél", r"H\ud83d").replace("lo", r"\ude00lo");
+    let case = Case::new("POST /v1/threads/thread_1/runs", STREAM, torn);
+    assert_eq!(outline(&case.facts()).pop().unwrap(), "end Truncated false", "a character was lost");
+}
+
+#[test]
+fn a_state_behind_a_gap_is_not_said_to_end_a_whole_stream() {
+    let told = |gap: &str| {
+        let body = format!("{gap}data: {}\n\n", run("completed"));
+        let case = Case::new("POST /v1/threads/thread_1/runs", STREAM, body);
+        case.facts().into_iter().any(|fact| matches!(fact, Fact::RunSeen { streamed: true, .. }))
+    };
+    assert!(told("data: x\n\n") && !told("data: {\"id\n\n"));
+}
+
+#[test]
+fn nothing_follows_an_empty_page_whatever_it_says() {
+    let more = |data: Value| {
+        let case = Case::json(
+            "GET /v1/threads/thread_1/messages?after=msg_0",
+            &json!({"data": data, "has_more": true}),
+        );
+        match &case.facts()[0] {
+            Fact::MessagesListed(page) => page.has_more,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((more(json!([])), more(json!([message("completed", "a")]))), (Some(false), Some(true)));
 }
 
 #[test]
@@ -440,16 +620,17 @@ fn what_is_held_of_a_chat_is_counted_and_can_be_let_go() {
 }
 
 #[test]
-fn what_is_known_and_not_captured_is_named() {
+fn only_what_may_tell_something_is_of_interest() {
     for (request, expected) in [
-        ("POST /v1/completions", Some("completions")),
-        ("POST /openai/deployments/d/embeddings/", Some("embeddings")),
-        ("POST /v1/chat/completions", None),
-        ("GET /v1/organization/usage/completions", None),
-        ("POST /v1/files", None),
-        ("POST /", None),
+        ("POST /v1/chat/completions", Interest::Whole),
+        ("GET /v1/threads/t", Interest::Whole),
+        ("POST /v1/completions", Interest::Glance),
+        ("POST /anything", Interest::Glance),
+        ("GET /v1/realtime", Interest::Glance),
+        ("GET /v1/organization/usage/completions", Interest::None),
+        ("DELETE /v1/files/f", Interest::None),
     ] {
         let (method, path) = request.split_once(' ').unwrap();
-        assert_eq!(uncaptured(&method.parse().unwrap(), path), expected, "{request}");
+        assert_eq!(interest(&method.parse().unwrap(), path), expected, "{request}");
     }
 }

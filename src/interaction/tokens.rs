@@ -26,26 +26,47 @@ pub struct Tokens {
 
 impl Tokens {
     /// Reads a `usage` object: of the Assistants API and of Chat Completions (`prompt_tokens`, …), or of Responses
-    /// (`input_tokens`, …). None if it tells nothing.
+    /// (`input_tokens`, …), in the variants of `docs/records.md`. None if it tells nothing.
     #[must_use]
     pub fn of(usage: &RawValue) -> Option<Self> {
         let usage: Value = serde_json::from_str(usage.get()).ok()?;
-        let either = |names: [&str; 2]| names.into_iter().find_map(|name| usage.pointer(name)?.as_u64());
-        let (input, output) =
-            (either(["/input_tokens", "/prompt_tokens"]), either(["/output_tokens", "/completion_tokens"]));
+        let first = |names: &[&str]| names.iter().find_map(|name| count(usage.pointer(name)?));
+        let input = first(&["/input_tokens", "/prompt_tokens"]);
+        let reasoning = first(&[
+            "/output_tokens_details/reasoning_tokens",
+            "/completion_tokens_details/reasoning_tokens",
+            "/reasoning_tokens",
+        ]);
+        let told = first(&["/total_tokens"]);
+        let output = first(&["/output_tokens", "/completion_tokens"]).map(|output| {
+            let with_reasoning = reasoning.and_then(|reasoning| output.checked_add(reasoning));
+            // xAI counts reasoning beside the output: only the total says so.
+            let adds_up =
+                |with: &u64| told.is_some() && input.and_then(|input| input.checked_add(*with)) == told;
+            with_reasoning.filter(adds_up).unwrap_or(output)
+        });
         let sum = || input?.checked_add(output?);
         let tokens = Self {
             input,
             output,
-            total: usage["total_tokens"].as_u64().or_else(sum),
-            cached: either(["/input_tokens_details/cached_tokens", "/prompt_tokens_details/cached_tokens"]),
-            reasoning: either([
-                "/output_tokens_details/reasoning_tokens",
-                "/completion_tokens_details/reasoning_tokens",
+            total: told.or_else(sum),
+            cached: first(&[
+                "/input_tokens_details/cached_tokens",
+                "/prompt_tokens_details/cached_tokens",
+                "/cached_tokens",
+                "/prompt_cache_hit_tokens",
             ]),
+            reasoning,
         };
         (tokens != Self::default()).then_some(tokens)
     }
+}
+
+/// A number of tokens. Some servers write whole numbers as floats.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole, positive and below 2^53")]
+fn count(value: &Value) -> Option<u64> {
+    let float = || value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..9e15).contains(number));
+    value.as_u64().or_else(|| float().map(|number| number as u64))
 }
 
 #[cfg(test)]
@@ -79,6 +100,34 @@ mod tests {
                     "prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens_details": {"reasoning_tokens": 3}}),
             all,
         );
+    }
+
+    #[test]
+    fn reasoning_beside_the_output_is_added_to_it() {
+        let usage = |total: u64| {
+            json!({"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": total,
+                   "completion_tokens_details": {"reasoning_tokens": 94}})
+        };
+        check(&usage(135), Some([Some(32), Some(103), Some(135), None, Some(94)]));
+        for total in [41, 134, 200] {
+            check(&usage(total), Some([Some(32), Some(9), Some(total), None, Some(94)]));
+        }
+        let untold = json!({"prompt_tokens": 1, "completion_tokens": 2, "reasoning_tokens": 3});
+        check(&untold, Some([Some(1), Some(2), Some(3), None, Some(3)]));
+    }
+
+    #[test]
+    fn cached_tokens_stand_in_several_places() {
+        let all = Some([Some(100), Some(5), Some(105), Some(64), None]);
+        for place in [
+            json!({"cached_tokens": 64}),
+            json!({"prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 36}),
+            json!({"prompt_tokens_details": {"cached_tokens": 64}, "cached_tokens": 1}),
+        ] {
+            let mut usage = json!({"prompt_tokens": 100.0, "completion_tokens": 5, "total_tokens": 105});
+            usage.as_object_mut().unwrap().extend(place.as_object().unwrap().clone());
+            check(&usage, all);
+        }
     }
 
     #[test]

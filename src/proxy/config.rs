@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::caller::CallerKey;
 use super::own::OwnRequests;
 use super::upstream::Upstream;
+use crate::dialect::Interest;
 use crate::net::tcp;
 
 /// Where to forward to, and the limits of it.
@@ -14,12 +14,8 @@ use crate::net::tcp;
 pub struct Config {
     /// Where requests go.
     pub upstream: Upstream,
-    /// Which exchanges are tapped, told by method and path. Of the others nothing is copied.
-    pub interest: fn(&Method, &str) -> bool,
-    /// The API of an exchange that is not tapped, where it is to be counted.
-    pub uncaptured: fn(&Method, &str) -> Option<&'static str>,
-    /// With what callers are told apart by their credentials; none leaves credentials alone.
-    pub caller_key: Option<CallerKey>,
+    /// How much of an exchange is copied, told by method and path.
+    pub interest: fn(&Method, &str) -> Interest,
     /// Who answers requests for threadtap itself; none refuses them.
     pub own: Option<OwnRequests>,
     /// How long a connection to upstream may take, with name resolution and TLS. Answers have no time limit.
@@ -49,12 +45,10 @@ pub struct Config {
 impl Config {
     /// The defaults for `upstream`.
     #[must_use]
-    pub fn new(upstream: Upstream, interest: fn(&Method, &str) -> bool) -> Self {
+    pub fn new(upstream: Upstream, interest: fn(&Method, &str) -> Interest) -> Self {
         Self {
             upstream,
             interest,
-            uncaptured: |_, _| None,
-            caller_key: None,
             own: None,
             connect_timeout: Duration::from_secs(10),
             keep_client_host: false,

@@ -338,3 +338,28 @@ fn every_input_that_fuzzing_kept_is_sound() {
     }
     assert!(inputs > 20, "the corpus was not found");
 }
+
+#[test]
+fn a_stream_is_known_by_its_first_bytes() {
+    for text in [
+        "data: x",
+        "data\n",
+        "event:x",
+        "id: 1",
+        "retry: 5\n",
+        ": hi",
+        "\n\r\n data:x",
+        "\u{feff}data: x",
+        "\u{feff}\n:",
+    ] {
+        assert_eq!(begins(text.as_bytes()), Beginning::Events, "{text}");
+    }
+    for text in ["{\"a\":1}", "[1]", "<html>", "datas: x", "data x: y", "x", "\u{feff}x", "\u{a0}data:"] {
+        assert_eq!(begins(text.as_bytes()), Beginning::Other, "{text}");
+    }
+    for text in
+        [&b""[..], b" \n", b"d", b"data", b"\xef", b"\xef\xbb", b"\xef\xbb\xbf", b"\xef\xbb\xbf\nretr"]
+    {
+        assert_eq!(begins(text), Beginning::Unsure, "{text:?}");
+    }
+}

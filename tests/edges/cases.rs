@@ -15,6 +15,10 @@ macro_rules! cases {
 cases! {
     "assistants":
     a1_ids_are_opaque_and_scoped_by_the_upstream
+    shape_nothing_has_an_object
+    shape_bare_lists
+    e7_a_stream_is_one_under_any_type_and_without_objects
+    e6_an_unreadable_event_proves_nothing_complete
     a2_paths_are_recognised_by_their_last_segments
     a3_ids_come_from_the_body_before_the_path
     a4_the_object_and_its_status_count_and_not_the_events_name
@@ -129,6 +133,7 @@ cases! {
     h6_a_function_of_old_is_a_tool_call
     h6_a_refusal_is_an_output
     h6_a_session_is_the_one_the_app_names
+    h6_an_answer_without_choices_is_a_record
     h6_an_answer_that_was_cut_short_is_incomplete
     h6_answers_of_one_id_are_records_of_their_own
     h6_calls_whose_ids_repeat_belong_to_the_question_they_were_made_for
@@ -181,6 +186,7 @@ cases! {
     h4_a_stream_upstream_broke_off_waits_for_a_poll
     h4_an_answer_that_is_not_streamed_is_recorded_as_far_as_it_came
     h4_an_error_in_the_middle_is_a_failed_response
+    h4_a_stream_is_one_under_any_type
     h4_streams_are_read_however_a_server_frames_them
     h5_a_response_without_an_id_is_known_by_its_exchange
     h5_old_responses_and_what_is_no_turn_are_not_recorded

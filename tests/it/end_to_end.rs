@@ -17,6 +17,8 @@ mod launch;
 mod operation;
 /// Every way a backend can be out of order, while clients stream.
 mod outages;
+/// Settings that are read again while it runs.
+mod reload;
 /// Align, sessions, users, and what the app says itself.
 mod sessions;
 /// Starting: what is refused, and what gives way.

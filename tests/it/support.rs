@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use threadtap::capture::{self, Receiver};
 use threadtap::clock::Clock;
+use threadtap::dialect::Interest;
 use threadtap::exchange::{Capture, End, Segment, Start};
 use threadtap::metrics::Metrics;
 use threadtap::net::{self, Drained};
@@ -28,6 +29,10 @@ pub(crate) struct Settings {
     pub(crate) net: net::Config,
     pub(crate) proxy: proxy::Config,
     pub(crate) grace: Duration,
+}
+
+fn tapped(_: &http::Method, path: &str) -> Interest {
+    if path.starts_with("/tapped") { Interest::Whole } else { Interest::None }
 }
 
 /// A running proxy, its upstream, and what it captures. Everything ends when it is dropped.
@@ -54,13 +59,14 @@ impl Rig {
             capture: capture::Config::default(),
             // One worker is the test's own runtime, whose clock a test may move.
             net: net::Config { workers: Some(1), ..net::Config::new(([127, 0, 0, 1], 0).into()) },
-            proxy: proxy::Config::new(url.parse().unwrap(), |_, path| path.starts_with("/tapped")),
+            proxy: proxy::Config::new(url.parse().unwrap(), tapped),
             grace: PATIENCE,
         };
         change(&mut settings);
         let (metrics, _registry) = Metrics::new();
         let (recorder, captured) = capture::new(settings.capture, metrics.clone(), Clock::start());
-        let proxy = Proxy::new(settings.proxy, recorder, &metrics).unwrap();
+        let (_, callers) = tokio::sync::watch::channel(None);
+        let proxy = Proxy::new(settings.proxy, callers, recorder, &metrics).unwrap();
         let listener = net::bind(settings.net.listen).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, told) = oneshot::channel();

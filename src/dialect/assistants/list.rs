@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::members::{Members, Name};
+use super::object_kind::ObjectKind;
 use super::route::Route;
 use super::{Observer, object};
 use crate::dialect::path::percent_decode;
@@ -29,12 +30,15 @@ impl Observer {
         let (listed, more) = (items.len(), body[Name::HasMore].as_bool());
         match &self.route {
             Route::Messages { .. } => {
-                let messages = read(&items, "thread.message", object::message)?;
+                let messages = read(&items, &self.route, ObjectKind::Message, object::message)?;
                 self.message_page(messages, listed, more, at, out);
             }
             Route::Runs { .. } => {
                 // Told oldest first, as they happened.
-                let mut runs = read(&items, "thread.run", |json, _| Some(json))?;
+                let mut runs = read(&items, &self.route, ObjectKind::Run, |json, _| Some(json))?;
+                if runs.len() < listed {
+                    out.problem(Problem::UnexpectedShape);
+                }
                 if page_order(&self.query) == PageOrder::Descending {
                     runs.reverse();
                 }
@@ -43,8 +47,8 @@ impl Observer {
                 }
             }
             Route::Steps { run, .. } => {
-                let mut steps =
-                    read(&items, "thread.run.step", |_, members| object::step(members, Some(run)))?;
+                let step = |_: &str, members: &Members<'_>| object::step(members, Some(run));
+                let mut steps = read(&items, &self.route, ObjectKind::Step, step)?;
                 let (mut follows, mut precedes) = (cursor(&self.query), None);
                 if page_order(&self.query) == PageOrder::Descending {
                     steps.reverse();
@@ -93,21 +97,26 @@ impl Observer {
 /// an item may have, are not held.
 fn read<'a, T>(
     items: &[&'a RawValue],
-    kind: &str,
+    route: &Route,
+    kind: ObjectKind,
     read: impl Fn(&'a str, &Members<'_>) -> Option<T>,
 ) -> serde_json::Result<Vec<T>> {
     let mut found = Vec::new();
     for item in items {
         let members = Members::of(item.get())?;
-        if members.kind() == kind {
+        if ObjectKind::of_item(&members, route) == Some(kind) {
             found.extend(read(item.get(), &members));
         }
     }
     Ok(found)
 }
 
-/// Whether more follows a page. Where the server does not say, fewer items than were asked for are the last ones.
+/// Whether more follows a page. Where the server does not say, fewer items than were asked for are the last ones. Nothing follows an
+/// empty page, whatever is said: `openai-responses` says `has_more` there too, and the SDKs stop.
 fn has_more(said: Option<bool>, query: &str, items: usize) -> Option<bool> {
+    if items == 0 {
+        return Some(false);
+    }
     let limit =
         query_value(query, "limit").and_then(|limit| limit.parse().ok()).unwrap_or(DEFAULT_PAGE_LIMIT);
     said.or_else(|| (items < limit).then_some(false))

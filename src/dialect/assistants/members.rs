@@ -26,6 +26,10 @@ impl<'a> Members<'a> {
     /// # Errors
     /// When the text is no JSON.
     pub(super) fn of(json: &'a str) -> serde_json::Result<Self> {
+        if json.trim_start().starts_with('[') {
+            // A list without anything around it.
+            return Ok(Self { data: Some(serde_json::from_str(json)?), ..Self::none() });
+        }
         let members: Self = match serde_json::from_str(json) {
             Err(error) if error.is_data() => {
                 let _: PassedOver = serde_json::from_str(json)?;
@@ -34,7 +38,7 @@ impl<'a> Members<'a> {
             read => read?,
         };
         if let Some(data) = members.data
-            && members.kind() != "list"
+            && members.object().starts_with("thread")
         {
             let _: PassedOver = serde_json::from_str(data.get())?;
         }
@@ -45,9 +49,14 @@ impl<'a> Members<'a> {
         Self { values: [const { Value::Null }; NAMES], data: None }
     }
 
-    /// What the object is: its `object` field.
-    pub(super) fn kind(&self) -> &str {
+    /// What the object says it is.
+    pub(super) fn object(&self) -> &str {
         self[Name::Object].as_str().unwrap_or_default()
+    }
+
+    /// Whether it may be a list.
+    pub(super) fn has_data(&self) -> bool {
+        self.data.is_some_and(|data| data.get().starts_with('['))
     }
 
     /// The items of a list. None when there is no list of them.
@@ -151,6 +160,7 @@ pub(super) enum Name {
     CancelledAt,
     CompletedAt,
     CreatedAt,
+    Deleted,
     ExpiresAt,
     FailedAt,
     HasMore,
@@ -188,7 +198,7 @@ mod tests {
         let json = r#"{ "tools": [{"a": [1, -2, 0.5, true, null, "\u00e9"]}], "id": "run_0", "object": "thread.run", "top_p": 1.0,
             "thread\u005fid": "t\u002f1", "status": "queued", "id": "run_1" }"#;
         let members = Members::of(json).unwrap();
-        assert_eq!((members.kind(), &members[Name::Metadata]), ("thread.run", &Value::Null));
+        assert_eq!((members.object(), &members[Name::Metadata]), ("thread.run", &Value::Null));
         assert_eq!((&members[Name::ThreadId], &members[Name::Id]), (&json!("t/1"), &json!("run_1")));
         assert!(members.items().is_none());
     }
@@ -222,7 +232,7 @@ mod tests {
             assert!(Members::of(json).is_err(), "{json}");
         }
         for json in ["[{}]", "7", " null", "\"x\""] {
-            assert_eq!(Members::of(json).unwrap().kind(), "", "{json}");
+            assert_eq!(Members::of(json).unwrap().object(), "", "{json}");
         }
     }
 }

@@ -41,10 +41,10 @@ pub(super) fn run(members: &Members<'_>) -> Option<Run> {
     Some(Run {
         id: own(Name::Id)?,
         status: match members[Name::Status].as_str().unwrap_or_default() {
-            "cancelled" => RunStatus::Cancelled,
+            "canceled" | "cancelled" => RunStatus::Cancelled,
             "completed" => RunStatus::Completed,
             "expired" => RunStatus::Expired,
-            "failed" => RunStatus::Failed,
+            "error" | "failed" => RunStatus::Failed,
             "incomplete" => RunStatus::Incomplete,
             "requires_action" => RunStatus::RequiresAction,
             other => RunStatus::Active(other.chars().take(MAX_STATUS_CHARS).collect()),

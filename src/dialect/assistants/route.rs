@@ -1,8 +1,8 @@
 //! The Assistants endpoints, recognised by a path's trailing segments.
 //!
 //! The API lives under any prefix (`/v1`, `/openai`, `/api/projects/{p}`, …), so only what follows the last `threads` segment
-//! counts. Other products have paths of the same form (LangGraph's `/threads`, for one): a route only says where to look, the
-//! body's `object` field says whether it is this API.
+//! counts. Other products have paths of the same form (LangGraph's `/threads`, for one): a route only says where to look,
+//! [`ObjectKind`](super::object_kind::ObjectKind) whether it is this API.
 
 use http::Method;
 

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use serde::de::Error as _;
+use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -22,6 +22,10 @@ pub(super) struct Stream {
     status: Option<RunStatus>,
     first_token_at: Option<UnixMillis>,
     error: Option<Box<RawValue>>,
+    /// Whether part of it was not seen, or could not be read.
+    missed: bool,
+    /// Whether it is read when it is over.
+    late: bool,
     /// Messages of which pieces passed and the whole has not, in the order they began.
     messages: Vec<PartialMessage>,
     /// Steps of the same kind.
@@ -29,6 +33,21 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// Notes that part of it was not seen, or could not be read.
+    pub(super) fn miss(&mut self) {
+        self.missed = true;
+    }
+
+    /// Notes that it is read when it is over, so that nothing is known of when its pieces passed.
+    pub(super) fn read_late(&mut self) {
+        self.late = true;
+    }
+
+    /// Whether all of it so far was read.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.missed
+    }
+
     /// The run this stream is about.
     pub(super) fn run(&self) -> Option<&str> {
         self.run.as_deref()
@@ -46,12 +65,25 @@ impl Stream {
         if !named && (name.starts_with("thread.") || !begins_with_delta(data)) {
             return false;
         }
-        let Ok(delta) = serde_json::from_str::<Delta<'_>>(data) else { return named };
-        let kind = if delta.object.is_empty() { name } else { &*delta.object };
+        let Ok(delta) = serde_json::from_str::<Delta<'_>>(data) else {
+            let odd = named && serde_json::from_str::<IgnoredAny>(data).is_ok();
+            self.missed |= odd;
+            return odd;
+        };
+        let kind = match (&*delta.object, name) {
+            ("", name) if named => name,
+            ("", _) if !delta.delta.content.is_empty() => MESSAGE_DELTA,
+            ("", _) if delta.delta.step_details.is_some() => STEP_DELTA,
+            (object, _) => object,
+        };
         match kind {
-            "thread.message.delta" => self.take_message_delta(&delta, at),
-            "thread.run.step.delta" => self.take_step_delta(&delta),
-            _ => return false,
+            MESSAGE_DELTA => self.take_message_delta(&delta, at),
+            STEP_DELTA => self.take_step_delta(&delta),
+            _ => {
+                // A piece that is called something else is none that can be read.
+                self.missed |= named;
+                return false;
+            }
         }
         true
     }
@@ -64,7 +96,7 @@ impl Stream {
         };
         for part in &delta.delta.content {
             let (text, refusal) = (part.text.value.as_str(), part.refusal.as_str());
-            if !text.is_empty() || !refusal.is_empty() {
+            if !self.late && (!text.is_empty() || !refusal.is_empty()) {
                 self.first_token_at.get_or_insert(at);
             }
             partial.push_text(text);
@@ -115,11 +147,11 @@ impl Stream {
         }
     }
 
-    /// Takes the messages of which only pieces were seen. They count as whole if the run completed.
+    /// Takes the messages of which only pieces were seen. They count as whole if the run completed, and no piece can be missing.
     pub(super) fn take_messages(&mut self, thread: &str) -> Vec<Message> {
         let Some(run) = &self.run else { return Vec::new() };
         let status = match self.status {
-            Some(RunStatus::Completed) => MessageStatus::Completed,
+            Some(RunStatus::Completed) if !self.missed => MessageStatus::Completed,
             _ => MessageStatus::InProgress,
         };
         let partials = std::mem::take(&mut self.messages).into_iter();
@@ -133,7 +165,8 @@ impl Stream {
     }
 
     /// What the end of the stream tells, if it told of a run at all.
-    pub(super) fn end(self, ending: Ending, missed: bool) -> Option<Fact> {
+    pub(super) fn end(self, ending: Ending) -> Option<Fact> {
+        let missed = self.missed;
         // Whoever has heard the run's last word of this stream may leave before the stream is closed.
         let told_all = self.status.is_some_and(|status| !matches!(status, RunStatus::Active(_)));
         Some(Fact::StreamEnded {
@@ -235,12 +268,14 @@ impl Text<'_> {
     }
 }
 
-/// Whether an event without a name looks like a delta: `object` comes early wherever it was seen.
+/// Whether an event without a name looks like a delta: `object` and `delta` come early wherever they were seen.
 fn begins_with_delta(data: &str) -> bool {
     let beginning = &data.as_bytes()[..data.len().min(DELTA_SEARCH_BYTES)];
-    memchr::memmem::find(beginning, b".delta\"").is_some()
+    [&b".delta\""[..], b"\"delta\""].iter().any(|sign| memchr::memmem::find(beginning, sign).is_some())
 }
 
+const MESSAGE_DELTA: &str = "thread.message.delta";
+const STEP_DELTA: &str = "thread.run.step.delta";
 const DELTA_SEARCH_BYTES: usize = 512;
 /// Messages, and steps, in progress at one time; the API writes one after the other.
 const MAX_PARTIALS: usize = 64;

@@ -22,20 +22,27 @@ pub(super) struct Answer {
     choices: Vec<Choice>,
     usage: Option<Box<RawValue>>,
     error: Option<Box<RawValue>>,
+    /// Members that are the vendor's own.
+    others: Vec<(String, Box<RawValue>)>,
+    /// Whether anything was told that only an answer has.
+    told: bool,
     room: Room,
 }
 
 impl Answer {
     /// Takes a chunk. None when it is none; else whether it brought any output.
     pub(super) fn push(&mut self, chunk: &Object<'_>) -> Option<bool> {
-        if let Some(error) = error(chunk) {
-            let too_long = || to_raw_value("an error that is too long to be kept").ok();
-            self.error = kept(error).or_else(too_long);
+        if !chunk.has("choices")
+            && let Some(wrapped) = chunk.object("data").filter(|data| data.has("choices"))
+        {
+            return self.push(&wrapped);
         }
-        let choices = chunk.list("choices");
-        let known =
-            ["choices", "usage", "error", "id", "object"].iter().any(|name| chunk.raw(name).is_some());
-        if !known {
+        if let Some(error) = error(chunk) {
+            self.note_error(error);
+        }
+        let named = chunk.text("object").is_some_and(|object| object.starts_with("chat.completion"));
+        self.told |= named || self.error.is_some() || chunk.has("choices") || chunk.raw("usage").is_some();
+        if !self.told && chunk.raw("id").is_none() && chunk.raw("object").is_none() {
             return None;
         }
         for (known, name) in [
@@ -55,15 +62,29 @@ impl Answer {
         if self.created.is_none() {
             self.created = chunk.number("created").and_then(|number| field::seconds(&json!(number)));
         }
+        for (name, value) in chunk.members() {
+            self.note_other(name, value);
+        }
         let groq = chunk.object("x_groq");
         if let Some(usage) = chunk.raw("usage").or_else(|| groq?.raw("usage")) {
             self.note_usage(usage);
         }
         let mut brought_output = false;
+        let choices = chunk.list("choices");
+        if choices.is_empty() && chunk.raw("choices").is_some_and(|choices| !choices.get().starts_with('[')) {
+            // There may be output in it, and nobody knows how to read it.
+            self.room.miss();
+        }
         for (place, choice) in choices.into_iter().enumerate() {
-            let Some(choice) = Object::parse(choice.get()) else { continue };
+            let Some(choice) = Object::parse(choice.get()) else {
+                self.room.miss();
+                continue;
+            };
             if let Some(usage) = choice.raw("usage") {
                 self.note_usage(usage);
+            }
+            if let Some(error) = choice.raw("error").filter(|error| tells(error)) {
+                self.note_error(error);
             }
             let index = choice.count("index").unwrap_or(place as u64);
             brought_output |= self.push_choice(index, &choice);
@@ -86,6 +107,28 @@ impl Answer {
         self.choices[place].push(choice, &mut self.room)
     }
 
+    /// Keeps a member that is the vendor's own, as it was last said: `citations` and `search_results` of Perplexity, for two.
+    fn note_other(&mut self, name: &str, value: &RawValue) {
+        if KNOWN.contains(&name) || value.get() == "null" {
+            return;
+        }
+        let bytes = name.len() + value.get().len();
+        let room = self.others.len() < MAX_OTHERS;
+        match self.others.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) if known.get() == value.get() => {}
+            Some((_, known)) if bytes <= MAX_OTHER_BYTES => *known = value.to_owned(),
+            None if bytes <= MAX_OTHER_BYTES && room => {
+                self.others.push((name.to_owned(), value.to_owned()));
+            }
+            _ => {}
+        }
+    }
+
+    fn note_error(&mut self, error: &RawValue) {
+        let too_long = || to_raw_value("an error that is too long to be kept").ok();
+        self.error = kept(error).or_else(too_long);
+    }
+
     /// Token counts may stand in any chunk; the last ones count.
     fn note_usage(&mut self, usage: &RawValue) {
         let told = usage.get().starts_with('{') && usage.get().len() > "{}".len();
@@ -96,7 +139,7 @@ impl Answer {
 
     /// How many bytes are held of it.
     pub(super) fn held_bytes(&self) -> usize {
-        self.room.taken()
+        self.room.taken() + self.choices.iter().map(Choice::held_bytes).sum::<usize>()
     }
 
     /// Lets go of what it says; it counts as left out.
@@ -137,7 +180,7 @@ impl Answer {
 
     /// Whether there is nothing that tells of an answer.
     pub(super) fn is_empty(&self) -> bool {
-        self.choices.is_empty() && self.error.is_none()
+        !self.told
     }
 
     /// Whether every choice was seen to its end.
@@ -145,9 +188,9 @@ impl Answer {
         !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finish_reason().is_some())
     }
 
-    /// Whether something was left out for want of room.
-    pub(super) fn overflowed(&self) -> bool {
-        self.room.overflowed()
+    /// Whether something was left out for want of room, or could not be read.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.room.is_incomplete()
     }
 
     /// The answer as the API gives it to whom it does not stream.
@@ -167,6 +210,9 @@ impl Answer {
             put("service_tier", json!(tier));
         }
         put("system_fingerprint", json!(self.system_fingerprint));
+        for (name, value) in &self.others {
+            put(name, json!(value));
+        }
         Value::Object(answer)
     }
 }
@@ -175,14 +221,40 @@ fn kept(value: &RawValue) -> Option<Box<RawValue>> {
     (value.get().len() <= MAX_RAW_BYTES).then(|| value.to_owned())
 }
 
-/// An error, as the API or one of its clones tells it.
+/// An error, as the API or one of its clones tells it: OpenAI's own form, `x_groq.error` (Groq), `object: "error"` (vLLM), `base_resp` with
+/// a code that is not 0 (MiniMax).
 fn error<'a>(chunk: &Object<'a>) -> Option<&'a RawValue> {
-    if let Some(error) = chunk.raw("error") {
-        return Some(error);
-    }
-    (chunk.text("object").as_deref() == Some("error")).then(|| chunk.raw("message")).flatten()
+    let own = || chunk.raw("error").filter(|error| tells(error));
+    let groq = || chunk.object("x_groq")?.raw("error").filter(|error| tells(error));
+    let named = || chunk.raw("message").filter(|_| chunk.text("object").as_deref() == Some("error"));
+    let minimax = || {
+        let failed = chunk.object("base_resp")?.number("status_code")? != 0.0;
+        chunk.raw("base_resp").filter(|_| failed)
+    };
+    own().or_else(groq).or_else(named).or_else(minimax)
 }
 
+/// Whether an error says anything: some servers have the member in each chunk.
+fn tells(error: &RawValue) -> bool {
+    !matches!(error.get(), "\"\"" | "0" | "[]" | "false" | "{}")
+}
+
+/// The members of a chunk that are kept in their own way, and one that is only there to hide how long the others are.
+const KNOWN: [&str; 10] = [
+    "choices",
+    "created",
+    "error",
+    "id",
+    "model",
+    "obfuscation",
+    "object",
+    "service_tier",
+    "system_fingerprint",
+    "usage",
+];
+/// More than any vendor adds.
+const MAX_OTHERS: usize = 16;
+const MAX_OTHER_BYTES: usize = 16 << 10;
 /// The API's own limit for `n`.
 const MAX_CHOICES: usize = 128;
 /// Longest id kept; a gateway's has some 400 characters.

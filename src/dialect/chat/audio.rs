@@ -11,6 +11,7 @@ use super::room::Room;
 pub(super) struct Audio {
     id: Option<String>,
     transcript: String,
+    expires_at: Option<u64>,
     hash: Sha256,
     characters: usize,
 }
@@ -21,6 +22,7 @@ impl Audio {
         if let Some(id) = piece.text("id").filter(|id| self.id.is_none() && room.take(id.len())) {
             self.id = Some(id.into_owned());
         }
+        self.expires_at = piece.count("expires_at").or(self.expires_at);
         room.append(&mut self.transcript, &piece.text("transcript").unwrap_or_default());
         let data = piece.text("data").unwrap_or_default();
         self.hash.update(data.as_bytes());
@@ -37,6 +39,6 @@ impl Audio {
         let digest = self.hash.clone().finalize();
         let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let data = format!("[{} characters, sha256 {hash}]", self.characters);
-        json!({"id": self.id, "data": data, "transcript": self.transcript})
+        json!({"id": self.id, "data": data, "transcript": self.transcript, "expires_at": self.expires_at})
     }
 }

@@ -1,5 +1,6 @@
 //! Calls of tools, put together from their pieces.
 
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::object::Object;
@@ -30,6 +31,10 @@ impl Calls {
             (None, Some(id)) => call.id == id,
             (None, None) => name.is_none(),
         });
+        let known = match (&id, &name) {
+            (None, None) => self.nameless(known),
+            _ => known,
+        };
         let call = match known {
             Some(known) => &mut self.0[known],
             None if self.0.len() >= MAX_CALLS || !room.take(CALL_BYTES) => return room.overflow(),
@@ -46,6 +51,13 @@ impl Calls {
             room.append(&mut call.kind, kind.as_deref().unwrap_or_default());
         }
         call.push(&details, name.as_deref(), room);
+    }
+
+    /// The call that a piece with neither id nor name belongs to: the one opened last, except where its index names another that is
+    /// still being written. Some servers number pieces, and not calls.
+    fn nameless(&mut self, by_index: Option<usize>) -> Option<usize> {
+        let last = self.0.len().checked_sub(1)?;
+        by_index.filter(|at| *at == last || !self.0[*at].is_whole()).or(Some(last))
     }
 
     /// Whether there are none.
@@ -73,6 +85,9 @@ pub(super) struct Call {
     name: String,
     /// A function's arguments, or a custom tool's input.
     arguments: String,
+    /// How long the arguments were when they were looked at, and whether they were whole.
+    looked_at: usize,
+    whole: bool,
 }
 
 impl Call {
@@ -92,6 +107,18 @@ impl Call {
                 }
             }
         }
+    }
+
+    /// Whether its arguments are all there: an object that is closed. Long ones count as open, since they are read to see that.
+    fn is_whole(&mut self) -> bool {
+        let bytes = self.arguments.len();
+        if self.looked_at != bytes {
+            self.looked_at = bytes;
+            self.whole = bytes <= MAX_LOOKED_AT_BYTES
+                && self.arguments.ends_with('}')
+                && serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok();
+        }
+        self.whole
     }
 
     /// The name of what it calls.
@@ -126,6 +153,7 @@ impl Call {
     }
 }
 
+const MAX_LOOKED_AT_BYTES: usize = 8 << 10;
 /// More than any model is let call at one time.
 const MAX_CALLS: usize = 512;
 /// What a call takes beside its text.

@@ -2,14 +2,18 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 use super::audio::Audio;
 use super::call::{Call, Calls};
+use super::finish::Finish;
+use super::logprobs::Logprobs;
 use super::object::{self, Object};
+use super::reasoning_details::ReasoningDetails;
 use super::room::Room;
 use crate::dialect::inline;
+use crate::message::{Message, MessageStatus, Role};
 use crate::observation::ToolCall;
 
 /// A choice so far.
@@ -22,6 +26,9 @@ pub(super) struct Choice {
     /// Parts that are neither text nor a refusal: pictures, for one.
     others: Vec<Value>,
     annotations: Vec<Value>,
+    logprobs: Logprobs,
+    /// The parts of the model's thinking, as providers that give it in parts name them.
+    reasoning_details: ReasoningDetails,
     audio: Option<Audio>,
     calls: Calls,
     function_call: Option<Call>,
@@ -37,6 +44,8 @@ impl Choice {
             refusal: String::new(),
             others: Vec::new(),
             annotations: Vec::new(),
+            logprobs: Logprobs::default(),
+            reasoning_details: ReasoningDetails::default(),
             audio: None,
             calls: Calls::default(),
             function_call: None,
@@ -46,29 +55,76 @@ impl Choice {
 
     /// Takes what a chunk or an answer has of this choice. Tells whether it brought any output.
     pub(super) fn push(&mut self, piece: &Object<'_>, room: &mut Room) -> bool {
-        if let Some(reason) = piece.text("finish_reason").filter(|reason| reason.len() <= MAX_REASON_BYTES) {
-            self.finish_reason = Some(reason.into_owned());
+        if let Some(reason) = piece.raw("finish_reason") {
+            self.note_finish_reason(reason);
         }
-        if let Some(delta) = piece.object("delta") {
-            return self.push_message(&delta, room);
+        let brought_output = self.push_piece(piece, room);
+        if let Some(logprobs) = piece.raw("logprobs") {
+            self.logprobs.push(logprobs);
         }
-        // Chunks that only tell of a filter have neither.
-        let Some(message) = piece.object("message") else { return false };
-        // Some servers end a stream with the whole message: it says again what its pieces said.
-        let finish_reason = self.finish_reason.take();
-        *self = Self { finish_reason, ..Self::new(self.index) };
-        self.push_message(&message, room)
+        brought_output
     }
 
-    fn push_message(&mut self, message: &Object<'_>, room: &mut Room) -> bool {
+    /// Keeps a reason in the API's words, cut if it is long. A worse one that was told before stays: a server that says `length` and then
+    /// `stop` did not undo what it said first.
+    fn note_finish_reason(&mut self, reason: &RawValue) {
+        let text = object::text(reason).unwrap_or_else(|| Cow::Borrowed(reason.get()));
+        let text: String = text.chars().take(MAX_REASON_CHARS).collect();
+        if text.is_empty() || text == "null" || self.finish().is_some_and(|known| known > Finish::of(&text)) {
+            return;
+        }
+        self.finish_reason = Some(text);
+    }
+
+    fn push_piece(&mut self, piece: &Object<'_>, room: &mut Room) -> bool {
         let before = self.length();
+        for name in ["delta", "text"] {
+            match piece.raw(name) {
+                Some(text) if text.get().starts_with('"') => self.push_content(text, room),
+                Some(delta) => match Object::parse(delta.get()) {
+                    Some(delta) => self.push_message(&delta, room),
+                    None => room.miss(),
+                },
+                None => {}
+            }
+        }
+        let message = match piece.raw("message") {
+            // Chunks that only tell of a filter have none.
+            None => return self.length() > before,
+            Some(message) => Object::parse(message.get()),
+        };
+        let Some(message) = message else {
+            room.miss();
+            return self.length() > before;
+        };
+        // Perplexity repeats beside each piece all that was said so far.
+        if piece.raw("delta").is_some() && self.has_anything() {
+            return self.length() > before;
+        }
+        // Some servers end a stream with the whole message, which says again what its pieces said, or nothing.
+        let mut whole = Self::new(self.index);
+        whole.push_message(&message, room);
+        if whole.has_anything() {
+            whole.finish_reason = self.finish_reason.take();
+            whole.logprobs = std::mem::take(&mut self.logprobs);
+            *self = whole;
+        }
+        self.length() > before
+    }
+
+    fn push_message(&mut self, message: &Object<'_>, room: &mut Room) {
         if let Some(content) = message.raw("content") {
             self.push_content(content, room);
         }
-        // Servers that give it under both names say the same twice.
-        if let Some(reasoning) = ["reasoning_content", "reasoning"].iter().find_map(|name| message.text(name))
-        {
-            room.append(&mut self.reasoning, &reasoning);
+        // Servers that give it under several names say the same again.
+        let reasoning = ["reasoning_content", "reasoning"].iter().find_map(|name| message.text(name));
+        if let Some(reasoning) = &reasoning {
+            room.append(&mut self.reasoning, reasoning);
+        }
+        for detail in message.list("reasoning_details") {
+            if let Some(text) = self.reasoning_details.push(detail).filter(|_| reasoning.is_none()) {
+                room.append(&mut self.reasoning, &text);
+            }
         }
         if let Some(refusal) = message.text("refusal") {
             room.append(&mut self.refusal, &refusal);
@@ -86,15 +142,26 @@ impl Choice {
         if let Some(audio) = message.object("audio") {
             self.audio.get_or_insert_default().push(&audio, room);
         }
-        for (place, call) in message.list("tool_calls").into_iter().enumerate() {
-            if let Some(call) = Object::parse(call.get()) {
-                self.calls.push(&call, place, room);
+        if let Some(calls) = message.raw("tool_calls") {
+            match calls.get().as_bytes().first() {
+                Some(b'[') => {}
+                Some(b'{') => self.push_call(calls, 0, room),
+                _ => room.miss(),
             }
+        }
+        for (place, call) in message.list("tool_calls").into_iter().enumerate() {
+            self.push_call(call, place, room);
         }
         if let Some(call) = message.object("function_call") {
             self.function_call.get_or_insert_default().push(&call, call.text("name").as_deref(), room);
         }
-        self.length() > before
+    }
+
+    fn push_call(&mut self, call: &RawValue, place: usize, room: &mut Room) {
+        match Object::parse(call.get()) {
+            Some(call) => self.calls.push(&call, place, room),
+            None => room.miss(),
+        }
     }
 
     /// Content is a string, or parts as in a request (Mistral's models that think aloud give them in pieces too).
@@ -102,9 +169,20 @@ impl Choice {
         if let Some(text) = object::text(content) {
             return room.append(self.content.get_or_insert_default(), &text);
         }
-        let Ok(parts) = serde_json::from_str::<Vec<&RawValue>>(content.get()) else { return };
+        let parts = match content.get().as_bytes().first() {
+            Some(b'{') => Ok(vec![content]),
+            _ => serde_json::from_str::<Vec<&RawValue>>(content.get()),
+        };
+        let Ok(parts) = parts else { return room.miss() };
         for raw in parts {
-            let Some(part) = Object::parse(raw.get()) else { continue };
+            if let Some(text) = object::text(raw) {
+                room.append(self.content.get_or_insert_default(), &text);
+                continue;
+            }
+            let Some(part) = Object::parse(raw.get()) else {
+                room.miss();
+                continue;
+            };
             match part.text("type").as_deref() {
                 Some("text" | "output_text") => {
                     let text = part.text("text").unwrap_or_default();
@@ -133,11 +211,22 @@ impl Choice {
         }
     }
 
+    /// Whether it put out, thought or called anything.
+    fn has_anything(&self) -> bool {
+        let calls = !self.calls.is_empty() || self.function_call.is_some();
+        self.length() > 0 || calls || !self.reasoning.is_empty() || self.audio.is_some()
+    }
+
     /// How much there is of it.
     fn length(&self) -> usize {
         let audio = self.audio.as_ref().map_or(0, |audio| audio.transcript().len());
         let text = self.content.as_ref().map_or(0, String::len);
         text + self.refusal.len() + self.others.len() + audio
+    }
+
+    /// How many bytes are held of it beside what is taken of the room.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.logprobs.held_bytes() + self.reasoning_details.held_bytes()
     }
 
     /// Its place in the answer.
@@ -150,14 +239,43 @@ impl Choice {
         self.finish_reason.as_deref()
     }
 
-    /// Whether the API cut it short.
-    pub(super) fn is_cut_short(&self) -> bool {
-        self.finish_reason().is_some_and(|reason| CUT_SHORT.contains(&reason))
+    /// What that means.
+    pub(super) fn finish(&self) -> Option<Finish> {
+        self.finish_reason().map(Finish::of)
     }
 
     /// What was told of the model's thinking.
     pub(super) fn reasoning(&self) -> &str {
         &self.reasoning
+    }
+
+    /// What it put out, in the shape records have; none if it only calls tools. `owner` is the answer's id.
+    pub(super) fn to_message(&self, owner: &str) -> Option<Message> {
+        let content = self.parts();
+        if content.is_empty() {
+            return None;
+        }
+        let id = format!("{owner}#{}", self.index);
+        let status = match self.finish() {
+            None => MessageStatus::InProgress,
+            Some(Finish::CutShort | Finish::Failed | Finish::Unknown) => MessageStatus::Incomplete,
+            Some(Finish::Good) => MessageStatus::Completed,
+        };
+        let object = json!({
+            "id": id,
+            "object": "thread.message",
+            "role": "assistant",
+            "content": content,
+            "finish_reason": self.finish_reason,
+        });
+        Some(Message {
+            id: Some(id),
+            role: Role::Assistant,
+            status,
+            created_at: None,
+            run: None,
+            object: to_raw_value(&object).ok()?,
+        })
     }
 
     /// The content in the shape a record's message has.
@@ -193,6 +311,9 @@ impl Choice {
         if !self.reasoning.is_empty() {
             put("reasoning_content", json!(self.reasoning));
         }
+        if !self.reasoning_details.is_empty() {
+            put("reasoning_details", self.reasoning_details.to_json());
+        }
         if !self.annotations.is_empty() {
             put("annotations", json!(self.annotations));
         }
@@ -205,7 +326,8 @@ impl Choice {
         if let Some(call) = &self.function_call {
             put("function_call", call.function());
         }
-        json!({"index": self.index, "message": message, "logprobs": null, "finish_reason": self.finish_reason})
+        let logprobs = self.logprobs.to_json();
+        json!({"index": self.index, "message": message, "logprobs": logprobs, "finish_reason": self.finish_reason})
     }
 
     /// The function it calls in the form before tools.
@@ -231,8 +353,6 @@ fn thoughts<'a>(part: &Object<'a>, kind: &str) -> Vec<Cow<'a, str>> {
     parts.filter_map(|part| part.text("text")).collect()
 }
 
-/// Reasons for which the API ends a choice before the model does.
-const CUT_SHORT: [&str; 3] = ["content_filter", "length", "max_tokens"];
-const MAX_REASON_BYTES: usize = 64;
+const MAX_REASON_CHARS: usize = 64;
 /// Pictures and the like in one choice.
 const MAX_OTHERS: usize = 64;

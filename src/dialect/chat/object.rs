@@ -21,6 +21,16 @@ impl<'a> Object<'a> {
         serde_json::from_str(json).ok()
     }
 
+    /// All members, in order.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.0.iter().map(|(name, value)| (&**name, *value))
+    }
+
+    /// Whether there is a member of this name, null or not.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(key, _)| key == name)
+    }
+
     /// A member that is not null, as it was written.
     pub(super) fn raw(&self, name: &str) -> Option<&'a RawValue> {
         let (_, value) = self.0.iter().rev().find(|(key, _)| key == name)?;

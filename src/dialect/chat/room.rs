@@ -5,18 +5,19 @@
 pub(super) struct Room {
     bytes: usize,
     overflowed: bool,
+    missed: bool,
 }
 
 impl Default for Room {
     fn default() -> Self {
-        Self { bytes: MAX_BYTES, overflowed: false }
+        Self { bytes: MAX_BYTES, overflowed: false, missed: false }
     }
 }
 
 impl Room {
     /// No room for anything more.
     pub(super) fn none() -> Self {
-        Self { bytes: MAX_BYTES, overflowed: true }
+        Self { bytes: MAX_BYTES, overflowed: true, missed: false }
     }
 
     /// How much was taken.
@@ -51,9 +52,14 @@ impl Room {
         self.overflowed = true;
     }
 
-    /// Whether something was left out.
-    pub(super) fn overflowed(&self) -> bool {
-        self.overflowed
+    /// Says that something could not be read. What follows is kept all the same.
+    pub(super) fn miss(&mut self) {
+        self.missed = true;
+    }
+
+    /// Whether something was left out, or could not be read.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.overflowed || self.missed
     }
 }
 

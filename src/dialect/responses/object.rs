@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::item::{self, Output};
-use crate::dialect::field::{id, raw, seconds};
+use crate::dialect::field::{error, id, raw, seconds};
 use crate::message::Message;
 use crate::observation::{Reasoning, Run, RunStatus, ToolCall};
 
@@ -40,17 +40,25 @@ impl Outputs {
     }
 }
 
-/// Whether a body is a response. Some servers do not say so, but what else has a list called `output`?
+/// Whether a body, where a response is expected, is one. Its `object` need not say so: a list called `output` does, or, where it says
+/// nothing, an id and a status of this API.
 pub(super) fn is_response(body: &Value) -> bool {
     match body["object"].as_str() {
-        Some(object) => object == "response",
-        None => body["output"].is_array(),
+        Some("response") => true,
+        Some("list") => false,
+        None if is_status(&body["status"]) && id(&body["id"]).is_some() => true,
+        _ => body["output"].is_array(),
     }
+}
+
+fn is_status(status: &Value) -> bool {
+    const STATUSES: [&str; 6] = ["cancelled", "completed", "failed", "in_progress", "incomplete", "queued"];
+    status.as_str().is_some_and(|status| STATUSES.contains(&status))
 }
 
 /// The state of the response itself, without its output. `named` is the status that an event's name says.
 pub(super) fn run(body: &Value, own_id: &str, named: Option<&str>) -> Run {
-    let error = [&body["error"], &body["incomplete_details"]].into_iter().find_map(raw);
+    let error = [&body["error"], &body["incomplete_details"]].into_iter().find_map(error);
     Run {
         id: id(&body["id"]).unwrap_or(own_id).to_owned(),
         status: status(body, named),
@@ -71,9 +79,9 @@ fn status(body: &Value, named: Option<&str>) -> RunStatus {
     let told = body["status"].as_str().filter(|status| !status.is_empty()).or(named);
     match told {
         Some("created") => RunStatus::Active("in_progress".to_owned()),
-        Some("cancelled") => RunStatus::Cancelled,
+        Some("canceled" | "cancelled") => RunStatus::Cancelled,
         Some("completed") => RunStatus::Completed,
-        Some("failed") => RunStatus::Failed,
+        Some("error" | "failed") => RunStatus::Failed,
         Some("incomplete") => RunStatus::Incomplete,
         Some(other) => RunStatus::Active(other.chars().take(MAX_STATUS_CHARS).collect()),
         // A server that leaves it out answers when it is done.
@@ -103,7 +111,7 @@ mod tests {
 
     #[test]
     fn wrong_types_are_as_if_missing() {
-        let odd = json!({"id": 5, "status": 7, "usage": 3, "error": "x", "metadata": [], "model": {}, "created_at": "now",
+        let odd = json!({"id": 5, "status": 7, "usage": 3, "error": 7, "metadata": [], "model": {}, "created_at": "now",
                          "conversation": 9, "output": {"0": 1}});
         let run = run(&odd, "own", None);
         assert_eq!((run.id.as_str(), run.status), ("own", RunStatus::Active(String::new())));
@@ -135,10 +143,16 @@ mod tests {
 
     #[test]
     fn a_response_is_known_by_its_object_or_its_output() {
+        assert!(is_response(&json!({"id": "resp_1", "status": "queued"})));
         assert!(is_response(&json!({"object": "response"})) && is_response(&json!({"output": []})));
-        for other in
-            [json!({"object": "list", "output": []}), json!({"error": {}}), json!([]), json!({"output": ""})]
-        {
+        for other in [
+            json!({"object": "list", "output": []}),
+            json!({"error": {}}),
+            json!([]),
+            json!({"output": ""}),
+            json!({"id": "form_1", "status": "submitted"}),
+            json!({"object": "form", "id": "form_1", "status": "completed"}),
+        ] {
             assert!(!is_response(&other), "{other}");
         }
     }

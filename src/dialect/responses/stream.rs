@@ -19,6 +19,8 @@ pub(super) struct Stream {
     pub(super) run: Option<Run>,
     pub(super) first_token_at: Option<UnixMillis>,
     pub(super) error: Option<Box<RawValue>>,
+    /// Whether it is read when it is over, so that nothing is known of when its pieces passed.
+    pub(super) late: bool,
     /// Items, in the order of their places.
     items: Vec<Item>,
     bytes: usize,
@@ -73,6 +75,21 @@ impl PartKind {
         })
     }
 
+    /// The member that holds the whole text, where there is one in the item itself.
+    fn member(self) -> Option<&'static str> {
+        match self {
+            Self::Arguments => Some("arguments"),
+            Self::Code => Some("code"),
+            Self::Input => Some("input"),
+            Self::OutputText | Self::ReasoningText | Self::Refusal | Self::Summary => None,
+        }
+    }
+
+    /// The text that an item has there.
+    fn text_of(self, item: &Value) -> Option<&str> {
+        Some(item[self.member()?].as_str().unwrap_or_default())
+    }
+
     /// The kind of item it is of, where its beginning was not seen.
     fn of_item(self) -> &'static str {
         match self {
@@ -91,7 +108,7 @@ impl Stream {
         if let Some(part) = kind.strip_suffix(".delta").and_then(PartKind::of) {
             let text = event.delta().unwrap_or_default();
             self.note_text(part, &text, at);
-            if let Some(part) = self.part(event, part, text.len()) {
+            if let Some(part) = self.part(event, part, text.len(), false) {
                 part.text.push_str(&text);
             }
             return true;
@@ -99,7 +116,7 @@ impl Stream {
         if let Some(part) = kind.strip_suffix(".done").and_then(PartKind::of) {
             if let Some(text) = event.whole() {
                 self.note_text(part, &text, at);
-                if let Some(part) = self.part(event, part, text.len()) {
+                if let Some(part) = self.part(event, part, text.len(), true) {
                     part.text = text.into_owned();
                 }
             }
@@ -110,7 +127,8 @@ impl Stream {
             "response.output_item.done" => self.item(event, true),
             "response.output_text.annotation.added" => {
                 if let Some(annotation) = event.annotation()
-                    && let Some(part) = self.part(event, PartKind::OutputText, annotation.to_string().len())
+                    && let Some(part) =
+                        self.part(event, PartKind::OutputText, annotation.to_string().len(), false)
                 {
                     part.annotations.push(annotation);
                 }
@@ -167,7 +185,7 @@ impl Stream {
 
     /// Notes when the first text passed that a user sees.
     fn note_text(&mut self, part: PartKind, text: &str, at: UnixMillis) {
-        if matches!(part, PartKind::OutputText | PartKind::Refusal) && !text.is_empty() {
+        if matches!(part, PartKind::OutputText | PartKind::Refusal) && !text.is_empty() && !self.late {
             self.first_token_at.get_or_insert(at);
         }
     }
@@ -177,13 +195,14 @@ impl Stream {
         let bytes = event.item_bytes();
         let id = object["id"].as_str().unwrap_or_default().to_owned();
         let place = event.output_index();
-        if let Some(item) = self.find_or_add(place, &id, item::kind(&object), bytes)
+        if let Some(item) = self.find_or_add(place, &id, item::kind(&object), bytes, false)
             && (done || !item.done)
         {
             item.object = object;
             item.done = done;
             if done {
-                item.parts = Vec::new();
+                // llama.cpp leaves out of the whole item what it told before.
+                item.parts.retain(|part| part.kind.text_of(&item.object).is_some_and(str::is_empty));
             }
         }
     }
@@ -198,15 +217,15 @@ impl Stream {
         let text = part[name].as_str().unwrap_or_default();
         let annotations = part["annotations"].as_array();
         let bytes = text.len() + annotations.map_or(0, |all| json!(all).to_string().len());
-        if let Some(known) = self.part(event, kind, bytes) {
+        if let Some(known) = self.part(event, kind, bytes, true) {
             known.text = text.to_owned();
             known.annotations = annotations.cloned().unwrap_or_default();
         }
     }
 
-    fn part(&mut self, event: &Event<'_>, kind: PartKind, bytes: usize) -> Option<&mut Part> {
+    fn part(&mut self, event: &Event<'_>, kind: PartKind, bytes: usize, whole: bool) -> Option<&mut Part> {
         let (index, id) = (event.part_index(), event.item_id().unwrap_or_default());
-        let item = self.find_or_add(event.output_index(), &id, kind.of_item(), bytes)?;
+        let item = self.find_or_add(event.output_index(), &id, kind.of_item(), bytes, whole)?;
         if item.done {
             return None;
         }
@@ -222,8 +241,16 @@ impl Stream {
         Some(&mut item.parts[at])
     }
 
-    /// The item with an id, else in a place, else the latest of its kind; a new one if there is room.
-    fn find_or_add(&mut self, place: Option<u64>, id: &str, kind: &str, bytes: usize) -> Option<&mut Item> {
+    /// The item with an id, else in a place, else the latest of its kind; a new one if there is room. A `whole` text without id and
+    /// place is of the first that has none yet.
+    fn find_or_add(
+        &mut self,
+        place: Option<u64>,
+        id: &str,
+        kind: &str,
+        bytes: usize,
+        whole: bool,
+    ) -> Option<&mut Item> {
         if self.bytes + bytes > MAX_BYTES {
             self.full = true;
             return None;
@@ -236,7 +263,8 @@ impl Stream {
         };
         let latest = || {
             let open = |item: &Item| !item.done && item::kind(&item.object) == kind;
-            self.items.iter().rposition(open).filter(|_| place.is_none() && id.is_empty())
+            let first = self.items.iter().position(|item| whole && open(item) && item.parts.is_empty());
+            first.or_else(|| self.items.iter().rposition(open)).filter(|_| place.is_none() && id.is_empty())
         };
         if let Some(at) = by_id().or_else(by_place).or_else(latest) {
             let item = &mut self.items[at];
@@ -249,7 +277,7 @@ impl Stream {
             self.full = true;
             return None;
         }
-        let next = || self.items.last().map_or(0, |last| last.place + 1);
+        let next = || self.items.last().map_or(0, |last| last.place.saturating_add(1));
         let place = place.unwrap_or_else(next);
         let at = self.items.partition_point(|item| item.place <= place);
         let object = json!({ "type": kind });
@@ -262,10 +290,9 @@ impl Item {
     /// The item, with the texts that were seen of it.
     fn into_object(self, finished: bool) -> Value {
         let Self { place: _, id, mut object, done, mut parts } = self;
-        if done {
-            return object;
+        if !done {
+            object["status"] = if finished { "completed" } else { "in_progress" }.into();
         }
-        object["status"] = if finished { "completed" } else { "in_progress" }.into();
         if object["id"].as_str().is_none_or(str::is_empty) && !id.is_empty() {
             object["id"] = id.into();
         }
@@ -273,9 +300,11 @@ impl Item {
         let (mut content, mut summary) = (Vec::new(), Vec::new());
         for Part { index: _, kind, text, annotations } in parts {
             match kind {
-                PartKind::Arguments => object["arguments"] = text.into(),
-                PartKind::Code => object["code"] = text.into(),
-                PartKind::Input => object["input"] = text.into(),
+                PartKind::Arguments | PartKind::Code | PartKind::Input => {
+                    if let Some(member) = kind.member() {
+                        object[member] = text.into();
+                    }
+                }
                 PartKind::OutputText => {
                     content.push(json!({"type": "output_text", "text": text, "annotations": annotations}));
                 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::interaction::Interaction;
+use crate::interaction::{Interaction, Status};
 use crate::message::Message;
 
 /// The input message, carrying the run's assistant, thread and model where it names none itself.
@@ -16,9 +16,18 @@ pub(super) fn request(interaction: &Interaction) -> Map<String, Value> {
     object
 }
 
-/// The output message with the run's usage; none when the run put out nothing.
+/// The output message with the run's usage. Of a completed run whose outputs were not seen it is an empty one with its ids; of another run
+/// without outputs there is none.
 pub(super) fn response(interaction: &Interaction) -> Option<Map<String, Value>> {
-    let mut object = joined(interaction.outputs.iter())?;
+    let expected = interaction.status == Status::Completed;
+    let unseen = || {
+        let mut object = empty("assistant");
+        fill(&mut object, "assistant_id", interaction.assistant.as_deref());
+        fill(&mut object, "thread_id", Some(&interaction.conversation.id));
+        fill(&mut object, "run_id", Some(&interaction.run));
+        object
+    };
+    let mut object = joined(interaction.outputs.iter()).or_else(|| expected.then(unseen))?;
     if !object.contains_key("usage")
         && let Some(usage) = interaction.usage.as_deref()
         && let Ok(usage) = serde_json::from_str(usage.get())

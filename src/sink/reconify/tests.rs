@@ -31,6 +31,20 @@ fn a_run_without_output_gives_null_and_the_proxys_time_instead_of_zero() {
 }
 
 #[test]
+fn a_completed_run_whose_outputs_were_not_seen_gives_an_empty_message_with_its_ids_and_usage() {
+    let mut interaction = plain();
+    interaction.outputs.clear();
+    let body = encode(&interaction);
+    let response = &body["response"];
+    assert_eq!((&response["role"], &response["content"]), (&json!("assistant"), &json!([])));
+    assert_eq!(
+        (&response["run_id"], &response["thread_id"]),
+        (&json!(interaction.run), &json!(interaction.conversation.id))
+    );
+    assert_eq!(response["usage"], serde_json::from_str::<Value>(interaction.usage.unwrap().get()).unwrap());
+}
+
+#[test]
 fn several_messages_are_joined_in_order_into_the_last() {
     let mut interaction = plain();
     interaction.inputs = vec![
@@ -266,7 +280,10 @@ fn a_response_without_text_tells_its_usage_and_never_one_it_does_not_know() {
     assert_eq!(encode(&silent)["response"]["content"], json!([]));
     let unknown = Interaction { usage: None, tokens: None, ..turn() };
     assert!(encode(&unknown)["response"].get("usage").is_none());
-    assert_eq!(encode(&Interaction { outputs: Vec::new(), ..unknown })["response"], Value::Null);
+    let unseen = Interaction { outputs: Vec::new(), ..unknown };
+    assert!(encode(&unseen)["response"].get("usage").is_none());
+    assert_eq!(encode(&unseen)["response"]["run_id"], "resp_1");
+    assert_eq!(encode(&Interaction { status: Status::Incomplete, ..unseen })["response"], Value::Null);
 }
 
 #[test]

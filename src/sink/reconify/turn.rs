@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::message::{empty, fill, joined};
 use crate::event::SessionKey;
-use crate::interaction::Interaction;
+use crate::interaction::{Interaction, Status};
 use crate::message::{Message, Role};
 
 /// The input message of an assistant's run: what the user said, with the session as its thread.
@@ -19,11 +19,12 @@ pub(super) fn request(interaction: &Interaction) -> Map<String, Value> {
     object
 }
 
-/// The output message of an assistant's run; none where there is neither text nor usage.
+/// The output message of an assistant's run; none of one that did not complete and has neither text nor usage.
 pub(super) fn response(interaction: &Interaction) -> Option<Map<String, Value>> {
     let usage = usage(interaction);
     let said = interaction.outputs.iter().filter(|message| message.role.speaks());
-    let mut object = joined(said).or_else(|| usage.is_some().then(|| empty("assistant")))?;
+    let expected = interaction.status == Status::Completed || usage.is_some();
+    let mut object = joined(said).or_else(|| expected.then(|| empty("assistant")))?;
     fill(&mut object, "assistant_id", interaction.assistant.as_deref());
     fill(&mut object, "thread_id", Some(&session(interaction)));
     fill(&mut object, "run_id", Some(&interaction.run));

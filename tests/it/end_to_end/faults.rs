@@ -126,7 +126,7 @@ const ODD: [(&str, &[u8], &str); 7] = [
     ("Content-Type: text/html\r\n", b"<html><body>Bad gateway</body></html>", "unexpected_type"),
     (
         "Content-Type: application/json\r\nContent-Encoding: gzip\r\n",
-        b"{\"object\": \"thread.run\"} not gzip at all",
+        b"\x1f\x8bnot gzip at all",
         "content_encoding",
     ),
     (
@@ -160,6 +160,43 @@ async fn odd_answers_pass_byte_for_byte_and_are_counted() {
     }
     threadtap.records(0).await;
     assert_eq!(threadtap.metric("threadtap_capture_dropped_total{reason=\"panic\"}").await as u64, 0);
+}
+
+#[tokio::test]
+async fn llm_traffic_that_is_not_recorded_is_counted_and_logged_once() {
+    let home = tempfile::tempdir().unwrap();
+    let mut upstream = Upstream::bind().await;
+    let launch =
+        Launch::on_free_ports(home.path()).flag("--upstream", format!("http://{}", upstream.address));
+    let threadtap = launch.start().await;
+    for (path, status) in
+        [("/v1/messages", "401 N"), ("/v1/messages", "200 OK"), ("/v1/messages", "200 OK"), ("/x", "200 OK")]
+    {
+        let mut client = Raw::connect(threadtap.listen).await;
+        let body = r#"{"model":"m","messages":[]}"#;
+        let head =
+            format!("POST {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}", body.len());
+        client.send(format!("{head}\r\n\r\n{body}")).await;
+        let mut answering = upstream.accept().await;
+        answering.until(body).await;
+        answering
+            .send(format!("HTTP/1.1 {status}\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{{}}"))
+            .await;
+        client.until("{}").await;
+    }
+    for (api, result, count) in
+        [("anthropic_messages", "4xx", 1.0), ("anthropic_messages", "2xx", 2.0), ("other", "2xx", 1.0)]
+    {
+        let counted = format!("threadtap_uncaptured_exchanges_total{{api=\"{api}\",result=\"{result}\"}}");
+        threadtap.wait_for_metric(&counted, count).await;
+    }
+    threadtap.records(0).await;
+    assert_eq!(threadtap.metric("threadtap_captured_exchanges_total").await as u64, 0);
+    let lines = threadtap.stderr.lines();
+    let logged = |api: &str| {
+        lines.iter().filter(|line| line.contains("does not record") && line.contains(api)).count()
+    };
+    assert_eq!((logged("anthropic_messages"), logged("other")), (1, 1), "{lines:?}");
 }
 
 /// One exchange with an upstream that answers this, which the client must get as it was sent.

@@ -211,6 +211,13 @@ pub(crate) fn check_payload(payload: &Value, truth: &RunTruth) {
     assert!(request.get("id").is_none_or(|id| Some(id.as_str().unwrap()) == last.map(|last| &*last.id)));
     let response = &payload["response"];
     match truth.outputs.last() {
+        None if truth.status == "completed" => {
+            assert_eq!(
+                (&response["run_id"], &response["content"]),
+                (&json!(truth.run), &json!([])),
+                "{payload}"
+            );
+        }
         None => assert!(response.is_null(), "{payload}"),
         Some(last) => {
             assert_eq!(response["id"], json!(last.id), "{payload}");

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::dialect::chat::finish::Finish;
 
 fn fold(chunks: &[Value]) -> Answer {
     let mut answer = Answer::default();
@@ -47,7 +48,7 @@ fn a_stream_gives_the_answer_it_was_made_of() {
                             "logprobs": null, "finish_reason": "stop"}],
                "usage": {"prompt_tokens": 3, "completion_tokens": 2}, "system_fingerprint": null})
     );
-    assert!(answer.is_finished() && !answer.overflowed());
+    assert!(answer.is_finished() && !answer.is_incomplete());
     assert_eq!(answer.created(), Some(7.0));
 }
 
@@ -64,7 +65,8 @@ fn choices_are_told_apart_by_their_index_however_they_are_mixed() {
         (Some("aA"), Some("bB"))
     );
     assert!(!answer.is_finished(), "one of them is still being written");
-    assert!(answer.choices()[1].is_cut_short() && !answer.choices()[0].is_cut_short());
+    assert_eq!(answer.choices()[1].finish(), Some(Finish::CutShort));
+    assert_ne!(answer.choices()[0].finish(), Some(Finish::CutShort));
 }
 
 #[test]
@@ -258,17 +260,17 @@ fn what_is_kept_has_a_bound_and_what_is_left_out_is_said() {
         piece,
         delta(0, &json!({"content": "y"})),
     ]);
-    assert!(answer.overflowed());
+    assert!(answer.is_incomplete());
     assert_eq!(
         message(&answer, 0)["content"].as_str().unwrap().len(),
         4 << 20,
         "and nothing is missing in between"
     );
     let many: Vec<Value> = (0..200).map(|index| delta(index, &json!({"content": "x"}))).collect();
-    assert!(fold(&many).overflowed() && fold(&many).choices().len() == 128);
+    assert!(fold(&many).is_incomplete() && fold(&many).choices().len() == 128);
     let calls: Vec<Value> =
         (0..600).map(|index| delta(0, &json!({"tool_calls": [{"index": index, "id": "a"}]}))).collect();
-    assert!(fold(&calls).overflowed());
+    assert!(fold(&calls).is_incomplete());
 }
 
 #[test]
@@ -277,7 +279,7 @@ fn what_is_no_chunk_is_said_to_be_none() {
     assert_eq!(answer.push(&Object::parse(r#"{"detail":"x"}"#).unwrap()), None);
     assert!(answer.is_empty());
     assert_eq!(answer.push(&Object::parse(r#"{"choices":7,"id":[]}"#).unwrap()), Some(false));
-    assert!(answer.is_empty());
+    assert!(!answer.is_empty() && answer.is_incomplete(), "there may be output in it");
 }
 
 #[test]
@@ -312,5 +314,149 @@ proptest! {
             prop_assert_eq!(said["content"].as_str(), Some(text.as_str()));
             prop_assert_eq!(said["tool_calls"][0]["function"]["arguments"].as_str(), Some(text.as_str()));
         }
+    }
+}
+
+#[test]
+fn a_piece_without_id_and_name_goes_to_the_call_that_is_being_written() {
+    let piece = |call: Value| json!({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]});
+    let begun = |index: u64, id: &str| {
+        piece(json!({"index": index, "id": id, "function": {"name": id, "arguments": ""}}))
+    };
+    let more = |index: u64, text: &str| piece(json!({"index": index, "function": {"arguments": text}}));
+    let arguments = |chunks: &[Value]| -> Vec<String> {
+        let calls = fold(chunks).choices()[0].tool_calls("o");
+        calls.into_iter().map(|call| call.arguments.unwrap()).collect()
+    };
+    // Pieces are numbered, and not calls.
+    let counted = [begun(0, "a"), more(1, "{"), more(2, "}"), begun(3, "b"), more(4, "{}")];
+    assert_eq!(arguments(&counted), ["{}", "{}"]);
+    // All pieces are numbered 0, although the calls are not.
+    let zeros = [begun(0, "a"), more(0, "{}"), begun(1, "b"), more(0, "{\"b\":"), more(0, "1}")];
+    assert_eq!(arguments(&zeros), ["{}", "{\"b\":1}"]);
+    // Two are written in turns.
+    let turns = [begun(0, "a"), begun(1, "b"), more(0, "{\"a\":"), more(1, "{"), more(0, "1}"), more(1, "}")];
+    assert_eq!(arguments(&turns), ["{\"a\":1}", "{}"]);
+}
+
+#[test]
+fn what_is_told_in_pieces_beside_the_text_is_whole_in_the_answer() {
+    let chunk = |delta: Value, logprobs: Value| json!({"citations": ["u"], "choices": [{"index": 0, "delta": delta, "logprobs": logprobs}]});
+    let detail = |text: &str| json!([{"type": "reasoning.text", "index": 0, "text": text, "format": "f"}]);
+    let answer = fold(&[
+        chunk(json!({"reasoning_details": detail("Let me ")}), Value::Null),
+        chunk(json!({"reasoning_details": detail("think.")}), Value::Null),
+        chunk(json!({"content": "4"}), json!({"content": [{"token": "4"}], "refusal": null})),
+        chunk(json!({"content": "2"}), json!({"content": [{"token": "2"}], "refusal": null})),
+    ]);
+    assert_eq!(answer.choices()[0].reasoning(), "Let me think.");
+    let json = answer.to_json();
+    assert_eq!(json["citations"], json!(["u"]));
+    assert_eq!(
+        json["choices"][0]["logprobs"],
+        json!({"content": [{"token": "4"}, {"token": "2"}], "refusal": null})
+    );
+    assert_eq!(json["choices"][0]["message"]["reasoning_details"], detail("Let me think."));
+}
+
+#[test]
+fn log_probabilities_that_are_too_long_leave_the_text_alone() {
+    let chunk = |text: &str, bytes: usize| json!({"choices": [{"index": 0, "delta": {"content": text}, "logprobs": {"content": ["x".repeat(bytes)]}}]});
+    let answer = fold(&[chunk("a", 3 << 20), chunk("b", 3 << 20), chunk("c", 1)]);
+    let choice = &answer.to_json()["choices"][0];
+    assert_eq!((&choice["message"]["content"], &choice["logprobs"]), (&json!("abc"), &Value::Null));
+    assert!(!answer.is_incomplete() && answer.held_bytes() < 100);
+}
+
+#[test]
+fn errors_are_found_wherever_vendors_put_them() {
+    for chunk in [
+        json!({"error": {"message": "m"}}),
+        json!({"x_groq": {"error": {"message": "m"}}}),
+        json!({"object": "error", "message": "m"}),
+        json!({"base_resp": {"status_code": 1004, "status_msg": "m"}}),
+        json!({"choices": [{"index": 0, "error": {"message": "m"}}]}),
+    ] {
+        assert!(fold(std::slice::from_ref(&chunk)).error().unwrap().get().contains("\"m\""), "{chunk}");
+    }
+    let fine = json!({"choices": [], "base_resp": {"status_code": 0, "status_msg": ""}});
+    assert!(fold(&[fine]).error().is_none());
+}
+
+#[test]
+fn what_has_an_odd_form_is_read_or_said_to_be_missing() {
+    let choice = |choice: Value| fold(&[json!({"choices": [choice]})]);
+    for told in [
+        json!({"message": {"content": {"type": "text", "text": "hi"}}}),
+        json!({"message": {"content": ["h", {"type": "text", "text": "i"}]}}),
+        json!({"delta": "hi"}),
+        json!({"text": "hi"}),
+    ] {
+        let answer = choice(told.clone());
+        assert_eq!(message(&answer, 0)["content"], "hi", "{told}");
+        assert!(!answer.is_incomplete(), "{told}");
+    }
+    let call = json!({"id": "c", "function": {"name": "f", "arguments": "{}"}});
+    assert_eq!(choice(json!({"message": {"tool_calls": call}})).choices()[0].tool_calls("o").len(), 1);
+    for unread in [
+        json!({"message": {"content": 7}}),
+        json!({"message": {"content": [7]}}),
+        json!({"delta": 7}),
+        json!({"message": [7]}),
+        json!({"message": {"tool_calls": 7}}),
+        json!({"message": {"tool_calls": [7]}}),
+        json!(7),
+    ] {
+        assert!(choice(unread.clone()).is_incomplete(), "{unread}");
+    }
+}
+
+#[test]
+fn a_whole_message_replaces_its_pieces_only_if_it_says_something() {
+    let choice = |choice: Value| json!({"choices": [choice]});
+    let pieces = choice(json!({"index": 0, "delta": {"content": "all of it"}}));
+    let empty =
+        choice(json!({"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}));
+    assert_eq!(message(&fold(&[pieces.clone(), empty]), 0)["content"], "all of it");
+    let whole = choice(json!({"index": 0, "message": {"content": "all of it"}, "finish_reason": "stop"}));
+    assert_eq!(message(&fold(&[pieces, whole]), 0)["content"], "all of it");
+    let call = json!({"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}});
+    let beside = choice(json!({"index": 0, "delta": {"tool_calls": [call]}, "message": {"content": ""}}));
+    assert_eq!(fold(&[beside]).choices()[0].tool_calls("o").len(), 1);
+}
+
+#[test]
+fn the_worst_reason_of_a_choice_counts() {
+    let reason = |reasons: &[Value]| {
+        let chunks: Vec<Value> = reasons
+            .iter()
+            .map(|reason| json!({"choices": [{"index": 0, "finish_reason": reason}]}))
+            .collect();
+        fold(&chunks).choices()[0].finish_reason().map(str::to_owned)
+    };
+    for (reasons, expected) in [
+        (json!(["stop"]), Some("stop")),
+        (json!(["length", "stop"]), Some("length")),
+        (json!(["error", "length"]), Some("error")),
+        (json!(["length", "error"]), Some("error")),
+        (json!(["running", "running", "stop"]), Some("stop")),
+        (json!(["stop", "whatever"]), Some("stop")),
+        (json!(["null", "", null]), None),
+        (json!([{"type": "length"}]), Some(r#"{"type":"length"}"#)),
+    ] {
+        assert_eq!(reason(reasons.as_array().unwrap()).as_deref(), expected, "{reasons}");
+    }
+    let long = reason(&[json!(format!("error: {}", "é".repeat(100)))]).unwrap();
+    assert!(
+        long.starts_with("error: é") && long.chars().count() == 64 && Finish::of(&long) == Finish::Failed
+    );
+}
+
+#[test]
+fn an_error_that_says_nothing_is_none() {
+    for error in [json!(""), json!(false), json!({}), json!([]), json!(0), Value::Null] {
+        let chunk =
+            json!({"error": error, "choices": [{"index": 0, "error": error, "delta": {"content": "a"}}]});
+        assert!(fold(&[chunk]).error().is_none(), "{error}");
     }
 }

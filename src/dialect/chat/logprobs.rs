@@ -1,0 +1,69 @@
+//! Log probabilities, put together from the entries that each chunk brings for its own tokens.
+//!
+//! They take many times the room of the text, so they have a limit of their own: beyond it they are left out as a whole, and the text
+//! stays.
+
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::object::Object;
+
+/// The lists so far, by name, their entries as they were written; none of a list that was only told to be null.
+#[derive(Debug, Default)]
+pub(super) struct Logprobs {
+    lists: Vec<(String, Option<String>)>,
+    overflowed: bool,
+}
+
+impl Logprobs {
+    /// Takes what a chunk brings.
+    pub(super) fn push(&mut self, logprobs: &RawValue) {
+        let Some(lists) = Object::parse(logprobs.get()) else { return };
+        self.overflowed |= self.held_bytes() + logprobs.get().len() > MAX_BYTES;
+        if self.overflowed {
+            self.lists = Vec::new();
+            return;
+        }
+        for (name, list) in lists.members() {
+            let at = match self.lists.iter().position(|(known, _)| known == name) {
+                Some(at) => at,
+                None if self.lists.len() >= MAX_LISTS => continue,
+                None => {
+                    self.lists.push((name.to_owned(), None));
+                    self.lists.len() - 1
+                }
+            };
+            let entries = list.get().strip_prefix('[').and_then(|list| list.strip_suffix(']'));
+            let Some(entries) = entries.map(str::trim) else { continue };
+            let known = self.lists[at].1.get_or_insert_default();
+            if !known.is_empty() && !entries.is_empty() {
+                known.push(',');
+            }
+            known.push_str(entries);
+        }
+    }
+
+    /// How many bytes are held of them.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.lists.iter().map(|(name, entries)| name.len() + entries.as_ref().map_or(0, String::len)).sum()
+    }
+
+    /// As the API has them where it does not stream; null without any.
+    pub(super) fn to_json(&self) -> Value {
+        let list = |entries: &Option<String>| {
+            let entries = entries.as_ref()?;
+            serde_json::from_str(&format!("[{entries}]")).ok()
+        };
+        let lists: Map<String, Value> = self
+            .lists
+            .iter()
+            .map(|(name, entries)| (name.clone(), list(entries).unwrap_or_default()))
+            .collect();
+        if lists.is_empty() { Value::Null } else { Value::Object(lists) }
+    }
+}
+
+/// `content` and `refusal`.
+const MAX_LISTS: usize = 4;
+/// About 1,500 tokens with 20 alternatives each.
+const MAX_BYTES: usize = 4 << 20;
