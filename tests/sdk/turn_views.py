@@ -91,12 +91,20 @@ def completion_in_short(completion):
     }
 
 
+# What each chunk has of its own, or is told in another way.
+OF_EACH_CHUNK = {
+    "choices", "created", "id", "model", "obfuscation", "object", "service_tier", "system_fingerprint", "usage",
+}
+
+
 def added_up(chunks):
     """The completion that chunks add up to."""
     whole, choices = {"object": "chat.completion"}, {}
     for chunk in chunks:
         if chunk["id"]:
             whole |= {name: chunk[name] for name in ("id", "created", "model", "service_tier", "system_fingerprint")}
+        # A vendor's own members are in the whole as well: Azure's results of filters, for one.
+        whole |= {name: value for name, value in chunk.items() if name not in OF_EACH_CHUNK and value is not None}
         if chunk.get("usage"):
             whole["usage"] = chunk["usage"]
         for told in chunk["choices"]:
