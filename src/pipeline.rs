@@ -331,11 +331,15 @@ impl Pipeline {
 
     fn count_panic(&self, place: &'static str, panic: &(dyn Any + Send)) {
         self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::panic }).inc();
-        let message = panic.downcast_ref::<&str>().copied();
-        let message = message.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        let message = message.unwrap_or("no message");
+        let message = message_of(panic);
         tracing::error!(place, message, "capture panicked; forwarding is not affected. Please report this");
     }
+}
+
+/// What a panic says: a literal, or a text that was put together.
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 fn gauge(count: usize) -> i64 {
@@ -344,3 +348,16 @@ fn gauge(count: usize) -> i64 {
 
 /// Bounds what a deadline far away, or a clock that stands still, can do.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panics_text_is_known_whichever_way_it_was_made() {
+        let panic = |act: fn()| catch_unwind(act).unwrap_err();
+        assert_eq!(message_of(panic(|| panic!("plain")).as_ref()), "plain");
+        assert_eq!(message_of(panic(|| panic!("{} of {}", 1, 2)).as_ref()), "1 of 2");
+        assert_eq!(message_of(panic(|| std::panic::panic_any(7)).as_ref()), "no message");
+    }
+}
