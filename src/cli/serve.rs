@@ -31,6 +31,9 @@ fn reload(flags: &Flags, app: &mut App, set_logs: &SetLogs) {
         Ok(config) => config,
         Err(error) => return tracing::error!(%error, "the settings cannot be used; nothing was changed"),
     };
+    if let Err(failure) = super::level(&config.log) {
+        return tracing::error!(error = %failure.error, "the settings cannot be used; nothing was changed");
+    }
     let needs_restart = match app.reload(&config) {
         Ok(needs_restart) => needs_restart,
         Err(error) => return tracing::error!(%error, "the settings cannot be used; nothing was changed"),

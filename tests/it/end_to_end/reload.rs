@@ -41,9 +41,15 @@ async fn a_reload_applies_keys_tokens_and_the_format_of_logs_and_names_what_it_c
 async fn a_reload_that_cannot_be_used_changes_nothing() {
     let world = World::new().await;
     let mut threadtap = world.launch_with(BEFORE).start().await;
-    std::fs::write(world.settings(), AFTER.replace("[MORE]", "[nonsense]")).unwrap();
-    reload(&mut threadtap, "nothing was changed").await;
-    assert_eq!(doors(&threadtap, "old-key", "old-token").await, (200, 200));
+    for (times, (from, to)) in (1..).zip([("[MORE]", "[nonsense]"), ("[MORE]", "level = \"no=such=level\"")])
+    {
+        std::fs::write(world.settings(), AFTER.replace(from, to)).unwrap();
+        threadtap.hang_up();
+        let refused =
+            |lines: &[String]| lines.iter().filter(|line| line.contains("nothing was changed")).count();
+        threadtap.stderr.wait_for(|lines| refused(lines) == times).await;
+        assert_eq!(doors(&threadtap, "old-key", "old-token").await, (200, 200));
+    }
 }
 
 /// Has the settings read again, and waits until that is logged.
