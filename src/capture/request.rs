@@ -28,8 +28,6 @@ pub struct RequestTap {
     headers: Vec<(HeaderName, HeaderValue)>,
     caller: Option<String>,
     at: UnixMillis,
-    /// Whether only the beginning of the request is of interest, and of the response its head.
-    glances: bool,
     copy: Arc<Mutex<BodyCopy>>,
 }
 
@@ -54,7 +52,7 @@ impl RequestTap {
             buffer,
             room: 0,
             state: CopyState::Copying,
-            must_be_whole: true,
+            glance: false,
         };
         Self {
             at: shared.clock.now(),
@@ -64,7 +62,6 @@ impl RequestTap {
             path: head.path().to_owned(),
             query: head.query().to_owned(),
             caller: None,
-            glances: false,
             headers: captured.collect(),
             copy: Arc::new(Mutex::new(copy)),
             shared,
@@ -78,16 +75,17 @@ impl RequestTap {
 
     /// Copies no more than the beginning of the request, and of the response nothing but the head.
     pub fn glancing(self) -> Self {
-        lock(&self.copy).must_be_whole = false;
-        Self { glances: true, ..self }
+        lock(&self.copy).glance = true;
+        self
     }
 
     /// Wraps the request body so that it is copied as it passes.
     pub fn body<B: Body>(&self, body: B) -> RequestTee<B> {
         let mut copy = lock(&self.copy);
-        copy.room = match self.glances {
-            true => copy.shared.config.max_prefix_bytes,
-            false => copy.shared.copy_limit(body.size_hint().exact()),
+        copy.room = if copy.glance {
+            copy.shared.config.max_prefix_bytes
+        } else {
+            copy.shared.copy_limit(body.size_hint().exact())
         };
         if body.is_end_stream() {
             copy.state = CopyState::Complete;
@@ -99,11 +97,11 @@ impl RequestTap {
     /// Takes in the head of the response; it is handed over with the first bytes of the body, or with its end. What passes of the
     /// request body from now on is not copied. None where the head is all that is of interest: it is handed over at once.
     pub fn tap_response(self, head: &ResponseHead) -> Option<ResponseTap> {
-        let (bytes, complete) = {
+        let (bytes, complete, glance) = {
             let mut copy = lock(&self.copy);
             let complete = matches!(copy.state, CopyState::Complete);
             copy.state = CopyState::Cut;
-            (copy.buffer.take(), complete)
+            (copy.buffer.take(), complete, copy.glance)
         };
         let start = Start {
             upstream: self.upstream,
@@ -120,12 +118,12 @@ impl RequestTap {
             response_at: self.shared.clock.now(),
         };
         let start = Box::new(start);
-        if self.glances {
+        if glance {
             let end = End { segments: 0, at: start.response_at, ending: Ending::Complete };
-            let glance =
+            let capture =
                 Capture { exchange: self.exchange, start: Some(start), segment: None, end: Some(end) };
             // Nothing that would have been recorded is lost if the queue is full.
-            drop(self.shared.offer(glance));
+            drop(self.shared.offer(capture));
             return None;
         }
         Some(ResponseTap::new(self.shared, self.exchange, head, start))
@@ -200,8 +198,8 @@ struct BodyCopy {
     /// How many more bytes may be copied.
     room: usize,
     state: CopyState,
-    /// Whether it counts as a loss when the copy is not the whole body.
-    must_be_whole: bool,
+    /// Whether only the beginning is of interest, and of the response the head: then no more is a loss.
+    glance: bool,
 }
 
 enum CopyState {
@@ -224,7 +222,7 @@ impl BodyCopy {
             Ok(()) => return,
         };
         self.state = CopyState::Cut;
-        if self.must_be_whole {
+        if !self.glance {
             self.shared.count_drop(reason);
         }
     }

@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 
 use crate::attribution::Attribution;
 use crate::dialect::attribution::{Order, Owner};
-use crate::dialect::kind::Opening;
+use crate::dialect::kind::{Opening, Telling};
 use crate::dialect::{Observed, Problem, Request, field};
 use crate::exchange::Ending;
 use crate::message::Message;
@@ -126,22 +126,15 @@ impl Observer {
         })
     }
 
-    /// Says whether the response is a stream of events.
-    pub(super) fn set_streamed(&mut self, streamed: bool) {
-        self.stream = streamed.then(Stream::default);
+    /// Says how the body of the response is told.
+    pub(super) fn set_telling(&mut self, telling: Telling) {
+        self.stream = (telling != Telling::Document).then(|| Stream::new(telling));
     }
 
     /// Says that part of the response was not seen, or could not be read.
     pub(super) fn miss(&mut self) {
         if let Some(stream) = &mut self.stream {
             stream.miss();
-        }
-    }
-
-    /// Says that events are told when the response is over.
-    pub(super) fn read_late(&mut self) {
-        if let Some(stream) = &mut self.stream {
-            stream.read_late();
         }
     }
 

@@ -6,7 +6,7 @@
 
 use serde_json::value::RawValue;
 
-use super::kind::{Kind, NotJson};
+use super::kind::{Kind, NotJson, Telling};
 use super::repair::{self, Repaired};
 use super::{Observed, Problem, prefix};
 use crate::exchange::{End, Ending};
@@ -187,7 +187,7 @@ impl Body {
     }
 
     fn decide(&mut self, decided: Declared, kind: &mut Kind) {
-        kind.set_streamed(decided == Declared::Events);
+        kind.set_telling(if decided == Declared::Events { Telling::Events } else { Telling::Document });
         self.form = match decided {
             Declared::Events => Form::Events(sse::Decoder::new(sse::Config::default())),
             Declared::Json => Form::Document(Vec::new()),
@@ -221,8 +221,7 @@ impl Body {
         }
         let Repaired { text, problem } = repaired;
         if next_value(&text).is_some_and(|first| first.get().len() < text.trim_end().len()) {
-            kind.set_streamed(true);
-            kind.read_late();
+            kind.set_telling(Telling::LateEvents);
             // Halves in two lines were a character together.
             if problem == Some(Problem::HalfCharacter) {
                 self.miss(kind);

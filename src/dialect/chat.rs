@@ -25,7 +25,7 @@ use serde_json::{Map, Value, json};
 
 use crate::attribution::Attribution;
 use crate::dialect::attribution::Owner;
-use crate::dialect::kind::{NotJson, Opening};
+use crate::dialect::kind::{NotJson, Opening, Telling};
 use crate::dialect::{Observed, Problem, inline};
 use crate::event::key_of;
 use crate::exchange::Ending;
@@ -136,14 +136,10 @@ impl Observer {
         })
     }
 
-    /// Says whether the response is a stream of events.
-    pub(super) fn set_streamed(&mut self, streamed: bool) {
-        self.streamed = streamed;
-    }
-
-    /// Says that events are told when the response is over.
-    pub(super) fn read_late(&mut self) {
-        self.late = true;
+    /// Says how the body of the response is told.
+    pub(super) fn set_telling(&mut self, telling: Telling) {
+        self.streamed = telling != Telling::Document;
+        self.late = telling == Telling::LateEvents;
     }
 
     /// Takes a whole JSON body.

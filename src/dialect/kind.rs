@@ -86,6 +86,17 @@ impl Dialect {
     }
 }
 
+/// How the body of a response is told to an observer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Telling {
+    /// As one document, when it is over.
+    Document,
+    /// As events, each when it passes.
+    Events,
+    /// As events, when it is over: nothing is known of when they passed.
+    LateEvents,
+}
+
 /// An event's data is no JSON, and not one of the words that stand for it.
 #[derive(Debug)]
 pub(super) struct NotJson;
@@ -99,12 +110,12 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Says whether the response is a stream of events; before anything else is told of its body.
-    pub(super) fn set_streamed(&mut self, streamed: bool) {
+    /// Says how the body is told; before anything else is told of it.
+    pub(super) fn set_telling(&mut self, telling: Telling) {
         match self {
-            Self::Assistants(observer) => observer.set_streamed(streamed),
-            Self::Chat(observer) => observer.set_streamed(streamed),
-            Self::Responses(observer) => observer.set_streamed(streamed),
+            Self::Assistants(observer) => observer.set_telling(telling),
+            Self::Chat(observer) => observer.set_telling(telling),
+            Self::Responses(observer) => observer.set_telling(telling),
         }
     }
 
@@ -114,15 +125,6 @@ impl Kind {
             Self::Assistants(observer) => observer.miss(),
             // What these tell before the end is not said to be all.
             Self::Chat(_) | Self::Responses(_) => {}
-        }
-    }
-
-    /// Says that events are told when the response is over: nothing is known of when they passed.
-    pub(super) fn read_late(&mut self) {
-        match self {
-            Self::Assistants(observer) => observer.read_late(),
-            Self::Chat(observer) => observer.read_late(),
-            Self::Responses(observer) => observer.read_late(),
         }
     }
 

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 use crate::attribution::Attribution;
 use crate::dialect::attribution::{Order, Owner};
-use crate::dialect::kind::{NotJson, Opening};
+use crate::dialect::kind::{NotJson, Opening, Telling};
 use crate::dialect::{GOES_ON_EVERY, Observed, Problem, Request, field};
 use crate::exchange::Ending;
 use crate::observation::{
@@ -129,14 +129,10 @@ impl Observer {
         })
     }
 
-    /// Says whether the response is a stream of events.
-    pub(super) fn set_streamed(&mut self, streamed: bool) {
-        self.streamed = streamed;
-    }
-
-    /// Says that events are told when the response is over.
-    pub(super) fn read_late(&mut self) {
-        self.stream.late = true;
+    /// Says how the body of the response is told.
+    pub(super) fn set_telling(&mut self, telling: Telling) {
+        self.streamed = telling != Telling::Document;
+        self.stream.late = telling == Telling::LateEvents;
     }
 
     /// Takes a whole JSON body.

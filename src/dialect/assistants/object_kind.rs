@@ -34,7 +34,7 @@ impl ObjectKind {
             }
             (Self::Thread, _) if deleted => Some(Self::ThreadDeleted),
             (Self::Message, _) if deleted => Some(Self::MessageDeleted),
-            (kind, _) => Some(kind).filter(|kind| kind.fits(members)),
+            _ => Self::of_item(members, route),
         }
     }
 

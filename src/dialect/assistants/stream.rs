@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::partial::{PartialMessage, PartialStep};
+use crate::dialect::kind::Telling;
 use crate::exchange::Ending;
 use crate::message::{Message, MessageStatus};
 use crate::observation::{Fact, Run, RunStatus, Step, StreamEnding};
@@ -24,7 +25,7 @@ pub(super) struct Stream {
     error: Option<Box<RawValue>>,
     /// Whether part of it was not seen, or could not be read.
     missed: bool,
-    /// Whether it is read when it is over.
+    /// Whether it is told when it is over.
     late: bool,
     /// Messages of which pieces passed and the whole has not, in the order they began.
     messages: Vec<PartialMessage>,
@@ -33,14 +34,14 @@ pub(super) struct Stream {
 }
 
 impl Stream {
+    /// Begins a stream that is told like this.
+    pub(super) fn new(telling: Telling) -> Self {
+        Self { late: telling == Telling::LateEvents, ..Self::default() }
+    }
+
     /// Notes that part of it was not seen, or could not be read.
     pub(super) fn miss(&mut self) {
         self.missed = true;
-    }
-
-    /// Notes that it is read when it is over, so that nothing is known of when its pieces passed.
-    pub(super) fn read_late(&mut self) {
-        self.late = true;
     }
 
     /// Whether all of it so far was read.
