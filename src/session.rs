@@ -4,7 +4,7 @@
 //! what must be remembered come out. A session that is closed and goes on is opened again under the same id. Its messages are
 //! numbered by the store, where it is known that an interaction is new.
 //!
-//! Memory: at most [`Config::max_sessions`] open ones; beyond it the one that would close first is closed.
+//! Memory: at most [`Config::max_sessions`] open ones, and [`Config::max_bytes`]; beyond it the one that would close first is closed.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -24,11 +24,13 @@ pub struct Config {
     pub idle: Duration,
     /// Sessions that may be open.
     pub max_sessions: usize,
+    /// What they may take in memory, about: names may be long.
+    pub max_bytes: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { idle: Duration::from_secs(30 * 60), max_sessions: 100_000 }
+        Self { idle: Duration::from_secs(30 * 60), max_sessions: 100_000, max_bytes: 48 << 20 }
     }
 }
 
@@ -61,6 +63,8 @@ pub enum Output {
 pub struct Sessions {
     config: Config,
     open: HashMap<Arc<SessionKey>, State>,
+    /// What they take in memory, about.
+    bytes: usize,
     deadlines: BTreeSet<(UnixMillis, Arc<SessionKey>)>,
     /// The named sessions that had interactions of one conversation only, by that conversation.
     named: BTreeSet<(ConversationKey, Arc<SessionKey>)>,
@@ -108,7 +112,7 @@ impl Sessions {
         state.conversation = interaction.conversation.clone();
         self.outputs.push_back(Output::Remember(SessionKey::clone(&key), Some(state.clone())));
         self.insert(key, state);
-        while self.open.len() > self.config.max_sessions
+        while (self.open.len() > self.config.max_sessions || self.bytes > self.config.max_bytes)
             && let Some((_, first)) = self.deadlines.first().cloned()
         {
             self.close(&first, CloseReason::Evicted, now);
@@ -186,16 +190,29 @@ impl Sessions {
         if !state.several && *key != SessionKey::of_conversation(&state.conversation) {
             self.named.insert((state.conversation.clone(), Arc::clone(&key)));
         }
-        self.open.insert(key, state);
+        self.bytes += bytes_of(&key, &state);
+        if let Some(before) = self.open.insert(Arc::clone(&key), state) {
+            self.bytes -= bytes_of(&key, &before);
+        }
     }
 
     fn remove(&mut self, key: &Arc<SessionKey>) -> Option<State> {
         let state = self.open.remove(key)?;
+        self.bytes -= bytes_of(key, &state);
         self.deadlines.remove(&(state.closes_at, Arc::clone(key)));
         self.named.remove(&(state.conversation.clone(), Arc::clone(key)));
         Some(state)
     }
 }
+
+/// What a session takes in memory, about: it stands in three tables, and its conversation in two.
+fn bytes_of(key: &SessionKey, state: &State) -> usize {
+    let app = state.app.as_ref().map_or(0, String::len);
+    TABLES_BYTES + key.scope.len() + key.id.len() + state.conversation.id.len() + app
+}
+
+/// What the tables take for a session beside its names: with these, 100,000 sessions were measured.
+const TABLES_BYTES: usize = 300;
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,9 @@
 //! Users are told apart by their id alone. One without an id is passed on as it was given, and never remembered.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde_json::Value;
 
 use crate::attribution::User;
 
@@ -10,10 +13,20 @@ use crate::attribution::User;
 #[derive(Debug)]
 pub struct Directory {
     max_users: usize,
-    users: HashMap<String, (u64, User)>,
+    users: HashMap<Arc<str>, Entry>,
     /// Ids by when they were seen.
-    seen: BTreeMap<u64, String>,
+    seen: BTreeMap<u64, Arc<str>>,
+    /// What all of it takes in memory, about.
+    bytes: usize,
     clock: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    seen: u64,
+    /// All that is known; none if that is the id alone, as it is of most.
+    user: Option<User>,
+    bytes: usize,
 }
 
 /// What is known of a user after something was said of it.
@@ -29,7 +42,7 @@ impl Directory {
     /// Nobody is known.
     #[must_use]
     pub fn new(max_users: usize) -> Self {
-        Self { max_users: max_users.max(1), users: HashMap::new(), seen: BTreeMap::new(), clock: 0 }
+        Self { max_users: max_users.max(1), users: HashMap::new(), seen: BTreeMap::new(), bytes: 0, clock: 0 }
     }
 
     /// Takes what is said of a user: each field said replaces what was known of it, null takes it away.
@@ -38,14 +51,8 @@ impl Directory {
             return Known { user: said.clone(), changed: false };
         };
         self.clock += 1;
-        let known = self.users.remove(id);
-        let (mut user, before) = match known {
-            Some((seen, user)) => {
-                self.seen.remove(&seen);
-                (user.clone(), Some(user))
-            }
-            None => (User::from_id(id), None),
-        };
+        let before = self.remove(id).map(|entry| entry.user.unwrap_or_else(|| User::from_id(id)));
+        let mut user = before.clone().unwrap_or_else(|| User::from_id(id));
         for (field, value) in &said.0 {
             if value.is_null() {
                 user.0.shift_remove(field);
@@ -54,22 +61,51 @@ impl Directory {
             }
         }
         let changed = before.is_none_or(|before| before != user);
-        self.seen.insert(self.clock, id.to_owned());
-        self.users.insert(id.to_owned(), (self.clock, user.clone()));
-        while self.users.len() > self.max_users
-            && let Some((_, oldest)) = self.seen.pop_first()
+        let more = Some(&user).filter(|user| **user != User::from_id(id));
+        let bytes = ENTRY_BYTES + id.len() + more.map_or(0, bytes_of);
+        let key: Arc<str> = id.into();
+        self.seen.insert(self.clock, Arc::clone(&key));
+        self.users.insert(key, Entry { seen: self.clock, user: more.cloned(), bytes });
+        self.bytes += bytes;
+        while (self.users.len() > self.max_users || self.bytes > MAX_BYTES)
+            && self.users.len() > 1
+            && let Some((_, oldest)) = self.seen.first_key_value()
         {
-            self.users.remove(&oldest);
+            let oldest = Arc::clone(oldest);
+            self.remove(&oldest);
         }
         Known { user, changed }
     }
 
     /// Forgets a user. Tells whether it was known.
     pub fn forget(&mut self, id: &str) -> bool {
-        let known = self.users.remove(id);
-        known.map(|(seen, _)| self.seen.remove(&seen)).is_some()
+        self.remove(id).is_some()
+    }
+
+    fn remove(&mut self, id: &str) -> Option<Entry> {
+        let entry = self.users.remove(id)?;
+        self.seen.remove(&entry.seen);
+        self.bytes -= entry.bytes;
+        Some(entry)
     }
 }
+
+/// What is known of a user beside its id takes so much in memory, about: the least that a map has room for is four members.
+fn bytes_of(user: &User) -> usize {
+    let member = |(name, value): (&String, &Value)| {
+        let tree = if value.is_object() || value.is_array() { TREE_BYTES_PER_BYTE } else { 1 };
+        MEMBER_BYTES + name.len() + tree * value.to_string().len()
+    };
+    user.0.iter().map(member).sum()
+}
+
+/// What users may take in memory. As many with ids of 40 characters are 100,000; of those of whom more is known, some 30,000.
+const MAX_BYTES: usize = 32 << 20;
+/// What the tables take for a user beside its id.
+const ENTRY_BYTES: usize = 200;
+const MEMBER_BYTES: usize = 250;
+/// What a byte of JSON takes as a tree at most.
+const TREE_BYTES_PER_BYTE: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -77,7 +113,7 @@ mod tests {
 
     use super::*;
 
-    fn user(value: serde_json::Value) -> User {
+    fn user(value: Value) -> User {
         serde_json::from_value(value).unwrap()
     }
 
@@ -113,5 +149,19 @@ mod tests {
         assert!(known(&mut directory, "a") && known(&mut directory, "c"));
         assert!(!known(&mut directory, "b"));
         assert!(directory.forget("b") && !directory.forget("b"));
+    }
+
+    #[test]
+    fn what_users_take_in_memory_is_bounded_however_long_their_names_are() {
+        let mut directory = Directory::new(100_000);
+        for number in 0..100_000 {
+            let user = user(json!({"userId": format!("user {number}"), "note": "x".repeat(4000)}));
+            assert!(directory.learn(&user).changed);
+        }
+        let known = directory.users.len();
+        assert!((5_000..10_000).contains(&known) && directory.bytes <= MAX_BYTES, "{known}");
+        assert_eq!(directory.seen.len(), known);
+        let last = user(json!({"userId": "user 99999"}));
+        assert!(!directory.learn(&last).changed, "the last is known");
     }
 }

@@ -180,6 +180,22 @@ fn beyond_the_limit_the_one_that_would_close_first_is_closed() {
     assert_eq!(world.events, ["open a", "open b", "open c", "close b Evicted at 3"]);
 }
 
+#[test]
+fn what_sessions_take_in_memory_is_bounded_however_long_their_names_are() {
+    let mut world = World::with(Config { max_bytes: 100_000, ..Config::default() });
+    for number in 0..100 {
+        let session = Some(format!("{number} {}", "x".repeat(4000)));
+        world.talk_with(number, "t", Attribution { session, ..Attribution::default() });
+    }
+    assert!((20..25).contains(&world.sessions.len()), "{}", world.sessions.len());
+    for number in 0..100 {
+        let conversation = ConversationKey { upstream: "api".into(), id: format!("t{number}").into() };
+        world.sessions.handle_deletion(&conversation, UnixMillis(0));
+    }
+    world.sessions.handle_timeout(UnixMillis(u64::MAX));
+    assert_eq!((world.sessions.len(), world.sessions.bytes), (0, 0), "all of it is given back");
+}
+
 proptest! {
     /// Whatever happens, opens and closes of a session alternate, and a restart changes nothing.
     #[test]
