@@ -169,6 +169,7 @@ impl Parts {
         };
         let (recorder, captures) = capture::new(config.capture, metrics.clone(), clock);
         let mut pipeline = config.pipeline;
+        pipeline.dialect.budget = captures.budget().clone();
         let users = Users::new(pipeline.max_users);
         let intake = Intake::new(intake, store.clone(), users.clone(), sinks.clone(), metrics.clone(), clock);
         pipeline.correlation.first_used = recovered.first_used_at();

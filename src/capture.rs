@@ -14,8 +14,8 @@
 //! - *Causality.* After each frame the tee asks `is_end_stream()` and hands over `End` before it returns the last frame, so
 //!   whatever a client can react to is already in the queue.
 //! - *Bounds.* The queue holds [`Config::queue`] items and all copies together [`Config::budget_bytes`], counted from
-//!   copying until the [`Receiver`] takes them, by what was allocated and not by what was used of it. Beyond either, the
-//!   copy is lost and counted; the stream never waits. A lost segment leaves a gap in `seq`. When `Start` is lost the tap
+//!   copying until the pipeline is done with them, by what was allocated and not by what was used of it. What the pipeline holds of
+//!   exchanges that go on is charged to the same budget. Beyond either, the copy is lost and counted; the stream never waits. A lost segment leaves a gap in `seq`. When `Start` is lost the tap
 //!   goes quiet. An `End` can be lost like a segment: who keeps state per exchange needs a bound of its own.
 //! - Bytes are copied, never kept as `Bytes`: those are slices of a read buffer, and one kept event would pin all of it.
 
@@ -33,7 +33,7 @@ use prometheus_client::metrics::gauge::Gauge;
 pub use self::request::{RequestTap, RequestTee};
 pub use self::response::{ResponseTap, ResponseTee};
 
-use self::buffer::Budget;
+use crate::budget::{Budget, Charge};
 use crate::clock::Clock;
 use crate::exchange::{Capture, End, ExchangeId, Segment, Start};
 use crate::head::RequestHead;
@@ -44,7 +44,7 @@ use crate::metrics::{DropLabel, DropReason, Metrics};
 pub struct Config {
     /// How many hand-overs may wait for the pipeline.
     pub queue: usize,
-    /// How many bytes all copies together may hold.
+    /// How many bytes capture may hold: all copies, and what the pipeline keeps and makes of them while it reads.
     pub budget_bytes: usize,
     /// How much of one body is copied. Event streams have no limit.
     pub max_body_bytes: usize,
@@ -64,7 +64,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             queue: 8192,
-            budget_bytes: 256 << 20,
+            budget_bytes: 192 << 20,
             max_body_bytes: 16 << 20,
             max_prefix_bytes: 64 << 10,
             segment_bytes: 16 << 10,
@@ -78,7 +78,7 @@ impl Default for Config {
 #[must_use]
 pub fn new(config: Config, metrics: Metrics, clock: Clock) -> (Recorder, Receiver) {
     let (queue, items) = mpsc::sync_channel(config.queue);
-    let budget = Budget::new(config.budget_bytes, metrics.capture_bytes.clone());
+    let budget = buffer::budget(config.budget_bytes, metrics.capture_bytes.clone());
     let late_ends = Arc::new(LateEnds::default());
     let receiver = Receiver {
         items,
@@ -112,7 +112,7 @@ impl std::fmt::Debug for Recorder {
     }
 }
 
-/// Where the pipeline's thread takes what taps hand over. Taking an item gives its bytes back to the budget.
+/// Where the pipeline's thread takes what taps hand over.
 #[derive(Debug)]
 pub struct Receiver {
     items: mpsc::Receiver<Capture>,
@@ -158,16 +158,21 @@ impl Receiver {
         }
     }
 
+    /// What the pipeline's memory is charged to.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     fn took(&self, item: Capture) -> Capture {
         self.depth.dec();
-        self.budget.give_back(charge(&item));
         item
     }
 
     /// An end that found the queue full; whatever the queue held of its exchange has been taken when the queue is empty.
     fn late_end(&self) -> Option<Capture> {
         let (exchange, end) = self.late_ends.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
-        Some(Capture { exchange, start: None, segment: None, end: Some(end) })
+        Some(Capture { exchange, start: None, segment: None, end: Some(end), charge: Charge::default() })
     }
 }
 
@@ -202,13 +207,10 @@ impl Shared {
     fn offer(&self, capture: Capture) -> Result<(), Lost> {
         // Counted first, so that the receiver never takes the depth below zero.
         self.metrics.pipeline_queue.inc();
-        let Err(TrySendError::Full(capture) | TrySendError::Disconnected(capture)) =
-            self.queue.try_send(capture)
-        else {
+        let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(capture) else {
             return Ok(());
         };
         self.metrics.pipeline_queue.dec();
-        self.budget.give_back(charge(&capture));
         Err(Lost)
     }
 
@@ -220,9 +222,10 @@ impl Shared {
         start: Option<Box<Start>>,
         segment: Option<Segment>,
         end: End,
+        charge: Charge,
     ) -> Result<(), Lost> {
         let begins = start.is_some();
-        let lost = self.hand_over(Capture { exchange, start, segment, end: Some(end) });
+        let lost = self.hand_over(Capture { exchange, start, segment, end: Some(end), charge });
         if lost.is_err() && !begins {
             let mut late = self.late_ends.lock().unwrap_or_else(PoisonError::into_inner);
             if late.len() < self.config.queue {
@@ -248,12 +251,6 @@ type LateEnds = Mutex<Vec<(ExchangeId, End)>>;
 
 /// A hand-over found the queue full.
 struct Lost;
-
-/// What the bytes of `capture` were charged to the budget with.
-fn charge(capture: &Capture) -> usize {
-    let request = capture.start.as_ref().map_or(0, |start| start.request_body.bytes.capacity());
-    request + capture.segment.as_ref().map_or(0, |segment| segment.bytes.capacity())
-}
 
 #[cfg(test)]
 mod tests;

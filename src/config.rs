@@ -223,7 +223,7 @@ impl Config {
         let data_dir = flags.data_dir.clone().or(file.data_dir);
         let data_dir = Some(Choice::of(data_dir, || default_data_dir(environment)));
         let correlation = modules::correlation(&file.correlation)?;
-        let dialect = modules::dialect(&file.attribution, &file.chat)?;
+        let dialect = modules::dialect(&file.attribution, &file.chat, &file.capture)?;
         let mut store = modules::store(file.store)?;
         store.conversation_ttl = correlation.conversation_ttl;
         Ok(Self {

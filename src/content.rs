@@ -10,6 +10,8 @@
 
 mod layer;
 
+use std::ops::ControlFlow;
+
 use thiserror::Error;
 
 use self::layer::Layer;
@@ -66,6 +68,9 @@ pub enum DecodeError {
     /// The bytes are not what the header says, or were damaged.
     #[error("the {0:?} data is corrupt")]
     Corrupt(Coding),
+    /// Who takes the decoded data wants no more of it.
+    #[error("no more decoded data is wanted")]
+    Stopped,
     /// The limit was reached.
     #[error("the decoded data is over its limit")]
     TooLarge,
@@ -96,12 +101,16 @@ impl Decoder {
         Ok(Self { layers, limit, allowance: Allowance::new(limit), failed: None })
     }
 
-    /// Decodes the next piece and appends all it gives to `out`.
+    /// Decodes the next piece and hands all it gives to `take`, in pieces of at most 8 KiB (or as it came, where there is no coding).
     ///
     /// # Errors
     ///
-    /// [`DecodeError`]; `out` then holds what came before the fault. An error is final: each later call gives it again.
-    pub fn decode(&mut self, input: &[u8], out: &mut Vec<u8>) -> Result<(), DecodeError> {
+    /// [`DecodeError`]; `take` was given what came before the fault. An error is final: each later call gives it again.
+    pub fn decode(
+        &mut self,
+        input: &[u8],
+        take: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), DecodeError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
@@ -110,9 +119,21 @@ impl Decoder {
             self.allowance.refill(refill_bytes, most_bytes);
             self.layers.iter_mut().for_each(|layer| layer.allowance.refill(refill_bytes, most_bytes));
         }
-        let decoded = pump(&mut self.layers, input, out, &mut self.allowance);
+        let decoded = pump(&mut self.layers, input, take, &mut self.allowance);
         self.failed = decoded.err();
         decoded
+    }
+
+    /// How many bytes the decoders may hold: what they need to begin with, and as much of their windows as was decoded.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.layers.iter().map(Layer::held_bytes).sum()
+    }
+
+    /// The most they may hold, whatever comes.
+    #[must_use]
+    pub fn most_held_bytes(&self) -> usize {
+        self.layers.iter().map(Layer::most_held_bytes).sum()
     }
 
     /// Says whether the input could end here. Nothing is decoded: [`decode`](Self::decode) gave all there is.
@@ -172,7 +193,7 @@ impl Allowance {
 fn pump(
     layers: &mut [Layer],
     mut input: &[u8],
-    out: &mut Vec<u8>,
+    take: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     allowance: &mut Allowance,
 ) -> Result<(), DecodeError> {
     if input.is_empty() {
@@ -180,7 +201,9 @@ fn pump(
     }
     let Some((layer, rest)) = layers.split_first_mut() else {
         let allowed = allowance.take(input);
-        out.extend_from_slice(allowed);
+        if take(allowed).is_break() {
+            return Err(DecodeError::Stopped);
+        }
         return if allowed.len() == input.len() { Ok(()) } else { Err(DecodeError::TooLarge) };
     };
     let mut chunk = [0; CHUNK_BYTES];
@@ -188,7 +211,7 @@ fn pump(
         let step = layer.step(input, &mut chunk);
         input = &input[step.read..];
         let allowed = layer.allowance.take(&chunk[..step.written]);
-        pump(rest, allowed, out, allowance)?;
+        pump(rest, allowed, take, allowance)?;
         if allowed.len() < step.written {
             return Err(DecodeError::TooLarge);
         }
@@ -219,7 +242,12 @@ pub fn assert_cuts_do_not_matter(data: &[u8]) {
         let mut decoder =
             Decoder::new(Some(header), Limit::TotalBytes(1 << 20)).expect("the codings are known");
         let mut out = Vec::new();
-        let decoded = body.chunks(part_bytes).try_for_each(|part| decoder.decode(part, &mut out));
+        let decoded = body.chunks(part_bytes).try_for_each(|part| {
+            decoder.decode(part, &mut |decoded| {
+                out.extend_from_slice(decoded);
+                ControlFlow::Continue(())
+            })
+        });
         assert!(out.len() <= 1 << 20);
         (decoded.and_then(|()| decoder.finish()), out)
     };

@@ -8,42 +8,64 @@ mod assistants;
 mod attribution;
 mod body;
 pub mod chat;
+mod clean;
+mod credentials;
 mod field;
 mod inline;
 mod kind;
+mod object;
 mod path;
-mod prefix;
-mod repair;
+mod request;
 mod responses;
 mod sunset;
 mod uncaptured;
 
-use std::borrow::Cow;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use serde_json::Value;
 
+use crate::budget::{Budget, Charge, OverBudget};
 use crate::content;
-use crate::exchange::{End, ExchangeId, RequestBody, Segment, Start};
+use crate::exchange::{End, ExchangeId, Segment, Start};
 use crate::observation::Observation;
 use crate::sse;
 use crate::time::UnixMillis;
 pub use attribution::{Order, ParseSourceError, Source};
 use body::{Body, FirstBytes};
+pub use credentials::Credentials;
 use kind::{Dialect, Kind, Opening};
-use repair::Repaired;
+use request::Request;
 pub use sunset::SunsetCall;
 pub use uncaptured::Uncaptured;
 
 /// Settings of the dialects.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Where session, user and app are looked for.
     pub attribution: Arc<Order>,
     /// Of Chat Completions.
     pub chat: chat::Config,
+    /// What is masked in bodies.
+    pub credentials: Credentials,
+    /// How much of a body, or of one event of a stream, is read, decoded.
+    pub max_body_bytes: usize,
+    /// What everything that is held or made while reading is charged to.
+    pub budget: Budget,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            attribution: Arc::default(),
+            chat: chat::Config::default(),
+            credentials: Credentials::default(),
+            max_body_bytes: 16 << 20,
+            budget: Budget::default(),
+        }
+    }
 }
 
 /// How much of an exchange is of interest.
@@ -82,6 +104,8 @@ pub struct Observed {
     pub answered: Option<Answered>,
     /// An exchange of an API that no dialect reads.
     pub uncaptured: Option<Uncaptured>,
+    /// Whether something was given up because there was no memory for it.
+    pub over_budget: bool,
 }
 
 impl Observed {
@@ -106,7 +130,8 @@ pub enum Problem {
     ContentEncoding,
     /// An event was longer than what is kept.
     EventTooLarge,
-    /// Half a character: an escape of half a UTF-16 pair, or bytes that are not UTF-8. It is read as U+FFFD.
+    /// Half a character: an escape of half a UTF-16 pair, or bytes that are not UTF-8. It is read as U+FFFD, unless the other half comes
+    /// in the next event. Or a control character that should have been escaped.
     HalfCharacter,
     /// Part of the copy was lost on the way.
     Incomplete,
@@ -116,6 +141,8 @@ pub enum Problem {
     NoNumber,
     /// The request's body was not copied as a whole, so its messages are not known.
     RequestIncomplete,
+    /// A body or an event has more values than are read, or is too deep: some were left out.
+    TooManyValues,
     /// JSON, but not what the endpoint answers.
     UnexpectedShape,
     /// Neither JSON nor an event stream.
@@ -134,6 +161,7 @@ impl Problem {
             Self::InvalidJson => "invalid_json",
             Self::NoNumber => "no_number",
             Self::RequestIncomplete => "request_incomplete",
+            Self::TooManyValues => "too_many_values",
             Self::UnexpectedShape => "unexpected_shape",
             Self::UnexpectedType => "unexpected_type",
         }
@@ -147,13 +175,14 @@ pub struct Observer {
     coding: Coding,
     body: Body,
     next_seq: u32,
+    charge: Charge,
 }
 
 /// How a response's content is coded.
 #[derive(Debug)]
 enum Coding {
-    /// As the header says; the buffer holds what one piece decodes to.
-    Coded(content::Decoder, Vec<u8>),
+    /// As the header says.
+    Coded(content::Decoder),
     /// Not at all.
     Identity,
     /// The header names a coding, and the first bytes have to agree: servers say `none`, or name a coding that a proxy before them has
@@ -171,7 +200,8 @@ impl Observer {
         };
         let status = StatusCode::from_u16(start.status).ok()?;
         out.answered = Some(Answered { api: dialect.as_str(), status });
-        let body = Body::new(start.content_type.as_ref().map(http::HeaderValue::as_bytes));
+        let content_type = start.content_type.as_ref().map(http::HeaderValue::as_bytes);
+        let body = Body::new(content_type, config.max_body_bytes, &config.credentials);
         if !status.is_success() {
             if dialect == Dialect::Assistants {
                 let app = config.attribution.of_request(start, &Value::Null).app;
@@ -186,19 +216,32 @@ impl Observer {
             None => Coding::Identity,
             Some(names) => Coding::Unproven(Vec::new(), decoder(names.to_str().unwrap_or("?"))),
         };
-        let request = if status.is_success() { request_json(start, out) } else { Request::default() };
+        let mut charge = Charge::new(config.budget.clone());
+        let request = match status.is_success() {
+            true => Request::read(start, dialect.read_by_item(), config, &mut charge, out),
+            false => Request::default(),
+        };
         let kind = dialect.start(Opening { exchange, start, request, config })?;
-        Some(Self { kind, coding, body, next_seq: 0 })
+        let mut observer = Self { kind, coding, body, next_seq: 0, charge };
+        observer.settle();
+        Some(observer)
     }
 
     /// Takes the next piece of the response body. A gap in the numbers is a piece that was lost.
     pub fn feed(&mut self, segment: &Segment, out: &mut Observed) {
+        let told = out.observations.len();
         self.notice_gap(segment.seq, out);
         self.next_seq = segment.seq.saturating_add(1);
+        self.take(&segment.bytes, segment.at, out);
+        self.settle();
+        self.join_halves(told, out);
+    }
+
+    fn take(&mut self, bytes: &[u8], at: UnixMillis, out: &mut Observed) {
         let Coding::Unproven(held, decoder) = &mut self.coding else {
-            return self.decode(&segment.bytes, segment.at, out);
+            return self.decode(bytes, at, out);
         };
-        held.extend_from_slice(&segment.bytes);
+        held.extend_from_slice(bytes);
         let first = match decoder {
             Some(_) => FirstBytes::despite_coding(held),
             None => {
@@ -213,37 +256,57 @@ impl Observer {
         };
         self.coding = match (first, decoder) {
             (FirstBytes::Events | FirstBytes::Json, _) => Coding::Identity,
-            (_, Some(decoder)) => Coding::Coded(decoder, Vec::new()),
+            (_, Some(decoder)) => Coding::Coded(decoder),
             (_, None) => return self.cannot_decode(out),
         };
-        self.decode(&held, segment.at, out);
+        self.decode(&held, at, out);
     }
 
     fn decode(&mut self, bytes: &[u8], at: UnixMillis, out: &mut Observed) {
-        let Self { kind, coding, body, .. } = self;
-        let Coding::Coded(decoder, decoded) = coding else { return body.feed(bytes, kind, at, out) };
-        decoded.clear();
-        let result = decoder.decode(bytes, decoded);
-        body.feed(decoded, kind, at, out);
-        if result.is_err() {
-            self.cannot_decode(out);
+        let Self { kind, coding, body, charge, .. } = self;
+        let Coding::Coded(decoder) = coding else {
+            let mut pieces = bytes.chunks(MAX_PIECE_BYTES);
+            // It stops where nothing more is of use.
+            let _ = pieces.try_for_each(|piece| take_piece(piece, 0, body, kind, charge, at, out));
+            return;
+        };
+        let (before, most) = (decoder.held_bytes(), decoder.most_held_bytes());
+        let mut decoded_bytes = 0;
+        let result = decoder.decode(bytes, &mut |piece| {
+            decoded_bytes += piece.len();
+            // A window fills with what is decoded; several fill at most with as much each.
+            // The windows of several codings fill with what is decoded.
+            let windows = most.min(before + content::MAX_CODINGS * decoded_bytes);
+            take_piece(piece, windows, body, kind, charge, at, out)
+        });
+        match result {
+            Ok(()) => {}
+            // What there is of the body was given up, or is all that is of use.
+            Err(content::DecodeError::Stopped) => self.coding = Coding::Identity,
+            Err(_) => self.cannot_decode(out),
         }
     }
 
     /// The body is over.
     pub fn end(mut self, end: &End, out: &mut Observed) {
+        let told = out.observations.len();
         self.notice_gap(end.segments, out);
         if let Coding::Unproven(held, decoder) = &mut self.coding
             && !held.is_empty()
         {
             let held = std::mem::take(held);
-            self.coding =
-                decoder.take().map_or(Coding::Identity, |decoder| Coding::Coded(decoder, Vec::new()));
+            self.coding = decoder.take().map_or(Coding::Identity, Coding::Coded);
             self.decode(&held, end.at, out);
         }
-        let Self { mut kind, body, .. } = self;
-        let missed = body.finish(&mut kind, end, out);
+        self.coding = Coding::Identity;
+        let Self { kind, body, charge, .. } = &mut self;
+        let wanted = OBSERVER_BYTES + kind.held_bytes() + body.held_bytes() + body.workspace_bytes();
+        if charge.resize(wanted) == Err(OverBudget) {
+            give_up(body, kind, out);
+        }
+        let missed = body.finish(kind, end, out);
         kind.end(end, missed, out);
+        self.join_halves(told, out);
     }
 
     fn notice_gap(&mut self, seq: u32, out: &mut Observed) {
@@ -260,76 +323,82 @@ impl Observer {
         self.body.give_up(&mut self.kind);
     }
 
-    /// How many bytes of the response are held until its end.
-    #[must_use]
-    pub fn gathered_bytes(&self) -> usize {
-        self.body.held_bytes() + self.kind.held_bytes()
+    /// Charges what is held, now that nothing is being read.
+    fn settle(&mut self) {
+        let coding = match &self.coding {
+            Coding::Coded(decoder) => decoder.held_bytes(),
+            Coding::Identity => 0,
+            Coding::Unproven(held, decoder) => {
+                held.capacity() + decoder.as_ref().map_or(0, content::Decoder::held_bytes)
+            }
+        };
+        let held = OBSERVER_BYTES + coding + self.body.held_bytes() + self.kind.held_bytes();
+        // It is what was granted before, or less; a little more is held already, and will be asked for with the next piece.
+        self.charge.resize(held).ok();
     }
 
-    /// Stops reading the body, and drops what is held of it. What was observed stays, and the end will tell that part of it was
-    /// missed.
-    pub fn give_up(&mut self) {
-        self.body.give_up(&mut self.kind);
-        self.kind.let_go();
+    /// Puts together, in what was told since, halves of characters that came in two events.
+    fn join_halves(&self, told: usize, out: &mut Observed) {
+        if self.body.has_marks() {
+            out.observations[told..].iter_mut().for_each(join_halves);
+        }
+    }
+}
+
+/// Reads a decoded piece of the body, if there is memory for it beside what decoders hold.
+fn take_piece(
+    piece: &[u8],
+    decoders_bytes: usize,
+    body: &mut Body,
+    kind: &mut Kind,
+    charge: &mut Charge,
+    at: UnixMillis,
+    out: &mut Observed,
+) -> ControlFlow<()> {
+    let held = OBSERVER_BYTES + decoders_bytes + kind.held_bytes() + body.held_bytes();
+    let wanted = held + body.wanted_bytes(piece.len());
+    match charge.resize(wanted) {
+        Ok(()) => body.feed(piece, kind, at, out),
+        Err(OverBudget) => give_up(body, kind, out),
+    }
+    if body.is_ignored() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+/// Stops reading, and drops what is held of the response. What was observed stays, and the end will tell that part of it was missed.
+fn give_up(body: &mut Body, kind: &mut Kind, out: &mut Observed) {
+    out.over_budget = true;
+    body.give_up(kind);
+    kind.let_go();
+}
+
+/// An observation is written and read: its texts are many and in many places, and this is rare.
+fn join_halves(observation: &mut Observation) {
+    let json = serde_json::to_string(observation).ok();
+    let joined = json.as_deref().and_then(clean::join_halves);
+    if let Some(joined) = joined.and_then(|json| serde_json::from_str(&json).ok()) {
+        *observation = joined;
     }
 }
 
 /// A decoder of a response; none if the coding is not known.
 fn decoder(names: &str) -> Option<content::Decoder> {
-    content::Decoder::new(Some(names), content::Limit::BurstBytes(MAX_DECODED_BYTES)).ok()
+    content::Decoder::new(Some(names), content::Limit::BurstBytes(MAX_BURST_BYTES)).ok()
 }
 
-/// A request's body.
-#[derive(Debug, Default)]
-struct Request {
-    /// The body as JSON; null when there is none, or it cannot be read.
-    body: Value,
-    /// Whether there was a body, and it could not be read.
-    lost: bool,
-}
-
-fn request_json(start: &Start, out: &mut Observed) -> Request {
-    let RequestBody { bytes, complete } = &start.request_body;
-    if start.method != Method::POST || bytes.is_empty() {
-        return Request::default();
-    }
-    let read = match decode(start.request_header("content-encoding"), bytes) {
-        _ if !complete => Err(Problem::RequestIncomplete),
-        None => Err(Problem::ContentEncoding),
-        Some(json) => request_value(&json, out).ok_or(Problem::InvalidJson),
-    };
-    match read {
-        Ok(body) => Request { body, lost: false },
-        Err(problem) => {
-            out.problem(problem);
-            Request { body: Value::Null, lost: true }
-        }
-    }
-}
-
-fn request_value(json: &[u8], out: &mut Observed) -> Option<Value> {
-    if let Ok(body) = serde_json::from_slice(json) {
-        return Some(body);
-    }
-    let repaired = Repaired::of(json);
-    let body = serde_json::from_str(&repaired.text).ok()?;
-    out.problems.extend(repaired.problem);
-    Some(body)
-}
-
-fn decode<'a>(encoding: Option<&str>, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
-    let Some(encoding) = encoding else { return Some(Cow::Borrowed(bytes)) };
-    let mut decoder =
-        content::Decoder::new(Some(encoding), content::Limit::TotalBytes(MAX_DECODED_BYTES)).ok()?;
-    let mut decoded = Vec::new();
-    decoder.decode(bytes, &mut decoded).ok()?;
-    Some(Cow::Owned(decoded))
+/// Asserts that the JSON of bodies is cleaned whatever it is.
+#[cfg(any(test, fuzzing))]
+pub fn assert_any_json_is_cleaned(json: &[u8]) {
+    clean::assert_that_parsers_take_it(json);
 }
 
 /// How often a stream that goes on is told to do so: often enough for whoever waits, and no more.
 const GOES_ON_EVERY: Duration = Duration::from_secs(20);
-/// What a compressed body may decode to: four times the most that is copied of one.
-const MAX_DECODED_BYTES: usize = 64 << 20;
+/// What a piece of a coded response may decode to at one time. More is no text: see [`content::REFILL_PER_BYTE`].
+const MAX_BURST_BYTES: usize = 64 << 20;
+/// What is read at one time, and asked for before.
+const MAX_PIECE_BYTES: usize = 16 << 10;
+/// What an observer takes beside what it holds of bodies.
+const OBSERVER_BYTES: usize = 2 << 10;
 
 #[cfg(test)]
 mod tests;

@@ -265,11 +265,26 @@ pub enum FeedbackTarget {
 /// The idempotency key of whatever these parts tell apart: hex of a hash, the same on every machine.
 #[must_use]
 pub fn key_of(parts: &[&str]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
+    let mut hash = KeyHash::default();
+    parts.iter().for_each(|part| hash.push(part));
+    hash.finish()
+}
+
+/// A key in the making: [`key_of`] parts that are not held together.
+#[derive(Clone, Debug, Default)]
+pub struct KeyHash(Sha256);
+
+impl KeyHash {
+    /// Takes the next part.
+    pub fn push(&mut self, part: &str) {
         // Lengths keep ("ab", "c") and ("a", "bc") apart.
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
+        self.0.update((part.len() as u64).to_le_bytes());
+        self.0.update(part.as_bytes());
     }
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+
+    /// The key.
+    #[must_use]
+    pub fn finish(self) -> String {
+        self.0.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
 }

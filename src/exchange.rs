@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method};
 
+use crate::budget::Charge;
 use crate::time::UnixMillis;
 
 /// Names an exchange within one process; counts from 1 and is not stored.
@@ -25,6 +26,8 @@ pub struct Capture {
     pub segment: Option<Segment>,
     /// The response body is over; nothing follows for this exchange.
     pub end: Option<End>,
+    /// What it takes of the memory that capture may use, as long as it is held.
+    pub charge: Charge,
 }
 
 /// The request, whole, and the head of its response.

@@ -2,7 +2,7 @@
 //!
 //! The modules in reading order; `tests/layering.rs` holds them to the direction in which they may import each other.
 //!
-//! *Vocabulary*, plain data: [`time`], [`head`], [`exchange`], [`attribution`], [`message`], [`observation`], [`interaction`],
+//! *Vocabulary*, plain data: [`time`], [`budget`], [`head`], [`exchange`], [`attribution`], [`message`], [`observation`], [`interaction`],
 //! [`event`], [`payload`].
 //!
 //! *Pure*, values in and values out: [`sse`], [`content`], [`dialect`], [`correlator`], [`session`], [`user`],
@@ -17,6 +17,7 @@
 pub mod admin;
 pub mod app;
 pub mod attribution;
+pub mod budget;
 pub mod capture;
 pub mod cli;
 pub mod clock;

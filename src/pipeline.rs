@@ -63,8 +63,6 @@ pub struct Config {
     pub store_patience: Duration,
     /// How many exchanges are watched at one time; beyond it the oldest is given up.
     pub max_exchanges: usize,
-    /// Bytes of bodies that are gathered at one time; beyond it further bodies are given up.
-    pub max_gathered_bytes: usize,
 }
 
 impl Default for Config {
@@ -79,7 +77,6 @@ impl Default for Config {
             gather: Duration::from_millis(10),
             store_patience: Duration::from_secs(5),
             max_exchanges: 65_536,
-            max_gathered_bytes: 256 << 20,
         }
     }
 }
@@ -118,7 +115,6 @@ pub fn spawn(config: Config, ports: Ports) -> std::io::Result<JoinHandle<()>> {
         emission: Emission::new(config.sessions.clone(), users, sinks, console, metrics.clone(), clock),
         config,
         observers: BTreeMap::new(),
-        gathered_bytes: 0,
         commands,
         store,
         metrics,
@@ -140,7 +136,6 @@ struct Pipeline {
     correlator: Correlator,
     /// Oldest first: ids count up.
     observers: BTreeMap<ExchangeId, Observer>,
-    gathered_bytes: usize,
     commands: Commands,
     emission: Emission,
     store: Store,
@@ -205,7 +200,6 @@ impl Pipeline {
         let watched = catch_unwind(AssertUnwindSafe(|| self.watch(capture, &mut observed)));
         if let Err(panic) = watched {
             self.observers.remove(&exchange);
-            self.gathered_bytes = self.observers.values().map(Observer::gathered_bytes).sum();
             self.count_panic("dialect", panic.as_ref());
         }
         if let Some(call) = observed.sunset {
@@ -218,6 +212,9 @@ impl Pipeline {
         if let Some(uncaptured) = observed.uncaptured {
             self.uncaptured.note(uncaptured, &self.metrics);
         }
+        if observed.over_budget {
+            self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::byte_budget }).inc();
+        }
         for problem in observed.problems {
             self.metrics.problems.get_or_create(&KindLabel { kind: problem.as_str() }).inc();
         }
@@ -228,7 +225,8 @@ impl Pipeline {
     }
 
     fn watch(&mut self, capture: Capture, observed: &mut Observed) {
-        let Capture { exchange, start, segment, end } = capture;
+        // What is charged is given back when this is done.
+        let Capture { exchange, start, segment, end, charge: _charge } = capture;
         let mut observer = match start {
             Some(start) => Observer::start(exchange, &start, &self.config.dialect, observed),
             None => self.observers.remove(&exchange),
@@ -236,20 +234,10 @@ impl Pipeline {
         if let Some(observer) = &mut observer
             && let Some(segment) = &segment
         {
-            let before = observer.gathered_bytes();
             observer.feed(segment, observed);
-            self.gathered_bytes = self.gathered_bytes - before + observer.gathered_bytes();
-            if self.gathered_bytes > self.config.max_gathered_bytes && observer.gathered_bytes() > before {
-                self.gathered_bytes -= observer.gathered_bytes();
-                observer.give_up();
-                self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::byte_budget }).inc();
-            }
         }
         match (observer, end) {
-            (Some(observer), Some(end)) => {
-                self.gathered_bytes -= observer.gathered_bytes();
-                observer.end(&end, observed);
-            }
+            (Some(observer), Some(end)) => observer.end(&end, observed),
             (Some(observer), None) => self.keep(exchange, observer),
             (None, _) => {}
         }
@@ -258,10 +246,7 @@ impl Pipeline {
     /// Keeps an observer until its exchange goes on; beyond the limit the oldest one goes.
     fn keep(&mut self, exchange: ExchangeId, observer: Observer) {
         self.observers.insert(exchange, observer);
-        if self.observers.len() > self.config.max_exchanges
-            && let Some((_, oldest)) = self.observers.pop_first()
-        {
-            self.gathered_bytes -= oldest.gathered_bytes();
+        if self.observers.len() > self.config.max_exchanges && self.observers.pop_first().is_some() {
             self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::max_exchanges }).inc();
         }
     }

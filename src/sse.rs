@@ -145,6 +145,18 @@ impl Decoder {
         self.line_begun = true;
     }
 
+    /// How many bytes are held of an event whose end has not come.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.name.capacity() + self.line.capacity() + self.data.capacity()
+    }
+
+    /// How many bytes of an event are there. Its end may be the next byte.
+    #[must_use]
+    pub fn event_bytes(&self) -> usize {
+        self.line.len() + if self.handed_out { 0 } else { self.data.len() }
+    }
+
     /// How many events were skipped because they were too large. Events lost to a hole do not count.
     #[must_use]
     pub fn skipped(&self) -> u64 {

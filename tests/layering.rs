@@ -33,6 +33,7 @@ enum Imports {
 
 const MODULES: &[(&str, Layer)] = &[
     ("attribution", Vocabulary),
+    ("budget", Vocabulary),
     ("event", Vocabulary),
     ("exchange", Vocabulary),
     ("head", Vocabulary),

@@ -1,33 +1,40 @@
-//! Bytes that are charged to a shared budget.
+//! Bytes that are charged to the budget of capture.
+
+use std::sync::Arc;
 
 use prometheus_client::metrics::gauge::Gauge;
 
-/// How many bytes copies may hold together. The gauge that shows the use is also what keeps it: one number, never two that
-/// disagree.
-#[derive(Clone, Debug)]
-pub(super) struct Budget {
-    limit: i64,
+use crate::budget::{Budget, Charge, OverBudget, Pool};
+
+/// How many bytes capture may hold. The gauge that shows the use is also what keeps it: one number, never two that disagree.
+///
+/// What is large may not take the last quarter, so that a few large bodies never cost the many small ones.
+#[derive(Debug)]
+struct Limit {
+    most: i64,
     used: Gauge,
 }
 
-impl Budget {
-    pub(super) fn new(limit_bytes: usize, used: Gauge) -> Self {
-        Self { limit: signed(limit_bytes), used }
+/// A budget of so many bytes.
+pub(super) fn budget(most_bytes: usize, used: Gauge) -> Budget {
+    Budget::of(Arc::new(Limit { most: signed(most_bytes), used }))
+}
+
+impl Pool for Limit {
+    fn take(&self, more: usize, held: usize) -> bool {
+        let most = if held > SMALL_BYTES { self.most - self.most / 4 } else { self.most };
+        let more = signed(more);
+        let fits = self.used.inc_by(more).saturating_add(more) <= most;
+        if !fits {
+            self.used.dec_by(more);
+        }
+        fits
     }
 
-    pub(super) fn give_back(&self, bytes: usize) {
+    fn give_back(&self, bytes: usize) {
         if bytes > 0 {
             self.used.dec_by(signed(bytes));
         }
-    }
-
-    fn take(&self, bytes: usize) -> Result<(), OverBudget> {
-        let bytes = signed(bytes);
-        if self.used.inc_by(bytes).saturating_add(bytes) > self.limit {
-            self.used.dec_by(bytes);
-            return Err(OverBudget);
-        }
-        Ok(())
     }
 }
 
@@ -35,12 +42,12 @@ impl Budget {
 #[derive(Debug)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,
-    budget: Budget,
+    charge: Charge,
 }
 
 impl Buffer {
     pub(super) fn new(budget: Budget) -> Self {
-        Self { bytes: Vec::new(), budget }
+        Self { bytes: Vec::new(), charge: Charge::new(budget) }
     }
 
     /// Copies all of `bytes`, or nothing.
@@ -48,19 +55,18 @@ impl Buffer {
         let (length, before) = (self.bytes.len(), self.bytes.capacity());
         let needed = length + bytes.len();
         if needed > before {
-            let wanted = needed.max(before * 2).max(MIN_CAPACITY);
-            self.budget.take(wanted - before)?;
+            let more = if before < LARGE_BYTES { before } else { before / 4 };
+            let wanted = needed.max(before + more).max(MIN_CAPACITY);
+            self.charge.resize(wanted)?;
             self.bytes.reserve_exact(wanted - length);
-            // The allocator may have given more than was asked for.
-            self.budget.used.inc_by(signed(self.bytes.capacity() - wanted));
         }
         self.bytes.extend_from_slice(bytes);
         Ok(())
     }
 
-    /// Takes the bytes out. They stay charged with their capacity, for whoever drops them to give back.
-    pub(super) fn take(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.bytes)
+    /// Takes the bytes out, and what they are charged with.
+    pub(super) fn take(&mut self) -> (Vec<u8>, Charge) {
+        (std::mem::take(&mut self.bytes), self.charge.take())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -68,22 +74,16 @@ impl Buffer {
     }
 }
 
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        self.budget.give_back(self.bytes.capacity());
-    }
-}
-
-/// All copies together hold as much as they may.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct OverBudget;
-
 fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 /// Enough for a few events, little enough for many idle streams.
 const MIN_CAPACITY: usize = 512;
+/// From here on a buffer no longer doubles.
+const LARGE_BYTES: usize = 1 << 20;
+/// Nearly every body is smaller.
+const SMALL_BYTES: usize = 256 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -92,28 +92,38 @@ mod tests {
     #[test]
     fn what_is_charged_is_given_back() {
         let used = Gauge::default();
-        let budget = Budget::new(4096, used.clone());
-        let mut buffer = Buffer::new(budget.clone());
+        let mut buffer = Buffer::new(budget(4096, used.clone()));
         buffer.push(&[1; 100]).unwrap();
         buffer.push(&[2; 1000]).unwrap();
         assert_eq!(usize::try_from(used.get()), Ok(buffer.bytes.capacity()));
-        let bytes = buffer.take();
+        let (bytes, charge) = buffer.take();
         drop(buffer);
         assert_eq!(bytes.len(), 1100);
         assert_eq!(usize::try_from(used.get()), Ok(bytes.capacity()));
-        budget.give_back(bytes.capacity());
+        drop(charge);
         assert_eq!(used.get(), 0);
     }
 
     #[test]
     fn copies_all_or_nothing() {
         let used = Gauge::default();
-        let mut buffer = Buffer::new(Budget::new(2000, used.clone()));
+        let mut buffer = Buffer::new(budget(2000, used.clone()));
         buffer.push(&[1; 600]).unwrap();
         assert_eq!(buffer.push(&[2; 5000]), Err(OverBudget));
         assert_eq!(buffer.len(), 600);
         assert_eq!(usize::try_from(used.get()), Ok(buffer.bytes.capacity()));
         drop(buffer);
         assert_eq!(used.get(), 0);
+    }
+
+    #[test]
+    fn large_bodies_leave_a_quarter_to_small_ones() {
+        let used = Gauge::default();
+        let budget = budget(8 << 20, used.clone());
+        let mut large = Buffer::new(budget.clone());
+        while large.push(&[0; 100_000]).is_ok() {}
+        assert!(used.get() <= 6 << 20 && used.get() > 4 << 20, "{}", used.get());
+        let mut small = Buffer::new(budget);
+        small.push(&[0; 200_000]).unwrap();
     }
 }

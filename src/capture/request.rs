@@ -9,8 +9,9 @@ use http::{HeaderName, HeaderValue, Method};
 use http_body::{Body, Frame, SizeHint};
 
 use super::Shared;
-use super::buffer::{Buffer, OverBudget};
+use super::buffer::Buffer;
 use super::response::ResponseTap;
+use crate::budget::{Charge, OverBudget};
 use crate::exchange::{CAPTURED_HEADERS, Capture, End, Ending, ExchangeId, RequestBody, Start};
 use crate::head::{Fields, RequestHead, ResponseHead, is};
 use crate::metrics::DropReason;
@@ -29,6 +30,8 @@ pub struct RequestTap {
     caller: Option<String>,
     at: UnixMillis,
     copy: Arc<Mutex<BodyCopy>>,
+    /// What is copied of the head; none if there was no room for it.
+    charge: Option<Charge>,
 }
 
 impl RequestTap {
@@ -46,7 +49,12 @@ impl RequestTap {
         let captured = captured.filter_map(|(name, value)| {
             HeaderName::from_bytes(name).ok().zip(HeaderValue::from_bytes(value).ok())
         });
+        let headers: Vec<_> = captured.collect();
         let buffer = Buffer::new(shared.budget.clone());
+        let mut charge = Charge::new(shared.budget.clone());
+        let headers_bytes =
+            headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+        let fits = charge.resize(HEAD_BYTES + head.path().len() + head.query().len() + headers_bytes).is_ok();
         let copy = BodyCopy {
             shared: Arc::clone(&shared),
             buffer,
@@ -62,7 +70,8 @@ impl RequestTap {
             path: head.path().to_owned(),
             query: head.query().to_owned(),
             caller: None,
-            headers: captured.collect(),
+            headers,
+            charge: fits.then_some(charge),
             copy: Arc::new(Mutex::new(copy)),
             shared,
         }
@@ -97,12 +106,17 @@ impl RequestTap {
     /// Takes in the head of the response; it is handed over with the first bytes of the body, or with its end. What passes of the
     /// request body from now on is not copied. None where the head is all that is of interest: it is handed over at once.
     pub fn tap_response(self, head: &ResponseHead) -> Option<ResponseTap> {
-        let (bytes, complete, glance) = {
+        let ((bytes, body_charge), complete, glance) = {
             let mut copy = lock(&self.copy);
             let complete = matches!(copy.state, CopyState::Complete);
             copy.state = CopyState::Cut;
             (copy.buffer.take(), complete, copy.glance)
         };
+        let Some(mut charge) = self.charge else {
+            self.shared.count_drop(DropReason::byte_budget);
+            return None;
+        };
+        charge.absorb(body_charge);
         let start = Start {
             upstream: self.upstream,
             caller: self.caller,
@@ -120,13 +134,18 @@ impl RequestTap {
         let start = Box::new(start);
         if glance {
             let end = End { segments: 0, at: start.response_at, ending: Ending::Complete };
-            let capture =
-                Capture { exchange: self.exchange, start: Some(start), segment: None, end: Some(end) };
+            let capture = Capture {
+                exchange: self.exchange,
+                start: Some(start),
+                segment: None,
+                end: Some(end),
+                charge,
+            };
             // Nothing that would have been recorded is lost if the queue is full.
             drop(self.shared.offer(capture));
             return None;
         }
-        Some(ResponseTap::new(self.shared, self.exchange, head, start))
+        Some(ResponseTap::new(self.shared, self.exchange, head, start, charge))
     }
 }
 
@@ -239,6 +258,9 @@ impl std::fmt::Debug for BodyCopy {
         f.debug_struct("BodyCopy").field("bytes", &self.buffer.len()).finish_non_exhaustive()
     }
 }
+
+/// What a tap takes beside what it copies.
+const HEAD_BYTES: usize = 1 << 10;
 
 /// A panic while the lock was held leaves at worst a shorter copy, so a poisoned lock is of no concern.
 fn lock(copy: &Mutex<BodyCopy>) -> MutexGuard<'_, BodyCopy> {

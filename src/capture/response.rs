@@ -7,8 +7,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::buffer::{Buffer, OverBudget};
+use super::buffer::Buffer;
 use super::{Lost, Shared};
+use crate::budget::{Charge, OverBudget};
 use crate::exchange::{Capture, End, Ending, ExchangeId, Segment, Start};
 use crate::head::ResponseHead;
 use crate::metrics::DropReason;
@@ -23,6 +24,8 @@ pub struct ResponseTap {
     exchange: ExchangeId,
     /// What waits for the first bytes of the body.
     start: Option<Box<Start>>,
+    /// What that, and a segment on its way, is charged with.
+    charge: Charge,
     buffer: Buffer,
     /// Segments made so far, lost ones included.
     segments: u32,
@@ -52,6 +55,7 @@ impl ResponseTap {
         exchange: ExchangeId,
         head: &ResponseHead,
         start: Box<Start>,
+        charge: Charge,
     ) -> Self {
         let now = start.response_at;
         let succeeded = head.status.is_success();
@@ -63,6 +67,7 @@ impl ResponseTap {
         Self {
             exchange,
             start: Some(start),
+            charge,
             buffer: Buffer::new(shared.budget.clone()),
             segments: 0,
             handed_at: now,
@@ -147,7 +152,9 @@ impl ResponseTap {
         }
         let segment = self.take_segment();
         self.handed_at = self.last_at;
-        let capture = Capture { exchange: self.exchange, start: self.start.take(), segment, end: None };
+        let start = self.start.take();
+        let capture =
+            Capture { exchange: self.exchange, start, segment, end: None, charge: self.charge.take() };
         let begins = capture.start.is_some();
         match self.shared.hand_over(capture) {
             Ok(()) if begins => {
@@ -164,7 +171,9 @@ impl ResponseTap {
         if self.buffer.len() == 0 {
             return None;
         }
-        let segment = Segment { seq: self.segments, at: self.last_at, bytes: self.buffer.take() };
+        let (bytes, charge) = self.buffer.take();
+        self.charge.absorb(charge);
+        let segment = Segment { seq: self.segments, at: self.last_at, bytes };
         self.segments = self.segments.saturating_add(1);
         Some(segment)
     }
@@ -178,7 +187,7 @@ impl ResponseTap {
         let end = End { segments: self.segments, at, ending };
         let start = self.start.take();
         let begins = start.is_some();
-        let handed_over = self.shared.hand_over_end(self.exchange, start, segment, end);
+        let handed_over = self.shared.hand_over_end(self.exchange, start, segment, end, self.charge.take());
         if begins && handed_over.is_ok() {
             self.shared.metrics.captured.inc();
         }

@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use super::ConfigError;
 use super::raw::{self, Size, Span};
 use crate::correlator::{AppMessages, Limits};
-use crate::dialect::{Interest, Order, ParseSourceError, Source};
+use crate::dialect::{Credentials, Interest, Order, ParseSourceError, Source};
 use crate::exchange::CAPTURED_HEADERS;
 use crate::proxy::Upstream;
 use crate::{capture, correlator, delivery, dialect, intake, net, pipeline, proxy, store};
@@ -45,8 +45,18 @@ pub(super) fn correlation(file: &raw::Correlation) -> Result<correlator::Config,
     Ok(config)
 }
 
-pub(super) fn dialect(file: &raw::Attribution, chat: &raw::Chat) -> Result<dialect::Config, ConfigError> {
+pub(super) fn dialect(
+    file: &raw::Attribution,
+    chat: &raw::Chat,
+    capture: &raw::Capture,
+) -> Result<dialect::Config, ConfigError> {
     let mut config = dialect::Config::default();
+    set_size("capture.max_body", &mut config.max_body_bytes, capture.max_body)?;
+    let credentials = capture.credentials.as_deref().unwrap_or_default();
+    if let Some(odd) = credentials.iter().find(|name| name.trim().is_empty()) {
+        return Err(ConfigError::value("capture.credentials", odd.clone(), "name a member of a body"));
+    }
+    config.credentials = Credentials::with(credentials);
     let Order { session, user, app } = Arc::make_mut(&mut config.attribution);
     set_sources("attribution.session", session, file.session.as_deref())?;
     set_sources("attribution.user", user, file.user.as_deref())?;

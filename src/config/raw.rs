@@ -79,6 +79,7 @@ pub(super) struct Capture {
     pub(super) enabled: Option<bool>,
     pub(super) queue: Option<usize>,
     pub(super) budget: Option<Size>,
+    pub(super) credentials: Option<Vec<String>>,
     pub(super) max_body: Option<Size>,
     pub(super) max_prefix: Option<Size>,
     pub(super) segment: Option<Size>,

@@ -16,6 +16,8 @@ pub(super) struct Layer {
     state: State,
     /// Input has come.
     begun: bool,
+    /// What it gave so far.
+    written: usize,
 }
 
 /// What one step did.
@@ -40,7 +42,7 @@ impl Layer {
             Coding::Gzip => State::Gzip { member: gzip_member(), earlier: false },
             Coding::Zstd => State::Zstd { decoder: zstd_decoder(), between_frames: true },
         };
-        Self { allowance, coding, state, begun: false }
+        Self { allowance, coding, state, begun: false, written: 0 }
     }
 
     /// Decodes from `input`, which may be empty to ask for what is held back, until all of it is read, `output` is full,
@@ -57,6 +59,7 @@ impl Layer {
             if done.corrupt || stuck || done.read == input.len() || done.written == output.len() {
                 // Input left over with room for output is a decoder's own fault; it must not make the caller loop.
                 done.corrupt |= stuck && done.read < input.len() && done.written < output.len();
+                self.written = self.written.saturating_add(done.written);
                 return done;
             }
         }
@@ -71,6 +74,27 @@ impl Layer {
                 State::Gzip { member, earlier } => *earlier && member.total_in() == 0,
                 State::Zstd { between_frames, .. } => *between_frames,
             }
+    }
+
+    /// How many bytes it may hold. Memory of a window is taken as it is written to.
+    pub(super) fn held_bytes(&self) -> usize {
+        let (base, window) = self.memory();
+        base + self.written.min(window)
+    }
+
+    /// The most it may hold.
+    pub(super) fn most_held_bytes(&self) -> usize {
+        let (base, window) = self.memory();
+        base + window
+    }
+
+    /// What it needs to begin with, and its largest window.
+    fn memory(&self) -> (usize, usize) {
+        match self.coding {
+            Coding::Brotli => (BROTLI_BYTES, 1 << MAX_BROTLI_WINDOW_BITS),
+            Coding::Deflate | Coding::Gzip => (DEFLATE_BYTES, 0),
+            Coding::Zstd => (ZSTD_BYTES, 1 << MAX_ZSTD_WINDOW_LOG),
+        }
     }
 
     pub(super) fn coding(&self) -> Coding {
@@ -216,5 +240,11 @@ fn zstd_decoder() -> zstd::stream::raw::Decoder<'static> {
 }
 
 const MAX_GZIP_WINDOW_BITS: u8 = 15;
+/// RFC 7932 §9.1.
+const MAX_BROTLI_WINDOW_BITS: u8 = 24;
+/// What each needs beside its window: tables and buffers of one block. Measured.
+const BROTLI_BYTES: usize = 256 << 10;
+const DEFLATE_BYTES: usize = 64 << 10;
+const ZSTD_BYTES: usize = 256 << 10;
 /// RFC 9659 §3: a `zstd` content coding never needs a window over 8 MiB.
 const MAX_ZSTD_WINDOW_LOG: u32 = 23;

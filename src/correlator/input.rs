@@ -21,7 +21,14 @@ impl Conversation {
         config: &Config,
         outcome: &mut Outcome,
     ) -> bool {
-        let Some(id) = &message.id else { return false };
+        let Some(id) = &message.id else {
+            // The response could not be read. A page that shows the message is known by its text.
+            let born = if origin == MessageOrigin::Created { slice::from_ref(message) } else { &[] };
+            let born = self.admit_all(born, config, outcome);
+            let is_new = !born.is_empty();
+            self.unclaimed.extend(born);
+            return is_new;
+        };
         let owner = match &message.run {
             Some(run) => match self.runs.iter().position(|open| open.id() == run) {
                 Some(place) if message.role == Role::Assistant => {

@@ -8,7 +8,7 @@ pub struct Limits {
     /// run's deadline is nearest, which is recorded with what is known.
     pub conversations: usize,
     /// Bytes that conversations take in memory, all together: texts, ids, and what holds them. Beyond it as above. Up to a
-    /// quarter is lost to fragmentation, as measured (`tests/edges/memory.rs`), so that all of it stays below 512 MB.
+    /// quarter is lost to fragmentation, as measured (`tests/edges/memory.rs`).
     pub text_bytes: usize,
     /// Messages of one conversation: unclaimed, and of runs that are not settled. Further ones are left out, and the record
     /// says that it is not complete.
@@ -23,7 +23,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             conversations: 100_000,
-            text_bytes: 350 << 20,
+            text_bytes: 128 << 20,
             conversation_messages: 1000,
             conversation_runs: 64,
             conversation_text_bytes: 16 << 20,

@@ -12,18 +12,18 @@ mod partial;
 mod refusal;
 mod route;
 mod stream;
-mod transcript;
 
 use std::sync::Arc;
 
 use http::Method;
-use serde::de::Error as _;
 use serde_json::{Map, Value, json};
 
 use crate::attribution::Attribution;
 use crate::dialect::attribution::{Order, Owner};
-use crate::dialect::kind::{Opening, Telling};
-use crate::dialect::{Observed, Problem, Request, field};
+use crate::dialect::clean;
+use crate::dialect::kind::{NotJson, Opening, Telling};
+use crate::dialect::request::Request;
+use crate::dialect::{Observed, Problem, field};
 use crate::exchange::Ending;
 use crate::message::Message;
 use crate::observation::{ConversationKey, Fact, MessageOrigin, Observation, RunOrigin, ToolOutput};
@@ -52,6 +52,8 @@ pub(super) struct Observer {
     thread: Option<Arc<str>>,
     /// Messages of the request that a thread or run is created with; taken by the first fact that carries them.
     messages: Vec<Message>,
+    /// The request that adds a message, for the case that its response cannot be read.
+    sent: String,
     /// Whether the request may have had messages that could not be read.
     messages_lost: bool,
     instructions: Option<String>,
@@ -64,12 +66,14 @@ pub(super) struct Observer {
     told_at: UnixMillis,
     /// Whether the request was refused: then the answer can only say what still goes on.
     refused: bool,
+    /// Whether part of the response was not seen, or could not be read.
+    missed: bool,
 }
 
 impl Observer {
     /// Begins an exchange that succeeded, or was refused in a way that may tell something.
     pub(super) fn start(opening: Opening<'_>) -> Option<Self> {
-        let Opening { exchange: _, start, request, config } = opening;
+        let Opening { exchange: _, start, mut request, config } = opening;
         let order = &config.attribution;
         let route = Route::parse(&start.path).filter(|_| Route::takes(&start.method))?;
         let posted = start.method == Method::POST;
@@ -77,7 +81,11 @@ impl Observer {
         if refused && !matches!(route, Route::Messages { .. } | Route::Runs { .. }) {
             return None;
         }
-        let Request { body: request, lost: messages_lost } = request;
+        let sent = match route {
+            Route::Messages { .. } if posted => request.take_text(),
+            _ => String::new(),
+        };
+        let Request { body: request, lost: messages_lost, .. } = request;
         let mut attribution = order.of_request(start, &request);
         let owner = match route {
             Route::Runs { .. } | Route::Run { .. } | Route::ThreadRuns => Owner::Run,
@@ -116,6 +124,7 @@ impl Observer {
             attribution,
             request_at: start.request_at,
             messages,
+            sent,
             messages_lost,
             instructions,
             additional_instructions,
@@ -123,6 +132,7 @@ impl Observer {
             stream: None,
             told_at: start.response_at,
             refused,
+            missed: false,
         })
     }
 
@@ -133,6 +143,7 @@ impl Observer {
 
     /// Says that part of the response was not seen, or could not be read.
     pub(super) fn miss(&mut self) {
+        self.missed = true;
         if let Some(stream) = &mut self.stream {
             stream.miss();
         }
@@ -142,22 +153,17 @@ impl Observer {
     ///
     /// # Errors
     /// When it is no JSON.
-    pub(super) fn document(
-        &mut self,
-        json: &[u8],
-        at: UnixMillis,
-        out: &mut Observed,
-    ) -> serde_json::Result<()> {
+    pub(super) fn document(&mut self, json: &str, at: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
         if self.refused {
-            if let Some(run) = refusal::active_run(&serde_json::from_slice(json)?) {
+            let refusal = serde_json::from_str(json).map_err(|_| NotJson)?;
+            if let Some(run) = refusal::active_run(&refusal) {
                 self.tell(Fact::RunGoesOn { run }, at, out);
             }
             return Ok(());
         }
-        let json = str::from_utf8(json).map_err(serde_json::Error::custom)?;
-        let members = Members::of(json)?;
+        let members = Members::of(json).map_err(|_| NotJson)?;
         match ObjectKind::of_response(&members, &self.route) {
-            Some(ObjectKind::List) => return self.list(&members, at, out),
+            Some(ObjectKind::List) => self.list(&members, at, out),
             Some(ObjectKind::ThreadDeleted) => self.tell(Fact::ConversationDeleted, at, out),
             Some(ObjectKind::MessageDeleted) => match field::id(&members[Name::Id]) {
                 Some(id) => self.tell(Fact::MessageDeleted { id: id.to_owned() }, at, out),
@@ -188,6 +194,37 @@ impl Observer {
         let json = json(&members);
         if let Ok(members) = Members::of(&json) {
             self.object(kind, &json, &members, at, out);
+        }
+    }
+
+    /// Says that the response is over, and that nothing can be made of it. A message that was sent was sent all the same.
+    pub(super) fn cannot_read(&mut self, at: UnixMillis, out: &mut Observed) {
+        if self.method == Method::POST
+            && matches!(self.route, Route::Messages { .. })
+            && let Some((request, _)) = clean::tree(&self.sent)
+            && let Some(message) = object::request_message(&request)
+        {
+            let (origin, requested_at) = (MessageOrigin::Created, Some(self.request_at));
+            self.tell(Fact::MessageSeen { message, origin, requested_at }, at, out);
+        }
+    }
+
+    /// How many bytes are held of the request, and of a stream, about.
+    pub(super) fn held_bytes(&self) -> usize {
+        let messages = self.messages.iter().map(|message| size_of::<Message>() + message.object.get().len());
+        let outputs = self.tool_outputs.iter().map(|output| output.call.len() + output.output.len());
+        let instructions = [&self.instructions, &self.additional_instructions].into_iter().flatten();
+        self.sent.len()
+            + messages.sum::<usize>()
+            + outputs.sum::<usize>()
+            + instructions.map(String::len).sum::<usize>()
+            + self.stream.as_ref().map_or(0, Stream::held_bytes)
+    }
+
+    /// Lets go of what is held of a stream.
+    pub(super) fn let_go(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.let_go();
         }
     }
 

@@ -4,21 +4,23 @@
 //! `Content-Type` decides where the first bytes say nothing. What the request asked for never decides: servers answer
 //! `stream: true` with a document. A document that turns out to be several, as JSON lines are, is read as events too.
 
-use serde_json::value::RawValue;
+mod reader;
 
-use super::kind::{Kind, NotJson, Telling};
-use super::repair::{self, Repaired};
-use super::{Observed, Problem, prefix};
-use crate::exchange::{End, Ending};
+use super::clean::{self, Halves};
+use super::credentials::Credentials;
+use super::kind::{Kind, Telling};
+use super::{Observed, Problem};
+use crate::exchange::End;
 use crate::sse::{self, Beginning};
 use crate::time::UnixMillis;
+use reader::Reader;
 
 /// A response body, as far as it was seen.
 #[derive(Debug)]
 pub(super) struct Body {
     form: Form,
-    /// Whether part of it was not seen, or could not be read.
-    missed: bool,
+    reader: Reader,
+    most_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -78,20 +80,31 @@ impl FirstBytes {
 }
 
 impl Body {
-    /// Begins a body with this `Content-Type`.
-    pub(super) fn new(content_type: Option<&[u8]>) -> Self {
+    /// Begins a body with this `Content-Type`, of which so many bytes are held.
+    pub(super) fn new(content_type: Option<&[u8]>, most_bytes: usize, credentials: &Credentials) -> Self {
         let mime = content_type.and_then(|kind| kind.split(|byte| *byte == b';').next()).unwrap_or_default();
         let declared = match mime.trim_ascii().to_ascii_lowercase().as_slice() {
             b"text/event-stream" => Declared::Events,
             mime if mime.ends_with(b"json") => Declared::Json,
             _ => Declared::Other,
         };
-        Self { form: Form::Undecided(Vec::new(), declared), missed: false }
+        let reader = Reader::new(credentials);
+        Self { form: Form::Undecided(Vec::new(), declared), reader, most_bytes }
     }
 
     /// Whether its type says that it is JSON.
     pub(super) fn is_declared_json(&self) -> bool {
         matches!(self.form, Form::Undecided(_, Declared::Json))
+    }
+
+    /// Whether there were halves of characters, which are [marked](Halves::Marked) in what was told.
+    pub(super) fn has_marks(&self) -> bool {
+        self.reader.has_marks()
+    }
+
+    /// Whether nothing more of it is of use.
+    pub(super) fn is_ignored(&self) -> bool {
+        matches!(self.form, Form::Ignored | Form::Prefix(_))
     }
 
     /// Takes the next bytes, decoded.
@@ -118,13 +131,13 @@ impl Body {
 
     /// Tells that part of the body was lost here. `resumable` says whether what follows can be read all the same.
     pub(super) fn lose(&mut self, resumable: bool, kind: &mut Kind, out: &mut Observed) {
-        if !self.missed {
+        if !self.reader.has_missed() {
             out.problem(Problem::Incomplete);
         }
         if let Form::Undecided(_, declared) = self.form {
             self.decide(declared, kind);
         }
-        self.miss(kind);
+        self.reader.miss(kind);
         match &mut self.form {
             // Events begin anew at any blank line.
             Form::Events(events) if resumable => events.resync(),
@@ -140,20 +153,47 @@ impl Body {
         if let Form::Undecided(_, declared) = self.form {
             self.decide(declared, kind);
         }
-        self.miss(kind);
+        self.reader.miss(kind);
         self.form = Form::Ignored;
     }
 
-    /// How many bytes are held until the end.
+    /// How many bytes are held.
     pub(super) fn held_bytes(&self) -> usize {
         match &self.form {
             Form::Document(body) | Form::Prefix(body) | Form::Undecided(body, _) => body.capacity(),
-            Form::Events(_) | Form::Ignored => 0,
+            Form::Events(decoder) => decoder.held_bytes(),
+            Form::Ignored => 0,
+        }
+    }
+
+    /// How many more bytes it may take to take in so many, and to read what may be whole by then.
+    pub(super) fn wanted_bytes(&self, more: usize) -> usize {
+        match &self.form {
+            Form::Document(body) | Form::Prefix(body) | Form::Undecided(body, _) => {
+                let is_room = body.capacity() - body.len() >= more;
+                if is_room { 0 } else { grown(body.capacity(), body.len() + more) - body.capacity() }
+            }
+            // Each of its buffers may have to grow.
+            Form::Events(decoder) => {
+                2 * more + decoder.held_bytes() + clean::workspace_bytes(decoder.event_bytes() + more)
+            }
+            Form::Ignored => 0,
+        }
+    }
+
+    /// How many more bytes it takes to read what is held.
+    pub(super) fn workspace_bytes(&self) -> usize {
+        match &self.form {
+            Form::Document(body) | Form::Prefix(body) | Form::Undecided(body, _) => {
+                clean::workspace_bytes(body.len())
+            }
+            Form::Events(decoder) => clean::workspace_bytes(decoder.event_bytes()),
+            Form::Ignored => 0,
         }
     }
 
     /// The body is over. Tells whether part of it was not seen.
-    pub(super) fn finish(mut self, kind: &mut Kind, end: &End, out: &mut Observed) -> bool {
+    pub(super) fn finish(&mut self, kind: &mut Kind, end: &End, out: &mut Observed) -> bool {
         if let Form::Undecided(held, declared) = &mut self.form {
             let (held, declared) = (std::mem::take(held), *declared);
             if !held.is_empty() || declared != Declared::Other {
@@ -161,35 +201,39 @@ impl Body {
                 self.take(&held, kind, end.at, out);
             }
         }
+        let reader = &mut self.reader;
         match std::mem::replace(&mut self.form, Form::Ignored) {
             Form::Events(mut decoder) => {
                 if let Some(event) = decoder.finish() {
-                    tell(&event, kind, end.at, &mut self.missed, out);
+                    reader.event(&event, kind, end.at, out);
                 }
                 for _ in 0..decoder.skipped() {
-                    self.miss(kind);
+                    reader.miss(kind);
                     out.problem(Problem::EventTooLarge);
                 }
+                reader.end_events(kind);
             }
-            Form::Document(body) if !body.is_empty() => self.document(&body, kind, end, out),
-            Form::Prefix(body) if body.len() <= MAX_PREFIX_BYTES => {
-                kind.prefix(prefix::members(&body), end.ending, end.at, out);
+            Form::Document(body) if !body.is_empty() => reader.document(body, kind, end, out),
+            Form::Prefix(body) => {
+                let rules = reader.rules(kind, Halves::Replaced);
+                kind.prefix(clean::members(&body, rules), end.ending, end.at, out);
             }
-            Form::Ignored if !self.missed => out.problem(Problem::UnexpectedType),
-            Form::Document(_) | Form::Ignored | Form::Prefix(_) | Form::Undecided(..) => {}
+            Form::Ignored if !reader.has_missed() => {
+                out.problem(Problem::UnexpectedType);
+                kind.cannot_read(end, out);
+            }
+            // There was nothing.
+            Form::Document(_) | Form::Undecided(..) if !reader.has_missed() => kind.cannot_read(end, out),
+            Form::Document(_) | Form::Ignored | Form::Undecided(..) => {}
         }
-        self.missed
-    }
-
-    fn miss(&mut self, kind: &mut Kind) {
-        self.missed = true;
-        kind.miss();
+        reader.has_missed()
     }
 
     fn decide(&mut self, decided: Declared, kind: &mut Kind) {
         kind.set_telling(if decided == Declared::Events { Telling::Events } else { Telling::Document });
+        let config = sse::Config { max_event_bytes: self.most_bytes };
         self.form = match decided {
-            Declared::Events => Form::Events(sse::Decoder::new(sse::Config::default())),
+            Declared::Events => Form::Events(sse::Decoder::new(config)),
             Declared::Json => Form::Document(Vec::new()),
             Declared::Other => Form::Ignored,
         };
@@ -200,101 +244,27 @@ impl Body {
             Form::Events(decoder) => {
                 let mut rest = bytes;
                 while let Some(event) = decoder.next_event(&mut rest) {
-                    tell(&event, kind, at, &mut self.missed, out);
+                    self.reader.event(&event, kind, at, out);
                 }
             }
-            Form::Document(body) if body.len() + bytes.len() <= MAX_DOCUMENT_BYTES => {
+            Form::Document(body) if body.len() + bytes.len() <= self.most_bytes => {
+                let length = body.len();
+                if body.capacity() < length + bytes.len() {
+                    body.reserve_exact(grown(body.capacity(), length + bytes.len()) - length);
+                }
                 body.extend_from_slice(bytes);
             }
             Form::Document(_) => self.lose(false, kind, out),
             Form::Ignored | Form::Prefix(_) | Form::Undecided(..) => {}
         }
     }
-
-    fn document(&mut self, body: &[u8], kind: &mut Kind, end: &End, out: &mut Observed) {
-        if kind.document(body, end.at, out).is_ok() {
-            return;
-        }
-        let repaired = Repaired::of(body);
-        if repaired.problem.is_some() && kind.document(repaired.text.as_bytes(), end.at, out).is_ok() {
-            return out.problems.extend(repaired.problem);
-        }
-        let Repaired { text, problem } = repaired;
-        if next_value(&text).is_some_and(|first| first.get().len() < text.trim_end().len()) {
-            kind.set_telling(Telling::LateEvents);
-            // Halves in two lines were a character together.
-            if problem == Some(Problem::HalfCharacter) {
-                self.miss(kind);
-            }
-            out.problems.extend(problem);
-            return tell_each("message", &text, kind, end.at, &mut self.missed, out);
-        }
-        if end.ending == Ending::Complete || !kind.hears_broken_answers() {
-            out.problem(Problem::InvalidJson);
-        } else {
-            kind.prefix(prefix::members(text.as_bytes()), end.ending, end.at, out);
-        }
-    }
 }
 
-/// Hands on an event. What cannot be read of it is a gap, if it was meant to be JSON.
-fn tell(event: &sse::Event<'_>, kind: &mut Kind, at: UnixMillis, missed: &mut bool, out: &mut Observed) {
-    let repaired = repair::halves(&event.data);
-    if repaired.is_some() {
-        // The other half may stand in another event: together they were a character.
-        out.problem(Problem::HalfCharacter);
-        *missed = true;
-        kind.miss();
-    }
-    let data = repaired.as_deref().unwrap_or(&event.data);
-    if let Err(NotJson) = kind.event(event.name, data, at, out) {
-        tell_each(event.name, data, kind, at, missed, out);
-    }
+/// What a buffer has room for when it has to grow: a large one no longer doubles.
+fn grown(capacity: usize, needed: usize) -> usize {
+    let more = if capacity < LARGE_BYTES { capacity } else { capacity / 4 };
+    needed.max(capacity + more)
 }
 
-/// Hands on each JSON value of a text that holds several, each as an event: servers glue events together, or write them in lines.
-fn tell_each(name: &str, text: &str, kind: &mut Kind, at: UnixMillis, missed: &mut bool, out: &mut Observed) {
-    if let Some(repaired) = repair::numbers(text)
-        && kind.event(name, &repaired, at, out).is_ok()
-    {
-        return out.problem(Problem::NoNumber);
-    }
-    let mut rest = text;
-    let mut unreadable = 0;
-    loop {
-        rest = rest.trim_start();
-        rest = rest.strip_prefix("data:").unwrap_or(rest).trim_start();
-        if rest.is_empty() {
-            return;
-        }
-        let readable = if rest.starts_with(DONE) { Some(DONE) } else { next_value(rest).map(RawValue::get) };
-        let value = readable.filter(|value| kind.event(name, value, at, out).is_ok());
-        if let Some(value) = value {
-            rest = &rest[value.len()..];
-            continue;
-        }
-        out.problem(Problem::InvalidJson);
-        if rest.starts_with(['{', '[']) || unreadable + 1 == MAX_UNREADABLE_LINES {
-            *missed = true;
-            kind.miss();
-        }
-        unreadable += 1;
-        // Each try may read all that is left.
-        let next = rest.split_once('\n').filter(|_| unreadable < MAX_UNREADABLE_LINES);
-        rest = next.map_or("", |(_, rest)| rest);
-    }
-}
-
-/// The JSON value that a text begins with, if it is whole.
-fn next_value(text: &str) -> Option<&RawValue> {
-    serde_json::Deserializer::from_str(text).into_iter().next()?.ok()
-}
-
-/// Of an event with so many lines that cannot be read, nothing more is read.
-const MAX_UNREADABLE_LINES: usize = 8;
-/// What ends the streams of these APIs.
-const DONE: &str = "[DONE]";
-/// Ids come early; of a longer beginning little more would be learned than what it costs to read.
-const MAX_PREFIX_BYTES: usize = 16 << 20;
-/// What a document may have decoded: four times the most that is copied of one.
-const MAX_DOCUMENT_BYTES: usize = super::MAX_DECODED_BYTES;
+/// From here on a buffer no longer doubles.
+const LARGE_BYTES: usize = 1 << 20;

@@ -10,7 +10,7 @@ mod call;
 mod choice;
 mod finish;
 mod logprobs;
-mod object;
+mod outcome;
 mod reasoning_details;
 mod request;
 mod room;
@@ -20,13 +20,16 @@ use std::sync::Arc;
 
 use http::Method;
 use serde::de::IgnoredAny;
+use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::attribution::Attribution;
 use crate::dialect::attribution::Owner;
+use crate::dialect::clean::{self, Files};
 use crate::dialect::kind::{NotJson, Opening, Telling};
-use crate::dialect::{Observed, Problem, inline};
+use crate::dialect::object::Object;
+use crate::dialect::{Observed, Problem};
 use crate::event::key_of;
 use crate::exchange::Ending;
 use crate::message::Message;
@@ -37,8 +40,6 @@ use crate::observation::{
 use crate::time::UnixMillis;
 use answer::Answer;
 use choice::Choice;
-use finish::Finish;
-use object::Object;
 use request::Asked;
 use route::Route;
 
@@ -90,6 +91,8 @@ pub(super) struct Observer {
     document: Option<Box<RawValue>>,
     /// Whether the answer said that it is over.
     over: bool,
+    /// Whether the answer is over, and nothing can be made of it.
+    unreadable: bool,
     first_token_at: Option<UnixMillis>,
     /// Whether the answer is read when it is over, so that nothing is known of when its pieces passed.
     late: bool,
@@ -104,7 +107,7 @@ impl Observer {
         let Route { deployment } = Route::parse(&start.path)?;
         let mut attribution = config.attribution.of_request(start, &request.body);
         config.attribution.note_metadata(&mut attribution, &request.body["metadata"], Owner::Run);
-        let mut asked = Asked::read(request.body);
+        let mut asked = Asked::read(&request);
         let user = attribution.user.as_ref().and_then(|user| user.id()).unwrap_or_default();
         let app = attribution.app.as_deref().unwrap_or_default();
         let of_both = |hash: &str| key_of(&[app, user, hash]);
@@ -122,14 +125,15 @@ impl Observer {
             includes_usage: asked.includes_usage,
             question: asked.question.clone(),
             said,
+            asked_lost: request.lost || asked.is_cut,
             asked: Some(asked),
-            asked_lost: request.lost,
             keep_bodies: config.chat.keep_bodies,
             request_at: start.request_at,
             streamed: false,
             answer: Answer::default(),
             document: None,
             over: false,
+            unreadable: false,
             first_token_at: None,
             late: false,
             run: None,
@@ -143,17 +147,27 @@ impl Observer {
     }
 
     /// Takes a whole JSON body.
-    pub(super) fn document(&mut self, mut body: Value, out: &mut Observed) {
-        if let Some(choices) = body.get_mut("choices") {
-            inline::shorten(choices);
+    ///
+    /// # Errors
+    /// When it is no JSON.
+    pub(super) fn document(&mut self, json: &str, out: &mut Observed) -> Result<(), NotJson> {
+        let text = clean::kept(json, Files::Described).ok_or(NotJson)?;
+        let document = Object::parse(text.get());
+        let told =
+            document.is_some_and(|document| self.answer.push(&document).is_some() && !self.answer.is_empty());
+        if told {
+            self.over = true;
+            self.document = Some(text).filter(|text| text.get().len() <= MAX_DOCUMENT_BYTES);
+        } else {
+            out.problem(Problem::UnexpectedShape);
+            self.cannot_read();
         }
-        let text = body.to_string();
-        let Some(document) = Object::parse(&text) else { return out.problem(Problem::UnexpectedShape) };
-        if self.answer.push(&document).is_none() || self.answer.is_empty() {
-            return out.problem(Problem::UnexpectedShape);
-        }
-        self.over = true;
-        self.document = RawValue::from_string(text).ok().filter(|raw| raw.get().len() <= MAX_DOCUMENT_BYTES);
+        Ok(())
+    }
+
+    /// Says that the response is over, and that nothing can be made of it.
+    pub(super) fn cannot_read(&mut self) {
+        self.unreadable = true;
     }
 
     /// Takes what came of a JSON body before it was cut: its id and model, if they came early.
@@ -203,14 +217,21 @@ impl Observer {
     /// The body is over; `missed` says whether part of it was not seen.
     pub(super) fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed) {
         let whole_body = ending == Ending::Complete && !missed;
-        if whole_body && !self.streamed && self.answer.is_empty() {
-            // Whatever it was, it was no answer; a problem said so.
+        if whole_body && !self.streamed && self.answer.is_empty() && !self.unreadable {
+            // There was nothing.
             return;
         }
-        let finished = self.over || self.answer.is_finished();
+        if self.unreadable
+            && self.asked.as_ref().is_none_or(|asked| asked.inputs.is_empty())
+            && !self.asked_lost
+        {
+            // Neither the response nor the request is one of this API's.
+            return;
+        }
+        let finished = self.over || self.unreadable || self.answer.is_finished();
         let status = self.status(finished);
         let answered = Answered {
-            whole: finished && !missed && !self.answer.is_incomplete(),
+            whole: finished && !missed && !self.unreadable && !self.answer.is_incomplete(),
             usage_absent: self.answer.usage().is_none().then(|| self.usage_absent(finished, ending)),
             ..self.answered()
         };
@@ -225,9 +246,10 @@ impl Observer {
         self.push(Fact::StreamEnded { run, ending, first_token_at, error: None }, at, out);
     }
 
-    /// How many bytes are held of the answer.
+    /// How many bytes are held of the request and of the answer.
     pub(super) fn held_bytes(&self) -> usize {
-        self.answer.held_bytes()
+        let document = self.document.as_ref().map_or(0, |document| document.get().len());
+        self.asked.as_ref().map_or(0, Asked::held_bytes) + self.answer.held_bytes() + document
     }
 
     /// Lets go of the answer.
@@ -235,52 +257,12 @@ impl Observer {
         self.answer.let_go();
     }
 
-    fn status(&self, finished: bool) -> RunStatus {
-        let choices = self.answer.choices();
-        let failed = choices.iter().any(|choice| choice.finish() == Some(Finish::Failed));
-        if failed || self.answer.error().is_some() {
-            RunStatus::Failed
-        } else if !finished {
-            RunStatus::Active("in_progress".to_owned())
-        } else if choices.is_empty()
-            || choices.iter().any(|choice| choice.finish().is_some_and(Finish::is_incomplete))
-        {
-            RunStatus::Incomplete
-        } else {
-            RunStatus::Completed
-        }
-    }
-
-    /// Why the answer did not end well, in the words of the API where it has any.
-    fn reason(&self, status: &RunStatus) -> Option<&str> {
-        let is_meant = match status {
-            RunStatus::Failed => |finish| finish == Finish::Failed,
-            RunStatus::Incomplete => Finish::is_incomplete,
-            _ => return None,
-        };
-        let choices = self.answer.choices();
-        let choice = choices.iter().find(|choice| choice.finish().is_some_and(is_meant));
-        choice.map_or_else(|| choices.is_empty().then_some("no_choices"), Choice::finish_reason)
-    }
-
-    fn usage_absent(&self, finished: bool, ending: Ending) -> UsageAbsent {
-        if self.streamed && !self.includes_usage && !self.asked_lost {
-            UsageAbsent::StreamWithoutIncludeUsage
-        } else if ending == Ending::ClientGone {
-            UsageAbsent::ClientDisconnected
-        } else if finished || self.answer.error().is_some() {
-            UsageAbsent::NotReported
-        } else {
-            UsageAbsent::EndNotSeen
-        }
-    }
-
     /// What was answered so far.
     fn answered(&self) -> Answered {
         let choices = self.answer.choices();
         let owner = self.answer.id().unwrap_or(&self.exchange);
         let reasoning = choices.iter().map(Choice::reasoning).filter(|text| !text.is_empty());
-        let document = || self.document.clone().or_else(|| to_raw_value(&self.answer.to_json()).ok());
+        let document = || self.document.clone().or_else(|| self.answer.to_json());
         Answered {
             outputs: choices.iter().filter_map(|choice| choice.to_message(owner)).collect(),
             reasoning: reasoning.map(|text| Reasoning { id: None, text: text.to_owned() }).collect(),

@@ -35,6 +35,7 @@ pub(in crate::dialect) fn may_be_encoded(name: &str) -> bool {
 /// What takes the place of a text in such a field; none if it may stay.
 pub(in crate::dialect) fn shorter(text: &str) -> Option<String> {
     match text.strip_prefix("data:").and_then(|rest| rest.split_once(',')) {
+        Some((_, data)) if is_description(data) => None,
         Some((mime, data)) => Some(format!("data:{mime},[{}]", describe(data))),
         None if text.len() > LONGEST_KEPT_BYTES && !text.contains(' ') && !text.contains("://") => {
             Some(format!("[{}]", describe(text)))
@@ -43,15 +44,21 @@ pub(in crate::dialect) fn shorter(text: &str) -> Option<String> {
     }
 }
 
+/// Whether a text is a description already.
+pub(in crate::dialect) fn is_description(text: &str) -> bool {
+    text.starts_with('[') && text.ends_with(']') && text.contains(DESCRIBED)
+}
+
 /// How much there is, and what tells it from others.
 fn describe(data: &str) -> String {
-    let mut description = format!("{} characters, sha256 ", data.len());
+    let mut description = format!("{}{DESCRIBED}", data.len());
     for byte in Sha256::digest(data.as_bytes()).iter().take(8) {
         write!(description, "{byte:02x}").expect("a string takes anything");
     }
     description
 }
 
+const DESCRIBED: &str = " characters, sha256 ";
 /// Fields that hold URLs, base64 or encrypted content.
 const ENCODED: [&str; 9] = [
     "b64_json",
@@ -85,6 +92,9 @@ mod tests {
             {"type": "text", "text": "data:a,b", "data": "some words ".repeat(100)},
         ]);
         shorten(&mut value);
+        let once = value.clone();
+        shorten(&mut value);
+        assert_eq!(value, once, "a description is not described");
         let hash = "c2e686823489ced2";
         let described = format!("[1000 characters, sha256 {hash}]");
         assert_eq!(value[0]["image_url"], format!("data:image/png;base64,{described}"));

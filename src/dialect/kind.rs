@@ -76,6 +76,15 @@ impl Dialect {
         }
     }
 
+    /// The member of a request's body that is a list which may be long, of which only the end is new. It is read item by item.
+    pub(super) fn read_by_item(self) -> Option<&'static str> {
+        match self {
+            Self::Assistants => None,
+            Self::Chat => Some("messages"),
+            Self::Responses => Some("input"),
+        }
+    }
+
     /// Whether an answer that refuses something may tell anything.
     pub(super) fn hears_refusals(self) -> bool {
         match self {
@@ -97,7 +106,7 @@ pub(super) enum Telling {
     LateEvents,
 }
 
-/// An event's data is no JSON, and not one of the words that stand for it.
+/// A body, or an event's data, is no JSON, and not one of the words that stand for it.
 #[derive(Debug)]
 pub(super) struct NotJson;
 
@@ -123,8 +132,29 @@ impl Kind {
     pub(super) fn miss(&mut self) {
         match self {
             Self::Assistants(observer) => observer.miss(),
-            // What these tell before the end is not said to be all.
-            Self::Chat(_) | Self::Responses(_) => {}
+            // What it tells before the end is not said to be all.
+            Self::Chat(_) => {}
+            Self::Responses(observer) => observer.miss(),
+        }
+    }
+
+    /// Members of a long text that nobody reads.
+    pub(super) fn omitted(&self) -> &'static [&'static str] {
+        match self {
+            Self::Assistants(_) | Self::Chat(_) => &[],
+            Self::Responses(_) => responses::OMITTED,
+        }
+    }
+
+    /// Says that the response is over, and that nothing can be made of it.
+    pub(super) fn cannot_read(&mut self, end: &End, out: &mut Observed) {
+        if end.ending != Ending::Complete {
+            return;
+        }
+        match self {
+            Self::Assistants(observer) => observer.cannot_read(end.at, out),
+            Self::Chat(observer) => observer.cannot_read(),
+            Self::Responses(observer) => observer.cannot_read(end.at, out),
         }
     }
 
@@ -150,18 +180,12 @@ impl Kind {
     ///
     /// # Errors
     /// When it is no JSON.
-    pub(super) fn document(
-        &mut self,
-        json: &[u8],
-        at: UnixMillis,
-        out: &mut Observed,
-    ) -> serde_json::Result<()> {
+    pub(super) fn document(&mut self, json: &str, at: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
         match self {
-            Self::Assistants(observer) => return observer.document(json, at, out),
-            Self::Chat(observer) => observer.document(serde_json::from_slice(json)?, out),
-            Self::Responses(observer) => observer.document(serde_json::from_slice(json)?, at, out),
+            Self::Assistants(observer) => observer.document(json, at, out),
+            Self::Chat(observer) => observer.document(json, out),
+            Self::Responses(observer) => observer.document(json, at, out),
         }
-        Ok(())
     }
 
     /// Takes what came of a JSON object before it was cut: the copy of it, or by this ending the answer itself.
@@ -187,20 +211,21 @@ impl Kind {
         }
     }
 
-    /// How many bytes are held of an answer that is still being told.
+    /// How many bytes are held of the request, and of a response that is still being told.
     pub(super) fn held_bytes(&self) -> usize {
         match self {
-            // Neither holds more of a stream than what is being written at one time.
-            Self::Assistants(_) | Self::Responses(_) => 0,
+            Self::Assistants(observer) => observer.held_bytes(),
             Self::Chat(observer) => observer.held_bytes(),
+            Self::Responses(observer) => observer.held_bytes(),
         }
     }
 
-    /// Lets go of it.
+    /// Lets go of what is held of the response.
     pub(super) fn let_go(&mut self) {
         match self {
-            Self::Assistants(_) | Self::Responses(_) => {}
+            Self::Assistants(observer) => observer.let_go(),
             Self::Chat(observer) => observer.let_go(),
+            Self::Responses(observer) => observer.let_go(),
         }
     }
 

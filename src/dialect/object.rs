@@ -6,59 +6,59 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::dialect::field::Text;
 
 /// The members of an object, in order.
 #[derive(Debug, Default)]
-pub(super) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(in crate::dialect) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
     /// Reads an object; none when the text is no JSON, or no object.
-    pub(super) fn parse(json: &'a str) -> Option<Self> {
+    pub(in crate::dialect) fn parse(json: &'a str) -> Option<Self> {
         serde_json::from_str(json).ok()
     }
 
     /// All members, in order.
-    pub(super) fn members(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+    pub(in crate::dialect) fn members(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.0.iter().map(|(name, value)| (&**name, *value))
     }
 
     /// Whether there is a member of this name, null or not.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(in crate::dialect) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(key, _)| key == name)
     }
 
     /// A member that is not null, as it was written.
-    pub(super) fn raw(&self, name: &str) -> Option<&'a RawValue> {
+    pub(in crate::dialect) fn raw(&self, name: &str) -> Option<&'a RawValue> {
         let (_, value) = self.0.iter().rev().find(|(key, _)| key == name)?;
         Some(*value).filter(|value| value.get() != "null")
     }
 
     /// A string that is not empty.
-    pub(super) fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+    pub(in crate::dialect) fn text(&self, name: &str) -> Option<Cow<'a, str>> {
         text(self.raw(name)?).filter(|text| !text.is_empty())
     }
 
     /// A number.
-    pub(super) fn number(&self, name: &str) -> Option<f64> {
+    pub(in crate::dialect) fn number(&self, name: &str) -> Option<f64> {
         serde_json::from_str(self.raw(name)?.get()).ok()
     }
 
     /// A number of things.
-    pub(super) fn count(&self, name: &str) -> Option<u64> {
+    pub(in crate::dialect) fn count(&self, name: &str) -> Option<u64> {
         serde_json::from_str(self.raw(name)?.get()).ok()
     }
 
     /// An object.
-    pub(super) fn object(&self, name: &str) -> Option<Self> {
+    pub(in crate::dialect) fn object(&self, name: &str) -> Option<Self> {
         Self::parse(self.raw(name)?.get())
     }
 
     /// The items of a list; none of them if it is no list.
-    pub(super) fn list(&self, name: &str) -> Vec<&'a RawValue> {
+    pub(in crate::dialect) fn list(&self, name: &str) -> Vec<&'a RawValue> {
         self.raw(name).and_then(|list| serde_json::from_str(list.get()).ok()).unwrap_or_default()
     }
 }
@@ -69,8 +69,32 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     }
 }
 
+/// Shows each item of a list, without holding them. Shows none if it is no list.
+pub(in crate::dialect) fn for_each_item<'a>(list: &'a RawValue, show: impl FnMut(&'a RawValue)) {
+    let mut list = serde_json::Deserializer::from_str(list.get());
+    // What is no list is an error, and shows nothing.
+    drop(list.deserialize_seq(Items(show)));
+}
+
+struct Items<F>(F);
+
+impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Items<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element()? {
+            (self.0)(item);
+        }
+        Ok(())
+    }
+}
+
 /// Reads a string.
-pub(super) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+pub(in crate::dialect) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(value.get()).ok().map(|text| text.0)
 }
 

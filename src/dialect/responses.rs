@@ -11,20 +11,22 @@ mod item;
 mod object;
 mod route;
 mod stream;
+mod telling;
 
 use std::sync::Arc;
 
 use http::Method;
-use serde_json::{Map, Value};
+use serde_json::value::to_raw_value;
+use serde_json::{Map, Value, json};
 
 use crate::attribution::Attribution;
 use crate::dialect::attribution::{Order, Owner};
 use crate::dialect::kind::{NotJson, Opening, Telling};
-use crate::dialect::{GOES_ON_EVERY, Observed, Problem, Request, field};
+use crate::dialect::request::Request;
+use crate::dialect::{Observed, Problem, field};
 use crate::exchange::Ending;
-use crate::observation::{
-    Api, ConversationKey, Fact, Observation, Run, RunOrigin, RunStatus, StreamEnding, Turn,
-};
+use crate::message::Message;
+use crate::observation::{Fact, Run, RunStatus, StreamEnding};
 use crate::time::UnixMillis;
 use event::Event;
 use input::NewInput;
@@ -66,6 +68,8 @@ pub(super) struct Observer {
     alias: Option<String>,
     /// When something was last told.
     told_at: UnixMillis,
+    /// Whether part of the response was not seen, or could not be read.
+    missed: bool,
 }
 
 /// What a request brings that begins something.
@@ -75,6 +79,14 @@ struct Asked {
     instructions: Option<String>,
     /// Whether it was there, and could not be read.
     lost: bool,
+}
+
+impl Asked {
+    fn held_bytes(&self) -> usize {
+        let messages = self.input.messages.iter();
+        let messages = messages.map(|message| size_of::<Message>() + message.object.get().len());
+        messages.sum::<usize>() + self.instructions.as_ref().map_or(0, String::len)
+    }
 }
 
 impl Observer {
@@ -87,7 +99,8 @@ impl Observer {
         };
         let Opening { exchange: _, start, request, config } = opening;
         let order = &config.attribution;
-        let Request { mut body, lost } = request;
+        let input = (route == Route::Create).then(|| NewInput::of(request.items("input")));
+        let Request { mut body, lost, .. } = request;
         let conversation = route.conversation().or_else(|| object::conversation(&body)).map(Arc::from);
         let previous = field::id(&body["previous_response_id"]).map(str::to_owned);
         if let Value::Object(fields) = &mut body
@@ -100,7 +113,7 @@ impl Observer {
         let owner = if route == Route::Create { Owner::Run } else { Owner::Thread };
         order.note_metadata(&mut attribution, &body["metadata"], owner);
         let asked = match route {
-            Route::Create => Some(NewInput::of(&body["input"])),
+            Route::Create => input,
             Route::Conversations => Some(NewInput::all(&body["items"])),
             _ => None,
         };
@@ -125,6 +138,7 @@ impl Observer {
             told_late: false,
             alias: None,
             told_at: start.response_at,
+            missed: false,
             route,
         })
     }
@@ -135,8 +149,38 @@ impl Observer {
         self.stream.late = telling == Telling::LateEvents;
     }
 
+    /// Says that part of the response was not seen, or could not be read.
+    pub(super) fn miss(&mut self) {
+        self.missed = true;
+    }
+
+    /// Says that the response is over, and that nothing can be made of it. What was asked was asked all the same.
+    pub(super) fn cannot_read(&mut self, at: UnixMillis, out: &mut Observed) {
+        let asked = self.asked.as_ref().is_some_and(|asked| asked.lost || !asked.input.messages.is_empty());
+        if self.route != Route::Create || !asked {
+            return;
+        }
+        let run = object::run(&Value::Null, &self.own_id, None);
+        let error = to_raw_value(&json!({"reason": "unreadable_response"})).ok();
+        self.turn(Run { status: RunStatus::Incomplete, error, ..run }, Outputs::default(), false, at, out);
+    }
+
+    /// How many bytes are held of the request and of the output, about.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.asked.as_ref().map_or(0, Asked::held_bytes) + self.stream.held_bytes()
+    }
+
+    /// Lets go of what is held of the output.
+    pub(super) fn let_go(&mut self) {
+        self.stream.let_go();
+    }
+
     /// Takes a whole JSON body.
-    pub(super) fn document(&mut self, body: Value, at: UnixMillis, out: &mut Observed) {
+    ///
+    /// # Errors
+    /// When it is no JSON.
+    pub(super) fn document(&mut self, json: &str, at: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
+        let body: Value = serde_json::from_str(json).map_err(|_| NotJson)?;
         match &self.route {
             Route::Create | Route::Look { .. } if object::is_response(&body) => {
                 self.response(body, None, true, at, out);
@@ -145,7 +189,10 @@ impl Observer {
                 let run = object::run(&body, &self.own_id, None);
                 self.turn(Run { status: RunStatus::Failed, ..run }, Outputs::default(), true, at, out);
             }
-            Route::Create | Route::Look { .. } => out.problem(Problem::UnexpectedShape),
+            Route::Create | Route::Look { .. } => {
+                out.problem(Problem::UnexpectedShape);
+                self.cannot_read(at, out);
+            }
             Route::Conversation { .. } | Route::Conversations => self.conversation(&body, at, out),
             Route::Item { item, .. } => {
                 let id = item.clone();
@@ -154,6 +201,7 @@ impl Observer {
             Route::Items { .. } if body.is_array() => self.items(&body, at, out),
             Route::Items { .. } => self.items(&body["data"], at, out),
         }
+        Ok(())
     }
 
     /// Takes what came of a response before it was cut: its id and status, if they came early. Where not only the copy was cut, the
@@ -320,77 +368,9 @@ impl Observer {
                 return;
             }
         }
-        self.turn(run, outputs, whole && over, at, out);
-    }
-
-    /// Tells a state of the turn, and the first time what its request brings.
-    fn turn(&mut self, run: Run, outputs: Outputs, whole: bool, at: UnixMillis, out: &mut Observed) {
-        let Outputs { messages, reasoning, tool_calls } = outputs;
-        let (origin, answers) = match self.asked.take() {
-            None => (RunOrigin::Seen, Vec::new()),
-            Some(Asked { input, instructions, lost }) => {
-                let origin = RunOrigin::Created {
-                    messages: input.messages,
-                    request_at: self.request_at,
-                    streamed: self.streamed,
-                    new_conversation: self.conversation.is_none(),
-                    messages_lost: lost,
-                    instructions,
-                    additional_instructions: None,
-                };
-                (origin, input.answers)
-            }
-        };
-        let id = run.id.clone();
-        // What has no id cannot be polled.
-        let nameless = self.route == Route::Create && id == self.own_id;
-        let turn = Turn {
-            api: Api::Responses,
-            run: Run { assistant: run.assistant.or_else(|| self.assistant.clone()), tool_calls, ..run },
-            alias: self.alias.clone(),
-            origin,
-            previous: self.previous.clone().filter(|previous| *previous != id),
-            answers,
-            continues: None,
-            held_until: None,
-            named_calls: Vec::new(),
-            outputs: messages,
-            reasoning,
-            whole,
-            background: self.background && !nameless,
-            usage_absent: None,
-            first_token_at: self.stream.first_token_at,
-            question: None,
-            request: None,
-            response: None,
-        };
-        self.tell_of(&id, Fact::TurnSeen(Box::new(turn)), at, out);
-    }
-
-    /// Pieces of text are not told one by one; that they still come is, now and then.
-    fn tell_that_it_goes_on(&mut self, at: UnixMillis, out: &mut Observed) {
-        if at.since(self.told_at) < GOES_ON_EVERY {
-            return;
-        }
-        if let Some(run) = self.stream.run.as_ref().map(|run| run.id.clone()) {
-            self.tell_of(&run.clone(), Fact::RunGoesOn { run }, at, out);
-        }
-    }
-
-    /// Tells a fact about a conversation that has a name.
-    fn tell(&mut self, fact: Fact, at: UnixMillis, out: &mut Observed) {
-        self.tell_of("", fact, at, out);
-    }
-
-    /// Tells a fact about a run: without a conversation it is known by its own id.
-    fn tell_of(&mut self, run: &str, fact: Fact, at: UnixMillis, out: &mut Observed) {
-        self.told_at = at;
-        let id = self.conversation.clone().unwrap_or_else(|| Arc::from(run));
-        out.observations.push(Observation {
-            conversation: ConversationKey { upstream: self.upstream.clone(), id },
-            at,
-            attribution: self.attribution.clone(),
-            fact,
-        });
+        self.turn(run, outputs, whole && over && !self.missed, at, out);
     }
 }
+
+/// Members that take most of a long response, and that no record has: of pieces, too.
+pub(super) const OMITTED: &[&str] = &["logprobs", "obfuscation"];

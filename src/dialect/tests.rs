@@ -1,12 +1,15 @@
 //! Whole exchanges in, facts out, at every cut of the body.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use http::{HeaderName, HeaderValue};
 use serde_json::json;
 
 use super::*;
-use crate::exchange::Ending;
+use crate::budget::Pool;
+use crate::exchange::{Ending, RequestBody};
 use crate::observation::Fact;
 
 /// An exchange, as plain text.
@@ -320,9 +323,10 @@ fn lists_are_told_by_what_they_hold() {
     assert_eq!(outline(&case.facts()), ["StepsListed"]);
     for path in ["messages", "runs", "runs/run_1/steps"] {
         let broken = list(json!([run("completed"), message("completed", "a"), "BROKEN"])).to_string();
-        let broken = broken.replace("\"BROKEN\"", "1e999");
         let request = format!("GET /v1/threads/thread_1/{path}").leak();
-        let case = Case::new(request, "application/json", broken);
+        let case = Case::new(request, "application/json", broken.replace("\"BROKEN\"", "1e999"));
+        assert_eq!(case.facts().len(), 1, "a number is no item, whatever it is");
+        let case = Case::new(request, "application/json", broken.replace("\"BROKEN\"", "nope"));
         assert!(case.facts().is_empty(), "an item that is no JSON spoils the list");
         assert_eq!(case.problems(), [Problem::InvalidJson]);
     }
@@ -487,8 +491,8 @@ fn lines_without_anything_around_them_are_events_of_unknown_times() {
     assert_eq!(whole.outputs[0].text(), "ab");
     let torn = [chunk("aHIGH", Value::Null), chunk("LOWb", json!("stop"))].join("\n");
     let (torn, problems) = turn(torn.replace("HIGH", r"\ud83d").replace("LOW", r"\ude00"));
-    assert!(!torn.whole && problems == [Problem::HalfCharacter]);
-    assert_eq!(torn.outputs[0].text(), "a\u{fffd}\u{fffd}b");
+    assert!(torn.whole && problems == [Problem::HalfCharacter; 2], "{problems:?}");
+    assert_eq!(torn.outputs[0].text(), "a😀b");
 }
 
 #[test]
@@ -531,7 +535,9 @@ fn half_a_character_costs_neither_a_run_nor_a_question() {
     assert_eq!((messages[0].text().as_str(), messages_lost), ("so \u{fffd}", false));
 
     let torn = frames(&simple_stream(), "\n").replace("Hél", r"H\ud83d").replace("lo", r"\ude00lo");
-    let case = Case::new("POST /v1/threads/thread_1/runs", STREAM, torn);
+    let case = Case::new("POST /v1/threads/thread_1/runs", STREAM, torn.clone());
+    assert_eq!(outline(&case.facts()).pop().unwrap(), "end Complete false", "it was put together");
+    let case = Case::new("POST /v1/threads/thread_1/runs", STREAM, torn.replace(r"\ude00", ""));
     assert_eq!(outline(&case.facts()).pop().unwrap(), "end Truncated false", "a character was lost");
 }
 
@@ -592,31 +598,76 @@ fn answers_of_an_api_are_told_whatever_their_status() {
     assert_eq!(answered("POST /v1/embeddings", 200), None);
 }
 
-#[test]
-fn what_is_held_of_a_chat_is_counted_and_can_be_let_go() {
-    let chunk = |text: &str| json!({"id": "c1", "choices": [{"index": 0, "delta": {"content": text}}]});
-    let case = Case::new("POST /v1/chat/completions", "text/event-stream", "");
+/// Memory of which so much may be taken; how much is taken now, and was at most.
+#[derive(Debug, Default)]
+struct Memory {
+    most: usize,
+    taken: AtomicUsize,
+    peak: AtomicUsize,
+}
+
+impl Pool for Memory {
+    fn take(&self, more: usize, _: usize) -> bool {
+        let taken = self.taken.load(Relaxed) + more;
+        if taken <= self.most {
+            self.taken.store(taken, Relaxed);
+            self.peak.fetch_max(taken, Relaxed);
+        }
+        taken <= self.most
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.taken.fetch_sub(bytes, Relaxed);
+    }
+}
+
+/// Observes a case with so much memory, in pieces. Tells what was taken at most.
+fn observe_within(most: usize, case: &Case, piece_bytes: usize) -> (Observed, usize) {
+    let memory = Arc::new(Memory { most, ..Memory::default() });
+    let config = Config { budget: Budget::of(memory.clone()), ..Config::default() };
     let mut out = Observed::default();
-    let mut observer = Observer::start(ExchangeId(1), &case.start(), &Config::default(), &mut out).unwrap();
-    assert_eq!(observer.gathered_bytes(), 0);
-    let feed = |observer: &mut Observer, seq: u32, out: &mut Observed| {
-        let bytes = format!("data: {}\n\n", chunk(&"a".repeat(1000))).into_bytes();
-        observer.feed(&Segment { seq, at: UnixMillis(1002), bytes }, out);
-    };
-    feed(&mut observer, 0, &mut out);
-    feed(&mut observer, 1, &mut out);
-    assert_eq!(observer.gathered_bytes(), 2000);
-    observer.give_up();
-    feed(&mut observer, 2, &mut out);
-    assert_eq!(observer.gathered_bytes(), 0);
-    let end = End { segments: 3, at: UnixMillis(1003), ending: Ending::Complete };
-    observer.end(&end, &mut out);
-    let last = out.observations.iter().rev().find_map(|observation| match &observation.fact {
+    if let Some(mut observer) = Observer::start(ExchangeId(1), &case.start(), &config, &mut out) {
+        let pieces: Vec<&[u8]> = case.body.chunks(piece_bytes).collect();
+        for (seq, bytes) in (0..).zip(&pieces) {
+            observer.feed(&Segment { seq, at: UnixMillis(1002), bytes: bytes.to_vec() }, &mut out);
+        }
+        let segments = u32::try_from(pieces.len()).unwrap();
+        observer.end(&End { segments, at: UnixMillis(1003), ending: case.ending }, &mut out);
+    }
+    assert_eq!(memory.taken.load(Relaxed), 0, "all of it was given back");
+    (out, memory.peak.load(Relaxed))
+}
+
+#[test]
+fn what_there_is_no_memory_for_is_given_up_and_told() {
+    let chunk = json!({"id": "c1", "choices": [{"index": 0, "delta": {"content": "a".repeat(10_000)}}]});
+    let mut stream =
+        Case::new("POST /v1/chat/completions", "text/event-stream", format!("data: {chunk}\n\n").repeat(100));
+    stream.request_body = json!({"messages": [{"role": "user", "content": "hi"}]}).to_string();
+    let (plenty, needed) = observe_within(usize::MAX, &stream, 4096);
+    assert!(!plenty.over_budget && (1_000_000..3_000_000).contains(&needed), "{needed}");
+    let (scarce, taken) = observe_within(needed / 2, &stream, 4096);
+    assert!(scarce.over_budget && taken <= needed / 2);
+    let last = scarce.observations.iter().rev().find_map(|observation| match &observation.fact {
         Fact::TurnSeen(turn) => Some(turn),
         _ => None,
     });
     let last = last.unwrap();
     assert!(!last.whole && last.outputs.is_empty() && !last.run.status.is_terminal());
+}
+
+#[test]
+fn a_request_there_is_no_memory_for_is_lost_and_the_response_is_not() {
+    let mut case = Case::json(
+        "POST /v1/chat/completions",
+        &json!({"id": "c1", "choices": [{"index": 0, "message": {"content": "hello"}, "finish_reason": "stop"}]}),
+    );
+    case.request_body = json!({"messages": [{"role": "user", "content": "x".repeat(1_000_000)}]}).to_string();
+    let (out, taken) = observe_within(1_000_000, &case, 100);
+    assert!(out.over_budget && out.problems == [Problem::RequestIncomplete] && taken <= 1_000_000);
+    let Fact::TurnSeen(turn) = &out.observations[0].fact else { panic!("{out:?}") };
+    assert!(matches!(turn.origin, crate::observation::RunOrigin::Created { messages_lost: true, .. }));
+    assert_eq!(turn.outputs[0].text(), "hello");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 
 use http::{Method, StatusCode};
 
+use super::clean::{self, Rules};
 use super::path::segments;
-use super::prefix;
 use crate::exchange::Start;
 
 /// An exchange of an LLM API that no dialect reads.
@@ -95,7 +95,7 @@ fn socket(path: &str) -> Option<&'static str> {
 fn names_model(start: &Start) -> bool {
     let body = &start.request_body.bytes;
     body.trim_ascii_start().starts_with(b"{")
-        && prefix::members(body).get("model").is_some_and(serde_json::Value::is_string)
+        && clean::members(body, Rules::PLAIN).get("model").is_some_and(serde_json::Value::is_string)
 }
 
 #[cfg(test)]

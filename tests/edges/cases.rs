@@ -96,7 +96,9 @@ cases! {
     f3_a_run_whose_creation_was_lost_surfaces_in_a_poll
     f3_two_ids_are_two_messages_and_the_same_id_is_one
     f4_of_a_key_given_twice_the_last_counts
+    f4_a_message_whose_response_cannot_be_read_was_sent
     f4_what_is_no_json_is_no_word_of_the_run
+    f9_credentials_in_messages_and_metadata_are_masked
     f5_of_a_body_that_was_cut_the_ids_are_read
     f6_wrong_types_are_as_if_missing_and_times_may_be_floats_or_milliseconds
     g1_threads_are_independent_and_answers_may_come_out_of_order
@@ -145,6 +147,8 @@ cases! {
     h6_functions_of_old_are_merged_too
     h6_of_a_body_that_was_cut_the_id_is_read
     h6_pictures_and_sound_are_descriptions
+    f9_credentials_in_bodies_are_masked
+    h6_a_success_that_cannot_be_read_is_recorded_with_its_inputs
     h6_requests_that_failed_are_no_records
     h6_streams_go_on_with_the_turn_that_called_the_tools_too
     h6_what_asks_for_no_completion_is_no_turn
@@ -188,7 +192,9 @@ cases! {
     h4_an_error_in_the_middle_is_a_failed_response
     h4_a_stream_is_one_under_any_type
     h4_streams_are_read_however_a_server_frames_them
+    f9_credentials_of_tools_and_pictures_are_masked
     h5_a_response_without_an_id_is_known_by_its_exchange
+    h5_a_success_that_cannot_be_read_is_recorded_with_its_inputs
     h5_old_responses_and_what_is_no_turn_are_not_recorded
     responses_endings_are_what_the_api_says
     responses_of_which_the_copy_was_cut_say_what_is_missing

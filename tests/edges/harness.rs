@@ -207,6 +207,7 @@ impl World {
             self.collect();
             if self.correlator.handle(&observation) {
                 let row = serde_json::to_string(&observation).unwrap();
+                assert!(!row.contains(PLANTED), "a credential is kept: {row}");
                 self.journal.push((observation.conversation.clone(), row));
             }
             self.collect();
@@ -339,6 +340,9 @@ impl World {
         }
     }
 }
+
+/// Stands for a credential in fixtures: it is never kept.
+const PLANTED: &str = "PLANTED";
 
 fn segment(seq: usize, at: UnixMillis, bytes: &[u8]) -> Segment {
     Segment { seq: u32::try_from(seq).unwrap(), at, bytes: bytes.to_vec() }

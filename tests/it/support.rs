@@ -116,7 +116,8 @@ impl Rig {
     pub(crate) fn next_captured(&self) -> Option<Captured> {
         let mut parts = self.parts.borrow_mut();
         if parts.is_empty() {
-            let Capture { exchange: _, start, segment, end } = self.captured.as_ref()?.try_recv().ok()?;
+            let Capture { exchange: _, start, segment, end, charge: _ } =
+                self.captured.as_ref()?.try_recv().ok()?;
             parts.extend(start.map(Captured::Start));
             parts.extend(segment.map(Captured::Segment));
             parts.extend(end.map(Captured::End));

@@ -14,28 +14,18 @@ use crate::time::UnixMillis;
 
 impl Observer {
     /// Takes a list.
-    ///
-    /// # Errors
-    /// When an item is no JSON.
-    pub(super) fn list(
-        &mut self,
-        body: &Members<'_>,
-        at: UnixMillis,
-        out: &mut Observed,
-    ) -> serde_json::Result<()> {
-        let Some(items) = body.items() else {
-            out.problem(Problem::UnexpectedShape);
-            return Ok(());
-        };
-        let (listed, more) = (items.len(), body[Name::HasMore].as_bool());
+    pub(super) fn list(&mut self, body: &Members<'_>, at: UnixMillis, out: &mut Observed) {
+        let Some(items) = body.items() else { return out.problem(Problem::UnexpectedShape) };
+        // Of a list that was cut, more is not known to be elsewhere or not.
+        let (listed, more) = (items.len(), body[Name::HasMore].as_bool().map(|more| more || self.missed));
         match &self.route {
             Route::Messages { .. } => {
-                let messages = read(&items, &self.route, ObjectKind::Message, object::message)?;
+                let messages = read(&items, &self.route, ObjectKind::Message, object::message);
                 self.message_page(messages, listed, more, at, out);
             }
             Route::Runs { .. } => {
                 // Told oldest first, as they happened.
-                let mut runs = read(&items, &self.route, ObjectKind::Run, |json, _| Some(json))?;
+                let mut runs = read(&items, &self.route, ObjectKind::Run, |json, _| Some(json));
                 if runs.len() < listed {
                     out.problem(Problem::UnexpectedShape);
                 }
@@ -43,12 +33,14 @@ impl Observer {
                     runs.reverse();
                 }
                 for run in runs {
-                    self.run(&Members::of(run)?, at, out);
+                    if let Ok(members) = Members::of(run) {
+                        self.run(&members, at, out);
+                    }
                 }
             }
             Route::Steps { run, .. } => {
                 let step = |_: &str, members: &Members<'_>| object::step(members, Some(run));
-                let mut steps = read(&items, &self.route, ObjectKind::Step, step)?;
+                let mut steps = read(&items, &self.route, ObjectKind::Step, step);
                 let (mut follows, mut precedes) = (cursor(&self.query), None);
                 if page_order(&self.query) == PageOrder::Descending {
                     steps.reverse();
@@ -63,7 +55,6 @@ impl Observer {
             }
             _ => out.problem(Problem::UnexpectedShape),
         }
-        Ok(())
     }
 
     fn message_page(
@@ -93,22 +84,21 @@ impl Observer {
     }
 }
 
-/// Reads the items of one kind, and looks at all others: one that is no JSON spoils the list. Members, which take much more room than
-/// an item may have, are not held.
+/// Reads the items of one kind. Members, which take much more room than an item may have, are not held.
 fn read<'a, T>(
     items: &[&'a RawValue],
     route: &Route,
     kind: ObjectKind,
     read: impl Fn(&'a str, &Members<'_>) -> Option<T>,
-) -> serde_json::Result<Vec<T>> {
+) -> Vec<T> {
     let mut found = Vec::new();
     for item in items {
-        let members = Members::of(item.get())?;
+        let Ok(members) = Members::of(item.get()) else { continue };
         if ObjectKind::of_item(&members, route) == Some(kind) {
             found.extend(read(item.get(), &members));
         }
     }
-    Ok(found)
+    found
 }
 
 /// Whether more follows a page. Where the server does not say, fewer items than were asked for are the last ones. Nothing follows an

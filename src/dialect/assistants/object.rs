@@ -7,7 +7,7 @@ use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
 
 use super::members::{Members, Name};
-use super::transcript;
+use crate::dialect::clean::{self, Files};
 use crate::dialect::field::{id, raw, seconds};
 use crate::dialect::inline::shorten;
 use crate::message::{Message, MessageStatus, Role};
@@ -25,7 +25,7 @@ pub(super) fn message(json: &str, members: &Members<'_>) -> Option<Message> {
         },
         created_at: seconds(&members[Name::CreatedAt]),
         run: id(&members[Name::RunId]).map(str::to_owned),
-        object: transcript::of_message(json)?,
+        object: clean::kept(json, Files::DescribedInContent)?,
     })
 }
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::object;
-use crate::dialect::field;
+use crate::dialect::{clean, field};
 use crate::message::{Message, MessageStatus};
 use crate::observation::Step;
 
@@ -28,6 +28,11 @@ enum Part {
 impl PartialMessage {
     pub(super) fn new(id: &str) -> Self {
         Self { id: id.to_owned(), parts: Vec::new(), bytes: 0 }
+    }
+
+    /// How many bytes are held of it.
+    pub(super) fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.bytes
     }
 
     pub(super) fn push_text(&mut self, text: &str) {
@@ -104,8 +109,14 @@ impl PartialStep {
         Self { id: id.to_owned(), calls: Vec::new(), bytes: 0 }
     }
 
+    /// How many bytes are held of it.
+    pub(super) fn held_bytes(&self) -> usize {
+        size_of::<Self>() + self.bytes
+    }
+
     /// Takes the `tool_calls` of a `thread.run.step.delta`.
-    pub(super) fn push(&mut self, calls: &Value, bytes: usize) {
+    pub(super) fn push(&mut self, calls: &Value) {
+        let bytes = clean::tree_bytes(calls);
         if self.bytes + bytes > MAX_BYTES {
             return;
         }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::partial::{PartialMessage, PartialStep};
+use crate::dialect::clean;
 use crate::dialect::kind::Telling;
 use crate::exchange::Ending;
 use crate::message::{Message, MessageStatus};
@@ -42,6 +43,17 @@ impl Stream {
     /// Notes that part of it was not seen, or could not be read.
     pub(super) fn miss(&mut self) {
         self.missed = true;
+    }
+
+    /// How many bytes are held of messages and steps that are being written.
+    pub(super) fn held_bytes(&self) -> usize {
+        let messages = self.messages.iter().map(PartialMessage::held_bytes).sum::<usize>();
+        messages + self.steps.iter().map(PartialStep::held_bytes).sum::<usize>()
+    }
+
+    /// Lets go of them.
+    pub(super) fn let_go(&mut self) {
+        (self.messages, self.steps, self.missed) = (Vec::new(), Vec::new(), true);
     }
 
     /// Whether all of it so far was read.
@@ -90,6 +102,10 @@ impl Stream {
     }
 
     fn take_message_delta(&mut self, delta: &Delta<'_>, at: UnixMillis) {
+        self.missed |= self.held_bytes() > MAX_BYTES;
+        if self.held_bytes() > MAX_BYTES {
+            return;
+        }
         let Some(partial) =
             find_or_add(&mut self.messages, &delta.id, |known| &known.id, PartialMessage::new)
         else {
@@ -113,9 +129,11 @@ impl Stream {
 
     fn take_step_delta(&mut self, delta: &Delta<'_>) {
         let Some(details) = delta.delta.step_details else { return };
-        let Ok(value) = serde_json::from_str::<Value>(details.get()) else { return };
+        let Some((value, _)) = clean::tree(details.get()).filter(|_| self.held_bytes() <= MAX_BYTES) else {
+            return;
+        };
         if let Some(step) = find_or_add(&mut self.steps, &delta.id, |known| &known.id, PartialStep::new) {
-            step.push(&value["tool_calls"], details.get().len());
+            step.push(&value["tool_calls"]);
         }
     }
 
@@ -278,5 +296,7 @@ fn begins_with_delta(data: &str) -> bool {
 const MESSAGE_DELTA: &str = "thread.message.delta";
 const STEP_DELTA: &str = "thread.run.step.delta";
 const DELTA_SEARCH_BYTES: usize = 512;
+/// Kept of what is being written in one stream.
+const MAX_BYTES: usize = 8 << 20;
 /// Messages, and steps, in progress at one time; the API writes one after the other.
 const MAX_PARTIALS: usize = 64;

@@ -2,13 +2,14 @@
 //!
 //! Memory is what is kept of the answer, which has a bound, and never the stream's length.
 
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Map, Value, json};
 
 use super::choice::Choice;
-use super::object::Object;
 use super::room::Room;
 use crate::dialect::field;
+use crate::dialect::object::Object;
 
 /// An answer so far.
 #[derive(Debug, Default)]
@@ -194,26 +195,36 @@ impl Answer {
     }
 
     /// The answer as the API gives it to whom it does not stream.
-    pub(super) fn to_json(&self) -> Value {
-        let mut answer = Map::new();
-        let mut put = |name: &str, value: Value| answer.insert(name.to_owned(), value);
-        put("id", json!(self.id));
-        put("object", json!("chat.completion"));
+    pub(super) fn to_json(&self) -> Option<Box<RawValue>> {
+        to_raw_value(&WholeAnswer(self)).ok()
+    }
+}
+
+/// An answer as the API gives it to whom it does not stream. It is written without a tree: log probabilities are long.
+struct WholeAnswer<'a>(&'a Answer);
+
+impl Serialize for WholeAnswer<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let answer = self.0;
+        let mut members = serializer.serialize_map(None)?;
+        members.serialize_entry("id", &answer.id)?;
+        members.serialize_entry("object", "chat.completion")?;
         #[expect(clippy::cast_possible_truncation, reason = "seconds since the epoch")]
-        put("created", json!(self.created.map(|seconds| seconds as i64)));
-        put("model", json!(self.model));
-        put("choices", self.choices.iter().map(Choice::to_json).collect());
-        if let Some(usage) = self.usage.as_ref().and_then(|usage| serde_json::from_str(usage.get()).ok()) {
-            put("usage", usage);
+        members.serialize_entry("created", &answer.created.map(|seconds| seconds as i64))?;
+        members.serialize_entry("model", &answer.model)?;
+        let choices: Vec<_> = answer.choices.iter().map(Choice::to_json).collect();
+        members.serialize_entry("choices", &choices)?;
+        if let Some(usage) = &answer.usage {
+            members.serialize_entry("usage", usage)?;
         }
-        if let Some(tier) = &self.service_tier {
-            put("service_tier", json!(tier));
+        if let Some(tier) = &answer.service_tier {
+            members.serialize_entry("service_tier", tier)?;
         }
-        put("system_fingerprint", json!(self.system_fingerprint));
-        for (name, value) in &self.others {
-            put(name, json!(value));
+        members.serialize_entry("system_fingerprint", &answer.system_fingerprint)?;
+        for (name, value) in &answer.others {
+            members.serialize_entry(name, value)?;
         }
-        Value::Object(answer)
+        members.end()
     }
 }
 

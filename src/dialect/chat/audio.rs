@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::object::Object;
 use super::room::Room;
+use crate::dialect::inline;
+use crate::dialect::object::Object;
 
 /// What was said so far.
 #[derive(Debug, Default)]
@@ -14,6 +15,8 @@ pub(super) struct Audio {
     expires_at: Option<u64>,
     hash: Sha256,
     characters: usize,
+    /// The description of its data, where it came with that instead.
+    described: Option<String>,
 }
 
 impl Audio {
@@ -25,6 +28,10 @@ impl Audio {
         self.expires_at = piece.count("expires_at").or(self.expires_at);
         room.append(&mut self.transcript, &piece.text("transcript").unwrap_or_default());
         let data = piece.text("data").unwrap_or_default();
+        if inline::is_description(&data) {
+            self.described = Some(data.into_owned());
+            return;
+        }
         self.hash.update(data.as_bytes());
         self.characters += data.len();
     }
@@ -38,7 +45,8 @@ impl Audio {
     pub(super) fn to_json(&self) -> Value {
         let digest = self.hash.clone().finalize();
         let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let data = format!("[{} characters, sha256 {hash}]", self.characters);
+        let own = || format!("[{} characters, sha256 {hash}]", self.characters);
+        let data = self.described.clone().unwrap_or_else(own);
         json!({"id": self.id, "data": data, "transcript": self.transcript, "expires_at": self.expires_at})
     }
 }

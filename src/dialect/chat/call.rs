@@ -3,8 +3,8 @@
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::object::Object;
 use super::room::Room;
+use crate::dialect::object::Object;
 use crate::observation::ToolCall;
 
 /// The calls of one choice, in the order they began.

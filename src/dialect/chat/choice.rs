@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
@@ -9,10 +10,10 @@ use super::audio::Audio;
 use super::call::{Call, Calls};
 use super::finish::Finish;
 use super::logprobs::Logprobs;
-use super::object::{self, Object};
 use super::reasoning_details::ReasoningDetails;
 use super::room::Room;
-use crate::dialect::inline;
+use crate::dialect::object::{self, Object};
+use crate::dialect::{clean, inline};
 use crate::message::{Message, MessageStatus, Role};
 use crate::observation::ToolCall;
 
@@ -133,8 +134,8 @@ impl Choice {
             self.push_other(image, room);
         }
         for annotation in message.list("annotations") {
-            if let Ok(value) = serde_json::from_str(annotation.get())
-                && room.take(annotation.get().len())
+            if let Some((value, _)) = clean::tree(annotation.get())
+                && room.take(clean::tree_bytes(&value))
             {
                 self.annotations.push(value);
             }
@@ -202,9 +203,9 @@ impl Choice {
     }
 
     fn push_other(&mut self, part: &RawValue, room: &mut Room) {
-        let Ok(mut part) = serde_json::from_str::<Value>(part.get()) else { return };
+        let Some((mut part, _)) = clean::tree(part.get()) else { return };
         inline::shorten(&mut part);
-        if self.others.len() < MAX_OTHERS && room.take(part.to_string().len()) {
+        if self.others.len() < MAX_OTHERS && room.take(clean::tree_bytes(&part)) {
             self.others.push(part);
         } else {
             room.overflow();
@@ -295,7 +296,7 @@ impl Choice {
     }
 
     /// The choice as an answer of the API that was not streamed has it.
-    pub(super) fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> impl Serialize {
         let mut message = Map::new();
         let mut put = |name: &str, value: Value| message.insert(name.to_owned(), value);
         put("role", json!("assistant"));
@@ -326,8 +327,8 @@ impl Choice {
         if let Some(call) = &self.function_call {
             put("function_call", call.function());
         }
-        let logprobs = self.logprobs.to_json();
-        json!({"index": self.index, "message": message, "logprobs": logprobs, "finish_reason": self.finish_reason})
+        let (logprobs, finish_reason) = (self.logprobs.to_json(), self.finish_reason.as_deref());
+        WholeChoice { index: self.index, message, logprobs, finish_reason }
     }
 
     /// The function it calls in the form before tools.
@@ -342,6 +343,15 @@ impl Choice {
         calls.extend(self.function_call.as_ref().map(|call| call.tool_call(&owner, calls.len())));
         calls
     }
+}
+
+/// A choice of an answer that was not streamed.
+#[derive(Serialize)]
+struct WholeChoice<'a> {
+    index: u64,
+    message: Map<String, Value>,
+    logprobs: Option<Box<RawValue>>,
+    finish_reason: Option<&'a str>,
 }
 
 /// The texts of a part in which a model thinks: one, or a list of parts.

@@ -3,10 +3,10 @@
 //! They take many times the room of the text, so they have a limit of their own: beyond it they are left out as a whole, and the text
 //! stays.
 
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
-use super::object::Object;
+use crate::dialect::object::Object;
 
 /// The lists so far, by name, their entries as they were written; none of a list that was only told to be null.
 #[derive(Debug, Default)]
@@ -48,18 +48,15 @@ impl Logprobs {
         self.lists.iter().map(|(name, entries)| name.len() + entries.as_ref().map_or(0, String::len)).sum()
     }
 
-    /// As the API has them where it does not stream; null without any.
-    pub(super) fn to_json(&self) -> Value {
-        let list = |entries: &Option<String>| {
-            let entries = entries.as_ref()?;
-            serde_json::from_str(&format!("[{entries}]")).ok()
+    /// As the API has them where it does not stream, as they were written; none without any.
+    pub(super) fn to_json(&self) -> Option<Box<RawValue>> {
+        let list = |(name, entries): &(String, Option<String>)| {
+            let entries =
+                entries.as_ref().map_or_else(|| "null".to_owned(), |entries| format!("[{entries}]"));
+            format!("{}:{entries}", json!(name))
         };
-        let lists: Map<String, Value> = self
-            .lists
-            .iter()
-            .map(|(name, entries)| (name.clone(), list(entries).unwrap_or_default()))
-            .collect();
-        if lists.is_empty() { Value::Null } else { Value::Object(lists) }
+        let lists: Vec<_> = self.lists.iter().map(list).collect();
+        RawValue::from_string(format!("{{{}}}", lists.join(","))).ok().filter(|_| !self.lists.is_empty())
     }
 }
 

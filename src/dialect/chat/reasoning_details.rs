@@ -6,6 +6,8 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
+use crate::dialect::clean;
+
 /// The parts so far.
 #[derive(Debug, Default)]
 pub(super) struct ReasoningDetails {
@@ -16,12 +18,12 @@ pub(super) struct ReasoningDetails {
 impl ReasoningDetails {
     /// Takes a piece of a part, and returns its text. Pieces of one part have the same index and type.
     pub(super) fn push(&mut self, piece: &RawValue) -> Option<String> {
-        let piece: Map<String, Value> = serde_json::from_str(piece.get()).ok()?;
+        let (Value::Object(piece), _) = clean::tree(piece.get())? else { return None };
         let text = TOLD.iter().find_map(|name| piece.get(*name)?.as_str()).map(str::to_owned);
         let same = |known: &&mut Map<String, Value>| {
             ["index", "type"].iter().all(|name| known.get(*name) == piece.get(*name))
         };
-        let bytes = json!(piece).to_string().len();
+        let bytes = piece.values().map(clean::tree_bytes).sum::<usize>();
         let has_room = self.bytes + bytes <= MAX_BYTES;
         let has_place = self.parts.len() < MAX_PARTS;
         match self.parts.last_mut().filter(same) {
@@ -33,7 +35,7 @@ impl ReasoningDetails {
                             text.push_str(&more);
                         }
                         (None | Some(Value::Null), value) => {
-                            self.bytes += name.len() + value.to_string().len();
+                            self.bytes += name.len() + clean::tree_bytes(&value);
                             known.insert(name, value);
                         }
                         _ => {}

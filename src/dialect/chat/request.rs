@@ -3,12 +3,17 @@
 //! The API has no memory: every request says all that was said so far. New is what follows the assistant's last word. What tools
 //! returned stands there too: such a request goes on with a turn that was asked before.
 
+use std::borrow::Cow;
+
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
+use crate::dialect::clean::{self, Files};
 use crate::dialect::field::{self, id};
 use crate::dialect::inline;
-use crate::event::key_of;
+use crate::dialect::object::{Object, for_each_item};
+use crate::dialect::request::Request;
+use crate::event::KeyHash;
 use crate::message::{Message, MessageStatus, Role, content_text};
 use crate::observation::scoped_call;
 
@@ -37,45 +42,198 @@ pub(super) struct Asked {
     pub(super) metadata: Option<Box<RawValue>>,
     /// The whole request, with descriptions in the place of files.
     pub(super) parameters: Option<Box<RawValue>>,
+    /// Whether messages were left out, because they are too many or have too many parts.
+    pub(super) is_cut: bool,
 }
 
 impl Asked {
     /// Reads a request's body.
-    pub(super) fn read(mut body: Value) -> Self {
+    pub(super) fn read(request: &Request) -> Self {
+        let body = &request.body;
         if !body.is_object() {
             return Self::default();
         }
-        inline::shorten(&mut body["messages"]);
-        let messages: Vec<&Value> = body["messages"].as_array().into_iter().flatten().collect();
-        let leading = messages.iter().take_while(|message| role(message) == Role::System).count();
-        let said = &messages[..messages.len() - begun(&body, &messages)];
-        let last_word = said.iter().rposition(|message| role(message) == Role::Assistant);
-        let new = last_word.map_or(leading, |place| place + 1);
-        let first_word =
-            messages.iter().position(|message| matches!(role(message), Role::Assistant | Role::Tool));
-        let inputs = messages[new..].iter();
-        let answered = question(&messages[..new]).unwrap_or_default();
+        let messages = request.items("messages");
+        let turns = Turns::of(messages, body["continue_final_message"] == true);
+        let offers_functions = body["functions"].is_array();
+        let mut reading = Reading::new(&turns, offers_functions || turns.calls_function);
+        if let Some(messages) = messages {
+            for_each_item(messages, |message| reading.take(message));
+        }
+        let Reading { instructions, inputs, answers, functions_answered, is_cut, hashes, .. } = reading;
+        let answered = hashes.answered.unwrap_or_default();
+        let instructions = Some(instructions.join("\n")).filter(|text| field::instructions(text).is_some());
         Self {
-            instructions: instructions(&messages[..leading]),
-            inputs: inputs.clone().filter_map(|message| input(message)).collect(),
-            answers: inputs
-                .filter_map(|message| answered_call(message))
-                .map(|call| scoped_call(&answered, call))
-                .collect(),
-            functions_answered: functions_answered(&messages, new),
-            said: body["functions"].is_array().then(|| history(&messages)),
-            question: question(&messages),
-            beginning: beginning(&messages[..first_word.unwrap_or(messages.len())]),
+            instructions,
+            inputs,
+            answers: answers.iter().map(|call| scoped_call(&answered, call)).collect(),
+            functions_answered,
+            said: offers_functions.then(|| hashes.history.finish()),
+            question: hashes.question,
+            beginning: turns
+                .first_user
+                .filter(|first| *first < turns.first_word)
+                .map(|_| hashes.beginning.finish()),
             model: id(&body["model"]).map(str::to_owned),
             includes_usage: body["stream_options"]["include_usage"] == true,
             metadata: field::raw(&body["metadata"]),
-            parameters: parameters(&body, leading, new),
+            parameters: parameters(request, &turns),
+            is_cut,
+        }
+    }
+
+    /// How many bytes are held, about.
+    pub(super) fn held_bytes(&self) -> usize {
+        let raw = |raw: &Option<Box<RawValue>>| raw.as_ref().map_or(0, |raw| raw.get().len());
+        let inputs = self.inputs.iter().map(|input| size_of::<Message>() + input.object.get().len());
+        let instructions = self.instructions.as_ref().map_or(0, String::len);
+        inputs.sum::<usize>() + instructions + raw(&self.parameters) + raw(&self.metadata)
+    }
+}
+
+/// Who speaks when in the messages of a request: places in the list.
+#[derive(Debug)]
+struct Turns {
+    /// How many messages stand before the conversation, for the assistant alone.
+    leading: usize,
+    /// The first message of the assistant's, or of a tool; the number of messages without one.
+    first_word: usize,
+    first_user: Option<usize>,
+    last_user: Option<usize>,
+    /// The last message of the user's before the new ones.
+    last_user_before: Option<usize>,
+    /// The first new message: what follows the assistant's last word.
+    new: usize,
+    /// Whether that word calls a function in the form before tools.
+    calls_function: bool,
+}
+
+impl Turns {
+    fn of(messages: Option<&RawValue>, goes_on: bool) -> Self {
+        let (mut roles, mut calls) = (Vec::new(), Vec::new());
+        let mut is_begun = false;
+        if let Some(messages) = messages {
+            for_each_item(messages, |message| {
+                let message = Object::parse(message.get()).unwrap_or_default();
+                roles.push(role(message.text("role").as_deref()));
+                calls.push(message.raw("function_call").is_some());
+                is_begun = begins_answer(&message, goes_on);
+            });
+        }
+        let leading = roles.iter().take_while(|role| **role == Role::System).count();
+        // The beginning of the answer that is asked for was not said.
+        let said = &roles[..roles.len() - usize::from(is_begun && roles.last() == Some(&Role::Assistant))];
+        let new = said.iter().rposition(|role| *role == Role::Assistant).map_or(leading, |last| last + 1);
+        let is_word = |role: &Role| matches!(role, Role::Assistant | Role::Tool);
+        let is_user = |role: &Role| *role == Role::User;
+        Self {
+            leading,
+            first_word: roles.iter().position(is_word).unwrap_or(roles.len()),
+            first_user: roles.iter().position(is_user),
+            last_user: roles.iter().rposition(is_user),
+            last_user_before: roles[..new].iter().rposition(is_user),
+            calls_function: new.checked_sub(1).is_some_and(|last| calls[last]),
+            new,
         }
     }
 }
 
-fn role(message: &Value) -> Role {
-    match message["role"].as_str() {
+/// The messages as they are read one after the other: none of those that were said before is kept.
+struct Reading<'a> {
+    turns: &'a Turns,
+    /// Whether what was said is hashed: a function's name alone tells no call from others.
+    hashes_history: bool,
+    place: usize,
+    instructions: Vec<String>,
+    inputs: Vec<Message>,
+    answers: Vec<String>,
+    /// The function that the message before the new ones calls, in the form before tools.
+    called: Option<NamedCall>,
+    functions_answered: Vec<NamedCall>,
+    is_cut: bool,
+    hashes: Hashes,
+}
+
+#[derive(Default)]
+struct Hashes {
+    history: KeyHash,
+    beginning: KeyHash,
+    question: Option<String>,
+    answered: Option<String>,
+}
+
+impl<'a> Reading<'a> {
+    fn new(turns: &'a Turns, hashes_history: bool) -> Self {
+        Self {
+            turns,
+            hashes_history,
+            place: 0,
+            instructions: Vec::new(),
+            inputs: Vec::new(),
+            answers: Vec::new(),
+            called: None,
+            functions_answered: Vec::new(),
+            is_cut: false,
+            hashes: Hashes::default(),
+        }
+    }
+
+    fn take(&mut self, raw: &RawValue) {
+        let place = self.place;
+        self.place += 1;
+        let message = Object::parse(raw.get()).unwrap_or_default();
+        let written = |name: &str| message.raw(name).map_or("null", RawValue::get);
+        if self.hashes_history && place + 1 == self.turns.new {
+            let name =
+                message.object("function_call").and_then(|call| call.text("name").map(Cow::into_owned));
+            self.called = name.map(|name| NamedCall { said: self.hashes.history.clone().finish(), name });
+        }
+        if self.hashes_history {
+            ["role", "content", "name", "function_call"]
+                .iter()
+                .for_each(|name| self.hashes.history.push(written(name)));
+        }
+        if place < self.turns.first_word {
+            ["role", "content"].iter().for_each(|name| self.hashes.beginning.push(written(name)));
+        }
+        let question = |at: Option<usize>| (at == Some(place)).then(|| question(written("content")));
+        self.hashes.question = question(self.turns.last_user).or_else(|| self.hashes.question.take());
+        self.hashes.answered = question(self.turns.last_user_before).or_else(|| self.hashes.answered.take());
+        if place < self.turns.leading {
+            self.lead(raw);
+        } else if place >= self.turns.new {
+            self.ask(raw);
+        }
+    }
+
+    fn lead(&mut self, raw: &RawValue) {
+        let Some(message) = self.tree(raw, self.instructions.len()) else { return };
+        self.instructions.push(content_text(&message["content"]));
+    }
+
+    fn ask(&mut self, raw: &RawValue) {
+        let Some(message) = self.tree(raw, self.inputs.len()) else { return };
+        if message["role"] == "function"
+            && self.called.as_ref().is_some_and(|called| Some(&*called.name) == id(&message["name"]))
+        {
+            self.functions_answered.extend(self.called.take());
+        }
+        self.answers.extend(answered_call(&message).map(str::to_owned));
+        self.inputs.extend(input(&message));
+    }
+
+    /// A message as a tree; none if there are too many.
+    fn tree(&mut self, raw: &RawValue, kept: usize) -> Option<Value> {
+        let tree = Some(raw).filter(|_| kept < MAX_MESSAGES).and_then(|raw| clean::tree(raw.get()));
+        self.is_cut |= tree.as_ref().is_none_or(|(_, is_cut)| *is_cut);
+        let (mut message, _) = tree?;
+        inline::shorten(&mut message);
+        Some(message)
+    }
+}
+
+fn role(role: Option<&str>) -> Role {
+    match role {
         Some("assistant") => Role::Assistant,
         Some("developer" | "system") => Role::System,
         Some("function" | "tool") => Role::Tool,
@@ -84,14 +242,11 @@ fn role(message: &Value) -> Role {
     }
 }
 
-/// How many messages at the end are the beginning of the answer that is asked for. Only what says so itself is one: without a word
-/// of the request, a last message of the assistant's is an answer like any other.
-fn begun(body: &Value, messages: &[&Value]) -> usize {
-    let begins = |message: &Value| {
-        let said = message["prefix"] == true || message["partial"] == true;
-        role(message) == Role::Assistant && (said || body["continue_final_message"] == true)
-    };
-    usize::from(messages.last().is_some_and(|message| begins(message)))
+/// Whether a message, if it is the last one, is the beginning of the answer that is asked for. Only what says so itself is one: without a
+/// word of the request, a last message of the assistant's is an answer like any other.
+fn begins_answer(message: &Object<'_>, goes_on: bool) -> bool {
+    goes_on
+        || ["prefix", "partial"].iter().any(|name| message.raw(name).is_some_and(|said| said.get() == "true"))
 }
 
 /// A message in the shape records have.
@@ -108,7 +263,7 @@ fn input(message: &Value) -> Option<Message> {
     }
     Some(Message {
         id: None,
-        role: role(message),
+        role: role(message["role"].as_str()),
         status: MessageStatus::Completed,
         created_at: None,
         run: None,
@@ -139,74 +294,68 @@ pub(super) struct NamedCall {
     pub(super) name: String,
 }
 
-/// The function whose output stands right behind its call, in the form before tools.
-fn functions_answered(messages: &[&Value], new: usize) -> Vec<NamedCall> {
-    let Some((calling, answers)) = new.checked_sub(1).and_then(|at| messages[at..].split_first()) else {
-        return Vec::new();
-    };
-    let called = id(&calling["function_call"]["name"]);
-    let is_answer = |message: &&&Value| message["role"] == "function" && id(&message["name"]) == called;
-    let answer = answers.iter().find(is_answer).filter(|_| called.is_some());
-    let named = |name: &str| NamedCall { said: history(&messages[..new - 1]), name: name.to_owned() };
-    answer.and(called).map(named).into_iter().collect()
-}
-
-/// A hash over all that was said.
-fn history(messages: &[&Value]) -> String {
-    let said = messages.iter().flat_map(|message| {
-        ["role", "content", "name", "function_call"].map(|field| message[field].to_string())
-    });
-    key_of(&said.collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>())
-}
-
 /// The call whose output a message is.
 fn answered_call(message: &Value) -> Option<&str> {
-    id(&message["tool_call_id"]).filter(|_| role(message) == Role::Tool)
+    id(&message["tool_call_id"]).filter(|_| role(message["role"].as_str()) == Role::Tool)
 }
 
-/// A hash over the user's last words.
-fn question(messages: &[&Value]) -> Option<String> {
-    let last = messages.iter().rfind(|message| role(message) == Role::User)?;
-    Some(key_of(&[&last["content"].to_string()]))
-}
-
-fn instructions(messages: &[&Value]) -> Option<String> {
-    let texts: Vec<String> = messages.iter().map(|message| content_text(&message["content"])).collect();
-    Some(texts.join("\n")).filter(|text| field::instructions(text).is_some())
-}
-
-/// A hash of what was said before the assistant's first word; none when that is nothing of a user's.
-fn beginning(messages: &[&Value]) -> Option<String> {
-    if messages.iter().all(|message| role(message) != Role::User) {
-        return None;
-    }
-    let said: Vec<String> =
-        messages.iter().flat_map(|m| [m["role"].to_string(), m["content"].to_string()]).collect();
-    Some(key_of(&said.iter().map(String::as_str).collect::<Vec<_>>()))
+/// A hash over the user's words, as they were written.
+fn question(content: &str) -> String {
+    let mut hash = KeyHash::default();
+    hash.push(content);
+    hash.finish()
 }
 
 /// The request as it was, unless it is too long: then without what was said between the instructions and the new messages.
-fn parameters(body: &Value, leading: usize, new: usize) -> Option<Box<RawValue>> {
-    let whole = to_raw_value(body).ok().filter(|_| body.is_object())?;
+fn parameters(request: &Request, turns: &Turns) -> Option<Box<RawValue>> {
+    let whole = clean::kept(request.text(), Files::Described)?;
     if whole.get().len() <= MAX_PARAMETERS_BYTES {
         return Some(whole);
     }
-    let mut shorter = body.as_object()?.clone();
-    if let Some(messages) = shorter.get_mut("messages").and_then(Value::as_array_mut) {
-        messages.drain(leading..new);
+    let whole: Object<'_> = Object::parse(whole.get())?;
+    let mut shorter = String::from("{");
+    for (name, value) in whole.members() {
+        let mut list = String::new();
+        let value = if name == "messages" && value.get().starts_with('[') {
+            let mut place = 0;
+            for_each_item(value, |message| {
+                let is_kept = place < turns.leading || place >= turns.new;
+                place += 1;
+                if is_kept && list.len() <= MAX_PARAMETERS_BYTES {
+                    list.push(if list.is_empty() { '[' } else { ',' });
+                    list.push_str(message.get());
+                }
+            });
+            list.push_str(if list.is_empty() { "[]" } else { "]" });
+            &list
+        } else {
+            value.get()
+        };
+        if shorter.len() + value.len() > MAX_PARAMETERS_BYTES {
+            return None;
+        }
+        let comma = if shorter.len() == 1 { "" } else { "," };
+        shorter.push_str(&format!("{comma}{}:{value}", json!(name)));
     }
-    to_raw_value(&shorter).ok().filter(|shorter| shorter.get().len() <= MAX_PARAMETERS_BYTES)
+    shorter.push('}');
+    RawValue::from_string(shorter).ok()
 }
 
 /// Kept of a request that is sent on as it was.
 const MAX_PARAMETERS_BYTES: usize = 1 << 20;
+/// New messages, and instructions: as many as a conversation may have.
+const MAX_MESSAGES: usize = 1000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn ask(messages: Value) -> Asked {
-        Asked::read(json!({"model": "m", "messages": messages}))
+        read(json!({"model": "m", "messages": messages}))
+    }
+
+    fn read(body: Value) -> Asked {
+        Asked::read(&Request::of_json(&body))
     }
 
     fn said(asked: &Asked) -> Vec<String> {
@@ -285,7 +434,7 @@ mod tests {
                 0,
             ),
         ] {
-            assert_eq!(Asked::read(body.clone()).inputs.len(), expected, "{body}");
+            assert_eq!(read(body.clone()).inputs.len(), expected, "{body}");
         }
     }
 
@@ -295,7 +444,7 @@ mod tests {
         let call = json!({"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}});
         let output = |name: &str| json!({"role": "function", "name": name, "content": "1"});
         check(json!([user("a"), call, output("f")]), &["Tool: 1"], &[]);
-        let read = |messages: Value| Asked::read(json!({"functions": [], "messages": messages}));
+        let read = |messages: Value| read(json!({"functions": [], "messages": messages}));
         let answered = |messages: Value| read(messages).functions_answered;
         let named =
             |messages: Value| Some(NamedCall { said: read(messages).said.unwrap(), name: "f".to_owned() });
@@ -354,7 +503,7 @@ mod tests {
     #[test]
     fn odd_requests_are_read_as_far_as_they_go() {
         for body in [json!(null), json!([1]), json!("x"), json!({"messages": {"role": "user"}})] {
-            assert!(Asked::read(body.clone()).inputs.is_empty(), "{body}");
+            assert!(read(body.clone()).inputs.is_empty(), "{body}");
         }
         check(json!([7, null, {"content": "a"}, {"role": "user"}]), &["Other: a", "User: "], &[]);
     }

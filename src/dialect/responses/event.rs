@@ -83,11 +83,6 @@ impl<'a> Event<'a> {
         value(self.item)
     }
 
-    /// How long the item is, as it was written.
-    pub(super) fn item_bytes(&self) -> usize {
-        self.item.map_or(0, |item| item.get().len())
-    }
-
     pub(super) fn part(&self) -> Option<Value> {
         value(self.part)
     }

@@ -1,8 +1,11 @@
 //! What is new in a request: clients that keep the history themselves send all of it again with every turn.
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::item;
+use crate::dialect::clean;
+use crate::dialect::object::{Object, for_each_item};
 use crate::message::{Message, Role};
 
 /// The part of a request's `input` that the model has not answered yet.
@@ -18,67 +21,109 @@ pub(super) struct NewInput {
 
 impl NewInput {
     /// Reads `input`: a text, or items.
-    pub(super) fn of(input: &Value) -> Self {
-        let items = match input {
-            Value::String(_) => {
-                let mut asked = serde_json::Map::new();
-                asked.insert("role".to_owned(), "user".into());
-                asked.insert("content".to_owned(), input.clone());
-                let message = item::message(Value::Object(asked), Role::User);
-                return Self { messages: message.into_iter().collect(), ..Self::default() };
+    pub(super) fn of(input: Option<&RawValue>) -> Self {
+        let Some(input) = input else { return Self::default() };
+        if let Ok(text @ Value::String(_)) = serde_json::from_str(input.get()) {
+            let asked = Value::Object(
+                [("role".to_owned(), "user".into()), ("content".to_owned(), text)].into_iter().collect(),
+            );
+            let message = item::message(asked, Role::User);
+            return Self { messages: message.into_iter().collect(), ..Self::default() };
+        }
+        let mut kinds = Vec::new();
+        for_each_item(input, |item| kinds.push(Kind::of(item)));
+        let history = history(&kinds);
+        let (mut new, mut place) = (Self::default(), 0);
+        for_each_item(input, |item| {
+            if place >= history {
+                new.push_raw(item);
             }
-            Value::Array(items) => items,
-            _ => return Self::default(),
-        };
-        Self::read(&items[history(items)..])
+            place += 1;
+        });
+        new.answers.retain(|call| !call.is_empty());
+        new
     }
 
     /// Reads items that are all new.
     pub(super) fn all(items: &Value) -> Self {
-        Self::read(items.as_array().map(Vec::as_slice).unwrap_or_default())
-    }
-
-    fn read(items: &[Value]) -> Self {
         let mut new = Self::default();
-        for item in items {
-            if let Some((call, message)) = item::tool_output(item) {
-                new.messages.push(message);
-                new.answers.push(call);
-            } else if item::kind(item) == "item_reference" {
-                new.messages.extend(item::reference(item));
-                new.lost = true;
-            } else if item::kind(item) == "message" {
-                new.messages.extend(item::message(item.clone(), Role::User));
-            }
-        }
+        items.as_array().into_iter().flatten().for_each(|item| new.push(item.clone()));
         new.answers.retain(|call| !call.is_empty());
         new
+    }
+
+    fn push_raw(&mut self, item: &RawValue) {
+        let tree = Some(item)
+            .filter(|_| self.messages.len() < MAX_MESSAGES)
+            .and_then(|item| clean::tree(item.get()));
+        self.lost |= tree.as_ref().is_none_or(|(_, is_cut)| *is_cut);
+        if let Some((item, _)) = tree {
+            self.push(item);
+        }
+    }
+
+    fn push(&mut self, item: Value) {
+        if let Some((call, message)) = item::tool_output(&item) {
+            self.messages.push(message);
+            self.answers.push(call);
+        } else if item::kind(&item) == "item_reference" {
+            self.messages.extend(item::reference(&item));
+            self.lost = true;
+        } else if item::kind(&item) == "message" {
+            self.messages.extend(item::message(item, Role::User));
+        }
+    }
+}
+
+/// What an item says of where history ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// What the app says, or what its tools returned.
+    Asked,
+    /// What the model did, other than saying something.
+    Done,
+    /// A mention of what the server has.
+    Named,
+    /// What the assistant said.
+    Said,
+}
+
+impl Kind {
+    fn of(item: &RawValue) -> Self {
+        let item = Object::parse(item.get()).unwrap_or_default();
+        let role = item.text("role");
+        let kind = item.text("type").or_else(|| Some("message".into()).filter(|_| role.is_some()));
+        match kind.as_deref().unwrap_or_default() {
+            "message" if role.as_deref() == Some("assistant") => Self::Said,
+            "message" => Self::Asked,
+            "item_reference" => Self::Named,
+            kind if item::is_tool_output(kind) => Self::Asked,
+            _ => Self::Done,
+        }
     }
 }
 
 /// How many items, from the first, are history: all up to the last one that the model put out, or that the server has.
 ///
 /// What stands at the very end is new even so: a beginning of the answer in the model's mouth, or a mention of an item.
-fn history(items: &[Value]) -> usize {
-    let is_said = |item: &Value| item::kind(item) == "message" && item["role"] == "assistant";
-    let is_named = |item: &Value| item::kind(item) == "item_reference";
-    let is_known = |item: &Value| match item::kind(item) {
-        "message" => item["role"] == "assistant",
-        _ => item::tool_output(item).is_none(),
-    };
-    let open = items.iter().rposition(|item| !is_said(item) && !is_named(item));
+fn history(items: &[Kind]) -> usize {
+    let open = items.iter().rposition(|item| !matches!(item, Kind::Said | Kind::Named));
     let end = open.map_or(0, |last| last + 1);
-    items[..end].iter().rposition(is_known).map_or(0, |last| last + 1)
+    items[..end].iter().rposition(|item| *item != Kind::Asked).map_or(0, |last| last + 1)
 }
+
+/// New messages: as many as a conversation may have.
+const MAX_MESSAGES: usize = 1000;
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use serde_json::value::to_raw_value;
 
     use super::*;
 
     fn check(input: Value, messages: &[&str], answers: &[&str]) {
-        let new = NewInput::of(&input);
+        let new = NewInput::of(Some(&to_raw_value(&input).unwrap()));
         let said = |message: &Message| format!("{:?}: {}", message.role, message.text());
         assert_eq!(new.messages.iter().map(said).collect::<Vec<_>>(), messages, "{input}");
         assert_eq!(new.answers, answers, "{input}");
@@ -141,7 +186,8 @@ mod tests {
             &["User: this:", "Other: [item_reference msg_9]"],
             &[],
         );
-        assert!(NewInput::of(&json!([reference("msg_9")])).lost);
+        let mention = to_raw_value(&json!([reference("msg_9")])).unwrap();
+        assert!(NewInput::of(Some(&mention)).lost);
     }
 
     #[test]

@@ -82,12 +82,17 @@ pub(super) fn message(item: Value, role: Role) -> Option<Message> {
     Some(Message { id: known, role, status, created_at: None, run: None, object })
 }
 
+/// Whether an item of this kind is what a tool of the app's returned, or the app's word on a call.
+pub(super) fn is_tool_output(kind: &str) -> bool {
+    kind == "mcp_approval_response" || kind.ends_with("_output")
+}
+
 /// What a tool returned, and the call it answers; none if the item is no such thing.
 pub(super) fn tool_output(item: &Value) -> Option<(String, Message)> {
     let kind = kind(item);
     let answered = match kind {
         "mcp_approval_response" => &item["approval_request_id"],
-        _ if kind.ends_with("_output") => &item["call_id"],
+        _ if is_tool_output(kind) => &item["call_id"],
         _ => return None,
     };
     let output = match (&item["output"], kind) {

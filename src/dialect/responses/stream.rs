@@ -3,12 +3,13 @@
 //! Items are put together from their pieces and told only where the response's last word does not have them: the stream ended
 //! before, or the server leaves them out there. A whole item goes before whole texts, and these before pieces. Memory is bounded.
 
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::event::Event;
 use super::item;
 use super::object::Outputs;
+use crate::dialect::clean::{self, Files};
 use crate::observation::Run;
 use crate::time::UnixMillis;
 
@@ -128,7 +129,7 @@ impl Stream {
             "response.output_text.annotation.added" => {
                 if let Some(annotation) = event.annotation()
                     && let Some(part) =
-                        self.part(event, PartKind::OutputText, annotation.to_string().len(), false)
+                        self.part(event, PartKind::OutputText, clean::tree_bytes(&annotation), false)
                 {
                     part.annotations.push(annotation);
                 }
@@ -150,6 +151,16 @@ impl Stream {
         !self.items.is_empty()
     }
 
+    /// How many bytes are held of the output.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Lets go of the output; it counts as left out.
+    pub(super) fn let_go(&mut self) {
+        (self.items, self.bytes, self.full) = (Vec::new(), MAX_BYTES, true);
+    }
+
     /// Whether anything of a response was told.
     pub(super) fn has_told(&self) -> bool {
         self.has_items() || self.error.is_some()
@@ -162,9 +173,8 @@ impl Stream {
 
     /// Notes an `error` event: `{message, …}`, or the same under `error`.
     pub(super) fn note_error(&mut self, event: &Event<'_>, data: &str) {
-        let whole = || serde_json::from_str::<Value>(data).ok().and_then(|value| to_raw_value(&value).ok());
-        let error = event.error().map(ToOwned::to_owned).or_else(whole);
-        self.error = error.filter(|error| error.get().len() <= MAX_ERROR_BYTES);
+        let error = event.error().map(RawValue::get).unwrap_or(data);
+        self.error = clean::kept(error, Files::Kept).filter(|error| error.get().len() <= MAX_ERROR_BYTES);
     }
 
     /// What there is of the output; `finished` says whether nothing more is to come.
@@ -192,7 +202,7 @@ impl Stream {
 
     fn item(&mut self, event: &Event<'_>, done: bool) {
         let Some(object) = event.item().filter(Value::is_object) else { return };
-        let bytes = event.item_bytes();
+        let bytes = clean::tree_bytes(&object);
         let id = object["id"].as_str().unwrap_or_default().to_owned();
         let place = event.output_index();
         if let Some(item) = self.find_or_add(place, &id, item::kind(&object), bytes, false)
@@ -216,7 +226,7 @@ impl Stream {
         };
         let text = part[name].as_str().unwrap_or_default();
         let annotations = part["annotations"].as_array();
-        let bytes = text.len() + annotations.map_or(0, |all| json!(all).to_string().len());
+        let bytes = text.len() + annotations.map_or(0, |all| all.iter().map(clean::tree_bytes).sum());
         if let Some(known) = self.part(event, kind, bytes, true) {
             known.text = text.to_owned();
             known.annotations = annotations.cloned().unwrap_or_default();

@@ -1,0 +1,172 @@
+//! Texts within JSON, and characters that are none.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use memchr::{memchr, memmem};
+
+use super::{Found, Halves};
+
+/// Escapes of halves of characters, as they came one after the other in a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::dialect) struct HalfRun {
+    /// The first one is a second half: its first half must have come before.
+    goes_on: bool,
+    /// The last one is a first half: its second half must follow.
+    open: bool,
+    /// A half in between is alone.
+    torn: bool,
+}
+
+impl HalfRun {
+    /// Takes in the halves of the next text of the same stream; none if it has none. Tells whether one that came is alone.
+    pub(in crate::dialect) fn is_torn_by(&mut self, next: Option<Self>) -> bool {
+        let open = std::mem::take(&mut self.open);
+        let Some(next) = next else { return open };
+        self.open = next.open;
+        next.torn || next.goes_on != open
+    }
+
+    /// Whether the other half of the last one has not come.
+    pub(in crate::dialect) fn is_open(self) -> bool {
+        self.open
+    }
+
+    fn push(run: &mut Option<Self>, is_first_half: bool) {
+        match run {
+            None => *run = Some(Self { goes_on: !is_first_half, open: is_first_half, torn: false }),
+            Some(run) => {
+                run.torn |= run.open == is_first_half;
+                run.open = is_first_half;
+            }
+        }
+    }
+}
+
+/// Whether there may be an escape of half a character in a JSON text. False is certain.
+pub(in crate::dialect) fn has_halves(json: &str) -> bool {
+    memmem::find_iter(json.as_bytes(), b"\\u").any(|at| {
+        let digits = json.as_bytes().get(at + 2..at + 4);
+        matches!(digits, Some([b'd' | b'D', b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F']))
+    })
+}
+
+/// Writes what stands between the quotes of a JSON text so that any reader can take it.
+pub(super) fn write(raw: &[u8], halves: Halves, out: &mut String, found: &mut Found) {
+    let mut rest = raw;
+    while let Some(at) = memchr(b'\\', rest) {
+        plain(&rest[..at], out, found);
+        rest = &rest[at..];
+        rest = &rest[escape(rest, halves, out, found)..];
+    }
+    plain(rest, out, found);
+}
+
+/// Writes what has no escapes.
+fn plain(bytes: &[u8], out: &mut String, found: &mut Found) {
+    let text = String::from_utf8_lossy(bytes);
+    let has_control = text.bytes().fold(false, |any, byte| any | (byte < b' '));
+    found.character |= has_control || matches!(text, Cow::Owned(_));
+    if !has_control {
+        return out.push_str(&text);
+    }
+    for letter in text.chars() {
+        match letter {
+            '\0'..' ' => write!(out, "\\u{:04x}", u32::from(letter)).expect("a string takes anything"),
+            _ => out.push(letter),
+        }
+    }
+}
+
+/// Writes an escape, and tells how long it was.
+fn escape(raw: &[u8], halves: Halves, out: &mut String, found: &mut Found) -> usize {
+    match raw.get(1) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+            out.push('\\');
+            out.push(char::from(raw[1]));
+            return 2;
+        }
+        Some(b'u') => {}
+        _ => {
+            // There is no such escape: it is a backslash.
+            found.character = true;
+            out.push_str("\\\\");
+            return 1;
+        }
+    }
+    let Some(unit) = unit(raw) else {
+        found.character = true;
+        out.push_str("\\\\");
+        return 1;
+    };
+    let is_first_half = match unit {
+        HIGH_FIRST..LOW_FIRST => true,
+        LOW_FIRST..=LOW_LAST => false,
+        _ => {
+            out.push_str(str::from_utf8(&raw[..ESCAPE_BYTES]).expect("it is ASCII"));
+            return ESCAPE_BYTES;
+        }
+    };
+    if is_first_half && matches!(self::unit(&raw[ESCAPE_BYTES..]), Some(LOW_FIRST..=LOW_LAST)) {
+        out.push_str(str::from_utf8(&raw[..2 * ESCAPE_BYTES]).expect("it is ASCII"));
+        return 2 * ESCAPE_BYTES;
+    }
+    match halves {
+        Halves::Marked => {
+            HalfRun::push(&mut found.halves, is_first_half);
+            out.push(mark(unit));
+        }
+        Halves::Replaced => {
+            found.character = true;
+            out.push_str("\\ufffd");
+        }
+    }
+    ESCAPE_BYTES
+}
+
+/// The UTF-16 code unit that is escaped here.
+fn unit(raw: &[u8]) -> Option<u16> {
+    let digits = raw.get(..ESCAPE_BYTES)?.strip_prefix(b"\\u")?;
+    let is_hex = digits.iter().all(u8::is_ascii_hexdigit);
+    u16::from_str_radix(str::from_utf8(digits).ok().filter(|_| is_hex)?, 16).ok()
+}
+
+/// A character of private use that stands for half a character until the other half has come.
+fn mark(unit: u16) -> char {
+    char::from_u32(FIRST_MARK + u32::from(unit - HIGH_FIRST)).expect("the last plane has room for all halves")
+}
+
+/// Puts the halves of characters together that were [marked](Halves::Marked); U+FFFD takes the place of one that is alone. None when
+/// there is no mark.
+pub(in crate::dialect) fn join_halves(text: &str) -> Option<String> {
+    let half = |letter: char| {
+        let unit = u32::from(letter).checked_sub(FIRST_MARK)?;
+        Some(HIGH_FIRST + u16::try_from(unit).ok()?).filter(|unit| *unit <= LOW_LAST)
+    };
+    let mut joined = String::new();
+    let mut copied = 0;
+    let mut letters = text.char_indices().peekable();
+    while let Some((at, letter)) = letters.next() {
+        let Some(unit) = half(letter) else { continue };
+        joined.push_str(&text[copied..at]);
+        copied = at + letter.len_utf8();
+        let units = match letters.peek().and_then(|(_, next)| half(*next)) {
+            Some(next) if unit < LOW_FIRST && next >= LOW_FIRST => {
+                letters.next();
+                copied += letter.len_utf8();
+                vec![unit, next]
+            }
+            _ => vec![unit],
+        };
+        joined.push_str(&String::from_utf16_lossy(&units));
+    }
+    joined.push_str(&text[copied..]);
+    (copied > 0).then_some(joined)
+}
+
+const ESCAPE_BYTES: usize = "\\u0000".len();
+const HIGH_FIRST: u16 = 0xD800;
+const LOW_FIRST: u16 = 0xDC00;
+const LOW_LAST: u16 = 0xDFFF;
+/// The last characters there are: nobody else has a use for them.
+const FIRST_MARK: u32 = 0x10_F800;

@@ -1,0 +1,90 @@
+//! Facts, told with what the exchange says of whose they are.
+
+use std::sync::Arc;
+
+use super::object::Outputs;
+use super::route::Route;
+use super::{Asked, Observer};
+use crate::dialect::{GOES_ON_EVERY, Observed};
+use crate::observation::{Api, ConversationKey, Fact, Observation, Run, RunOrigin, Turn};
+use crate::time::UnixMillis;
+
+impl Observer {
+    /// Tells a state of the turn, and the first time what its request brings.
+    pub(super) fn turn(
+        &mut self,
+        run: Run,
+        outputs: Outputs,
+        whole: bool,
+        at: UnixMillis,
+        out: &mut Observed,
+    ) {
+        let Outputs { messages, reasoning, tool_calls } = outputs;
+        let (origin, answers) = match self.asked.take() {
+            None => (RunOrigin::Seen, Vec::new()),
+            Some(Asked { input, instructions, lost }) => {
+                let origin = RunOrigin::Created {
+                    messages: input.messages,
+                    request_at: self.request_at,
+                    streamed: self.streamed,
+                    new_conversation: self.conversation.is_none(),
+                    messages_lost: lost,
+                    instructions,
+                    additional_instructions: None,
+                };
+                (origin, input.answers)
+            }
+        };
+        let id = run.id.clone();
+        // What has no id cannot be polled.
+        let nameless = self.route == Route::Create && id == self.own_id;
+        let turn = Turn {
+            api: Api::Responses,
+            run: Run { assistant: run.assistant.or_else(|| self.assistant.clone()), tool_calls, ..run },
+            alias: self.alias.clone(),
+            origin,
+            previous: self.previous.clone().filter(|previous| *previous != id),
+            answers,
+            continues: None,
+            held_until: None,
+            named_calls: Vec::new(),
+            outputs: messages,
+            reasoning,
+            whole,
+            background: self.background && !nameless,
+            usage_absent: None,
+            first_token_at: self.stream.first_token_at,
+            question: None,
+            request: None,
+            response: None,
+        };
+        self.tell_of(&id, Fact::TurnSeen(Box::new(turn)), at, out);
+    }
+
+    /// Pieces of text are not told one by one; that they still come is, now and then.
+    pub(super) fn tell_that_it_goes_on(&mut self, at: UnixMillis, out: &mut Observed) {
+        if at.since(self.told_at) < GOES_ON_EVERY {
+            return;
+        }
+        if let Some(run) = self.stream.run.as_ref().map(|run| run.id.clone()) {
+            self.tell_of(&run.clone(), Fact::RunGoesOn { run }, at, out);
+        }
+    }
+
+    /// Tells a fact about a conversation that has a name.
+    pub(super) fn tell(&mut self, fact: Fact, at: UnixMillis, out: &mut Observed) {
+        self.tell_of("", fact, at, out);
+    }
+
+    /// Tells a fact about a run: without a conversation it is known by its own id.
+    pub(super) fn tell_of(&mut self, run: &str, fact: Fact, at: UnixMillis, out: &mut Observed) {
+        self.told_at = at;
+        let id = self.conversation.clone().unwrap_or_else(|| Arc::from(run));
+        out.observations.push(Observation {
+            conversation: ConversationKey { upstream: self.upstream.clone(), id },
+            at,
+            attribution: self.attribution.clone(),
+            fact,
+        });
+    }
+}
