@@ -29,14 +29,16 @@
 //!
 //! * A delivery leaves the store only after a 2xx was in hand, or as a dead letter.
 //! * After a crash at most one request per lane is made twice; its records carry the same keys.
-//! * Memory: a few dozen bytes for at most 256 deliveries per lane, and one batch; bodies only for those in flight, which are at
-//!   most 1 MiB or one record per lane.
+//! * Memory: a few dozen bytes for at most 256 deliveries per lane, and one batch; records and payloads only for those in flight.
+//!   They hold at most [`Config::budget_bytes`], and the copies of one larger record while it is encoded (`delivery/budget`).
+//! * Of a response the head is read up to 64 KiB (HTTP/1 and HTTP/2) and the body up to 64 KiB; a longer head is no answer.
 //! * Redirects are never followed. Nothing of a payload is logged.
 
 pub mod backoff;
 
 mod attempt;
 mod batch;
+mod budget;
 mod client;
 mod courier;
 mod gate;
@@ -56,6 +58,7 @@ use crate::store::Store;
 
 pub use self::backoff::{Backoff, InvalidBackoff};
 
+use self::budget::Share;
 use self::client::{Client, Connector};
 use self::courier::Courier;
 
@@ -78,6 +81,8 @@ pub struct Config {
     pub give_up_after_age: Option<Duration>,
     /// What failed so often is given up; none never is. At least 1.
     pub give_up_after_attempts: Option<u32>,
+    /// Bytes that all deliveries in flight may hold, over all sinks. One per sink is let through whatever its size.
+    pub budget_bytes: usize,
 }
 
 impl Default for Config {
@@ -91,6 +96,7 @@ impl Default for Config {
             max_retry_after: Duration::from_secs(3600),
             give_up_after_age: None,
             give_up_after_attempts: None,
+            budget_bytes: 48 << 20,
         }
     }
 }
@@ -118,7 +124,8 @@ impl Delivery {
         let (stop, stopped) = watch::channel(false);
         let connector = Connector::new();
         let mut couriers = JoinSet::new();
-        for sink in sinks {
+        let shares = Share::divide(config.budget_bytes, sinks.len());
+        for (sink, share) in sinks.iter().zip(shares) {
             // Connections of its own: what one backend does to them is not felt by another on the same host.
             let client = Client::new(connector.clone(), config.attempt_timeout, config.lanes);
             let courier = Courier::new(
@@ -126,6 +133,7 @@ impl Delivery {
                 Arc::clone(sink),
                 store.clone(),
                 client,
+                share,
                 metrics.clone(),
                 clock,
                 stopped.clone(),

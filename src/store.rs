@@ -107,9 +107,10 @@ pub use self::erase::{Erased, Subject};
 pub use self::history::{Cursor, Period, StoredPage};
 pub use self::inbox::Refused;
 pub use self::lookup::{Found, Held, Mention};
+pub(crate) use self::op::json;
 pub use self::op::{NewEvent, Op, Ref};
 pub use self::overview::Overview;
-pub use self::reads::{Backlog, Due, DuePage, DueRecord, JournalRow, Stored, Waiting};
+pub use self::reads::{Backlog, Due, DuePage, DueRecord, DueRecords, JournalRow, Stored, Waiting};
 pub use self::recovered::Recovered;
 
 use self::database::Database;
@@ -135,7 +136,7 @@ pub struct Config {
     pub queue_bytes: usize,
     /// Bytes of operations one transaction takes, at least one batch.
     pub batch_bytes: usize,
-    /// Bytes the database may grow to; none is no limit on disk, and 256 MiB in memory.
+    /// Bytes the database may grow to; none is no limit on disk, and 64 MiB in memory.
     pub max_bytes: Option<u64>,
     /// Bytes the database may hold before delivered events go, oldest first; none is nine tenths of [`Self::max_bytes`].
     pub retain_bytes: Option<u64>,
@@ -158,7 +159,7 @@ impl Default for Config {
             sync_every: None,
             retain: Duration::from_secs(30 * 24 * 3600),
             conversation_ttl: Duration::from_secs(24 * 3600),
-            queue_bytes: 64 << 20,
+            queue_bytes: 32 << 20,
             batch_bytes: 8 << 20,
             max_bytes: None,
             retain_bytes: None,
@@ -259,15 +260,16 @@ impl Store {
     }
 
     /// The events of deliveries, in the deliveries' order; those that are gone are missing. It stops before the one with which the
-    /// bodies would be longer than `max_bytes` together, but gives one at least.
+    /// bodies would be longer than `max_bytes` together; is that the first one, its length is told and nothing is read.
     ///
     /// # Errors
     /// When the database cannot be read, or the store is closed.
-    pub async fn records(&self, deliveries: Vec<u64>, max_bytes: usize) -> Result<Vec<DueRecord>, ReadError> {
+    pub async fn records(&self, deliveries: Vec<u64>, max_bytes: usize) -> Result<DueRecords, ReadError> {
         self.read(move |connection| reads::records(connection, &deliveries, max_bytes)).await
     }
 
-    /// Interactions, newest first, older than the event `before`.
+    /// Interactions, newest first, older than the event `before`. Fewer than `limit` where records are large, but at least one if
+    /// there is one.
     ///
     /// # Errors
     /// When the database cannot be read, or the store is closed.

@@ -223,6 +223,7 @@ pub(super) fn delivery(file: raw::Delivery) -> Result<delivery::Config, ConfigEr
         }
         attempts => config.give_up_after_attempts = attempts,
     }
+    set_size("delivery.budget", &mut config.budget_bytes, file.budget)?;
     let min = file.min_backoff.map_or_else(|| config.backoff.ceiling(1), |span| span.0);
     let max = file.max_backoff.map_or_else(|| config.backoff.ceiling(u32::MAX), |span| span.0);
     config.backoff = delivery::Backoff::new(min, max)

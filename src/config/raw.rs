@@ -168,6 +168,7 @@ pub(super) struct Delivery {
     pub(super) stuck_after: Option<u32>,
     pub(super) give_up_after_age: Option<Span>,
     pub(super) give_up_after_attempts: Option<u32>,
+    pub(super) budget: Option<Size>,
 }
 
 #[derive(Default, Deserialize)]

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::delivery::backoff::retry_after;
-use crate::delivery::batch::{Load, MAX_BATCH_BYTES};
+use crate::delivery::batch::Load;
+use crate::delivery::budget::{Desk, Share};
 use crate::delivery::client::{Client, Outcome};
 use crate::event::{Event, Record};
 use crate::payload::Payload;
 use crate::sink::Sink;
 use crate::sink::verdict::Verdict;
-use crate::store::{DueRecord, ReadError, Store};
+use crate::store::{DueRecord, DueRecords, ReadError, Store};
 
 /// How an attempt went, and what took part in it. What is named nowhere was left for the next one.
 pub(super) struct Attempt {
@@ -48,6 +49,7 @@ pub(super) enum Ending {
 pub(super) struct Means {
     pub(super) store: Store,
     pub(super) client: Client,
+    pub(super) share: Share,
     pub(super) sink: Arc<Sink>,
     pub(super) clock: Clock,
     pub(super) max_retry_after: Duration,
@@ -55,22 +57,43 @@ pub(super) struct Means {
 
 /// Fetches the events of deliveries, encodes and sends as many as may go together, from the first, and has the answer judged.
 pub(super) async fn attempt(means: Means, deliveries: Vec<u64>) -> Attempt {
-    let Means { store, client, sink, clock, max_retry_after } = means;
-    let found = match store.records(deliveries.clone(), MAX_BATCH_BYTES).await {
-        Ok(found) => found,
-        Err(error) => return Attempt::of_none(Ending::StoreFailed(error)),
+    let Means { store, client, share, sink, clock, max_retry_after } = means;
+    let mut limit_bytes = share.batch_bytes();
+    let mut hold = share.take(limit_bytes).await;
+    let mut desk = Desk::unused();
+    let found = loop {
+        match store.records(deliveries.clone(), limit_bytes).await {
+            Ok(DueRecords::Read(found)) => break found,
+            Ok(DueRecords::TooLong { bytes }) => {
+                limit_bytes = bytes;
+                // What is held while more is waited for could be what another one waits for.
+                drop((hold, desk));
+                hold = share.take(bytes).await;
+                desk = share.desk().await;
+            }
+            Err(error) => return Attempt::of_none(Ending::StoreFailed(error)),
+        }
     };
     let (mut attempt, payload) = if found.iter().map(|record| record.body.len()).sum::<usize>() <= QUICK_BYTES
     {
-        gather(&sink, &deliveries, found)
+        let gathered = gather(&sink, &deliveries, found);
+        drop(desk);
+        gathered
     } else {
         let encoder = Arc::clone(&sink);
         // A large record takes a while, in which other sinks are to go on.
-        let gathering = tokio::task::spawn_blocking(move || gather(&encoder, &deliveries, found));
+        // It takes along what it holds: it goes on when this future is dropped.
+        let gathering = tokio::task::spawn_blocking(move || {
+            let gathered = gather(&encoder, &deliveries, found);
+            drop(desk);
+            (gathered, hold)
+        });
         // It does not panic; that it is cancelled means that the process ends.
-        let Ok(gathered) = gathering.await else { return Attempt::of_none(Ending::Nothing) };
+        let Ok((gathered, held)) = gathering.await else { return Attempt::of_none(Ending::Nothing) };
+        hold = held;
         gathered
     };
+    hold.shrink_to(payload.as_ref().map_or(0, |payload| payload.body.len()));
     if attempt.sent.is_empty() {
         return attempt;
     }

@@ -46,6 +46,11 @@ impl Client {
             // would be used on and on after its peer had vanished. This way it ends within an attempt.
             .http2_keep_alive_interval(timeout / 3)
             .http2_keep_alive_timeout(timeout / 3)
+            // A backend may send what it likes: what is taken in of it is bounded by these.
+            .http1_max_buf_size(MAX_HEAD_BYTES)
+            .http2_max_header_list_size(MAX_HEAD_BYTES as u32)
+            .http2_initial_stream_window_size(MAX_ANSWER_BYTES as u32)
+            .http2_initial_connection_window_size(4 * MAX_ANSWER_BYTES as u32)
             .build(connector.0);
         Self { http, timeout }
     }
@@ -144,5 +149,7 @@ impl std::fmt::Display for Chain<'_> {
 
 const AGENT: &str = concat!("threadtap/", env!("CARGO_PKG_VERSION"));
 const IDLE: Duration = Duration::from_secs(60);
+/// The head of an answer; a longer one is taken for none.
+const MAX_HEAD_BYTES: usize = 64 << 10;
 /// What a verdict may need to see of an answer.
 const MAX_ANSWER_BYTES: usize = 64 << 10;

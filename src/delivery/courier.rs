@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::clock::Clock;
 use crate::delivery::Config;
 use crate::delivery::attempt::{Attempt, Means, attempt};
+use crate::delivery::budget::Share;
 use crate::delivery::client::Client;
 use crate::delivery::gate::{Gate, Health};
 use crate::delivery::jitter::Jitter;
@@ -59,11 +60,13 @@ struct Start {
 }
 
 impl Courier {
+    #[expect(clippy::too_many_arguments, reason = "each part is handed over once, by name of its type")]
     pub(super) fn new(
         config: Config,
         sink: Arc<Sink>,
         store: Store,
         client: Client,
+        share: Share,
         metrics: Metrics,
         clock: Clock,
         stopped: watch::Receiver<bool>,
@@ -73,6 +76,7 @@ impl Courier {
         let means = Means {
             store: store.clone(),
             client,
+            share,
             sink: Arc::clone(&sink),
             clock,
             max_retry_after: config.max_retry_after,

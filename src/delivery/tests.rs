@@ -8,6 +8,8 @@ use crate::store::{self, Waiting};
 mod backend;
 /// Several deliveries in one request.
 mod batches;
+/// What backends cannot make deliveries hold.
+mod memory;
 
 use backend::{Backend, Reply, event, sink};
 
@@ -421,7 +423,8 @@ impl World {
 fn quick() -> Config {
     let millis = Duration::from_millis;
     Config {
-        attempt_timeout: millis(300),
+        // What is answered must not be given up because the machine is busy.
+        attempt_timeout: millis(3000),
         backoff: Backoff::new(millis(1), millis(5)).unwrap(),
         misconfigured_pause: millis(10),
         ..Config::default()

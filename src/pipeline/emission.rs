@@ -14,7 +14,7 @@ use crate::metrics::{Metrics, StatusLabel};
 use crate::observation::{ConversationKey, Observation};
 use crate::session::{self, Output, Sessions};
 use crate::sink::{self, Sink};
-use crate::store::Op;
+use crate::store::{Op, json};
 use crate::time::UnixMillis;
 use crate::users::Users;
 
@@ -78,16 +78,13 @@ impl Emission {
         self.push(Op::Journal {
             conversation: observation.conversation.clone(),
             at: observation.at,
-            body: serde_json::to_string(observation)
-                .expect("an observation has string keys and finite numbers only"),
+            body: json(observation),
         });
     }
 
     /// Lets the journal of a conversation go.
     pub(super) fn settled(&mut self, conversation: ConversationKey, state: Option<&correlator::State>) {
-        let state = state.map(|state| {
-            serde_json::to_string(state).expect("a state has string keys and finite numbers only")
-        });
+        let state = state.map(json);
         self.push(Op::Settle { conversation, state });
     }
 
@@ -136,7 +133,7 @@ impl Emission {
         if known.changed
             && let Some(id) = known.user.id()
         {
-            let body = serde_json::to_string(&known.user).expect("a user has string keys");
+            let body = json(&known.user);
             let key = key_of(&["user_identified", id, &body, &now.0.to_string()]);
             self.push(Op::User { id: id.to_owned(), body });
             self.side_event(
@@ -159,10 +156,7 @@ impl Emission {
             match output {
                 Output::Event(event) => self.side_event(&event, now),
                 Output::Remember(session, state) => {
-                    let state = state.map(|state| {
-                        serde_json::to_string(&state)
-                            .expect("a state has string keys and finite numbers only")
-                    });
+                    let state = state.as_ref().map(json);
                     self.push(Op::Session { session, state });
                 }
             }

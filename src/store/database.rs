@@ -240,8 +240,9 @@ pub(super) fn prepare(connection: &Connection, max_bytes: Option<u64>, clock: Cl
 }
 
 const FILE_NAME: &str = "threadtap.db";
-/// Without a disk, what cannot be delivered must not eat the machine's memory.
-const MEMORY_BYTES: u64 = 256 << 20;
+/// Without a disk, what cannot be delivered must not eat the machine's memory: with this and everything else at its limit, a
+/// process stays below 512 MB by default.
+const MEMORY_BYTES: u64 = 64 << 20;
 const CACHE_KIB: i64 = 8 << 10;
 /// The WAL shrinks back to this after a burst.
 const WAL_KEPT_BYTES: i64 = 16 << 20;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::event::{Event, SessionKey};
 use crate::interaction::Interaction;
 use crate::observation::ConversationKey;
@@ -140,7 +142,7 @@ impl Op {
             messages,
             refs,
             at,
-            body: serde_json::to_string(event).expect("an event has string keys and finite numbers only"),
+            body: json(event),
             sinks,
         }))
     }
@@ -153,20 +155,49 @@ impl Op {
         }
     }
 
-    /// Roughly what it takes in memory.
+    /// What it takes in memory, about: what its texts have room for, and what holds them.
     #[must_use]
     pub fn bytes(&self) -> usize {
+        let room = |text: &Option<String>| text.as_ref().map_or(0, String::capacity);
+        let of = |conversation: &ConversationKey| conversation.upstream.len() + conversation.id.len();
         let text = match self {
-            Self::Dead { answer, .. } => answer.len(),
+            Self::Dead { answer, .. } => answer.capacity(),
             Self::Delivered { .. } | Self::Release { .. } => 0,
-            Self::Event(event) => event.body.len() + size_of::<NewEvent>() + 64 * event.refs.len(),
-            Self::Hold { body, .. } | Self::Journal { body, .. } | Self::User { body, .. } => body.len(),
-            Self::Failed { failure, .. } => failure.len(),
-            Self::Session { state, .. } | Self::Settle { state, .. } => state.as_ref().map_or(0, String::len),
+            Self::Event(event) => event.bytes(),
+            Self::Failed { failure, .. } => failure.capacity(),
+            Self::Hold { reference, body } => reference.capacity() + body.capacity(),
+            Self::Journal { conversation, at: _, body } => of(conversation) + body.capacity(),
+            Self::Session { session, state } => {
+                session.scope.capacity() + session.id.capacity() + room(state)
+            }
+            Self::Settle { conversation, state } => of(conversation) + room(state),
+            Self::User { id, body } => id.capacity() + body.capacity(),
         };
-        text + size_of::<Self>() + 64
+        text + size_of::<Self>() + ALLOCATIONS_BYTES
     }
 }
+
+impl NewEvent {
+    fn bytes(&self) -> usize {
+        let conversation = self.conversation.as_ref().map_or(0, |of| of.upstream.len() + of.id.len());
+        let session = self.session.as_ref().map_or(0, |of| of.scope.capacity() + of.id.capacity());
+        let refs: usize = self.refs.iter().map(|of| of.id.capacity() + 16).sum();
+        let lists = size_of::<Ref>() * self.refs.capacity() + size_of::<Arc<str>>() * self.sinks.capacity();
+        size_of::<Self>() + self.key.capacity() + self.body.capacity() + conversation + session + refs + lists
+    }
+}
+
+/// A value as JSON that takes no more room than it is long: a buffer that doubles while it is written may be twice that, and
+/// what waits is to hold what it counts.
+pub(crate) fn json(value: &impl Serialize) -> String {
+    let mut text =
+        serde_json::to_string(value).expect("what is stored has string keys and finite numbers only");
+    text.shrink_to_fit();
+    text
+}
+
+/// What the allocator adds to the texts of an operation.
+const ALLOCATIONS_BYTES: usize = 64;
 
 /// How many of its session's numbers an interaction takes.
 fn count(interaction: &Interaction) -> u32 {
@@ -216,6 +247,39 @@ mod tests {
     fn what_is_said_of_a_user_later_cannot_overtake_what_was_said_before() {
         assert_eq!(lane_of_user("u", "first"), lane_of_user("u", "second"));
         assert_ne!(lane_of_user("u", "first"), lane_of_user("v", "first"));
+    }
+
+    #[test]
+    fn an_operation_counts_all_its_texts_and_has_no_room_it_does_not_use() {
+        let long = "x".repeat(100_000);
+        let key = ConversationKey { upstream: Arc::from("u"), id: Arc::from(&*long) };
+        let session = SessionKey { scope: long.clone(), id: long.clone() };
+        let texts = |op: Op, count: usize| {
+            let bytes = op.bytes();
+            assert!((count * long.len()..count * long.len() + 2000).contains(&bytes), "{bytes} of {op:.60?}");
+        };
+        let at = UnixMillis(1);
+        texts(Op::Journal { conversation: key.clone(), at, body: json(&long) }, 2);
+        texts(Op::Settle { conversation: key.clone(), state: Some(json(&long)) }, 2);
+        texts(Op::Session { session: session.clone(), state: Some(long.clone()) }, 3);
+        texts(Op::User { id: long.clone(), body: long.clone() }, 2);
+        texts(Op::Hold { reference: long.clone(), body: long.clone() }, 2);
+        texts(Op::Failed { id: 1, attempts: 1, failure: long.clone() }, 1);
+        texts(Op::Dead { id: 1, attempts: 1, reason: "refused", answer: long.clone() }, 1);
+        let refs = vec![Ref { id: long.clone(), message: None }; 3];
+        let event = NewEvent {
+            key: long.clone(),
+            kind: "interaction",
+            conversation: Some(key),
+            session: Some(session),
+            messages: 1,
+            refs,
+            lane: 1,
+            at,
+            body: json(&long),
+            sinks: vec![Arc::from("s"); 8],
+        };
+        texts(Op::Event(Box::new(event)), 8);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Queries. They run on the store's thread, so each is bounded in the rows it looks at.
+//! Queries. They run on the store's thread, so each is bounded in the rows it looks at, and in the bytes it brings.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,6 +45,18 @@ pub struct DueRecord {
     pub body: String,
     /// The number of its first message in its session.
     pub first_message: Option<u64>,
+}
+
+/// The events of deliveries, as far as they may be read at one time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DueRecords {
+    /// Those that were asked for and are there, from the first, as many as may be read together.
+    Read(Vec<DueRecord>),
+    /// The first that is there is longer than what may be read.
+    TooLong {
+        /// Bytes of its event.
+        bytes: usize,
+    },
 }
 
 /// A row of the journal.
@@ -101,15 +113,14 @@ pub(super) fn journal(
     end: u64,
     limit: usize,
 ) -> rusqlite::Result<Vec<(u64, JournalRow)>> {
-    connection
-        .prepare_cached(
-            "SELECT seq, upstream, conversation, body FROM journal WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
-        )?
-        .query_map(params![sql(after), sql(end), rows(limit)], |row| {
-            let seq = number(row, 0)?;
-            Ok((seq, JournalRow { seq, conversation: conversation(row, 1)?, body: row.get(3)? }))
-        })?
-        .collect()
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, upstream, conversation, body FROM journal WHERE seq > ?1 AND seq <= ?2 ORDER BY seq LIMIT ?3",
+    )?;
+    let found = statement.query_map(params![sql(after), sql(end), rows(limit)], |row| {
+        let seq = number(row, 0)?;
+        Ok((seq, JournalRow { seq, conversation: conversation(row, 1)?, body: row.get(3)? }))
+    })?;
+    page(found, |(_, row)| row.body.len())
 }
 
 pub(super) fn conversations(
@@ -117,14 +128,13 @@ pub(super) fn conversations(
     after: u64,
     limit: usize,
 ) -> rusqlite::Result<Vec<(u64, (ConversationKey, String))>> {
-    connection
-        .prepare_cached(
-            "SELECT id, upstream, conversation, state FROM conversations WHERE id > ?1 ORDER BY id LIMIT ?2",
-        )?
-        .query_map(params![sql(after), rows(limit)], |row| {
-            Ok((number(row, 0)?, (conversation(row, 1)?, row.get(3)?)))
-        })?
-        .collect()
+    let mut statement = connection.prepare_cached(
+        "SELECT id, upstream, conversation, state FROM conversations WHERE id > ?1 ORDER BY id LIMIT ?2",
+    )?;
+    let found = statement.query_map(params![sql(after), rows(limit)], |row| {
+        Ok((number(row, 0)?, (conversation(row, 1)?, row.get(3)?)))
+    })?;
+    page(found, |(_, (_, state)): &(_, (_, String))| state.len())
 }
 
 /// The open sessions and their states.
@@ -182,25 +192,33 @@ pub(super) fn records(
     connection: &Connection,
     deliveries: &[u64],
     max_bytes: usize,
-) -> rusqlite::Result<Vec<DueRecord>> {
+) -> rusqlite::Result<DueRecords> {
+    // The length is known without reading the text.
     let mut statement = connection.prepare_cached(
-        "SELECT body, first_message FROM deliveries JOIN events ON events.id = deliveries.event WHERE deliveries.id = ?1",
+        "SELECT octet_length(body), CASE WHEN octet_length(body) <= ?2 THEN body END, first_message
+         FROM deliveries JOIN events ON events.id = deliveries.event WHERE deliveries.id = ?1",
     )?;
     let mut records: Vec<DueRecord> = Vec::with_capacity(deliveries.len());
-    let mut bytes = 0;
+    let mut room = max_bytes;
     for delivery in deliveries {
-        let record = statement.query_row([sql(*delivery)], |row| {
-            let first_message = row.get::<_, Option<i64>>(1)?.map(unsql);
-            Ok(DueRecord { delivery: *delivery, body: row.get(0)?, first_message })
+        let found = statement.query_row(params![sql(*delivery), rows(room)], |row| {
+            let body: Option<String> = row.get(1)?;
+            Ok((row.get::<_, i64>(0)?, body, row.get::<_, Option<i64>>(2)?.map(unsql)))
         });
-        let Some(record) = record.optional()? else { continue };
-        bytes += record.body.len();
-        if bytes > max_bytes && !records.is_empty() {
-            break;
+        match found.optional()? {
+            None => {}
+            Some((_, Some(body), first_message)) => {
+                room -= body.len();
+                records.push(DueRecord { delivery: *delivery, body, first_message });
+            }
+            Some((bytes, None, _)) if records.is_empty() => {
+                let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                return Ok(DueRecords::TooLong { bytes });
+            }
+            Some((_, None, _)) => break,
         }
-        records.push(record);
     }
-    Ok(records)
+    Ok(DueRecords::Read(records))
 }
 
 pub(super) fn interactions(
@@ -208,15 +226,32 @@ pub(super) fn interactions(
     limit: usize,
     before: Option<u64>,
 ) -> rusqlite::Result<Vec<Stored>> {
-    connection
-        .prepare_cached(
-            "SELECT id, at, body FROM events
-             WHERE kind = 'interaction' AND octet_length(body) > 0 AND id < ?1 ORDER BY id DESC LIMIT ?2",
-        )?
+    let mut statement = connection.prepare_cached(
+        "SELECT id, at, body FROM events
+         WHERE kind = 'interaction' AND octet_length(body) > 0 AND id < ?1 ORDER BY id DESC LIMIT ?2",
+    )?;
+    let found = statement
         .query_map(params![sql(before.unwrap_or(u64::MAX)), rows(limit.min(MAX_LISTED))], |row| {
             Ok(Stored { id: number(row, 0)?, at: millis(row, 1)?, body: row.get(2)? })
-        })?
-        .collect()
+        })?;
+    page(found, |stored| stored.body.len())
+}
+
+/// The rows up to the one with which they hold [`PAGE_BYTES`].
+fn page<T>(
+    found: impl Iterator<Item = rusqlite::Result<T>>,
+    bytes_of: impl Fn(&T) -> usize,
+) -> rusqlite::Result<Vec<T>> {
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    for row in found {
+        let row = row?;
+        bytes += bytes_of(&row);
+        page.push(row);
+        if bytes >= PAGE_BYTES {
+            break;
+        }
+    }
+    Ok(page)
 }
 
 pub(super) fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
@@ -273,3 +308,5 @@ fn rows(limit: usize) -> i64 {
 /// Rows one query for a single lane looks at: some milliseconds, so that commits are not held up.
 const SCANNED_ROWS: usize = 4096;
 const MAX_LISTED: usize = 1000;
+/// Bytes of text one query brings, and one row more: what is asked for a page at a time ends a page there.
+const PAGE_BYTES: usize = 4 << 20;

@@ -270,7 +270,7 @@ fn a_number_a_courier_has_passed_is_never_given_again_not_even_by_another_databa
     assert!(announced.has_changed().unwrap());
     let found = due(&watched.store, "s");
     assert!(found.len() == 2 && found[0] > passed, "{found:?} after {passed}");
-    let bodies = wait(watched.store.records(found, usize::MAX)).unwrap();
+    let bodies = records(&watched.store, found);
     assert_eq!(bodies.iter().map(|record| &*record.body).collect::<Vec<_>>(), ["from a backup", "new"]);
 }
 
@@ -304,7 +304,7 @@ fn a_directory_that_cannot_be_made_again_is_waited_for_in_bounded_memory() {
         taken += 1;
     }
     assert!((50..150).contains(&taken), "about 1 MiB: {taken}");
-    assert!(watched.is_failing());
+    watched.eventually("trouble", Watched::is_failing);
     fs::remove_file(&data).unwrap();
     watched.store.flush(PATIENCE).unwrap();
     assert_eq!(due(&watched.store, "s").len(), taken);
