@@ -6,6 +6,7 @@ mod dead_letters;
 mod demo;
 mod export;
 mod forget;
+mod logs;
 mod period;
 mod resend;
 mod serve;
@@ -19,13 +20,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use tracing::Subscriber;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt, reload};
 
-use crate::config::{Flags, Log, LogFormat};
+use crate::config::{Flags, Log};
+use crate::printable::printable;
 
 /// A transparent HTTP reverse proxy that logs LLM assistant traffic: point the app's base URL here.
 #[derive(Debug, Parser)]
@@ -122,8 +119,13 @@ fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Fa
         .block_on(command)
 }
 
-/// A line on standard output.
-fn print(line: &str) -> Result<(), Failure> {
+/// Lines on standard output, for people: what they hold of others cannot drive the terminal.
+fn print(lines: &str) -> Result<(), Failure> {
+    print_exact(&lines.split('\n').map(printable).collect::<Vec<_>>().join("\n"))
+}
+
+/// A line on standard output, for machines.
+fn print_exact(line: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{line}") {
         // Who has seen enough (`| head`) is no failure.
@@ -134,12 +136,12 @@ fn print(line: &str) -> Result<(), Failure> {
 
 /// A line of JSON on standard output.
 fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    print(&serde_json::to_string(value).map_err(anyhow::Error::from)?)
+    print_exact(&serde_json::to_string(value).map_err(anyhow::Error::from)?)
 }
 
 /// Logs for a command that ends: warnings and worse.
 fn with_warnings(log: &Log) -> Result<(), Failure> {
-    start_logs(&Log { level: "warn".to_owned(), ..log.clone() }).map(drop)
+    logs::start(&Log { level: "warn".to_owned(), ..log.clone() }).map(drop)
 }
 
 /// Why a command failed, and the exit code that tells it.
@@ -165,54 +167,7 @@ impl From<anyhow::Error> for Failure {
 /// One line on standard error, with the causes.
 #[expect(clippy::print_stderr, reason = "this is the command's own word to its user, not a log")]
 fn complain(error: &anyhow::Error) {
-    eprintln!("threadtap: {error:#}");
-}
-
-/// Changes level and format of the logs.
-type SetLogs = Box<dyn Fn(&Log) -> Result<(), Failure>>;
-
-/// Sets up logs on standard error. A filter in `RUST_LOG` goes before the setting.
-fn start_logs(log: &Log) -> Result<SetLogs, Failure> {
-    let (filter, set_filter) = reload::Layer::new(level(log)?);
-    let (lines, set_lines) = reload::Layer::new(lines(log.format));
-    let started = tracing_subscriber::registry().with(filter).with(lines).try_init();
-    started.map_err(|error| Failure::from(anyhow::anyhow!(error)))?;
-    Ok(Box::new(move |log| {
-        let filter = level(log)?;
-        set_filter.reload(filter).map_err(anyhow::Error::from)?;
-        Ok(set_lines.reload(self::lines(log.format)).map_err(anyhow::Error::from)?)
-    }))
-}
-
-/// Writes lines on standard error.
-fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
-    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let json = match format {
-        LogFormat::Auto => !terminal,
-        LogFormat::Json => true,
-        LogFormat::Text => false,
-    };
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(terminal);
-    if !json {
-        return lines.boxed();
-    }
-    // A span that began under the other format has no fields in this one, and showing it would panic.
-    lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
-}
-
-fn level(log: &Log) -> Result<EnvFilter, Failure> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(filter) if !filter.is_empty() => filter,
-        _ => log.level.clone(),
-    };
-    EnvFilter::try_new(&filter).map_err(|error| {
-        Failure::unusable(anyhow::anyhow!(
-            "log.level is `{filter}`: use a level such as info, or module=level pairs: {error}"
-        ))
-    })
+    eprintln!("threadtap: {}", printable(&format!("{error:#}")));
 }
 
 const AFTER_HELP: &str = "\

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 
 use crate::interaction::{Interaction, Status, Tokens};
 use crate::message::Message;
+use crate::printable::printable;
 
 /// Whether, and how, interactions are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,26 +61,25 @@ fn line(interaction: &Interaction, coloured: bool) -> String {
         paint(colour, status.as_str()),
         paint("2", &format!("{seconds:.1}s")),
         paint("2", &tokens.unwrap_or_else(|| "no usage".to_owned())),
-        paint("36", &format!("{}:", printable(who, 40))),
-        excerpt(inputs),
-        paint("35", &format!("{}:", printable(by, 40))),
-        excerpt(outputs),
+        paint("36", &format!("{}:", excerpt(who, 40))),
+        said(inputs),
+        paint("35", &format!("{}:", excerpt(by, 40))),
+        said(outputs),
     )
 }
 
-fn excerpt(messages: &[Message]) -> String {
+fn said(messages: &[Message]) -> String {
     let text: Vec<String> = messages.iter().map(Message::text).collect();
-    if text.is_empty() { "(nothing)".to_owned() } else { printable(&text.join(" / "), EXCERPT_CHARS) }
+    if text.is_empty() { "(nothing)".to_owned() } else { excerpt(&text.join(" / "), EXCERPT_CHARS) }
 }
 
-/// On one line, without control characters (content must not drive the terminal), cut to a length.
-fn printable(text: &str, chars: usize) -> String {
+/// On one line, fit for a terminal, cut to a length.
+fn excerpt(text: &str, chars: usize) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut shown: String = words.chars().filter(|char| !char.is_control()).take(chars).collect();
-    if shown.len() < words.len() && shown.chars().count() == chars {
-        shown.push('…');
+    match words.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}…", printable(&words[..end])),
+        None => printable(&words).into_owned(),
     }
-    shown
 }
 
 const EXCERPT_CHARS: usize = 160;
@@ -90,8 +90,9 @@ mod tests {
 
     #[test]
     fn content_cannot_drive_the_terminal_or_break_the_line() {
-        assert_eq!(printable("a\n\tb\x1b[2J\u{9b}c", 40), "a b[2Jc");
-        assert_eq!(printable("abcdef", 3), "abc…");
-        assert_eq!(printable("abc", 3), "abc");
+        assert_eq!(excerpt("a\n\tb\x1b[2J\u{9b}c\u{2028}d", 40), "a b�[2J�c d");
+        assert_eq!(excerpt("pay \u{202e}lla", 40), "pay �lla");
+        assert_eq!(excerpt("ab\u{200b}cdef", 3), "ab�…");
+        assert_eq!(excerpt("äbc", 3), "äbc");
     }
 }

@@ -3,7 +3,7 @@
 //! The modules in reading order; `tests/layering.rs` holds them to the direction in which they may import each other.
 //!
 //! *Vocabulary*, plain data: [`time`], [`budget`], [`head`], [`exchange`], [`attribution`], [`message`], [`observation`], [`interaction`],
-//! [`event`], [`payload`].
+//! [`event`], [`payload`], [`printable`].
 //!
 //! *Pure*, values in and values out: [`sse`], [`content`], [`dialect`], [`correlator`], [`session`], [`user`],
 //! [`sink`].
@@ -41,6 +41,7 @@ pub mod observation;
 pub mod operations;
 pub mod payload;
 pub mod pipeline;
+pub mod printable;
 pub mod proxy;
 pub mod session;
 pub mod sink;

@@ -41,6 +41,7 @@ const MODULES: &[(&str, Layer)] = &[
     ("message", Vocabulary),
     ("observation", Vocabulary),
     ("payload", Vocabulary),
+    ("printable", Vocabulary),
     ("time", Vocabulary),
     ("content", Pure),
     ("correlator", Pure),

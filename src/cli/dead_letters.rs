@@ -164,15 +164,15 @@ fn text(letter: &DeadLetter) -> Result<String, Failure> {
         "dead letter {id}: {kind} for {sink}\nkey       {key}\ndue since {}\ngiven up  {} after {attempts} attempts: {reason}\nanswer    {}\nevent     {event}",
         shown(*queued_at),
         shown(*died_at),
-        printable(answer),
+        one_line(answer),
     ))
 }
 
 fn first_line(answer: &str) -> String {
-    printable(answer.lines().next().unwrap_or_default()).chars().take(80).collect()
+    answer.lines().next().unwrap_or_default().chars().take(80).collect()
 }
 
-/// What a backend said must not drive the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
+/// What a backend said must not look like a line of ours.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

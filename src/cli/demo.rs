@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use secrecy::SecretString;
 use serde_json::Value;
 
-use super::{Failure, start_logs};
+use super::{Failure, logs};
 use crate::app::App;
 use crate::config::{Config, Environment, Flags, Interactions, Log, LogFormat};
 use crate::demo::assistants::{Assistants, Pace, Progress, Script};
@@ -20,7 +20,7 @@ use crate::sink::{Sink, reconify};
 
 pub(super) fn run() -> Result<(), Failure> {
     let log = Log { level: "warn".to_owned(), format: LogFormat::Text, interactions: Interactions::Never };
-    let _set_level = start_logs(&log)?;
+    let _set_level = logs::start(&log)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
     Ok(runtime.block_on(play())?)

@@ -2,7 +2,7 @@
 
 use super::period::{Progress, Until, period};
 use super::target::Target;
-use super::{Failure, print};
+use super::{Failure, print_exact};
 use crate::config::Flags;
 use crate::operations::ExportQuery;
 
@@ -30,7 +30,7 @@ pub(super) async fn run(arguments: Arguments, flags: &Flags) -> Result<(), Failu
     loop {
         let page = target.export(&query).await?;
         for record in &page.data {
-            print(record.get())?;
+            print_exact(record.get())?;
         }
         records += page.data.len() as u64;
         progress.at(page.next, records);

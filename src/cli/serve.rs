@@ -3,13 +3,14 @@
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, SetLogs, start_logs};
+use super::Failure;
+use super::logs::{self, SetLogs};
 use crate::app::App;
 use crate::config::{Config, Flags, ProcessEnvironment};
 
 pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     let config = Config::load(flags, &ProcessEnvironment).map_err(Failure::unusable)?;
-    let set_logs = start_logs(&config.log)?;
+    let set_logs = logs::start(&config.log)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
     // Before anything can be in use: a signal that comes early must not find its default action, which is to kill.
     let mut signals = {
@@ -31,7 +32,7 @@ fn reload(flags: &Flags, app: &mut App, set_logs: &SetLogs) {
         Ok(config) => config,
         Err(error) => return tracing::error!(%error, "the settings cannot be used; nothing was changed"),
     };
-    if let Err(failure) = super::level(&config.log) {
+    if let Err(failure) = logs::level(&config.log) {
         return tracing::error!(error = %failure.error, "the settings cannot be used; nothing was changed");
     }
     let needs_restart = match app.reload(&config) {
