@@ -110,7 +110,10 @@ fn fixed(config: &Config) -> Vec<(&'static str, String)> {
         ("upstream or [proxy]", format!("{:?}", config.proxy)),
         ("[capture]", format!("{:?}", config.capture)),
         ("[correlation]", format!("{:?}", config.pipeline)),
-        ("data_dir or [store]", format!("{:?} {:?}", config.data_dir, config.store)),
+        (
+            "data_dir or [store]",
+            format!("{:?} {:?} {}", config.data_dir, config.store, config.store_required),
+        ),
         ("[delivery]", format!("{:?}", config.delivery)),
         ("admin_listen", format!("{:?}", config.admin_listen)),
         ("intake.on_proxy", config.intake_on_proxy.to_string()),
@@ -159,7 +162,8 @@ impl Parts {
             admin: admin_listener.local_addr()?.to_string(),
             ..config.store.clone()
         };
-        let (store, recovered) = open_store(named, config.data_dir.as_ref(), &metrics, clock)?;
+        let (store, recovered) =
+            open_store(named, config.data_dir.as_ref(), config.store_required, &metrics, clock)?;
         // The data directory is there now, and may keep a key.
         let (live, Settings { sinks, admin, intake, caller_key }) = Live::new(&config)?;
         let console = match config.log.interactions {
@@ -321,10 +325,12 @@ async fn bind_admin(choice: &Choice<SocketAddr>) -> Result<TcpListener> {
     }
 }
 
-/// Opens the store where it was wished for; where nobody wished, a directory that cannot be used gives way to memory.
+/// Opens the store. A directory that cannot be used, for whatever reason, gives way to memory unless it is required. It is not
+/// tried again later: what is in memory by then would have to move, and a restart does the same.
 fn open_store(
     config: store::Config,
     data_dir: Option<&Choice<PathBuf>>,
+    required: bool,
     metrics: &Metrics,
     clock: Clock,
 ) -> Result<(Store, Recovered)> {
@@ -334,17 +340,18 @@ fn open_store(
         Ok(opened) => return Ok(opened),
         Err(error) => error,
     };
-    match (data_dir, &error) {
-        (Choice::Default(_), OpenError::DataDir { .. } | OpenError::Locked { .. }) => {
-            tracing::warn!(
-                error = %with_causes(&error),
-                "records are kept in memory and end with this process; name another directory with --data-dir"
-            );
-            Ok(Store::open(store::Config { data_dir: None, ..config }, metrics.clone(), clock)?)
-        }
-        _ => Err(error)
-            .with_context(|| format!("data_dir is `{}`: it cannot be used", data_dir.value().display())),
+    if required || matches!(error, OpenError::Thread(_)) {
+        let directory = data_dir.value().display();
+        return Err(error).with_context(|| format!("data_dir is `{directory}`: it cannot be used"));
     }
+    let why = with_causes(&error);
+    tracing::warn!(
+        error = %why,
+        data_dir = %data_dir.value().display(),
+        "records are kept in memory and end with this process; mend the data directory, or name another one, and restart"
+    );
+    let in_memory = store::Config { data_dir: None, instead_of: Some(why), ..config };
+    Ok(Store::open(in_memory, metrics.clone(), clock)?)
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {

@@ -90,6 +90,8 @@ pub struct Config {
     pub store: store::Config,
     /// Where it is kept; none keeps it in memory.
     pub data_dir: Option<Choice<PathBuf>>,
+    /// Whether a directory that cannot be used keeps the process from starting; else records are kept in memory.
+    pub store_required: bool,
     /// Whether callers are told apart by their credentials.
     pub callers: Callers,
     /// Feedback and users told by the app.
@@ -224,6 +226,7 @@ impl Config {
         let data_dir = Some(Choice::of(data_dir, || default_data_dir(environment)));
         let correlation = modules::correlation(&file.correlation)?;
         let dialect = modules::dialect(&file.attribution, &file.chat, &file.capture)?;
+        let store_required = file.store.required.unwrap_or(matches!(data_dir, Some(Choice::Explicit(_))));
         let mut store = modules::store(file.store)?;
         store.conversation_ttl = correlation.conversation_ttl;
         Ok(Self {
@@ -233,6 +236,7 @@ impl Config {
             pipeline: modules::pipeline(dialect, correlation, &file.sessions)?,
             store,
             data_dir,
+            store_required,
             intake: modules::intake(
                 &file.intake,
                 secret("intake.key", file.intake.key.clone(), file.intake.key_file.as_deref())?,

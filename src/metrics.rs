@@ -65,6 +65,8 @@ pub struct Metrics {
     pub store_errors: Family<KindLabel, Counter>,
     /// 1 for the state the store is in, `ok` or `failing`; 0 for the other.
     pub store_state: Family<StateLabel, Gauge>,
+    /// 1 where records are kept in memory because the data directory cannot be used.
+    pub store_in_memory: Gauge,
     /// Bytes of the store's files, by file.
     pub store_file_bytes: Family<FileLabel, Gauge>,
     /// Bytes of the database that hold something.
@@ -121,6 +123,7 @@ impl Metrics {
             commit_seconds: Histogram::new(COMMIT_BUCKETS),
             store_errors: Family::default(),
             store_state: Family::default(),
+            store_in_memory: Gauge::default(),
             store_file_bytes: Family::default(),
             store_used_bytes: Gauge::default(),
             store_begun_anew: Family::default(),
@@ -188,6 +191,8 @@ impl Metrics {
         r.register("store_errors", "Operations the store failed, by kind", self.store_errors.clone());
         let help = "1 for the state the store is in: ok, or failing while it cannot write";
         r.register("store_state", help, self.store_state.clone());
+        let help = "1 where records are kept in memory because the data directory cannot be used";
+        r.register("store_in_memory", help, self.store_in_memory.clone());
         let help = "Size of the store's files, by file";
         r.register_with_unit("store_file", help, Unit::Bytes, self.store_file_bytes.clone());
         let help = "What the database holds, without pages it can use again";

@@ -122,6 +122,8 @@ use self::writer::Writer;
 pub struct Config {
     /// Where the files are; none keeps everything in memory, where it ends with the process.
     pub data_dir: Option<PathBuf>,
+    /// Why there is no directory although one was meant; told by [`Store::overview`].
+    pub instead_of: Option<String>,
     /// How this process is named to another that finds the directory locked; for example its listen address.
     pub holder: String,
     /// Where this process can be asked about the directory; for example its admin listener's address.
@@ -154,6 +156,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: None,
+            instead_of: None,
             holder: String::new(),
             admin: String::new(),
             sync_every: None,
@@ -185,7 +188,8 @@ impl Store {
         let first_used_at = reads::first_used_at(database.connection()).map_err(OpenError::Database)?;
         let journal_end = reads::journal_end(database.connection()).map_err(OpenError::Database)?;
         let inbox = Arc::new(Inbox::new(config.queue_bytes));
-        let data_dir = config.data_dir.clone();
+        let (data_dir, instead_of) = (config.data_dir.clone(), config.instead_of.clone());
+        metrics.store_in_memory.set(instead_of.is_some().into());
         let (announce, deliveries) = watch::channel(0);
         let writer = Writer::new(config, database, Arc::clone(&inbox), announce, metrics.clone(), clock)?;
         let thread = std::thread::Builder::new()
@@ -193,7 +197,8 @@ impl Store {
             .spawn(move || writer.run())
             .map_err(OpenError::Thread)?;
         let thread = Mutex::new(Some(thread));
-        let store = Self { shared: Arc::new(Shared { inbox, deliveries, metrics, data_dir, thread }) };
+        let store =
+            Self { shared: Arc::new(Shared { inbox, deliveries, metrics, data_dir, instead_of, thread }) };
         let recovered = Recovered { store: store.clone(), first_used_at, journal_end };
         Ok((store, recovered))
     }
@@ -342,6 +347,7 @@ struct Shared {
     deliveries: watch::Receiver<u64>,
     metrics: Metrics,
     data_dir: Option<PathBuf>,
+    instead_of: Option<String>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 

@@ -44,6 +44,9 @@ fn text(status: &Status) -> String {
             size(*log_bytes)
         ),
     ];
+    if let Some(why) = &store.instead_of {
+        lines.push(format!("         NOT ON DISK, records end with the process: {why}"));
+    }
     lines.push(match oldest_at.zip(*newest_at) {
         Some((oldest, newest)) => format!("records  {} to {}", shown(oldest), shown(newest)),
         None => "records  none".to_owned(),

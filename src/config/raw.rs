@@ -154,6 +154,7 @@ pub(super) struct Store {
     pub(super) retain_size: Option<Size>,
     pub(super) max_size: Option<Size>,
     pub(super) queue: Option<Size>,
+    pub(super) required: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]

@@ -14,6 +14,9 @@ use crate::time::UnixMillis;
 pub struct Overview {
     /// Where the files are; none in memory.
     pub data_dir: Option<PathBuf>,
+    /// Why records are kept in memory, where the data directory cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<String>,
     /// Whether it cannot write at the moment.
     pub failing: bool,
     /// Bytes of the database's file.
@@ -43,6 +46,7 @@ impl Store {
         let failing =
             self.shared.metrics.store_state.get_or_create(&StateLabel { state: "failing" }).get() > 0;
         let data_dir = self.shared.data_dir.clone();
+        let instead_of = self.shared.instead_of.clone();
         let set_aside = self.set_aside();
         self.read(move |connection| {
             let at = |order: &str| {
@@ -55,6 +59,7 @@ impl Store {
                 path.and_then(|path| std::fs::metadata(path).ok()).map_or(0, |found| found.len())
             };
             Ok(Overview {
+                instead_of,
                 failing,
                 database_bytes: bytes(""),
                 log_bytes: bytes("-wal"),

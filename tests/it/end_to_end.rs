@@ -24,4 +24,7 @@ mod sessions;
 /// Starting: what is refused, and what gives way.
 mod startup;
 mod talk;
+/// Data directories that cannot be used: what is refused, and what goes on in memory.
+#[cfg(target_os = "linux")]
+mod unusable;
 mod world;

@@ -22,7 +22,7 @@ use threadtap::demo::client::Client;
 use threadtap::demo::collector::Reaction;
 use tokio::task::JoinSet;
 
-use super::launch::Threadtap;
+use super::launch::{Launch, Threadtap};
 use super::talk::finish;
 use super::world::World;
 
@@ -57,9 +57,8 @@ async fn a_budget_that_is_full_of_what_a_dead_backend_leaves() {
 async fn a_disk_that_takes_no_writes() {
     for (case, number) in [("read-only (EROFS)", 30), ("I/O errors (EIO)", 5)] {
         let stage = Stage::new().await;
-        let with = stage.fail_with.clone();
-        let begin = async |_: &Threadtap| fs::write(&with, number.to_string()).unwrap();
-        let end = async || fs::remove_file(&with).unwrap();
+        let begin = async |_: &Threadtap| stage.faults.fail(number);
+        let end = async || stage.faults.end();
         let row = stage.play(case, Sign::Failing, begin, end).await;
         assert_eq!(row.lost, 0);
     }
@@ -175,8 +174,7 @@ struct Row {
 struct Stage {
     world: World,
     settings: String,
-    fail_with: PathBuf,
-    _tools: TempDir,
+    faults: Faults,
     _mount: Option<Mount>,
 }
 
@@ -191,14 +189,7 @@ impl Stage {
             "[capture]\nbudget = \"16MiB\"\nqueue = 1024\n[delivery]\nmin_backoff = \"20ms\"\nmax_backoff = \"200ms\"\n\
              [store]\nqueue = \"1MiB\"\n{store}\nSINK"
         );
-        let tools = tempfile::tempdir().unwrap();
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/end_to_end/disk/fail.c");
-        let library = tools.path().join("fail.so");
-        let mut compiler = Command::new("cc");
-        let compiled =
-            compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).args([source, "-ldl"]).status();
-        assert!(compiled.unwrap().success());
-        Self { world, settings, fail_with: tools.path().join("fail-with"), _tools: tools, _mount: None }
+        Self { world, settings, faults: Faults::new(), _mount: None }
     }
 
     async fn on_small_disk() -> Self {
@@ -208,13 +199,7 @@ impl Stage {
     }
 
     async fn start(&self) -> Threadtap {
-        self.world
-            .launch_with(&self.settings)
-            .variable("LD_PRELOAD", self.fail_with.with_file_name("fail.so"))
-            .variable("FAIL_WITH", &self.fail_with)
-            .variable("FAIL_BELOW", self.world.data_dir())
-            .start()
-            .await
+        self.faults.below(&self.world.data_dir(), self.world.launch_with(&self.settings)).start().await
     }
 
     /// Leaves a database to be spoilt, and spoils it.
@@ -451,7 +436,7 @@ fn truncate(database: &Path) {
     OpenOptions::new().write(true).open(database).unwrap().set_len(SPARED_BYTES).unwrap();
 }
 
-fn fill(path: &Path) {
+pub(crate) fn fill(path: &Path) {
     let mut file = File::create(path).unwrap();
     for piece in [vec![0; 64 << 10], vec![0; 4096]] {
         loop {
@@ -493,14 +478,60 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// A disk that fails or is slow when told to.
+pub(crate) struct Faults {
+    tools: TempDir,
+}
+
+impl Faults {
+    pub(crate) fn new() -> Self {
+        let tools = tempfile::tempdir().unwrap();
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/end_to_end/disk/fail.c");
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-o"]).arg(tools.path().join("fail.so")).args([source, "-ldl"]);
+        assert!(compiler.status().unwrap().success());
+        Self { tools }
+    }
+
+    /// What is to be launched, with this disk below a directory.
+    pub(crate) fn below(&self, directory: &Path, launch: Launch) -> Launch {
+        launch
+            .variable("LD_PRELOAD", self.tools.path().join("fail.so"))
+            .variable("FAIL_WITH", self.told())
+            .variable("FAIL_BELOW", directory)
+    }
+
+    /// Writes and syncs fail with this number of errno(3).
+    pub(crate) fn fail(&self, number: i32) {
+        fs::write(self.told(), number.to_string()).unwrap();
+    }
+
+    /// Writes and syncs take so many milliseconds longer.
+    pub(crate) fn slow(&self, millis: u32) {
+        fs::write(self.told(), format!("0 {millis}")).unwrap();
+    }
+
+    pub(crate) fn end(&self) {
+        fs::remove_file(self.told()).unwrap();
+    }
+
+    fn told(&self) -> PathBuf {
+        self.tools.path().join("fail-with")
+    }
+}
+
 /// A small file system of its own; gone when dropped.
-struct Mount(PathBuf);
+pub(crate) struct Mount(PathBuf);
 
 impl Mount {
-    fn tmpfs(at: &Path) -> Self {
+    pub(crate) fn tmpfs(at: &Path) -> Self {
+        Self::tmpfs_with(at, "size=16m,mode=700")
+    }
+
+    /// With options of mount(8).
+    pub(crate) fn tmpfs_with(at: &Path, options: &str) -> Self {
         fs::create_dir_all(at).unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m,mode=700", "tmpfs"]).arg(at).status();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at).status();
         assert!(mounted.unwrap().success(), "mounting must be allowed, to fill a disk");
         Self(at.to_owned())
     }

@@ -1,5 +1,6 @@
-/* A disk that fails, for a process that runs as root and so is refused nothing: preloaded, it makes writes and syncs of files
- * below FAIL_BELOW fail with the error number that the file FAIL_WITH holds, as long as that file is there. */
+/* A disk that fails, or is slow, for a process that runs as root and so is refused nothing: preloaded, it makes writes and syncs of
+ * files below FAIL_BELOW fail with the error number that the file FAIL_WITH holds, as long as that file is there; or, with the
+ * number 0, take so many milliseconds longer as stand behind it. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -10,20 +11,21 @@
 #include <unistd.h>
 
 static int failing(int fd) {
-    int saved = errno, number = 0;
+    int saved = errno, number = 0, slow = 0;
     char link[64], path[4096];
     const char *with = getenv("FAIL_WITH"), *below = getenv("FAIL_BELOW");
     FILE *file = with && below ? fopen(with, "re") : NULL;
     if (file) {
-        if (fscanf(file, "%d", &number) != 1) number = 0;
+        if (fscanf(file, "%d %d", &number, &slow) < 1) number = 0;
         fclose(file);
     }
-    if (number) {
+    if (number || slow) {
         snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
         ssize_t length = readlink(link, path, sizeof path - 1);
         path[length < 0 ? 0 : length] = 0;
-        if (strncmp(path, below, strlen(below))) number = 0;
+        if (strncmp(path, below, strlen(below))) number = slow = 0;
     }
+    if (slow) usleep(slow * 1000);
     errno = number ? number : saved;
     return number;
 }
