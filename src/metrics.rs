@@ -41,6 +41,8 @@ pub struct Metrics {
     pub problems: Family<KindLabel, Counter>,
     /// Observations made.
     pub observations: Counter,
+    /// Seconds that record times are ahead of the machine's clock, because that was set back.
+    pub clock_ahead_seconds: Gauge,
     /// Conversations in memory.
     pub conversations: Gauge,
     /// Sessions that are open.
@@ -111,6 +113,7 @@ impl Metrics {
             pipeline_queue: Gauge::default(),
             problems: Family::default(),
             observations: Counter::default(),
+            clock_ahead_seconds: Gauge::default(),
             sessions: Gauge::default(),
             conversations: Gauge::default(),
             open_runs: Gauge::default(),
@@ -169,6 +172,8 @@ impl Metrics {
         r.register("pipeline_queue_depth", help, self.pipeline_queue.clone());
         r.register("capture_problems", "Odd input met in captures, by kind", self.problems.clone());
         r.register("observations", "Observations made", self.observations.clone());
+        let help = "How far record times are ahead of the machine's clock, because that was set back";
+        r.register_with_unit("clock_ahead", help, Unit::Seconds, self.clock_ahead_seconds.clone());
         r.register("sessions", "Sessions that are open", self.sessions.clone());
         r.register("conversations", "Conversations held in memory", self.conversations.clone());
         r.register("open_runs", "Runs that are not settled", self.open_runs.clone());

@@ -11,6 +11,7 @@
 
 mod command;
 mod emission;
+mod gaps;
 mod recovery;
 mod sunset;
 mod uncaptured;
@@ -36,9 +37,11 @@ use crate::observation::{Fact, Observation};
 use crate::session;
 use crate::sink::Sink;
 use crate::store::{Recovered, Refused, Store};
+use crate::time::UnixMillis;
 use crate::users::Users;
 pub use command::{Commands, Handle, TooBusy, commands};
 use emission::Emission;
+use gaps::Gaps;
 use sunset::Sunset;
 use uncaptured::UncapturedApis;
 
@@ -112,6 +115,8 @@ pub fn spawn(config: Config, ports: Ports) -> std::io::Result<JoinHandle<()>> {
     let Ports { captures, commands, store, recovered, users, sinks, console, metrics, clock } = ports;
     let mut pipeline = Pipeline {
         correlator: Correlator::new(config.correlation.clone()),
+        gaps: Gaps::new(config.correlation.unresolved_grace),
+        told_ahead: false,
         emission: Emission::new(config.sessions.clone(), users, sinks, console, metrics.clone(), clock),
         config,
         observers: BTreeMap::new(),
@@ -138,6 +143,9 @@ struct Pipeline {
     observers: BTreeMap<ExchangeId, Observer>,
     commands: Commands,
     emission: Emission,
+    gaps: Gaps,
+    /// Whether it was said that the wall clock was set back.
+    told_ahead: bool,
     store: Store,
     metrics: Metrics,
     clock: Clock,
@@ -148,8 +156,8 @@ struct Pipeline {
 impl Pipeline {
     fn run(&mut self, captures: &Receiver) {
         loop {
-            let deadlines = [self.correlator.poll_timeout(), self.emission.poll_timeout()];
-            let next = deadlines.into_iter().flatten().min();
+            let correlation = self.gaps.held_until().or_else(|| self.correlator.poll_timeout());
+            let next = [correlation, self.emission.poll_timeout()].into_iter().flatten().min();
             let wait = next.map_or(LONGEST_WAIT, |at| at.since(self.clock.now()));
             match captures.recv_timeout(wait.min(LONGEST_WAIT)) {
                 Ok(capture) => self.take(capture),
@@ -218,7 +226,7 @@ impl Pipeline {
         for problem in observed.problems {
             self.metrics.problems.get_or_create(&KindLabel { kind: problem.as_str() }).inc();
         }
-        self.guard("correlator", |pipeline| pipeline.correlator.handle_timeout(at));
+        self.act_on_deadlines(at);
         for observation in observed.observations {
             self.observe(observation);
         }
@@ -270,12 +278,31 @@ impl Pipeline {
     /// Acts on deadlines.
     fn tick(&mut self) {
         let now = self.clock.now();
-        self.guard("correlator", |pipeline| pipeline.correlator.handle_timeout(now));
+        self.act_on_deadlines(now);
         self.conclude();
         self.emission.handle_timeout(now);
+        self.tell_ahead();
         self.metrics.conversations.set(gauge(self.correlator.conversations()));
         self.metrics.open_runs.set(gauge(self.correlator.open_runs()));
         self.metrics.correlation_bytes.set(gauge(self.correlator.text_bytes()));
+    }
+
+    fn act_on_deadlines(&mut self, now: UnixMillis) {
+        let judged_by = self.gaps.pass(now);
+        self.guard("correlator", |pipeline| pipeline.correlator.handle_timeout(judged_by));
+    }
+
+    /// Tells where the wall clock was set back further than is soon made up for.
+    fn tell_ahead(&mut self) {
+        let ahead = self.clock.ahead().as_secs();
+        self.metrics.clock_ahead_seconds.set(i64::try_from(ahead).unwrap_or(i64::MAX));
+        if ahead > 0 && !self.told_ahead {
+            tracing::warn!(
+                ahead_seconds = ahead,
+                "the machine's clock was set back; record times stay in order and so are ahead of it until it has caught up, or until a restart"
+            );
+        }
+        self.told_ahead = ahead > 0;
     }
 
     /// Turns what the correlator concluded into operations of the store.
@@ -297,7 +324,9 @@ impl Pipeline {
             return;
         }
         let lost = ops.len() as u64;
-        match self.store.commit(ops, self.config.store_patience) {
+        let committed = self.store.commit(ops, self.config.store_patience);
+        self.gaps.skip_to(self.clock.now());
+        match committed {
             Ok(()) => {}
             Err(refused @ (Refused::Closed | Refused::Full)) => {
                 self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::disk }).inc_by(lost);
