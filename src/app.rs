@@ -3,7 +3,8 @@
 //! The proxy's workers have a thread and a runtime each, and do nothing but forward; one more thread is for delivery and the admin
 //! listener, and the pipeline and the store have one each. Shutting down is closing channels from the top: readiness off, `drain.delay`,
 //! stop accepting, exchanges end within `drain.grace`; the last tap's end ends the pipeline, which settles what it can; the store
-//! writes; delivery makes one last attempt; the store closes.
+//! writes; delivery makes one last attempt; the store closes. Hurried ([`Stopper::hurry`]), each step but writing is cut short:
+//! exchanges are cut, no last attempt is made.
 
 mod back;
 mod caller_key;
@@ -42,7 +43,7 @@ use live::{Live, Settings, Sinks};
 pub struct App {
     listen: SocketAddr,
     admin: SocketAddr,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
     live: Live,
     /// What cannot be changed while it runs, as it is now.
     fixed: Vec<(&'static str, String)>,
@@ -63,7 +64,7 @@ impl App {
         let fixed = fixed(&config);
         let (parts, live) = Parts::build(config, front, listener, admin_listener)?;
         let (listen, admin) = (parts.listener.local_addr()?, parts.admin_listener.local_addr()?);
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Stop::Not);
         let thread = std::thread::Builder::new()
             .name("threadtap-proxy".to_owned())
             .spawn(move || parts.run(stopped))
@@ -93,13 +94,44 @@ impl App {
         Ok(now.zip(fixed(config)).filter(|(now, new)| now.1 != new.1).map(|(now, _)| now.0).collect())
     }
 
+    /// What hurries [`stop`](Self::stop).
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.stop.clone())
+    }
+
     /// Drains and takes everything down, blocking the thread until it is done.
     ///
     /// # Errors
     /// When a part panicked.
     pub fn stop(self) -> Result<Drained> {
-        self.stop.send_replace(true);
+        self.stop.send_modify(|stop| *stop = Stop::Draining.max(*stop));
         self.thread.join().ok().context("a part of threadtap panicked")
+    }
+}
+
+/// How far a process is told to stop; more cannot be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stop {
+    Not,
+    Draining,
+    Hurried,
+}
+
+/// Hurries an [`App`] that is being stopped.
+#[derive(Clone, Debug)]
+pub struct Stopper(watch::Sender<Stop>);
+
+impl Stopper {
+    /// Has it write what was captured, and do nothing else any more.
+    pub fn hurry(&self) {
+        self.0.send_replace(Stop::Hurried);
+    }
+
+    /// Whether it was hurried.
+    #[must_use]
+    pub fn hurried(&self) -> bool {
+        *self.0.borrow() == Stop::Hurried
     }
 }
 
@@ -228,7 +260,7 @@ impl Parts {
         Ok((parts, live))
     }
 
-    fn run(self, mut stopped: watch::Receiver<bool>) -> Drained {
+    fn run(self, stopped: watch::Receiver<Stop>) -> Drained {
         let Self {
             front,
             listener,
@@ -264,7 +296,8 @@ impl Parts {
             intake,
             own_requests,
         };
-        let back = back.start(back_stopped);
+        let hurried = stopped.clone();
+        let back = back.start(back_stopped, async move { told(hurried, Stop::Hurried).await });
         let back = match back {
             Ok(back) => Some(back),
             Err(error) => {
@@ -274,22 +307,36 @@ impl Parts {
         };
         readiness.ready();
         let drained = front.block_on(async {
+            let unless_hurried = async |pause| {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = told(stopped.clone(), Stop::Hurried) => {}
+                }
+            };
             let shutdown = async {
-                // An error means that the handle is gone, which is a wish to stop too.
-                stopped.wait_for(|stop| *stop).await.ok();
+                told(stopped.clone(), Stop::Draining).await;
                 readiness.draining();
                 tracing::info!(delay = ?drain.delay, grace = ?drain.grace, "draining");
-                tokio::time::sleep(drain.delay).await;
+                unless_hurried(drain.delay).await;
             };
-            net::serve(listener, net, proxy, &metrics, shutdown, drain.grace).await
+            let grace = async { unless_hurried(drain.grace).await };
+            net::serve(listener, net, proxy, &metrics, shutdown, grace).await
         });
         // With the proxy the last tap is gone.
         front.shutdown_timeout(Duration::from_secs(1));
         if pipeline.join().is_err() {
             tracing::error!("the pipeline panicked");
         }
-        if let Err(error) = store.flush(FLUSH_PATIENCE) {
-            tracing::error!(%error, "not all that was captured is written yet");
+        // What is delivered at the last call must be written before. Whoever is in a hurry waits for the store's end alone.
+        let mut looks = FLUSH_PATIENCE.as_millis() / FLUSH_LOOK.as_millis();
+        while *stopped.borrow() < Stop::Hurried
+            && let Err(error) = store.flush(FLUSH_LOOK)
+        {
+            looks -= 1;
+            if looks == 0 {
+                tracing::error!(%error, "not all that was captured is written yet");
+                break;
+            }
         }
         stop_back.send(()).ok();
         if back.is_some_and(|back| !matches!(back.join(), Ok(Ok(())))) {
@@ -299,6 +346,11 @@ impl Parts {
         tracing::info!(cut = drained == Drained::Cut, "stopped");
         drained
     }
+}
+
+/// Completes when the process is told to stop as far as this. That nobody is left to tell is a wish to stop too.
+async fn told(mut stopped: watch::Receiver<Stop>, how: Stop) {
+    stopped.wait_for(|stop| *stop >= how).await.ok();
 }
 
 async fn bind_admin(choice: &Choice<SocketAddr>) -> Result<TcpListener> {
@@ -366,5 +418,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// How long the end waits for a store that cannot write; closing it then counts what is lost.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether it is to hurry.
+const FLUSH_LOOK: Duration = Duration::from_millis(100);
 /// Requests for threadtap itself that may wait.
 const OWN_REQUESTS: usize = 256;

@@ -149,7 +149,8 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Serves the clients of `listener` until `shutdown` completes, then drains: closes the listener, lets exchanges and tunnels
-/// in progress end for at most `grace`, and cuts what is left. Returns when no connection is open.
+/// in progress end until `grace` completes, and cuts what is left. Returns when no connection is open. `grace` is first polled
+/// when `shutdown` has completed.
 ///
 /// The runtime it is called on is the first worker; the others have a thread each. It should be of a single thread: on a runtime
 /// that moves tasks between threads every wake-up costs more.
@@ -159,7 +160,7 @@ pub async fn serve<H: Handler>(
     handler: H,
     metrics: &Metrics,
     shutdown: impl Future<Output = ()>,
-    grace: Duration,
+    grace: impl Future<Output = ()>,
 ) -> Drained {
     let count = workers::count(config.workers);
     let listening = Listening {
@@ -167,15 +168,24 @@ pub async fn serve<H: Handler>(
         open: metrics.connections.clone(),
         config,
         handler,
-        grace,
     };
-    let others = Workers::start(count - 1, &listener, &listening);
-    let shutdown = async {
+    let (tell, told) = watch::channel(Phase::Serving);
+    let others = Workers::start(count - 1, &listener, &listening, &told);
+    let telling = async {
         shutdown.await;
-        others.stop();
+        tell.send_replace(Phase::Draining);
+        grace.await;
+        tell.send_replace(Phase::Cut);
+        std::future::pending().await
     };
-    let drained = listening.serve(listener, shutdown).await;
-    drained.and(others.drained().await)
+    let serving = async {
+        let drained = listening.serve(listener, told).await;
+        drained.and(others.drained().await)
+    };
+    tokio::select! {
+        drained = serving => drained,
+        never = telling => never,
+    }
 }
 
 /// What a worker needs.
@@ -185,7 +195,6 @@ struct Listening<H> {
     /// For a connection each; all workers share them.
     places: Arc<Semaphore>,
     open: Gauge,
-    grace: Duration,
 }
 
 impl<H: Handler> Listening<H> {
@@ -195,17 +204,18 @@ impl<H: Handler> Listening<H> {
             handler: self.handler.for_worker(),
             places: Arc::clone(&self.places),
             open: self.open.clone(),
-            grace: self.grace,
         }
     }
 
-    /// Serves on the current runtime.
-    async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Drained {
-        let Self { config, handler, places, open, grace } = self;
+    /// Serves on the current runtime until it is told to drain. Whoever told is gone means that it is to be cut.
+    async fn serve(self, listener: TcpListener, mut told: watch::Receiver<Phase>) -> Drained {
+        let Self { config, handler, places, open } = self;
         let (phase, watcher) = watch::channel(Phase::Serving);
         let server = Arc::new(Server::new(config, handler, open));
         {
-            let mut shutdown = pin!(shutdown);
+            let mut drain = told.clone();
+            let mut shutdown =
+                pin!(async move { _ = drain.wait_for(|phase| *phase != Phase::Serving).await });
             let mut backoff = MIN_BACKOFF;
             loop {
                 // Cancel safe: a permit that was acquired and not used is given back, and so is a connection not yet accepted.
@@ -232,8 +242,10 @@ impl<H: Handler> Listening<H> {
         }
         drop((listener, watcher));
         phase.send_replace(Phase::Draining);
-        if tokio::time::timeout(grace, phase.closed()).await.is_ok() {
-            return Drained::Complete;
+        tokio::select! {
+            biased;
+            () = phase.closed() => return Drained::Complete,
+            _ = told.wait_for(|phase| *phase == Phase::Cut) => {}
         }
         phase.send_replace(Phase::Cut);
         phase.closed().await;

@@ -1,5 +1,6 @@
 //! What runs behind the proxy on one thread of its own: delivery, the admin listener, and intake.
 
+use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -38,16 +39,21 @@ pub(super) struct Back {
 }
 
 impl Back {
-    /// Starts the thread. It runs until `stopped` resolves, and then as long as the last attempts take.
-    pub(super) fn start(self, stopped: oneshot::Receiver<()>) -> io::Result<JoinHandle<io::Result<()>>> {
+    /// Starts the thread. It runs until `stopped` resolves, and then as long as the last attempts take, but no longer than until
+    /// `hurried` resolves.
+    pub(super) fn start(
+        self,
+        stopped: oneshot::Receiver<()>,
+        hurried: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<JoinHandle<io::Result<()>>> {
         std::thread::Builder::new().name("threadtap-back".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(self.run(stopped));
+            runtime.block_on(self.run(stopped, hurried));
             Ok(())
         })
     }
 
-    async fn run(self, stopped: oneshot::Receiver<()>) {
+    async fn run(self, stopped: oneshot::Receiver<()>, hurried: impl Future<Output = ()>) {
         let Self {
             delivery,
             sinks,
@@ -77,7 +83,11 @@ impl Back {
         ));
         let answering = tokio::spawn(answer(intake.clone(), own_requests));
         let resolving = tokio::spawn(async move { intake.resolve().await });
-        deliver(delivery, sinks, &store, &metrics, clock, stopped).await;
+        // Attempts that are cut short are repeated at the next start.
+        tokio::select! {
+            () = deliver(delivery, sinks, &store, &metrics, clock, stopped) => {}
+            () = hurried => {}
+        }
         resolving.abort();
         drop(close_admin);
         // A client that keeps its connection to the admin listener must not keep the process.

@@ -1,11 +1,13 @@
 //! `threadtap`: forwards until it is told to stop.
 
+use std::time::Duration;
+
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
 use super::logs::{self, SetLogs};
-use crate::app::App;
+use crate::app::{App, Stopper};
 use crate::config::{Config, Flags, ProcessEnvironment};
 
 pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
@@ -21,8 +23,12 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     while let Wish::Reload = runtime.block_on(signals.wish()) {
         reload(flags, &mut app, &set_logs);
     }
-    stop_at_once_if_asked_twice(runtime, signals).map_err(anyhow::Error::from)?;
+    let stopper = app.stopper();
+    hurry_if_asked_twice(runtime, signals, stopper.clone()).map_err(anyhow::Error::from)?;
     app.stop()?;
+    if stopper.hurried() {
+        std::process::exit(HURRIED);
+    }
     Ok(())
 }
 
@@ -80,12 +86,25 @@ impl Signals {
     }
 }
 
-/// A second wish to stop ends the process at once: what was written stays, and goes on at the next start.
-fn stop_at_once_if_asked_twice(runtime: Runtime, mut signals: Signals) -> std::io::Result<()> {
+/// A second wish to stop ends the process as soon as what was captured is written; a third, or a store that takes too long, at
+/// once. What is delivered by then, and what is written, goes on at the next start.
+fn hurry_if_asked_twice(runtime: Runtime, mut signals: Signals, stopper: Stopper) -> std::io::Result<()> {
     std::thread::Builder::new().name("threadtap-signals".to_owned()).spawn(move || {
-        while let Wish::Reload = runtime.block_on(signals.wish()) {}
-        tracing::warn!("told to stop twice: stopping at once");
-        std::process::exit(130);
+        runtime.block_on(async {
+            while let Wish::Reload = signals.wish().await {}
+            tracing::warn!("told to stop twice: exchanges are cut, what was captured is written");
+            stopper.hurry();
+            let third = async { while let Wish::Reload = signals.wish().await {} };
+            // Cancel safe: nothing is done with a signal that is not seen.
+            _ = tokio::time::timeout(HURRY_PATIENCE, third).await;
+        });
+        tracing::error!("stopping before all that was captured is written: what is not is lost");
+        std::process::exit(HURRIED);
     })?;
     Ok(())
 }
+
+/// The exit code of a process that was told to stop twice.
+const HURRIED: i32 = 130;
+/// How long writing may take then. Supervisors kill after 10 s or more.
+const HURRY_PATIENCE: Duration = Duration::from_secs(8);

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::{oneshot, watch};
 
+use super::link::Phase;
 use super::{Drained, Handler, Listening};
 
 /// So many workers as were asked for; by default one for each core.
@@ -19,28 +20,26 @@ pub(super) fn count(wished: Option<usize>) -> usize {
 /// Threads that serve connections beside the one that started them. Each has a runtime of its own, takes connections from the
 /// listener itself, and serves them to their end: no connection changes its thread, and no two threads share a lock on the way.
 pub(super) struct Workers {
-    stop: watch::Sender<bool>,
     running: Vec<oneshot::Receiver<Drained>>,
 }
 
 impl Workers {
-    /// Starts `count` of them. Those that cannot be started are done without: the others take their connections.
-    pub(super) fn start<H: Handler>(count: usize, listener: &TcpListener, listening: &Listening<H>) -> Self {
-        let (stop, stopped) = watch::channel(false);
+    /// Starts `count` of them, which do as they are `told`. Those that cannot be started are done without: the others take their connections.
+    pub(super) fn start<H: Handler>(
+        count: usize,
+        listener: &TcpListener,
+        listening: &Listening<H>,
+        told: &watch::Receiver<Phase>,
+    ) -> Self {
         let started = (0..count).map_while(|_| {
-            let worker = start(listener, listening.for_worker(), stopped.clone());
+            let worker = start(listener, listening.for_worker(), told.clone());
             worker
                 .inspect_err(
                     |error| tracing::error!(%error, "a worker cannot be started, so there is one less"),
                 )
                 .ok()
         });
-        Self { running: started.collect(), stop }
-    }
-
-    /// Tells them to drain.
-    pub(super) fn stop(&self) {
-        self.stop.send_replace(true);
+        Self { running: started.collect() }
     }
 
     /// Waits until all have drained.
@@ -57,18 +56,14 @@ impl Workers {
 fn start<H: Handler>(
     listener: &TcpListener,
     listening: Listening<H>,
-    mut stopped: watch::Receiver<bool>,
+    told: watch::Receiver<Phase>,
 ) -> io::Result<oneshot::Receiver<Drained>> {
     let socket = std::net::TcpListener::from(SockRef::from(listener).try_clone()?);
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (done, drained) = oneshot::channel();
     let work = async move {
         let listener = TcpListener::from_std(socket)?;
-        let shutdown = async {
-            // An error means that whoever would tell is gone.
-            stopped.wait_for(|stop| *stop).await.ok();
-        };
-        io::Result::Ok(listening.serve(listener, shutdown).await)
+        io::Result::Ok(listening.serve(listener, told).await)
     };
     thread::Builder::new().name("threadtap-proxy".to_owned()).spawn(move || {
         match runtime.block_on(work) {

@@ -23,6 +23,8 @@ mod reload;
 mod sessions;
 /// Starting: what is refused, and what gives way.
 mod startup;
+/// Being stopped, for a while or in a hurry: nothing that was captured is lost.
+mod stopping;
 mod talk;
 /// Data directories that cannot be used: what is refused, and what goes on in memory.
 #[cfg(target_os = "linux")]

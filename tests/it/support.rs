@@ -73,7 +73,10 @@ impl Rig {
         let server = tokio::spawn({
             let metrics = metrics.clone();
             let told = async move { _ = told.await };
-            async move { net::serve(listener, settings.net, proxy, &metrics, told, settings.grace).await }
+            async move {
+                let grace = async { tokio::time::sleep(settings.grace).await };
+                net::serve(listener, settings.net, proxy, &metrics, told, grace).await
+            }
         });
         Self {
             address,

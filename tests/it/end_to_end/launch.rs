@@ -125,7 +125,8 @@ impl Threadtap {
         self.signal("-HUP");
     }
 
-    fn signal(&self, signal: &str) {
+    /// Any signal, as kill(1) names it.
+    pub(crate) fn signal(&self, signal: &str) {
         let status = Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
         assert!(status.success());
     }
