@@ -19,6 +19,8 @@ mod operation;
 mod outages;
 /// Settings that are read again while it runs.
 mod reload;
+/// Secrets that pass, and where they must not stay.
+mod secrets;
 /// Align, sessions, users, and what the app says itself.
 mod sessions;
 /// Starting: what is refused, and what gives way.
