@@ -9,10 +9,11 @@
 mod back;
 mod caller_key;
 mod live;
+mod opening;
+mod stop;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -34,9 +35,12 @@ use crate::net::{self, Drained};
 use crate::operations::Operations;
 use crate::pipeline;
 use crate::proxy::{OwnRequest, Proxy};
-use crate::store::{self, OpenError, Recovered, Store};
+use crate::store::{self, Store};
 use crate::users::Users;
 use live::{Live, Settings, Sinks};
+use opening::open_store;
+pub use stop::Stopper;
+use stop::{Stop, told};
 
 /// A threadtap that runs.
 #[derive(Debug)]
@@ -97,7 +101,7 @@ impl App {
     /// What hurries [`stop`](Self::stop).
     #[must_use]
     pub fn stopper(&self) -> Stopper {
-        Stopper(self.stop.clone())
+        Stopper::new(self.stop.clone())
     }
 
     /// Drains and takes everything down, blocking the thread until it is done.
@@ -107,31 +111,6 @@ impl App {
     pub fn stop(self) -> Result<Drained> {
         self.stop.send_modify(|stop| *stop = Stop::Draining.max(*stop));
         self.thread.join().ok().context("a part of threadtap panicked")
-    }
-}
-
-/// How far a process is told to stop; more cannot be taken back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stop {
-    Not,
-    Draining,
-    Hurried,
-}
-
-/// Hurries an [`App`] that is being stopped.
-#[derive(Clone, Debug)]
-pub struct Stopper(watch::Sender<Stop>);
-
-impl Stopper {
-    /// Has it write what was captured, and do nothing else any more.
-    pub fn hurry(&self) {
-        self.0.send_replace(Stop::Hurried);
-    }
-
-    /// Whether it was hurried.
-    #[must_use]
-    pub fn hurried(&self) -> bool {
-        *self.0.borrow() == Stop::Hurried
     }
 }
 
@@ -348,11 +327,6 @@ impl Parts {
     }
 }
 
-/// Completes when the process is told to stop as far as this. That nobody is left to tell is a wish to stop too.
-async fn told(mut stopped: watch::Receiver<Stop>, how: Stop) {
-    stopped.wait_for(|stop| *stop >= how).await.ok();
-}
-
 async fn bind_admin(choice: &Choice<SocketAddr>) -> Result<TcpListener> {
     let mut address = *choice.value();
     loop {
@@ -375,45 +349,6 @@ async fn bind_admin(choice: &Choice<SocketAddr>) -> Result<TcpListener> {
             }
         }
     }
-}
-
-/// Opens the store. A directory that cannot be used, for whatever reason, gives way to memory unless it is required. It is not
-/// tried again later: what is in memory by then would have to move, and a restart does the same.
-fn open_store(
-    config: store::Config,
-    data_dir: Option<&Choice<PathBuf>>,
-    required: bool,
-    metrics: &Metrics,
-    clock: Clock,
-) -> Result<(Store, Recovered)> {
-    let Some(data_dir) = data_dir else { return Ok(Store::open(config, metrics.clone(), clock)?) };
-    let on_disk = store::Config { data_dir: Some(data_dir.value().clone()), ..config.clone() };
-    let error = match Store::open(on_disk, metrics.clone(), clock) {
-        Ok(opened) => return Ok(opened),
-        Err(error) => error,
-    };
-    if required || matches!(error, OpenError::Thread(_)) {
-        let directory = data_dir.value().display();
-        return Err(error).with_context(|| format!("data_dir is `{directory}`: it cannot be used"));
-    }
-    let why = with_causes(&error);
-    tracing::warn!(
-        error = %why,
-        data_dir = %data_dir.value().display(),
-        "records are kept in memory and end with this process; mend the data directory, or name another one, and restart"
-    );
-    let in_memory = store::Config { data_dir: None, instead_of: Some(why), ..config };
-    Ok(Store::open(in_memory, metrics.clone(), clock)?)
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// How long the end waits for a store that cannot write; closing it then counts what is lost.

@@ -1,0 +1,49 @@
+//! Opening the store where it was meant to be, or in memory.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::clock::Clock;
+use crate::config::Choice;
+use crate::metrics::Metrics;
+use crate::store::{self, OpenError, Recovered, Store};
+
+/// Opens the store. A directory that cannot be used, for whatever reason, gives way to memory unless it is required. It is not
+/// tried again later: what is in memory by then would have to move, and a restart does the same.
+pub(super) fn open_store(
+    config: store::Config,
+    data_dir: Option<&Choice<PathBuf>>,
+    required: bool,
+    metrics: &Metrics,
+    clock: Clock,
+) -> Result<(Store, Recovered)> {
+    let Some(data_dir) = data_dir else { return Ok(Store::open(config, metrics.clone(), clock)?) };
+    let on_disk = store::Config { data_dir: Some(data_dir.value().clone()), ..config.clone() };
+    let error = match Store::open(on_disk, metrics.clone(), clock) {
+        Ok(opened) => return Ok(opened),
+        Err(error) => error,
+    };
+    if required || matches!(error, OpenError::Thread(_)) {
+        let directory = data_dir.value().display();
+        return Err(error).with_context(|| format!("data_dir is `{directory}`: it cannot be used"));
+    }
+    let why = with_causes(&error);
+    tracing::warn!(
+        error = %why,
+        data_dir = %data_dir.value().display(),
+        "records are kept in memory and end with this process; mend the data directory, or name another one, and restart"
+    );
+    let in_memory = store::Config { data_dir: None, instead_of: Some(why), ..config };
+    Ok(Store::open(in_memory, metrics.clone(), clock)?)
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
