@@ -424,7 +424,7 @@ fn quick() -> Config {
     let millis = Duration::from_millis;
     Config {
         // What is answered must not be given up because the machine is busy.
-        attempt_timeout: millis(3000),
+        attempt_timeout: millis(10_000),
         backoff: Backoff::new(millis(1), millis(5)).unwrap(),
         misconfigured_pause: millis(10),
         ..Config::default()

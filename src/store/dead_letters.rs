@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::store::apply::{Effects, sql, unsql};
+use crate::store::reads::PAGE_BYTES;
 use crate::store::{ReadError, Store};
 use crate::time::UnixMillis;
 
@@ -241,4 +242,3 @@ const SELECT: &str = "SELECT dead_letters.id, sink, kind, key, queued_at, died_a
 const FROM: &str = "FROM dead_letters JOIN events ON events.id = dead_letters.event";
 /// Dead letters one transaction changes.
 const STEP: usize = 500;
-const PAGE_BYTES: usize = 4 << 20;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::store::apply::{Effects, sql, unsql};
 use crate::store::dead_letters::make_due;
 use crate::store::op::lane_number;
+use crate::store::reads::PAGE_BYTES;
 use crate::store::{ReadError, Store, Stored};
 use crate::time::UnixMillis;
 
@@ -125,4 +126,3 @@ fn page(
 
 const LOOKED_AT: i64 = 1024;
 const PAGE_ROWS: usize = 256;
-const PAGE_BYTES: usize = 4 << 20;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 use serde::{Deserialize, Serialize};
 
 use crate::event::SessionKey;
@@ -289,15 +289,15 @@ fn queued_at(connection: &Connection, delivery: i64) -> rusqlite::Result<Option<
         .optional()
 }
 
-fn conversation(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<ConversationKey> {
+fn conversation(row: &Row<'_>, first: usize) -> rusqlite::Result<ConversationKey> {
     Ok(ConversationKey { upstream: row.get(first)?, id: row.get(first + 1)? })
 }
 
-fn millis(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<UnixMillis> {
+fn millis(row: &Row<'_>, index: usize) -> rusqlite::Result<UnixMillis> {
     Ok(UnixMillis(number(row, index)?))
 }
 
-fn number(row: &rusqlite::Row<'_>, index: usize) -> rusqlite::Result<u64> {
+fn number(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
     row.get(index).map(unsql)
 }
 
@@ -309,4 +309,4 @@ fn rows(limit: usize) -> i64 {
 const SCANNED_ROWS: usize = 4096;
 const MAX_LISTED: usize = 1000;
 /// Bytes of text one query brings, and one row more: what is asked for a page at a time ends a page there.
-const PAGE_BYTES: usize = 4 << 20;
+pub(super) const PAGE_BYTES: usize = 4 << 20;

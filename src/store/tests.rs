@@ -263,6 +263,33 @@ fn under_a_full_database_delivered_events_make_room() {
 }
 
 #[test]
+fn pages_are_bounded_in_bytes_and_lead_to_the_next_one() {
+    let (store, recovered) = in_memory();
+    let mebibyte = |key: &str| format!("{{\"{key}\":\"{}\"}}", "x".repeat(1 << 20));
+    let keys: Vec<String> = (0..20).map(|number| format!("key{number}")).collect();
+    for key in &keys {
+        write(&store, vec![event_with(key, key, &[], &mebibyte(key)), journal("t", &mebibyte(key))]);
+        write(&store, vec![settle(key, Some(&mebibyte(key)))]);
+    }
+    let (mut before, mut seen) = (None, Vec::new());
+    loop {
+        let page = wait(store.interactions(500, before)).unwrap();
+        let Some(last) = page.last() else { break };
+        before = Some(last.id);
+        let bytes: usize = page.iter().map(|row| row.body.len()).sum();
+        assert!(bytes < reads::PAGE_BYTES + (2 << 20), "{bytes}");
+        seen.extend(page.into_iter().map(|row| row.body));
+    }
+    let newest_first: Vec<String> = keys.iter().rev().map(|key| mebibyte(key)).collect();
+    assert!(seen == newest_first, "{} records", seen.len());
+    let page = wait(store.read(|connection| reads::journal(connection, 0, 999, 256))).unwrap();
+    assert_eq!(page.len(), 4);
+    let page = wait(store.read(|connection| reads::conversations(connection, 0, 256))).unwrap();
+    assert_eq!(page.len(), 4);
+    assert_eq!(recovered.conversations().count(), keys.len());
+}
+
+#[test]
 fn retention_takes_only_what_is_old_and_delivered() {
     let (store, _) = in_memory();
     let day = Duration::from_secs(24 * 3600);
