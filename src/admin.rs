@@ -15,13 +15,13 @@
 //! | `POST /api/v1/resend` | `{"sink":…,"since":…,"until":…,"after":…}`: makes a page of records due once more |
 //! | `POST /api/v1/forget` | `{"user":…}` or `{"conversation":…}` |
 //!
-//! The first three never need a token and hold no content. The API does hold content: without a token it answers only on a
-//! loopback address, and only to requests that name one, so that a web page cannot reach it through a name of its own.
+//! The first three never need a token and hold no content; metrics are not for web pages all the same. The API does hold content:
+//! without a token it answers only on a loopback address, and only to requests that name one and come from no web page.
 
 mod operations;
+mod server;
 
-use std::future::{Future, IntoFuture};
-use std::net::{IpAddr, SocketAddr};
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -33,15 +33,18 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+pub use self::server::Limits;
+
+use crate::admission::{Refusal, is_secret, names_loopback, refuse_web_pages};
 use crate::intake::{Answer, Intake, Listener};
+use crate::metrics::Metrics;
 use crate::operations::Operations;
 
 /// Settings of the admin listener.
@@ -75,81 +78,99 @@ impl Readiness {
     }
 }
 
-/// Serves until `shutdown` resolves.
+/// What the admin listener shows and asks.
+pub struct Ports {
+    /// Who may use it.
+    pub config: watch::Receiver<Config>,
+    /// What its clients may take.
+    pub limits: Limits,
+    /// What `/metrics` shows.
+    pub registry: Registry,
+    /// Where refusals are counted.
+    pub metrics: Metrics,
+    /// What `/readyz` says.
+    pub readiness: Readiness,
+    /// What the API does.
+    pub operations: Operations,
+    /// What takes feedback and users.
+    pub intake: Intake,
+}
+
+/// Serves until `shutdown` resolves, and then until all responses that were begun are sent.
 ///
 /// # Errors
-/// When the listener fails.
+/// When the listener has no address.
 pub async fn serve(
     listener: TcpListener,
-    config: watch::Receiver<Config>,
-    registry: Registry,
-    readiness: Readiness,
-    operations: Operations,
-    intake: Intake,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    ports: Ports,
+    shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    let address = listener.local_addr()?;
-    let guard = Guard { config, loopback: address.ip().is_loopback() };
+    let Ports { config, limits, registry, metrics, readiness, operations, intake } = ports;
+    let loopback = listener.local_addr()?.ip().is_loopback();
+    let guard = Arc::new(Guard { config, loopback, metrics: metrics.clone() });
     let api = Router::new()
         .route("/interactions", get(interactions))
         .route("/deliveries", get(deliveries))
         .merge(operations::routes())
         .with_state(operations)
         .merge(Router::new().route("/feedback", post(told)).route("/users", post(told)).with_state(intake))
-        .layer(from_fn_with_state(Arc::new(guard), admit));
+        .layer(from_fn_with_state(Arc::clone(&guard), admit));
     let registry = Arc::new(registry);
     let router = Router::new()
+        .route("/metrics", get(move || async move { shown(&registry) }))
+        .layer(from_fn_with_state(guard, admit_no_page))
         .route("/", get(|| async { INDEX }))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(move || async move { readiness.answer() }))
-        .route("/metrics", get(move || async move { metrics(&registry) }))
         .nest("/api/v1", api);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown).into_future().await
+    server::serve(listener, router, limits, &metrics, shutdown).await;
+    Ok(())
 }
 
 /// Who may use the API.
 struct Guard {
     config: watch::Receiver<Config>,
     loopback: bool,
+    metrics: Metrics,
 }
 
 impl Guard {
-    fn admits(&self, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+    fn admits(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         match &self.config.borrow().token {
             Some(token) => {
                 let given = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-                // Hashes are compared, so that the time it takes says nothing about the token.
-                let same = given.is_some_and(|given| {
-                    Sha256::digest(given.as_bytes()) == Sha256::digest(token.expose_secret().as_bytes())
-                });
-                if same { Ok(()) } else { Err((StatusCode::UNAUTHORIZED, "a bearer token is needed\n")) }
+                let same = given.is_some_and(|given| is_secret(given.as_bytes(), token));
+                if same { Ok(()) } else { Err(Refusal::Token) }
             }
-            None if !self.loopback => Err((
-                StatusCode::FORBIDDEN,
-                "set admin.token to use the API on an address that is not loopback\n",
-            )),
-            None if text(header::HOST).is_some_and(names_loopback) => Ok(()),
-            None => Err((StatusCode::FORBIDDEN, "the Host header must name a loopback address\n")),
+            None if !self.loopback => Err(Refusal::NoToken),
+            None if text(header::HOST).is_some_and(names_loopback) => refuse_web_pages(headers, true),
+            None => Err(Refusal::Host),
         }
     }
-}
 
-fn names_loopback(host: &str) -> bool {
-    let name = host.parse::<SocketAddr>().map(|address| address.ip().to_string());
-    let name = name.unwrap_or_else(|_| host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned());
-    let name = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    fn refuse(&self, refusal: Refusal) -> Response {
+        refusal.count(&self.metrics, "admin");
+        (refusal.status(), format!("{refusal}\n")).into_response()
+    }
 }
 
 async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     match guard.admits(request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => guard.refuse(refusal),
     }
 }
 
-fn metrics(registry: &Registry) -> Response {
+/// What needs no token may not be read by a web page all the same.
+async fn admit_no_page(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    match refuse_web_pages(request.headers(), guard.loopback) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => guard.refuse(refusal),
+    }
+}
+
+fn shown(registry: &Registry) -> Response {
     let mut text = String::new();
     match encode(&mut text, registry) {
         Ok(()) => ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
@@ -192,10 +213,16 @@ async fn deliveries(State(operations): State<Operations>) -> Response {
 /// What the app says itself.
 async fn told(State(intake): State<Intake>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let Ok(body) = axum::body::to_bytes(body, MAX_TOLD_BYTES).await else {
-        return (StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 64 KiB\n").into_response();
+    let Answer { status, body } = match intake.admit(Listener::Admin, &head) {
+        Err(refused) => refused,
+        // All of it is there already.
+        Ok(()) => match axum::body::to_bytes(body, MAX_TOLD_BYTES).await {
+            Ok(body) => intake.answer(&head, &body).await,
+            Err(_) => {
+                return (StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 64 KiB\n").into_response();
+            }
+        },
     };
-    let Answer { status, body } = intake.answer(Listener::Admin, &head, &body).await;
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
@@ -214,12 +241,12 @@ mod tests {
 
     fn check(token: Option<&str>, loopback: bool, headers: &[(&'static str, &'static str)], expected: u16) {
         let (_, config) = watch::channel(Config { token: token.map(SecretString::from) });
-        let guard = Guard { config, loopback };
+        let guard = Guard { config, loopback, metrics: Metrics::new().0 };
         let headers = headers
             .iter()
             .map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
             .collect();
-        let status = guard.admits(&headers).map_or_else(|(status, _)| status.as_u16(), |()| 200);
+        let status = guard.admits(&headers).map_or_else(|refusal| refusal.status().as_u16(), |()| 200);
         assert_eq!(status, expected, "{token:?} {loopback} {headers:?}");
     }
 
@@ -231,6 +258,7 @@ mod tests {
         check(None, true, &[("host", "localhost")], 200);
         check(None, true, &[("host", "evil.example:9090")], 403);
         check(None, true, &[], 403);
+        check(None, true, &[("host", "localhost"), ("origin", "http://evil.example")], 403);
         check(None, false, &[("host", "127.0.0.1:9090")], 403);
         check(Some("secret"), false, &[("authorization", "Bearer secret")], 200);
         check(Some("secret"), true, &[("authorization", "Bearer wrong"), ("host", "localhost")], 401);

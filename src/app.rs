@@ -8,6 +8,7 @@
 
 mod back;
 mod caller_key;
+mod limits;
 mod live;
 mod opening;
 mod stop;
@@ -29,12 +30,13 @@ use crate::clock::Clock;
 use crate::config::{Choice, Config, Drain, Interactions};
 use crate::console::Console;
 use crate::delivery;
-use crate::intake::Intake;
+use crate::descriptors::Shares;
+use crate::intake::{Answer, Intake, Listener};
 use crate::metrics::Metrics;
 use crate::net::{self, Drained};
 use crate::operations::Operations;
 use crate::pipeline;
-use crate::proxy::{OwnRequest, Proxy};
+use crate::proxy::{OwnAnswer, OwnRequest, OwnRequests, Proxy};
 use crate::store::{self, Store};
 use crate::users::Users;
 use live::{Live, Settings, Sinks};
@@ -59,14 +61,16 @@ impl App {
     ///
     /// # Errors
     /// When a setting that somebody asked for cannot be used: an address that is taken, a data directory that is locked.
-    pub fn start(config: Config) -> Result<Self> {
+    pub fn start(mut config: Config) -> Result<Self> {
         let front = Builder::new_current_thread().enable_all().build()?;
         let listener = front
-            .block_on(net::bind(config.net.listen))
+            .block_on(async { net::bind(config.net.listen) })
             .with_context(|| format!("listen is `{}`: cannot listen there", config.net.listen))?;
-        let admin_listener = front.block_on(bind_admin(&config.admin_listen))?;
+        // It is for another runtime than this one.
+        let admin_listener = front.block_on(bind_admin(&config.admin_listen))?.into_std()?;
         let fixed = fixed(&config);
-        let (parts, live) = Parts::build(config, front, listener, admin_listener)?;
+        let shares = limits::share(&mut config);
+        let (parts, live) = Parts::build(config, shares, front, listener, admin_listener)?;
         let (listen, admin) = (parts.listener.local_addr()?, parts.admin_listener.local_addr()?);
         let (stop, stopped) = watch::channel(Stop::Not);
         let thread = std::thread::Builder::new()
@@ -137,7 +141,8 @@ fn fixed(config: &Config) -> Vec<(&'static str, String)> {
 struct Parts {
     front: Runtime,
     listener: TcpListener,
-    admin_listener: TcpListener,
+    admin_listener: std::net::TcpListener,
+    admin_limits: admin::Limits,
     net: net::Config,
     proxy: Proxy,
     pipeline: JoinHandle<()>,
@@ -157,9 +162,10 @@ struct Parts {
 impl Parts {
     fn build(
         config: Config,
+        shares: Shares,
         front: Runtime,
         listener: TcpListener,
-        admin_listener: TcpListener,
+        admin_listener: std::net::TcpListener,
     ) -> Result<(Self, Live)> {
         let listen = listener.local_addr()?;
         let upstream = config.proxy.upstream.clone();
@@ -190,6 +196,7 @@ impl Parts {
         pipeline.correlation.first_used = recovered.first_used_at();
         let (handle, commands) = pipeline::commands();
         let operations = Operations::new(store.clone(), Some((handle, users.clone())), sinks.clone());
+        let operations = operations.with_limits(shares);
         let pipeline = pipeline::spawn(
             pipeline,
             pipeline::Ports {
@@ -207,7 +214,7 @@ impl Parts {
         .context("cannot start a thread")?;
         let mut proxy = config.proxy;
         let (own, own_requests) = mpsc::channel(OWN_REQUESTS);
-        proxy.own = config.intake_on_proxy.then_some(own);
+        proxy.own = config.intake_on_proxy.then(|| OwnRequests::new(door(&intake, listen), own));
         let proxy = Proxy::new(proxy, caller_key, recorder, &metrics)?;
         let names: Vec<&str> = config.sinks.iter().map(|sink| &**sink.name()).collect();
         tracing::info!(
@@ -215,12 +222,15 @@ impl Parts {
             upstream = %upstream,
             admin = %admin_listener.local_addr()?,
             sinks = if names.is_empty() { "none".to_owned() } else { names.join(", ") },
+            connections = shares.connections,
             "threadtap forwards"
         );
+        limits::announce(&shares, &metrics);
         let parts = Self {
             front,
             listener,
             admin_listener,
+            admin_limits: admin::Limits { connections: shares.admin_connections, ..admin::Limits::default() },
             net: config.net,
             proxy,
             pipeline,
@@ -244,6 +254,7 @@ impl Parts {
             front,
             listener,
             admin_listener,
+            admin_limits,
             net,
             proxy,
             pipeline,
@@ -268,10 +279,15 @@ impl Parts {
             metrics: metrics.clone(),
             clock,
             admin_listener,
-            admin,
-            registry,
-            readiness: readiness.clone(),
-            operations,
+            admin: admin::Ports {
+                config: admin,
+                limits: admin_limits,
+                registry,
+                metrics: metrics.clone(),
+                readiness: readiness.clone(),
+                operations,
+                intake: intake.clone(),
+            },
             intake,
             own_requests,
         };
@@ -327,10 +343,20 @@ impl Parts {
     }
 }
 
+/// Who may say something on the proxy's listener.
+fn door(
+    intake: &Intake,
+    listen: SocketAddr,
+) -> impl Fn(&http::request::Parts) -> Result<(), OwnAnswer> + use<> {
+    let intake = intake.clone();
+    let listener = Listener::Proxy { on_loopback: listen.ip().is_loopback() };
+    move |head| intake.admit(listener, head).map_err(|Answer { status, body }| OwnAnswer { status, body })
+}
+
 async fn bind_admin(choice: &Choice<SocketAddr>) -> Result<TcpListener> {
     let mut address = *choice.value();
     loop {
-        match TcpListener::bind(address).await {
+        match net::bind(address) {
             Ok(listener) => {
                 if address != *choice.value() {
                     tracing::warn!(admin = %address, "the admin port {} is in use, so the next free one is taken", choice.value().port());

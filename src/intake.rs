@@ -7,12 +7,13 @@
 //! | `POST feedback` | 200 recorded; 202 held until the record it is about is there; 404 nothing known by that id; 400 names the field |
 //! | `POST users` | 200 recorded; 400 names the field |
 //!
-//! Both want `Content-Type: application/json`, so that no web page can send one without being asked (415), and on the proxy's
-//! listener the key if one is set (401). What is answered with a 2xx is written. 503 says that it is not, and may be
+//! Both want `Content-Type: application/json` (415), and on the proxy's listener the key if one is set (401); without one, requests
+//! of web pages are refused (403). What is answered with a 2xx is written. 503 says that it is not, and may be
 //! tried again; with an `Idempotency-Key` it counts once.
 //!
 //! Held feedback is looked at again about every second, for [`Config::hold`]; what finds no record until then is counted.
 
+mod answer;
 mod request;
 
 use std::sync::Arc;
@@ -20,13 +21,15 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, StatusCode, request::Parts};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, watch};
 
-use self::request::{Feedback, Invalid, Profile};
+pub use self::answer::Answer;
+
+use self::answer::{refusal, success, unavailable};
+use self::request::{Feedback, Profile};
+use crate::admission::{Refusal, is_secret, refuse_web_pages};
 use crate::clock::Clock;
 use crate::event::{self, Event, FeedbackTarget, SessionKey, UserIdentified, key_of};
 use crate::metrics::{IntakeLabel, Metrics};
@@ -38,7 +41,7 @@ use crate::users::Users;
 /// Settings of intake.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What `x-threadtap-key` must carry on the proxy's listener; none asks for nothing.
+    /// What `x-threadtap-key` must carry on the proxy's listener; none refuses web pages only.
     pub key: Option<SecretString>,
     /// How long feedback is held whose record has not come.
     pub hold: Duration,
@@ -58,16 +61,10 @@ pub enum Listener {
     /// The operator's, which has admitted it already.
     Admin,
     /// The proxy's.
-    Proxy,
-}
-
-/// What is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The status.
-    pub status: StatusCode,
-    /// A JSON object.
-    pub body: String,
+    Proxy {
+        /// Whether it listens on a loopback address.
+        on_loopback: bool,
+    },
 }
 
 /// Takes what the app says. Clones are handles on the same one.
@@ -102,18 +99,28 @@ impl Intake {
         Self { shared: Arc::new(Shared { config, store, users, sinks, metrics, clock, held }) }
     }
 
-    /// Answers a request for the endpoint its path ends in.
-    pub async fn answer(&self, listener: Listener, head: &Parts, body: &[u8]) -> Answer {
-        let shared = &*self.shared;
-        let endpoint = match head.uri.path().rsplit('/').next() {
-            Some("feedback") => "feedback",
-            Some("users") => "users",
-            _ => return refusal(StatusCode::NOT_FOUND, "there is POST feedback and POST users", None),
+    /// Whether a request may be answered: looks at its head alone, and takes no time.
+    ///
+    /// # Errors
+    /// When it is refused: with what it is answered.
+    pub fn admit(&self, listener: Listener, head: &Parts) -> Result<(), Answer> {
+        let Some(endpoint) = endpoint(head) else {
+            return Err(refusal(StatusCode::NOT_FOUND, "there is POST feedback and POST users", None));
         };
-        let answer = match shared.admit(listener, head) {
-            Err(answer) => answer,
-            Ok(()) if endpoint == "feedback" => shared.feedback(&head.headers, body).await,
-            Ok(()) => shared.profile(&head.headers, body).await,
+        let admitted = self.shared.admit(listener, head);
+        if admitted.is_err() {
+            self.shared.count(endpoint, "refused");
+        }
+        admitted
+    }
+
+    /// Answers a request that was admitted.
+    pub async fn answer(&self, head: &Parts, body: &[u8]) -> Answer {
+        let shared = &*self.shared;
+        let endpoint = endpoint(head).unwrap_or("users");
+        let answer = match endpoint {
+            "feedback" => shared.feedback(&head.headers, body).await,
+            _ => shared.profile(&head.headers, body).await,
         };
         let outcome = match answer.status {
             StatusCode::OK => "recorded",
@@ -149,13 +156,11 @@ impl std::fmt::Debug for Intake {
 
 impl Shared {
     fn admit(&self, listener: Listener, head: &Parts) -> Result<(), Answer> {
-        if let (Listener::Proxy, Some(key)) = (listener, &self.config.borrow().key) {
-            let given = head.headers.get(KEY).map(|value| Sha256::digest(value.as_bytes()));
-            // Hashes are compared, so that the time it takes says nothing about the key.
-            if given != Some(Sha256::digest(key.expose_secret().as_bytes())) {
-                let needed = "the header x-threadtap-key must carry the key of [intake]";
-                return Err(refusal(StatusCode::UNAUTHORIZED, needed, None));
-            }
+        if let Listener::Proxy { on_loopback } = listener {
+            self.knows(&head.headers, on_loopback).map_err(|refused| {
+                refused.count(&self.metrics, "proxy");
+                refusal(refused.status(), &refused.to_string(), None)
+            })?;
         }
         if head.method != Method::POST {
             return Err(refusal(StatusCode::METHOD_NOT_ALLOWED, "use POST", None));
@@ -167,6 +172,17 @@ impl Shared {
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, needed, None));
         }
         Ok(())
+    }
+
+    /// Whether who sends a request to the proxy's listener may.
+    fn knows(&self, headers: &HeaderMap, on_loopback: bool) -> Result<(), Refusal> {
+        match &self.config.borrow().key {
+            None => refuse_web_pages(headers, on_loopback),
+            Some(key) => {
+                let given = headers.get(KEY).map(|given| given.as_bytes()).unwrap_or_default();
+                if is_secret(given, key) { Ok(()) } else { Err(Refusal::Key) }
+            }
+        }
     }
 
     async fn feedback(&self, headers: &HeaderMap, body: &[u8]) -> Answer {
@@ -340,25 +356,13 @@ struct Waiting {
     said: Feedback,
 }
 
-impl From<Invalid> for Answer {
-    fn from(invalid: Invalid) -> Self {
-        refusal(StatusCode::BAD_REQUEST, &invalid.to_string(), invalid.field())
+/// The endpoint a path ends in.
+fn endpoint(head: &Parts) -> Option<&'static str> {
+    match head.uri.path().rsplit('/').next()? {
+        "feedback" => Some("feedback"),
+        "users" => Some("users"),
+        _ => None,
     }
-}
-
-fn success(status: StatusCode, outcome: &str, key: &str) -> Answer {
-    Answer { status, body: json!({"status": outcome, "key": key}).to_string() }
-}
-
-fn unavailable() -> Answer {
-    refusal(StatusCode::SERVICE_UNAVAILABLE, "the store does not keep up; try again", None)
-}
-
-/// Shaped as the errors of the OpenAI API are.
-fn refusal(status: StatusCode, message: &str, field: Option<&str>) -> Answer {
-    let error =
-        json!({"message": format!("threadtap: {message}"), "type": "threadtap_intake_error", "param": field});
-    Answer { status, body: json!({ "error": error }).to_string() }
 }
 
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {

@@ -15,6 +15,7 @@
 //! *Top*: [`config`], [`app`], [`cli`].
 
 pub mod admin;
+pub mod admission;
 pub mod app;
 pub mod attribution;
 pub mod budget;
@@ -27,6 +28,7 @@ pub mod content;
 pub mod correlator;
 pub mod delivery;
 pub mod demo;
+pub mod descriptors;
 pub mod dialect;
 pub mod event;
 pub mod exchange;

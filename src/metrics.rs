@@ -3,20 +3,40 @@
 //! Names end in their unit or in `_total`. Whatever is dropped is counted under a `reason`. Metrics hold no content: labels
 //! are from closed sets, or are names out of the configuration.
 
+mod labels;
+
 use std::fmt;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+pub use self::labels::{
+    AccessLabel, ApiLabel, DeadLetterLabel, DeliveryLabel, DropLabel, DropReason, FileLabel, IntakeLabel,
+    KindLabel, LossLabel, ResultLabel, SdkLabel, SideLabel, SinkLabel, StateLabel, StatusLabel,
+};
+
 /// The handles; cloning shares them.
 #[derive(Clone)]
 pub struct Metrics {
     /// Client connections that are open.
     pub connections: Gauge,
+    /// How many may be.
+    pub connections_limit: Gauge,
+    /// Client connections that were closed to make room for others.
+    pub connections_closed: Counter,
+    /// Connections to upstream that are open, those that are unused included.
+    pub upstream_connections: Gauge,
+    /// How many may be.
+    pub upstream_connections_limit: Gauge,
+    /// Requests that wait for a connection to upstream because all there may be are in use.
+    pub upstream_waiting: Gauge,
+    /// Connections to the admin listener that were closed to make room for others.
+    pub admin_connections_closed: Counter,
+    /// Requests for threadtap itself that were refused for who sent them, by listener and reason.
+    pub access_refused: Family<AccessLabel, Counter>,
     /// Exchanges by result.
     pub exchanges: Family<ResultLabel, Counter>,
     /// Exchanges that are in progress.
@@ -101,6 +121,13 @@ impl Metrics {
     pub fn new() -> (Self, Registry) {
         let metrics = Self {
             connections: Gauge::default(),
+            connections_limit: Gauge::default(),
+            connections_closed: Counter::default(),
+            upstream_connections: Gauge::default(),
+            upstream_connections_limit: Gauge::default(),
+            upstream_waiting: Gauge::default(),
+            admin_connections_closed: Counter::default(),
+            access_refused: Family::default(),
             exchanges: Family::default(),
             exchanges_in_progress: Gauge::default(),
             upstream_errors: Family::default(),
@@ -151,6 +178,20 @@ impl Metrics {
     fn registry(&self) -> Registry {
         let mut r = Registry::with_prefix("threadtap");
         r.register("connections", "Client connections that are open", self.connections.clone());
+        let help = "Client connections that may be open at one time";
+        r.register("connections_limit", help, self.connections_limit.clone());
+        let help = "Client connections that waited for a request and were closed to make room for others";
+        r.register("connections_closed", help, self.connections_closed.clone());
+        let help = "Connections to upstream that are open, in use or not";
+        r.register("upstream_connections", help, self.upstream_connections.clone());
+        let help = "Connections to upstream that may be open at one time";
+        r.register("upstream_connections_limit", help, self.upstream_connections_limit.clone());
+        let help = "Requests that wait for a connection to upstream because all there may be are in use";
+        r.register("upstream_waiting", help, self.upstream_waiting.clone());
+        let help = "Connections to the admin listener that were closed to make room for others";
+        r.register("admin_connections_closed", help, self.admin_connections_closed.clone());
+        let help = "Requests to threadtap itself that were refused for who sent them, by listener and reason";
+        r.register("access_refused", help, self.access_refused.clone());
         r.register("exchanges", "Requests answered, by result", self.exchanges.clone());
         let help = "Requests whose answer is not over";
         r.register("exchanges_in_progress", help, self.exchanges_in_progress.clone());
@@ -234,29 +275,6 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// How an exchange came out.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ResultLabel {
-    /// `1xx` … `5xx` as upstream answered, or `error` for an answer of our own.
-    pub result: &'static str,
-}
-
-/// A side of a tunnel.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct SideLabel {
-    /// `client` or `upstream`.
-    pub from: &'static str,
-}
-
-/// An API, and how an exchange of it came out.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ApiLabel {
-    /// `assistants`, `chat` or `responses`; `completions` or `embeddings`, which are not captured.
-    pub api: &'static str,
-    /// `1xx` … `5xx`, as upstream answered.
-    pub result: &'static str,
-}
-
 /// The results of exchanges: by the first digit of the status, and at 0 those we answered ourselves.
 pub const RESULTS: [&str; 6] = ["error", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -270,123 +288,6 @@ pub fn result_index(status: http::StatusCode) -> usize {
 #[must_use]
 pub fn result_of(status: http::StatusCode) -> &'static str {
     RESULTS[result_index(status)]
-}
-
-/// Why a capture was lost.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct DropLabel {
-    /// The reason.
-    pub reason: DropReason,
-}
-
-/// Why a capture, or part of it, was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(non_camel_case_types, reason = "the variants are the label values")]
-pub enum DropReason {
-    /// A body was longer than what is copied.
-    body_too_large,
-    /// The bytes that wait for the pipeline reached their limit.
-    byte_budget,
-    /// The disk refused, or its budget is used up.
-    disk,
-    /// More exchanges were open at one time than are watched; the oldest was dropped.
-    max_exchanges,
-    /// The pipeline panicked; the conversation was set aside.
-    panic,
-    /// The pipeline's queue was full.
-    queue_full,
-}
-
-impl DropReason {
-    const ALL: [Self; 6] = [
-        Self::body_too_large,
-        Self::byte_budget,
-        Self::disk,
-        Self::max_exchanges,
-        Self::panic,
-        Self::queue_full,
-    ];
-}
-
-/// What the app says itself, and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct IntakeLabel {
-    /// `feedback` or `users`.
-    pub endpoint: &'static str,
-    /// `recorded`, `held`, `expired`, `unknown`, `refused` or `unavailable`.
-    pub outcome: &'static str,
-}
-
-/// A kind of error or problem, from a closed set.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct KindLabel {
-    /// The kind.
-    pub kind: &'static str,
-}
-
-/// An SDK, as a caller names it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct SdkLabel {
-    /// Its language, from a closed set.
-    pub sdk: &'static str,
-    /// Its version; the number of different ones is bounded.
-    pub version: String,
-}
-
-/// A status of an interaction.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct StatusLabel {
-    /// The status.
-    pub status: &'static str,
-}
-
-/// A sink.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct SinkLabel {
-    /// The sink's configured name.
-    pub sink: String,
-}
-
-/// A state the store can be in.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct StateLabel {
-    /// `ok` or `failing`.
-    pub state: &'static str,
-}
-
-/// A file of the store.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct FileLabel {
-    /// `database` or `log`.
-    pub file: &'static str,
-}
-
-/// A sink and why deliveries to it were lost.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct LossLabel {
-    /// The sink's configured name.
-    pub sink: String,
-    /// `refused`: the store was full or failing. `corrupt` or `vanished`: with the database. `rejected`: the database does not
-    /// take it. `closing`: the disk failed to the end.
-    pub reason: &'static str,
-}
-
-/// A sink and what became of an attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct DeliveryLabel {
-    /// The sink's configured name.
-    pub sink: String,
-    /// `ack`, `retry`, `misconfigured`, `split` or `dead_letter`.
-    pub verdict: &'static str,
-}
-
-/// A sink and why it was not sent something.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct DeadLetterLabel {
-    /// The sink's configured name.
-    pub sink: String,
-    /// The reason, as in the store.
-    pub reason: &'static str,
 }
 
 /// The design bound is 50 ms at p99.9, so the buckets are fine around it.

@@ -6,6 +6,7 @@
 //!
 //! What is promised of connections, and what cannot be, is in `docs/transparency.md`.
 
+mod accept;
 mod arriving;
 mod connection;
 mod deadline;
@@ -14,11 +15,11 @@ mod http2;
 mod io;
 mod link;
 mod message;
+mod places;
 pub mod tcp;
 mod workers;
 
 use std::future::Future;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -27,8 +28,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Body;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
 
 pub use self::io::ClientStream;
 #[cfg(any(test, fuzzing))]
@@ -36,8 +37,12 @@ pub use self::io::assert_greetings_are_told;
 pub use self::link::Link;
 pub use self::message::{Answer, Request, RequestBody, RequestBodyError, Takeover};
 
+pub(crate) use self::accept::{Acceptor, Arrival};
+pub(crate) use self::connection::drive;
+pub(crate) use self::link::Phase;
+pub(crate) use self::places::{Exchanges, Places};
+
 use self::connection::Server;
-use self::link::Phase;
 use self::workers::Workers;
 use crate::metrics::Metrics;
 
@@ -48,7 +53,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How many threads serve connections; none is one per core.
     pub workers: Option<usize>,
-    /// How many connections may be open, tunnels included; further clients wait in the listener's backlog.
+    /// How many connections may be open, tunnels included. When another client comes, the connection that has waited longest for
+    /// its client to send a request is closed; if none waits, further clients wait in the listener's backlog.
     pub max_connections: usize,
     /// How long a new connection may be silent, or stop within the preface of HTTP/2.
     pub first_byte_timeout: Duration,
@@ -139,13 +145,23 @@ impl Drained {
     }
 }
 
-/// Listens on `address`.
+/// How many threads serve connections where `wished` are asked for; none is one per core.
+#[must_use]
+pub fn workers(wished: Option<usize>) -> usize {
+    workers::count(wished)
+}
+
+/// Listens on `address`. It has to be called within a runtime.
 ///
 /// # Errors
 ///
 /// Those of the operating system: the address is in use, is not ours, or is privileged.
-pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Or a restart would have to wait until the connections of the process before are forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves the clients of `listener` until `shutdown` completes, then drains: closes the listener, lets exchanges and tunnels
@@ -164,7 +180,7 @@ pub async fn serve<H: Handler>(
 ) -> Drained {
     let count = workers::count(config.workers);
     let listening = Listening {
-        places: Arc::new(Semaphore::new(config.max_connections)),
+        places: Places::new(config.max_connections, metrics.connections_closed.clone()),
         open: metrics.connections.clone(),
         config,
         handler,
@@ -192,8 +208,7 @@ pub async fn serve<H: Handler>(
 struct Listening<H> {
     config: Config,
     handler: H,
-    /// For a connection each; all workers share them.
-    places: Arc<Semaphore>,
+    places: Places,
     open: Gauge,
 }
 
@@ -202,7 +217,7 @@ impl<H: Handler> Listening<H> {
         Self {
             config: self.config.clone(),
             handler: self.handler.for_worker(),
-            places: Arc::clone(&self.places),
+            places: self.places.for_worker(),
             open: self.open.clone(),
         }
     }
@@ -212,35 +227,21 @@ impl<H: Handler> Listening<H> {
         let Self { config, handler, places, open } = self;
         let (phase, watcher) = watch::channel(Phase::Serving);
         let server = Arc::new(Server::new(config, handler, open));
+        let mut acceptor = Acceptor::new(listener, places);
         {
             let mut drain = told.clone();
             let mut shutdown =
                 pin!(async move { _ = drain.wait_for(|phase| *phase != Phase::Serving).await });
-            let mut backoff = MIN_BACKOFF;
             loop {
-                // Cancel safe: a permit that was acquired and not used is given back, and so is a connection not yet accepted.
-                let accepted = tokio::select! {
+                // A client that has no place yet is not served any more.
+                let arrival = tokio::select! {
                     () = &mut shutdown => break,
-                    accepted = accept(&listener, &places) => accepted,
+                    accepted = acceptor.next() => accepted,
                 };
-                match accepted {
-                    Ok((stream, peer, place)) => {
-                        backoff = MIN_BACKOFF;
-                        tokio::spawn(Arc::clone(&server).run(stream, peer, place, watcher.clone()));
-                    }
-                    Err(error) if concerns_one_connection(&error) => {}
-                    Err(error) => {
-                        tracing::error!(%error, retry_ms = backoff.as_millis(), "cannot accept connections");
-                        tokio::select! {
-                            () = &mut shutdown => break,
-                            () = tokio::time::sleep(backoff) => {}
-                        }
-                        backoff = (backoff * 2).min(MAX_BACKOFF);
-                    }
-                }
+                tokio::spawn(Arc::clone(&server).run(arrival, watcher.clone()));
             }
         }
-        drop((listener, watcher));
+        drop((acceptor, watcher));
         phase.send_replace(Phase::Draining);
         tokio::select! {
             biased;
@@ -253,25 +254,5 @@ impl<H: Handler> Listening<H> {
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, place))
-}
-
-/// Whether an error of `accept` says nothing about the next one, see accept(2).
-fn concerns_one_connection(error: &std::io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::ConnectionAborted
-            | ErrorKind::ConnectionRefused
-            | ErrorKind::ConnectionReset
-            | ErrorKind::Interrupted
-    )
-}
-
-const MIN_BACKOFF: Duration = Duration::from_millis(5);
-const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// Clients that may wait to be accepted. The system may allow fewer: `net.core.somaxconn` of Linux is 4096.
+const BACKLOG: u32 = 4096;

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::descriptors::Shares;
 use crate::event::Event;
 use crate::observation::ConversationKey;
 use crate::pipeline;
@@ -28,6 +29,7 @@ pub struct Operations {
     /// What a running instance holds in memory.
     memory: Option<(pipeline::Handle, Users)>,
     sinks: watch::Receiver<Vec<Arc<Sink>>>,
+    limits: Option<Shares>,
 }
 
 /// How an instance is.
@@ -39,6 +41,9 @@ pub struct Status {
     pub process: Option<u32>,
     /// The sinks it delivers to.
     pub sinks: Vec<String>,
+    /// How many connections it may have; none where only the store was opened.
+    #[serde(default)]
+    pub limits: Option<Shares>,
     /// Its store.
     pub store: Overview,
 }
@@ -151,7 +156,13 @@ impl Operations {
         memory: Option<(pipeline::Handle, Users)>,
         sinks: watch::Receiver<Vec<Arc<Sink>>>,
     ) -> Self {
-        Self { store, memory, sinks }
+        Self { store, memory, sinks, limits: None }
+    }
+
+    /// Says, in the status, what limits of connections the instance has.
+    #[must_use]
+    pub fn with_limits(self, limits: Shares) -> Self {
+        Self { limits: Some(limits), ..self }
     }
 
     /// The store.
@@ -170,6 +181,7 @@ impl Operations {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             process: self.memory.is_some().then(std::process::id),
             sinks,
+            limits: self.limits,
             store: self.store.overview().await?,
         })
     }

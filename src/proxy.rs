@@ -22,6 +22,7 @@ mod headers;
 mod own;
 mod pool;
 mod read_on;
+mod room;
 mod tunnel;
 mod upstream;
 
@@ -39,7 +40,7 @@ pub use self::caller::CallerKey;
 pub use self::config::Config;
 #[cfg(any(test, fuzzing))]
 pub use self::headers::assert_heads_are_sound;
-pub use self::own::{OwnAnswer, OwnRequest, OwnRequests};
+pub use self::own::{Door, OwnAnswer, OwnRequest, OwnRequests};
 #[cfg(any(test, fuzzing))]
 pub use self::upstream::assert_targets_are_kept;
 pub use self::upstream::{ParseUpstreamError, Upstream};
@@ -52,6 +53,7 @@ use self::error::{Error, Fault, Kind};
 use self::headers::Hop;
 use self::pool::Pool;
 use self::read_on::ReadOn;
+use self::room::Room;
 use crate::capture::{Recorder, RequestTap, RequestTee, ResponseTee};
 use crate::dialect::Interest;
 use crate::head::{RequestHead, ResponseHead, is};
@@ -87,18 +89,20 @@ impl Proxy {
         recorder: Recorder,
         metrics: &Metrics,
     ) -> Result<Self, NewProxyError> {
+        let room = Arc::new(Room::new(config.max_connections, metrics));
         let connector = Connector::new(&config.upstream, config.connect_timeout, config.tcp.clone())
             .map_err(NewProxyError::Tls)?;
         let parser = Parser::new(config.max_headers, config.max_head_bytes);
         let read_on = ReadOn::new(config.read_on);
         let results = RESULTS.map(|result| metrics.exchanges.get_or_create_owned(&ResultLabel { result }));
-        let pool = Pool::new(config.max_idle, config.idle_timeout);
+        let pool = Pool::new(config.max_idle, config.idle_timeout, &room);
         let metrics = metrics.clone();
         Ok(Self {
             shared: Arc::new(Shared {
                 config,
                 caller_key,
                 connector,
+                room,
                 parser,
                 recorder,
                 metrics,
@@ -120,8 +124,9 @@ impl net::Handler for Proxy {
     type Body = AnswerBody;
 
     fn for_worker(&self) -> Self {
-        let config = &self.shared.config;
-        Self { shared: Arc::clone(&self.shared), pool: Pool::new(config.max_idle, config.idle_timeout) }
+        let Shared { config, room, .. } = &*self.shared;
+        let pool = Pool::new(config.max_idle, config.idle_timeout, room);
+        Self { shared: Arc::clone(&self.shared), pool }
     }
 
     async fn handle(&self, request: Request, link: Arc<Link>) -> Answer<AnswerBody> {
@@ -131,7 +136,8 @@ impl net::Handler for Proxy {
         if let Some(own) = &shared.config.own
             && own::is_own(request.head.path())
         {
-            let OwnAnswer { status, body } = own::answer(own, &request.head, request.body).await;
+            let OwnAnswer { status, body } =
+                own::answer(own, &request.head, request.body, &shared.metrics).await;
             return own_response(status, body, to_head, progress);
         }
         match self.forward(request, &link).await {
@@ -149,6 +155,7 @@ struct Shared {
     config: Config,
     caller_key: watch::Receiver<Option<CallerKey>>,
     connector: Connector,
+    room: Arc<Room>,
     /// Reads the heads of answers.
     parser: Parser,
     recorder: Recorder,
@@ -271,12 +278,13 @@ impl Proxy {
         .map_err(|unanswered| unanswered.error)
     }
 
-    /// A connection that is unused, or a new one.
+    /// A connection that is unused, or a new one, as soon as there is room for it.
     async fn connection(&self) -> Result<Connection, Error> {
         match self.pool.take().await {
             Some(connection) => Ok(connection),
             None => {
-                let stream = self.shared.connector.connect().await.map_err(Error::of_connecting)?;
+                let taken = self.shared.room.take().await;
+                let stream = self.shared.connector.connect(taken).await.map_err(Error::of_connecting)?;
                 Ok(Connection::new(stream))
             }
         }

@@ -7,17 +7,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::admin::{self, Readiness};
+use crate::admin;
 use crate::clock::Clock;
 use crate::delivery::{self, Delivery};
-use crate::intake::{Answer, Intake, Listener};
+use crate::intake::{Answer, Intake};
 use crate::metrics::Metrics;
-use crate::operations::Operations;
 use crate::proxy::{OwnAnswer, OwnRequest};
 use crate::sink::Sink;
 use crate::store::Store;
@@ -29,11 +27,8 @@ pub(super) struct Back {
     pub(super) store: Store,
     pub(super) metrics: Metrics,
     pub(super) clock: Clock,
-    pub(super) admin_listener: TcpListener,
-    pub(super) admin: watch::Receiver<admin::Config>,
-    pub(super) registry: Registry,
-    pub(super) readiness: Readiness,
-    pub(super) operations: Operations,
+    pub(super) admin_listener: std::net::TcpListener,
+    pub(super) admin: admin::Ports,
     pub(super) intake: Intake,
     pub(super) own_requests: mpsc::Receiver<OwnRequest>,
 }
@@ -48,39 +43,19 @@ impl Back {
     ) -> io::Result<JoinHandle<io::Result<()>>> {
         std::thread::Builder::new().name("threadtap-back".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(self.run(stopped, hurried));
-            Ok(())
+            runtime.block_on(self.run(stopped, hurried))
         })
     }
 
-    async fn run(self, stopped: oneshot::Receiver<()>, hurried: impl Future<Output = ()>) {
-        let Self {
-            delivery,
-            sinks,
-            store,
-            metrics,
-            clock,
-            admin_listener,
-            admin,
-            registry,
-            readiness,
-            operations,
-            intake,
-            own_requests,
-        } = self;
+    async fn run(self, stopped: oneshot::Receiver<()>, hurried: impl Future<Output = ()>) -> io::Result<()> {
+        let Self { delivery, sinks, store, metrics, clock, admin_listener, admin, intake, own_requests } =
+            self;
+        let admin_listener = TcpListener::from_std(admin_listener)?;
         let (close_admin, admin_closed) = oneshot::channel::<()>();
         let closed = async {
             admin_closed.await.ok();
         };
-        let serving = tokio::spawn(admin::serve(
-            admin_listener,
-            admin,
-            registry,
-            readiness,
-            operations,
-            intake.clone(),
-            closed,
-        ));
+        let serving = tokio::spawn(admin::serve(admin_listener, admin, closed));
         let answering = tokio::spawn(answer(intake.clone(), own_requests));
         let resolving = tokio::spawn(async move { intake.resolve().await });
         // Attempts that are cut short are repeated at the next start.
@@ -94,13 +69,14 @@ impl Back {
         tokio::time::timeout(ADMIN_GRACE, serving).await.ok();
         // The proxy, which alone sends to it, is gone.
         answering.abort();
+        Ok(())
     }
 }
 
 /// Answers requests for threadtap itself, one after the other: what they cost is bounded however many come.
 async fn answer(intake: Intake, mut requests: mpsc::Receiver<OwnRequest>) {
     while let Some(OwnRequest { head, body, answer }) = requests.recv().await {
-        let Answer { status, body } = intake.answer(Listener::Proxy, &head, &body).await;
+        let Answer { status, body } = intake.answer(&head, &body).await;
         // A client that went away needs no answer.
         let _ = answer.send(OwnAnswer { status, body });
     }

@@ -72,6 +72,8 @@ async fn start_proxy(api: &Assistants, backend: &Collector) -> anyhow::Result<Ap
     };
     let mut config = Config::load(&flags, &Nothing)?;
     config.data_dir = None;
+    // Enough for its app, and no reason to complain of the limit of open files.
+    config.net.max_connections = 16;
     let mut sink = reconify::Config::new(SecretString::from("demo-app"), SecretString::from("demo-key"));
     sink.url = backend.url("/track").parse()?;
     config.sinks = vec![Arc::new(Sink::Reconify(reconify::Reconify::new(sink)?))];

@@ -4,6 +4,7 @@ use super::period::shown;
 use super::target::Target;
 use super::{Failure, print, print_json};
 use crate::config::Flags;
+use crate::descriptors::Shares;
 use crate::operations::Status;
 use crate::store::Overview;
 
@@ -25,7 +26,7 @@ pub(super) async fn run(arguments: Arguments, flags: &Flags) -> Result<(), Failu
 }
 
 fn text(status: &Status) -> String {
-    let Status { version, process, sinks, store } = status;
+    let Status { version, process, sinks, limits, store } = status;
     let Overview {
         failing, database_bytes, log_bytes, used_bytes, first_used_at, oldest_at, newest_at, ..
     } = store;
@@ -46,6 +47,9 @@ fn text(status: &Status) -> String {
     ];
     if let Some(why) = &store.instead_of {
         lines.push(format!("         NOT ON DISK, records end with the process: {why}"));
+    }
+    if let Some(limits) = limits {
+        lines.push(connections(limits));
     }
     lines.push(match oldest_at.zip(*newest_at) {
         Some((oldest, newest)) => format!("records  {} to {}", shown(oldest), shown(newest)),
@@ -69,6 +73,19 @@ fn text(status: &Status) -> String {
         lines.push(format!("corrupt  {} was set aside", path.display()));
     }
     lines.join("\n")
+}
+
+fn connections(limits: &Shares) -> String {
+    let Shares { open_files, connections, connections_wanted, upstream_connections, admin_connections } =
+        limits;
+    let wanted = match connections < connections_wanted {
+        true => format!(" (server.max_connections asks for {connections_wanted})"),
+        false => String::new(),
+    };
+    format!(
+        "limits   {connections} client connections{wanted}, {upstream_connections} to upstream, {admin_connections} admin; \
+         {open_files} open files"
+    )
 }
 
 fn size(bytes: u64) -> String {

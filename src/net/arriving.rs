@@ -112,11 +112,13 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 mod tests {
     use std::future::poll_fn;
 
+    use prometheus_client::metrics::counter::Counter;
     use prometheus_client::metrics::gauge::Gauge;
     use tokio::net::TcpListener;
-    use tokio::sync::{Semaphore, watch};
+    use tokio::sync::watch;
 
     use super::super::link::Phase;
+    use super::super::places::Places;
     use super::*;
     use crate::http1::Framing;
 
@@ -125,7 +127,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
-        let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let place = Places::new(1, Counter::default()).take().await;
         let link = Arc::new(Link::new(peer, Gauge::default(), place, watch::channel(Phase::Serving).1));
         let (half, _write) = stream.into_split();
         let reader = Reader { half, input: Input::default(), link };

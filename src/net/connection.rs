@@ -1,22 +1,23 @@
 //! One client connection from its first byte to its last.
 
 use std::error::Error;
-use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::future::{pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::ready;
+use std::task::{Poll, ready};
 
 use hyper::server::conn::http2 as hyper_http2;
 use hyper_util::rt::TokioExecutor;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
+use super::accept::Arrival;
 use super::http1::Session;
 use super::io::{ClientStream, Protocol};
 use super::link::{Link, Phase};
+use super::places::{Exchanges, Waiting};
 use super::{Config, Handler, MIN_HEAD_BYTES, http2};
 use crate::http1::{Input, Parser};
 
@@ -37,59 +38,63 @@ impl<H: Handler> Server<H> {
     }
 
     /// Serves one connection until it is over, drained or cut.
-    pub(super) async fn run(
-        self: Arc<Self>,
-        stream: TcpStream,
-        peer: SocketAddr,
-        place: OwnedSemaphorePermit,
-        phase: watch::Receiver<Phase>,
-    ) {
-        if let Err(error) = self.serve(stream, peer, place, phase).await {
+    pub(super) async fn run(self: Arc<Self>, arrival: Arrival, phase: watch::Receiver<Phase>) {
+        let peer = arrival.peer;
+        if let Err(error) = self.serve(arrival, phase).await {
             tracing::debug!(%peer, error, "a client connection failed");
         }
     }
 
     async fn serve(
         self: Arc<Self>,
-        mut stream: TcpStream,
-        peer: SocketAddr,
-        place: OwnedSemaphorePermit,
+        arrival: Arrival,
         mut phase: watch::Receiver<Phase>,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let Arrival { mut stream, peer, place, mut waiting } = arrival;
         self.config.tcp.apply(&stream);
         let link = Arc::new(Link::new(peer, self.open.clone(), place, phase.clone()));
         let mut input = Input::default();
         // Cancel safe: whatever ends the wait ends the connection.
         let protocol = tokio::select! {
             biased;
-            protocol = protocol(&mut stream, &mut input) => protocol?,
+            protocol = protocol(&mut stream, &mut input, &mut waiting) => match protocol? {
+                Some(protocol) => protocol,
+                None => return Ok(()),
+            },
             _ = phase.wait_for(|phase| *phase != Phase::Serving) => return Ok(()),
             () = tokio::time::sleep(self.config.first_byte_timeout) => return Ok(()),
         };
         match protocol {
             Protocol::Http1 => {
                 let draining = AtomicBool::new(false);
-                let session = Session::new(&self, stream, input, link, &draining);
-                drive(pin!(session.serve()), |_| draining.store(true, Ordering::Relaxed), phase).await?;
+                let session = Session::new(&self, stream, input, link, waiting, &draining);
+                let drain = |_: Pin<&mut _>| draining.store(true, Ordering::Relaxed);
+                // It sees by itself when it is to leave.
+                drive(pin!(session.serve()), drain, phase, pending()).await?;
             }
             Protocol::Http2 => {
                 let stream = ClientStream::new(stream, Arc::clone(&link), input.bytes());
-                let connection = http2::connection(&self.http2, stream, self.handler.clone(), link);
-                drive(pin!(connection), |connection| connection.graceful_shutdown(), phase).await?;
+                let exchanges = Exchanges::default();
+                let (handler, begun) = (self.handler.clone(), exchanges.clone());
+                let connection = http2::connection(&self.http2, stream, handler, Arc::clone(&link), begun);
+                let asked = exchanges.asked_to_leave(link.place(), waiting);
+                drive(pin!(connection), |connection| connection.graceful_shutdown(), phase, asked).await?;
             }
         }
         Ok(())
     }
 }
 
-/// Drives a connection until it is over, or cut. `drain` has it end what is in progress.
-async fn drive<C: Future<Output = Result<(), E>>, E>(
+/// Drives a connection until it is over or cut, or `asked` to leave its place. `drain` has it end what is in progress.
+pub(crate) async fn drive<C: Future<Output = Result<(), E>>, E>(
     mut connection: Pin<&mut C>,
     drain: impl Fn(Pin<&mut C>),
     mut phase: watch::Receiver<Phase>,
+    asked: impl Future<Output = ()>,
 ) -> Result<(), E> {
+    let mut asked = pin!(asked);
     loop {
-        // Cancel safe: the connection is polled in place, and `changed` loses nothing when dropped.
+        // Cancel safe: both are polled in place, and `changed` loses nothing when dropped.
         tokio::select! {
             biased;
             result = connection.as_mut() => return result,
@@ -98,19 +103,37 @@ async fn drive<C: Future<Output = Result<(), E>>, E>(
                 (Ok(()), Phase::Draining) => drain(connection.as_mut()),
                 (Err(_), _) | (Ok(()), Phase::Cut) => return Ok(()),
             },
+            () = asked.as_mut() => {
+                drain(connection.as_mut());
+                // What that makes it say is said, but the client is not waited for: another one is.
+                let polled = poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await;
+                return match polled {
+                    Poll::Ready(result) => result,
+                    Poll::Pending => Ok(()),
+                };
+            }
         }
     }
 }
 
-/// Reads until it is clear what the client speaks.
-async fn protocol(stream: &mut TcpStream, input: &mut Input) -> std::io::Result<Protocol> {
+/// Reads until it is clear what the client speaks; none when the connection is to leave its place before.
+async fn protocol(
+    stream: &mut TcpStream,
+    input: &mut Input,
+    waiting: &mut Waiting,
+) -> std::io::Result<Option<Protocol>> {
     poll_fn(|cx| {
         loop {
             if let Some(protocol) = Protocol::of(input.bytes()) {
-                return Ok(protocol).into();
+                return Ok(Some(protocol)).into();
             }
-            if ready!(input.poll_fill(stream, cx))? == 0 {
-                return Ok(Protocol::Http1).into();
+            match input.poll_fill(stream, cx)? {
+                Poll::Ready(0) => return Ok(Some(Protocol::Http1)).into(),
+                Poll::Ready(_) => {}
+                Poll::Pending => {
+                    ready!(waiting.poll_asked(cx));
+                    return Ok(None).into();
+                }
             }
         }
     })

@@ -27,6 +27,7 @@ use super::deadline::Deadline;
 use super::io::ClientStream;
 use super::link::Link;
 use super::message::{Answer, Request, RequestBody};
+use super::places::{Standing, Waiting};
 use crate::head::{RequestHead, ResponseHead};
 use crate::http1::{
     Decoder, Encoder, Input, Malformed, Output, SendError, Sending, keeps_alive, of_request, write_response,
@@ -72,6 +73,8 @@ pub(super) struct Session<'a, H> {
     output: Output,
     /// Whether the client has closed its sending side.
     is_closed: bool,
+    /// While there is no request.
+    waiting: Option<Waiting>,
     draining: &'a AtomicBool,
 }
 
@@ -110,6 +113,7 @@ impl<'a, H: Handler> Session<'a, H> {
         stream: TcpStream,
         input: Input,
         link: Arc<Link>,
+        waiting: Waiting,
         draining: &'a AtomicBool,
     ) -> Self {
         let (read, write) = stream.into_split();
@@ -120,6 +124,7 @@ impl<'a, H: Handler> Session<'a, H> {
             link,
             output: Output::default(),
             is_closed: false,
+            waiting: Some(waiting),
             draining,
         }
     }
@@ -167,12 +172,17 @@ impl<'a, H: Handler> Session<'a, H> {
         }
     }
 
-    /// Waits for the head of the next request. None comes when the client has closed, is too slow, or a drain has begun.
+    /// Waits for the head of the next request. None comes when the client has closed, is too slow, its place is needed for
+    /// another, or a drain has begun.
     async fn head(&mut self, deadline: &mut Deadline) -> Result<Option<RequestHead>, Ended> {
         let Reading::Here(reader) = &mut self.reading else { return Ok(None) };
+        let waiting = &mut self.waiting;
         poll_fn(|cx| {
             loop {
                 if let Some(head) = self.server.parser.request(&mut reader.input).map_err(Ended::Refused)? {
+                    if let Some(waiting) = waiting.take() {
+                        waiting.end();
+                    }
                     return Ok(Some(head)).into();
                 }
                 if self.is_closed || (reader.input.is_empty() && self.draining.load(Ordering::Relaxed)) {
@@ -182,7 +192,10 @@ impl<'a, H: Handler> Session<'a, H> {
                     Poll::Ready(0) => return Ok(None).into(),
                     Poll::Ready(_) => {}
                     Poll::Pending => {
-                        ready!(deadline.poll_over(cx));
+                        let waiting = waiting.get_or_insert_with(|| self.link.place().wait(Standing::Known));
+                        if waiting.poll_asked(cx).is_pending() {
+                            ready!(deadline.poll_over(cx));
+                        }
                         return Ok(None).into();
                     }
                 }
@@ -265,6 +278,7 @@ impl<'a, H: Handler> Session<'a, H> {
         let goes_on = may_go_on
             && !encoder.is_until_close()
             && !matches!(self.reading, Reading::Lost)
+            && !self.link.place().is_needed()
             && !self.draining.load(Ordering::Relaxed);
         match version {
             Version::HTTP_10 if goes_on => head.fields.push("connection", "keep-alive"),

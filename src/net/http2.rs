@@ -1,9 +1,12 @@
 //! HTTP/2 (RFC 9113): hyper's, with its messages as ours.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::{HttpService, service_fn};
@@ -12,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use super::io::ClientStream;
 use super::link::Link;
 use super::message::{Answer, Request, RequestBody};
+use super::places::{Exchange, Exchanges};
 use super::{Config, Handler, MAX_WINDOW_BYTES};
 use crate::head::{Fields, RequestHead};
 
@@ -40,16 +44,46 @@ pub(super) fn connection<H: Handler>(
     stream: ClientStream,
     handler: H,
     link: Arc<Link>,
+    exchanges: Exchanges,
 ) -> http2::Connection<
     TokioIo<ClientStream>,
-    impl HttpService<Incoming, Future: Send + 'static, Error = Infallible, ResBody = H::Body> + use<H>,
+    impl HttpService<Incoming, Future: Send + 'static, Error = Infallible, ResBody = Open<H::Body>> + use<H>,
     TokioExecutor,
 > {
     let service = service_fn(move |request| {
-        let (handler, link) = (handler.clone(), Arc::clone(&link));
-        async move { Ok::<_, Infallible>(response(handler.handle(self::request(request), link).await)) }
+        let (handler, link, exchange) = (handler.clone(), Arc::clone(&link), exchanges.begin());
+        async move {
+            let answer = handler.handle(self::request(request), link).await;
+            Ok::<_, Infallible>(response(answer).map(|body| Open { body, _exchange: exchange }))
+        }
     });
     builder.serve_connection(TokioIo::new(stream), service)
+}
+
+/// The body of an answer, whose exchange is open until all of it is sent.
+pub(super) struct Open<B> {
+    body: B,
+    _exchange: Exchange,
+}
+
+impl<B: Body + Unpin> Body for Open<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 fn request(request: http::Request<Incoming>) -> Request {

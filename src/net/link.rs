@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
+
+use super::places::Place;
 
 /// What the connections of a server are told. Whoever holds a receiver is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     Serving,
     /// End what is in progress; begin nothing.
     Draining,
@@ -24,20 +26,15 @@ pub(super) enum Phase {
 pub struct Link {
     peer: SocketAddr,
     open: Gauge,
-    _place: OwnedSemaphorePermit,
+    place: Place,
     phase: watch::Receiver<Phase>,
     reset: AtomicBool,
 }
 
 impl Link {
-    pub(super) fn new(
-        peer: SocketAddr,
-        open: Gauge,
-        place: OwnedSemaphorePermit,
-        phase: watch::Receiver<Phase>,
-    ) -> Self {
+    pub(super) fn new(peer: SocketAddr, open: Gauge, place: Place, phase: watch::Receiver<Phase>) -> Self {
         open.inc();
-        Self { peer, open, _place: place, phase, reset: AtomicBool::new(false) }
+        Self { peer, open, place, phase, reset: AtomicBool::new(false) }
     }
 
     /// The client's address.
@@ -63,6 +60,10 @@ impl Link {
             }
         });
         spawned.abort_handle()
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
     pub(super) fn resets_on_close(&self) -> bool {

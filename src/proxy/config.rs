@@ -18,6 +18,8 @@ pub struct Config {
     pub interest: fn(&Method, &str) -> Interest,
     /// Who answers requests for threadtap itself; none refuses them.
     pub own: Option<OwnRequests>,
+    /// How many connections to upstream there may be, unused ones included. Requests beyond it wait for one.
+    pub max_connections: usize,
     /// How long a connection to upstream may take, with name resolution and TLS. Answers have no time limit.
     pub connect_timeout: Duration,
     /// Whether upstream sees the `Host` the client sent in place of its own.
@@ -50,6 +52,7 @@ impl Config {
             upstream,
             interest,
             own: None,
+            max_connections: usize::MAX,
             connect_timeout: Duration::from_secs(10),
             keep_client_host: false,
             idle_timeout: Duration::from_secs(60),

@@ -17,7 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
+use super::room::Taken;
 use super::upstream::Upstream;
+use crate::descriptors;
 use crate::net::tcp;
 
 /// Connects to upstream: resolves, connects, makes a TLS session if it is to be, all within one time limit.
@@ -77,23 +79,53 @@ impl Connector {
         Ok(Self { target, transport, timeout })
     }
 
-    /// A new connection.
-    pub(super) async fn connect(&self) -> Result<Stream, ConnectError> {
-        let target = self.target.clone();
-        let connected = tokio::time::timeout(self.timeout, async move {
-            match &self.transport {
-                Transport::NoRoots(error) => Err(ConnectError::NoRoots(Arc::clone(error))),
-                Transport::Plain(dialer) => dialer.clone().call(target).await.map(MaybeHttpsStream::Http),
-                Transport::Tls(https) => https.clone().call(target).await.map_err(|error| {
-                    // What the dialer did not say itself comes from the TLS session on top of it.
-                    error.downcast::<ConnectError>().map_or_else(ConnectError::Tls, |error| *error)
-                }),
+    /// A new connection, which takes the room until it is closed. Where the process has too many files open it tries again until
+    /// the time is over: others are closed meanwhile.
+    pub(super) async fn connect(&self, taken: Taken) -> Result<Stream, ConnectError> {
+        let connected = tokio::time::timeout(self.timeout, async {
+            loop {
+                match self.dial().await {
+                    Err(error) if error.is_for_want_of_descriptors() => tokio::time::sleep(PAUSE).await,
+                    dialled => return dialled,
+                }
             }
         });
-        connected
-            .await
-            .unwrap_or(Err(ConnectError::TimedOut(self.timeout)))
-            .map(|stream| Box::new(TokioIo::new(stream)))
+        let mut stream = connected.await.unwrap_or(Err(ConnectError::TimedOut(self.timeout)))?;
+        socket(&mut stream).taken = Some(taken);
+        Ok(Box::new(TokioIo::new(stream)))
+    }
+
+    async fn dial(&self) -> Result<MaybeHttpsStream<TokioIo<UpstreamStream>>, ConnectError> {
+        let target = self.target.clone();
+        match &self.transport {
+            Transport::NoRoots(error) => Err(ConnectError::NoRoots(Arc::clone(error))),
+            Transport::Plain(dialer) => dialer.clone().call(target).await.map(MaybeHttpsStream::Http),
+            Transport::Tls(https) => https.clone().call(target).await.map_err(|error| {
+                // What the dialer did not say itself comes from the TLS session on top of it.
+                error.downcast::<ConnectError>().map_or_else(ConnectError::Tls, |error| *error)
+            }),
+        }
+    }
+}
+
+impl ConnectError {
+    fn is_for_want_of_descriptors(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if error.downcast_ref::<io::Error>().is_some_and(descriptors::are_used_up) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
+
+/// The socket below, with or without TLS.
+fn socket(stream: &mut MaybeHttpsStream<TokioIo<UpstreamStream>>) -> &mut UpstreamStream {
+    match stream {
+        MaybeHttpsStream::Http(io) => io.inner_mut(),
+        MaybeHttpsStream::Https(tls) => tls.inner_mut().get_mut().0.inner_mut().inner_mut(),
     }
 }
 
@@ -106,6 +138,8 @@ pub(super) type Stream = Box<TokioIo<MaybeHttpsStream<TokioIo<UpstreamStream>>>>
 pub(super) struct UpstreamStream {
     stream: TcpStream,
     write: WriteSide,
+    /// Given back when the socket is closed.
+    taken: Option<Taken>,
 }
 
 enum WriteSide {
@@ -144,7 +178,7 @@ impl Service<Uri> for Dialer {
         Box::pin(async move {
             let stream = connecting.await.map_err(unconnected)?.into_inner();
             tcp.apply(&stream);
-            Ok(TokioIo::new(UpstreamStream { stream, write: WriteSide::Open }))
+            Ok(TokioIo::new(UpstreamStream { stream, write: WriteSide::Open, taken: None }))
         })
     }
 }
@@ -174,7 +208,10 @@ impl Service<Name> for Resolver {
 
 fn unconnected<E: std::error::Error + Send + Sync + 'static>(error: E) -> ConnectError {
     match std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Unresolved>()) {
-        Some(Unresolved(cause)) => ConnectError::Dns(io::Error::new(cause.kind(), cause.to_string())),
+        Some(Unresolved(cause)) => ConnectError::Dns(match cause.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(cause.kind(), cause.to_string()),
+        }),
         None => ConnectError::Unreachable(Box::new(error)),
     }
 }
@@ -247,6 +284,9 @@ impl AsyncWrite for UpstreamStream {
     }
 }
 
+/// How long it waits before it tries again to open a socket.
+const PAUSE: Duration = Duration::from_millis(25);
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -258,7 +298,7 @@ mod tests {
     async fn an_answer_is_read_although_the_request_can_no_longer_be_written() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let mut stream = UpstreamStream { stream, write: WriteSide::Open };
+        let mut stream = UpstreamStream { stream, write: WriteSide::Open, taken: None };
         let (mut peer, _) = listener.accept().await.unwrap();
         stream.write_all(b"one").await.unwrap();
         peer.readable().await.unwrap();

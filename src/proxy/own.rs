@@ -1,13 +1,16 @@
 //! Requests for threadtap itself, below `/_threadtap/`: read, handed to whoever answers them, and never forwarded.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{StatusCode, request};
 use http_body_util::{BodyExt, Limited};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::head::RequestHead;
+use crate::metrics::{AccessLabel, Metrics};
 use crate::net::RequestBody;
 
 /// A request for threadtap itself.
@@ -30,8 +33,50 @@ pub struct OwnAnswer {
     pub body: String,
 }
 
+/// Tells by its head, and at once, whether a request is answered; if not, with what it is refused.
+pub type Door = dyn Fn(&request::Parts) -> Result<(), OwnAnswer> + Send + Sync;
+
 /// Where requests for threadtap itself go. A full queue answers that nobody has time.
-pub type OwnRequests = mpsc::Sender<OwnRequest>;
+///
+/// What the door refuses gets no further: its body is not read. One that is refused for its key (401) waits a second for that,
+/// so that a connection can try one key in a second; so many at one time do, and beyond that they are told at once that there are
+/// too many. The right key is never kept waiting.
+#[derive(Clone)]
+pub struct OwnRequests {
+    door: Arc<Door>,
+    queue: mpsc::Sender<OwnRequest>,
+    /// For requests with a wrong key that wait.
+    waiting: Arc<Semaphore>,
+}
+
+impl OwnRequests {
+    /// Requests that `door` lets in go to `queue`.
+    pub fn new(
+        door: impl Fn(&request::Parts) -> Result<(), OwnAnswer> + Send + Sync + 'static,
+        queue: mpsc::Sender<OwnRequest>,
+    ) -> Self {
+        Self { door: Arc::new(door), queue, waiting: Arc::new(Semaphore::new(MAX_WAITING)) }
+    }
+
+    async fn admit(&self, head: &request::Parts, metrics: &Metrics) -> Result<(), OwnAnswer> {
+        let Err(refused) = (self.door)(head) else { return Ok(()) };
+        if refused.status == StatusCode::UNAUTHORIZED {
+            let Ok(_place) = self.waiting.try_acquire() else {
+                let label = AccessLabel { listener: "proxy", reason: "many_keys" };
+                metrics.access_refused.get_or_create(&label).inc();
+                return Err(refusal(StatusCode::TOO_MANY_REQUESTS, "too many requests have a wrong key"));
+            };
+            tokio::time::sleep(WRONG_KEY_WAIT).await;
+        }
+        Err(refused)
+    }
+}
+
+impl fmt::Debug for OwnRequests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OwnRequests").finish_non_exhaustive()
+    }
+}
 
 /// Paths of threadtap itself.
 pub(super) fn is_own(path: &str) -> bool {
@@ -39,10 +84,18 @@ pub(super) fn is_own(path: &str) -> bool {
 }
 
 /// Reads a request and waits for its answer, each for a bounded time.
-pub(super) async fn answer(to: &OwnRequests, head: &RequestHead, body: RequestBody) -> OwnAnswer {
+pub(super) async fn answer(
+    to: &OwnRequests,
+    head: &RequestHead,
+    body: RequestBody,
+    metrics: &Metrics,
+) -> OwnAnswer {
     let Some(head) = parts(head) else {
         return refusal(StatusCode::BAD_REQUEST, "the request cannot be understood");
     };
+    if let Err(refused) = to.admit(&head, metrics).await {
+        return refused;
+    }
     let Ok(body) = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await
     else {
         return refusal(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
@@ -52,7 +105,7 @@ pub(super) async fn answer(to: &OwnRequests, head: &RequestHead, body: RequestBo
     };
     let (answer, answered) = oneshot::channel();
     let request = OwnRequest { head, body: body.to_bytes(), answer };
-    if to.try_send(request).is_ok()
+    if to.queue.try_send(request).is_ok()
         && let Ok(Ok(answer)) = tokio::time::timeout(ANSWER_TIMEOUT, answered).await
     {
         return answer;
@@ -64,6 +117,11 @@ pub(super) async fn answer(to: &OwnRequests, head: &RequestHead, body: RequestBo
 fn parts(head: &RequestHead) -> Option<request::Parts> {
     let request = http::Request::builder().method(head.method.clone()).uri(head.path());
     let request = head.fields.iter().fold(request, |request, (name, value)| request.header(name, value));
+    // On HTTP/2 the host is in the target.
+    let request = match head.authority() {
+        Some(host) => request.header("host", host),
+        None => request,
+    };
     Some(request.body(()).ok()?.into_parts().0)
 }
 
@@ -76,4 +134,6 @@ fn refusal(status: StatusCode, message: &str) -> OwnAnswer {
 
 const MAX_BODY_BYTES: usize = 64 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+const WRONG_KEY_WAIT: Duration = Duration::from_secs(1);
+const MAX_WAITING: usize = 64;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::room::Room;
 
 /// Keeps connections that may be used again, the latest one first. There is one for each worker, so that a connection is always
 /// polled by the thread that waits for its socket.
@@ -19,6 +20,7 @@ pub(super) struct Pool {
 struct Shared {
     max_idle: usize,
     idle_timeout: Duration,
+    room: Weak<Room>,
     state: Mutex<State>,
 }
 
@@ -36,9 +38,12 @@ struct Idle {
 }
 
 impl Pool {
-    /// Keeps so many connections for so long.
-    pub(super) fn new(max_idle: usize, idle_timeout: Duration) -> Self {
-        Self { shared: Arc::new(Shared { max_idle, idle_timeout, state: Mutex::default() }) }
+    /// Keeps so many connections for so long, unless others need their `room`.
+    pub(super) fn new(max_idle: usize, idle_timeout: Duration, room: &Arc<Room>) -> Self {
+        let shared = Shared { max_idle, idle_timeout, room: Arc::downgrade(room), state: Mutex::default() };
+        let pool = Self { shared: Arc::new(shared) };
+        room.add(pool.clone());
+        pool
     }
 
     /// A connection upstream has not closed, as far as is known.
@@ -61,6 +66,10 @@ impl Pool {
             return;
         }
         let mut state = self.shared.lock();
+        // Under the lock: who waits for room first says so, and then looks here.
+        if self.shared.room.upgrade().is_some_and(|room| room.is_wanted()) {
+            return;
+        }
         if state.idle.len() >= self.shared.max_idle {
             state.idle.remove(0);
         }
@@ -70,6 +79,16 @@ impl Pool {
             let shared = Arc::downgrade(&self.shared);
             tokio::spawn(sweep(shared, self.shared.idle_timeout.min(SWEEP_INTERVAL)));
         }
+    }
+
+    /// Closes the connection that was unused longest. Tells whether there was one.
+    pub(super) fn drop_oldest(&self) -> bool {
+        let mut state = self.shared.lock();
+        if state.idle.is_empty() {
+            return false;
+        }
+        state.idle.remove(0);
+        true
     }
 }
 

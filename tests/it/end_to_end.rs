@@ -13,6 +13,9 @@ mod faults;
 mod flows;
 pub(crate) mod front;
 mod launch;
+/// What all clients share: open files, places, connections to upstream. Nobody can use it up.
+#[cfg(target_os = "linux")]
+mod limits;
 /// What an operator sees: health, metrics, logs, records, an orderly end.
 mod operation;
 /// Every way a backend can be out of order, while clients stream.

@@ -67,7 +67,7 @@ impl Rig {
         let (recorder, captured) = capture::new(settings.capture, metrics.clone(), Clock::start());
         let (_, callers) = tokio::sync::watch::channel(None);
         let proxy = Proxy::new(settings.proxy, callers, recorder, &metrics).unwrap();
-        let listener = net::bind(settings.net.listen).await.unwrap();
+        let listener = net::bind(settings.net.listen).unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, told) = oneshot::channel();
         let server = tokio::spawn({

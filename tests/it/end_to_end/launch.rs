@@ -33,6 +33,20 @@ impl Launch {
         Self::new(home).flag("--listen", "127.0.0.1:0").flag("--admin-listen", "127.0.0.1:0")
     }
 
+    /// With limits of open files, the soft one and the hard one.
+    pub(crate) fn with_open_files(mut self, soft: u32, hard: u32) -> Self {
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-c").arg(format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$0\" \"$@\""));
+        shell.arg(self.command.get_program()).args(self.command.get_args()).env_clear();
+        shell.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        if let Some(directory) = self.command.get_current_dir() {
+            shell.current_dir(directory);
+        }
+        shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command = shell;
+        self
+    }
+
     pub(crate) fn flag(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.arg(name).arg(value);
         self

@@ -393,6 +393,39 @@ async fn r10_beyond_the_limit_connections_wait_and_a_tunnel_counts() {
     rig.upstream.accept().await.head().await;
 }
 
+#[tokio::test]
+async fn r10_a_connection_without_a_request_gives_way_to_a_new_client() {
+    let mut rig = Rig::start_with(|settings| settings.net.max_connections = 1).await;
+    let (mut idle, mut upstream) = rig.forward(GET).await;
+    upstream.head().await;
+    upstream.send(OK).await;
+    idle.until("ok").await;
+    let mut silent = rig.client().await;
+    assert_eq!(idle.rest().await.unwrap(), b"");
+    let mut half = rig.client().await;
+    half.send("GET / HTTP/1.1\r\nHo").await;
+    assert_eq!(silent.rest().await.unwrap(), b"");
+    let mut http2 = Http2::connect(rig.address).await;
+    assert_eq!(half.closed().await, b"");
+    let answer = http2.get("/");
+    upstream.head().await;
+    upstream.send(OK).await;
+    assert_eq!(answer.text().await, "ok");
+    let (mut client, mut other) = (rig.client().await, upstream);
+    http2.closed().await;
+    // One whose exchange is in progress stays until it is over.
+    client.send(GET).await;
+    other.head().await;
+    let mut waiting = rig.client().await;
+    waiting.send(GET).await;
+    other.send(OK).await;
+    client.until("ok").await;
+    assert_eq!(client.rest().await.unwrap(), b"");
+    other.head().await;
+    other.send(OK).await;
+    waiting.until("ok").await;
+}
+
 /// That the example holds the defaults, and that all of it is understood, is a test of the configuration.
 #[test]
 fn r11_every_limit_is_a_setting() {

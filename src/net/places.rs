@@ -1,0 +1,373 @@
+//! Room for connections, and which of them goes when there is none.
+//!
+//! A listener has so many places. When all are taken and another client comes, the connection that has waited longest for its
+//! client to send a request is closed: first those that never sent one, then those that are kept alive. So clients that connect
+//! and say nothing take the places of each other and of nobody who is served. What is in progress is never touched: where
+//! everything is, new clients wait.
+//!
+//! Each worker has a list of its own connections that wait, and other workers look into it only when they need room.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::Instant;
+
+/// The places of a listener, as a worker sees them.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    shared: Arc<Shared>,
+    /// The connections of this worker that wait.
+    waiting: Arc<List>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    free: Arc<Semaphore>,
+    /// How many clients wait for a place.
+    wanted: AtomicUsize,
+    /// The lists of all workers.
+    lists: Mutex<Vec<Arc<List>>>,
+    /// Connections that were closed to make room.
+    closed: Counter,
+}
+
+/// Connections that wait for their client, and how to ask them to leave.
+type List = Mutex<BTreeMap<Turn, oneshot::Sender<()>>>;
+
+/// The order in which connections are closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    standing: Standing,
+    since: Instant,
+    /// Tells those apart that began at the same time.
+    number: usize,
+}
+
+/// What a connection has done before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    /// It has not sent a request.
+    New,
+    /// It has sent one.
+    Known,
+}
+
+impl Places {
+    /// So many. `closed` counts connections that were closed to make room.
+    pub(crate) fn new(count: usize, closed: Counter) -> Self {
+        let waiting = Arc::<List>::default();
+        let shared = Shared {
+            free: Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS))),
+            wanted: AtomicUsize::new(0),
+            lists: Mutex::new(vec![Arc::clone(&waiting)]),
+            closed,
+        };
+        Self { shared: Arc::new(shared), waiting }
+    }
+
+    /// The same places for another worker.
+    pub(crate) fn for_worker(&self) -> Self {
+        let waiting = Arc::<List>::default();
+        lock(&self.shared.lists).push(Arc::clone(&waiting));
+        Self { shared: Arc::clone(&self.shared), waiting }
+    }
+
+    /// Takes a place for a client that is there, making room if there is none.
+    ///
+    /// # Cancel safety
+    /// Whoever stops waiting has no place, and takes it from nobody.
+    pub(crate) async fn take(&self) -> Place {
+        let free = &self.shared.free;
+        let permit = match Arc::clone(free).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let _wanted = Wanted::new(&self.shared.wanted);
+                let mut acquired = pin!(Arc::clone(free).acquire_owned());
+                // Waits in the queue before it asks for room, so that the place that is freed is not another's.
+                match poll_fn(|cx| Poll::Ready(acquired.as_mut().poll(cx))).await {
+                    Poll::Ready(permit) => permit,
+                    Poll::Pending => {
+                        self.shared.make_room();
+                        acquired.await
+                    }
+                }
+                .expect("the semaphore is never closed")
+            }
+        };
+        Place { places: self.clone(), _permit: permit }
+    }
+}
+
+impl Shared {
+    fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::SeqCst) > 0
+    }
+
+    /// Asks the connection whose turn it is to leave, if one waits.
+    fn make_room(&self) {
+        let lists = lock(&self.lists);
+        loop {
+            let next = lists.iter().filter_map(|list| Some((*lock(list).first_key_value()?.0, list)));
+            let Some((turn, list)) = next.min_by_key(|(turn, _)| *turn) else { return };
+            // It may have got its request meanwhile.
+            if let Some(leave) = lock(list).remove(&turn) {
+                self.closed.inc();
+                // One that is gone has left its place already.
+                let _ = leave.send(());
+                return;
+            }
+        }
+    }
+}
+
+/// Counts a client that waits.
+struct Wanted<'a>(&'a AtomicUsize);
+
+impl<'a> Wanted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A place that is taken; it is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    places: Places,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// The connection waits for its client from now on, and may be asked to leave until that is dropped.
+    pub(crate) fn wait(&self, standing: Standing) -> Waiting {
+        let Places { shared, waiting } = &self.places;
+        let (leave, asked) = oneshot::channel();
+        let mut turn = Turn { standing, since: now(), number: 0 };
+        let mut list = lock(waiting);
+        while list.contains_key(&turn) {
+            turn.number += 1;
+        }
+        list.insert(turn, leave);
+        drop(list);
+        // Whoever wanted one before found nobody to ask.
+        if shared.is_wanted() {
+            shared.make_room();
+        }
+        Waiting { places: self.places.clone(), turn, asked }
+    }
+
+    /// Whether this place is needed for another client as soon as its exchange is over: one waits, and no connection that could go
+    /// instead.
+    pub(crate) fn is_needed(&self) -> bool {
+        let shared = &self.places.shared;
+        shared.is_wanted() && lock(&shared.lists).iter().all(|list| lock(list).is_empty())
+    }
+}
+
+/// A connection that waits for its client.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    places: Places,
+    turn: Turn,
+    asked: oneshot::Receiver<()>,
+}
+
+impl Waiting {
+    /// Ready when the connection is to leave.
+    pub(crate) fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.asked).poll(cx).map(|_| ())
+    }
+
+    /// A request has come, so the connection stays. If it had been asked to leave, another one is.
+    pub(crate) fn end(self) {
+        let Places { shared, waiting } = &self.places;
+        let was_asked = lock(waiting).remove(&self.turn).is_none();
+        if was_asked && shared.is_wanted() {
+            shared.make_room();
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        lock(&self.places.waiting).remove(&self.turn);
+    }
+}
+
+/// The exchanges of a connection that another library drives. While there are none the connection waits for its client.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Exchanges(watch::Sender<Count>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    begun: u64,
+    open: usize,
+}
+
+impl Exchanges {
+    /// An exchange begins; it ends when this is dropped.
+    pub(crate) fn begin(&self) -> Exchange {
+        self.0.send_modify(|count| {
+            count.begun += 1;
+            count.open += 1;
+        });
+        Exchange(self.clone())
+    }
+
+    /// Waits until the connection is to leave its place, which is never while an exchange is open. It has waited for its `first`
+    /// one already.
+    pub(crate) async fn asked_to_leave(&self, place: &Place, first: Waiting) {
+        let mut counts = self.0.subscribe();
+        let (mut waiting, mut seen) = (Some(first), 0);
+        loop {
+            let Count { begun, open } = *counts.borrow_and_update();
+            if begun != seen {
+                seen = begun;
+                if let Some(waiting) = waiting.take() {
+                    waiting.end();
+                }
+            }
+            if open == 0 {
+                waiting.get_or_insert_with(|| place.wait(Standing::Known));
+            }
+            let asked =
+                poll_fn(|cx| waiting.as_mut().map_or(Poll::Pending, |waiting| waiting.poll_asked(cx)));
+            // Cancel safe, both: the one loses nothing when dropped, the other is asked again.
+            tokio::select! {
+                biased;
+                _ = counts.changed() => {}
+                () = asked => return,
+            }
+        }
+    }
+}
+
+/// An exchange that is open.
+#[derive(Debug)]
+pub(crate) struct Exchange(Exchanges);
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|count| count.open -= 1);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[expect(clippy::disallowed_methods, reason = "it is for how long a connection has waited")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    async fn is_asked(waiting: &mut Waiting) -> bool {
+        poll_fn(|cx| Poll::Ready(waiting.poll_asked(cx).is_ready())).await
+    }
+
+    async fn pass() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_one_that_has_waited_longest_goes_and_one_that_sent_a_request_last() {
+        let closed = Counter::default();
+        let places = Places::new(3, closed.clone());
+        let (known, old, young) =
+            (places.take().await, places.for_worker().take().await, places.take().await);
+        let mut known_waits = known.wait(Standing::Known);
+        pass().await;
+        let mut old_waits = old.wait(Standing::New);
+        pass().await;
+        let mut young_waits = young.wait(Standing::New);
+        for (waiting, place) in
+            [(&mut old_waits, Some(old)), (&mut young_waits, Some(young)), (&mut known_waits, Some(known))]
+        {
+            assert!(!is_asked(waiting).await);
+            let newcomer = tokio::spawn({
+                let places = places.clone();
+                async move { places.take().await }
+            });
+            pass().await;
+            assert!(is_asked(waiting).await);
+            drop(place);
+            std::mem::forget(newcomer.await.unwrap());
+        }
+        assert_eq!(closed.get(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_found_nobody_to_ask_gets_the_first_place_whose_connection_waits() {
+        let places = Places::new(1, Counter::default());
+        let place = places.take().await;
+        assert!(!place.is_needed());
+        let newcomer = tokio::spawn({
+            let places = places.clone();
+            async move { places.take().await }
+        });
+        pass().await;
+        assert!(place.is_needed() && !newcomer.is_finished());
+        let mut waiting = place.wait(Standing::Known);
+        assert!(is_asked(&mut waiting).await);
+        drop((waiting, place));
+        assert!(!newcomer.await.unwrap().is_needed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_stays_because_its_request_came_passes_the_wish_on() {
+        let places = Places::new(2, Counter::default());
+        let (first, second) = (places.take().await, places.take().await);
+        let first_waits = first.wait(Standing::New);
+        let mut second_waits = second.wait(Standing::New);
+        let newcomer = tokio::spawn({
+            let places = places.clone();
+            async move { places.take().await }
+        });
+        pass().await;
+        assert!(!second.is_needed(), "the other one is to go");
+        first_waits.end();
+        assert!(is_asked(&mut second_waits).await);
+        drop((second_waits, second));
+        newcomer.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn exchanges_keep_their_place_and_what_waits_without_any_leaves() {
+        let places = Places::new(1, Counter::default());
+        let place = places.take().await;
+        let exchanges = Exchanges::default();
+        let exchange = exchanges.begin();
+        let newcomer = tokio::spawn({
+            let places = places.clone();
+            async move { places.take().await }
+        });
+        {
+            let first = place.wait(Standing::New);
+            let mut asked = pin!(exchanges.asked_to_leave(&place, first));
+            let long = Duration::from_secs(3600);
+            assert!(tokio::time::timeout(long, asked.as_mut()).await.is_err());
+            drop(exchange);
+            asked.await;
+        }
+        drop(place);
+        newcomer.await.unwrap();
+    }
+}
