@@ -1,8 +1,8 @@
-"""Attacks threadtap over HTTP/2 while a well-behaved client goes on being served.
+"""Attacks threadtap, mostly over HTTP/2, while a well-behaved client goes on being served.
 
 After each attack it checks what became of the attacker, that no request of the well-behaved client failed and none took long,
 that a new client is served, and that the memory of the process stayed within its bound. Ends with `N passed, N failed`; exit
-status 1 when anything failed.
+status 1 when anything failed. `HALF_OPEN=20000` makes the attack with half-open connections as large as that.
 """
 
 import http.client
@@ -10,6 +10,8 @@ import http.server
 import json
 import os
 import random
+import resource
+import select
 import signal
 import socket
 import subprocess
@@ -42,6 +44,11 @@ MEMORY_BYTES = 64 << 20
 SLOWEST_SECS = 5.0
 MEDIAN_SECS = 0.1
 FIRST_BYTE_SECS = 2
+# Connections that are opened and send no request; threadtap has places for half as many.
+HALF_OPEN = int(os.environ.get("HALF_OPEN", "2000"))
+# What each of them may add to the memory of the process while it is open. One process opens no more than it may have files.
+HALF_OPEN_BYTES = 8 << 10
+HELD_BY_ONE = 4000
 READY_SECS = 30
 EXIT_SECS = 60
 
@@ -101,7 +108,9 @@ class Threadtap:
         self.address = ("127.0.0.1", ports[0])
         self.admin = f"http://127.0.0.1:{ports[1]}"
         config = directory / "threadtap.toml"
-        config.write_text(f'[server]\nfirst_byte_timeout = "{FIRST_BYTE_SECS}s"\n')
+        config.write_text(
+            f'[server]\nfirst_byte_timeout = "{FIRST_BYTE_SECS}s"\nmax_connections = {HALF_OPEN // 2}\n'
+        )
         self.log = directory / "threadtap.log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("THREADTAP_")}
         with self.log.open("w") as log:
@@ -247,6 +256,23 @@ def well_behaved(host, port):
         if len(took) == 1:
             print("begun", flush=True)
     print(json.dumps({"asked": len(took), "failed": failed, "median": sorted(took)[len(took) // 2], "slowest": max(took)}))
+
+
+def half_open(host, port, count):
+    """Opens so many connections, sends no whole request on any, and holds them until its standard input ends."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    beginnings = [b"", b"GET /ok HTTP/1.1\r\nHo", PREFACE[:12], PREFACE + SettingsFrame(0).serialize()]
+    held = []
+    for number in range(count):
+        peer = socket.create_connection((host, port), timeout=30)
+        try:
+            peer.sendall(beginnings[number % len(beginnings)])
+        except OSError:
+            pass  # It has given way to another already.
+        held.append(peer)
+    print(len(held), flush=True)
+    sys.stdin.read()
 
 
 class Bystander:
@@ -482,10 +508,40 @@ def leaving_in_the_middle(address):
     yield "it ends", True
 
 
+def half_open_connections(address):
+    holders = []
+    for at in range(0, HALF_OPEN, HELD_BY_ONE):
+        count = str(min(HELD_BY_ONE, HALF_OPEN - at))
+        command = [sys.executable, __file__, "--half-open", address[0], str(address[1]), count]
+        holders.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+    # While they come, and when they are there.
+    took, failed = [], 0
+    while not took or len(took) < 200 or any(holder.poll() is None and not is_ready(holder) for holder in holders):
+        start = time.monotonic()
+        try:
+            failed += polite_get(address, "/ok") != (200, 2)
+        except OSError:
+            failed += 1
+        took.append(time.monotonic() - start)
+    held = sum(int(holder.stdout.readline() or 0) for holder in holders)
+    yield f"all of them connect ({held})", held == HALF_OPEN
+    yield f"new clients are served meanwhile ({failed} of {len(took)} failed)", failed == 0
+    # A connection the backlog has no room for is tried again by the system after seconds.
+    yield f"quickly ({max(took):.1f} s)", max(took) < SLOWEST_SECS * max(1, HALF_OPEN / 5000)
+    for holder in holders:
+        holder.communicate()
+
+
+def is_ready(process):
+    """Whether a process has printed something."""
+    return bool(select.select([process.stdout], [], [], 0)[0])
+
+
 ATTACKS = [
     rapid_reset, continuation_flood, empty_continuation_flood, window_starvation, unread_answers, huge_header_list,
     compression_bomb, ping_flood, settings_flood, half_a_preface, preface_and_silence, priority_garbage, noise,
     window_overflow, empty_data_flood, goaway_in_the_middle, leaving_in_the_middle,
+    half_open_connections,
 ]
 
 
@@ -499,7 +555,8 @@ def attack(checks, threadtap, attack, memory_before):
     checks.check(f"{name}: others are served", seen["asked"] > 0 and seen["failed"] == 0, seen)
     quick = seen["median"] < MEDIAN_SECS and seen["slowest"] < SLOWEST_SECS
     checks.check(f"{name}: others are served quickly", quick, seen)
-    checks.check(f"{name}: memory stays within its bound", memory < MEMORY_BYTES, f"{memory >> 20} MiB more")
+    bound = MEMORY_BYTES + (HALF_OPEN * HALF_OPEN_BYTES if attack is half_open_connections else 0)
+    checks.check(f"{name}: memory stays within its bound", memory < bound, f"{memory >> 20} MiB more")
     try:
         answer = polite_get(threadtap.address, "/ok")
     except OSError as error:
@@ -541,5 +598,7 @@ def main():
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--well-behaved"]:
         well_behaved(sys.argv[2], int(sys.argv[3]))
+    elif sys.argv[1:2] == ["--half-open"]:
+        half_open(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     else:
         main()
