@@ -14,9 +14,9 @@ The table says of each bomb:
   later           the memory it holds (VmRSS) a while after the bomb was dealt with, MB
   store           how much the database grew, MB
   CPU, CPU/MB     CPU seconds beyond what the other client alone takes; the same per decoded MB
-  p50, p99,       response times of the other client during the bomb, and their p99 just before it,
-  quiet p99       ms. `!` marks a p99 of more than twice the quiet one. All processes share the
-                  cores, so this also shows what making and sending the bomb takes
+  p50, p99,       response times of the other client during the bomb, and the p99 of its last 200
+  quiet p99       requests without one, ms. `!` marks a p99 of more than twice the quiet one. All
+                  processes share the cores, so this also shows what sending the bomb takes
   record after    the longest time from the end of a response of the other client to its record
                   being readable at the admin listener, s
   record          what the bomb's own records say; `?` marks what the catalogue does not expect
@@ -46,6 +46,7 @@ from threadtap import Records, Threadtap
 
 HERE = Path(__file__).parent
 QUIET_SECS = 3
+QUIET_REQUESTS = 200
 # How long a bomb may take, and then the record of what the other client sent after it.
 BOMB_SECS = 900
 RECORD_SECS = 120
@@ -131,8 +132,8 @@ class Stand:
         # The last of them may have ended when the bomb was dealt with, and not have a record yet.
         answered = {number for number, _, _, succeeded in others if succeeded}
         self.wait_until(sent + RECORD_SECS, lambda: self.records.others.keys() >= answered)
-        # How things are now is what the next bomb is compared with.
-        self.quiet = self.other.within(settled, time.monotonic())
+        # What the next bomb is compared with: as things were of late without one.
+        self.quiet = (quiet + self.other.within(settled, time.monotonic()))[-QUIET_REQUESTS:]
         counted = {name: count - counters.get(name, 0) for name, count in threadtap.counters().items()}
         result = Result(
             bomb, sizes["wire"] + report["wire"], sizes["decoded"] + report["decoded"], rss, threadtap.peak(),
