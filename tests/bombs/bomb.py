@@ -45,14 +45,15 @@ class Part:
 class Exchange:
     """A request and its response.
 
-    With numbers it stands for as many small exchanges, pipelined; a `%d` in target and response is
-    the number.
+    With numbers it stands for as many small exchanges, pipelined; a `%d` in target, header lines and
+    response is the number.
     """
 
     target: str
     request: Part
     response: Part
     numbers: range = None
+    lines: str = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 A bomb is a request, a response, or many at once, that is cheap to send and could be expensive to
 read: trees of tiny objects, deep nesting, millions of keys, ids or events, a string or an event as
 large as is read at all; plain, and in gzip, br, zstd, deflate and stacks of them. They are listed
-in uploads.py, documents.py, streams.py and crowds.py. threadtap has its default settings, its
+in uploads.py, documents.py, streams.py, bounds.py and crowds.py. threadtap has its default settings, its
 upstream is a fake one (upstream.py), and meanwhile another client sends small chat completions
 (clients.py).
 

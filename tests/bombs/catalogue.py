@@ -1,5 +1,6 @@
 """All bombs, in the order in which they are played."""
 
+import bounds
 import crowds
 import documents
 import streams
@@ -7,7 +8,7 @@ import uploads
 
 
 def bombs():
-    every = [*uploads.bombs(), *documents.bombs(), *streams.bombs(), *crowds.bombs()]
+    every = [*uploads.bombs(), *documents.bombs(), *streams.bombs(), *bounds.bombs(), *crowds.bombs()]
     names = [bomb.name for bomb in every]
     assert len(set(names)) == len(names), [name for name in names if names.count(name) > 1]
     return every

@@ -65,11 +65,11 @@ class Attack:
 
     def small_exchanges(self, reader, place, step):
         body = b"".join(self.body(step.request).wire)
-        head = self.head(step, place)
+        head = self.head(step, f"{place}x-number: %d\r\n{step.lines}")
         passed = 0
         for start in range(0, len(step.numbers), PIPELINED):
             numbers = step.numbers[start:start + PIPELINED]
-            reader.socket.sendall(b"".join([(head % number).encode() + body for number in numbers]))
+            reader.socket.sendall(b"".join([head.replace("%d", str(number)).encode() + body for number in numbers]))
             for _ in numbers:
                 response = self.response_head(reader)
                 passed += len(head) + len(body) + len(response) + reader.body(response)[0]

@@ -96,8 +96,7 @@ RUNS = [
     ("tool calls, 60 MB", filled(WAITING, array_of(CALL, 60 * MILLION), "gzip")),
 ]
 SHORT = {
-    "950 000 choices", "usage that is a tree, 60 MB", "10^6 output items", "output that is a tree, 60 MB",
-    "messages of the run, 60 MB",
+    "950 000 choices", "10^6 output items", "output that is a tree, 60 MB", "messages of the run, 60 MB",
 }
 
 

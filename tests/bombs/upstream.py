@@ -41,7 +41,7 @@ class Prepared:
         exchange = self.talks[int(talk)][int(step)]
         part, body = exchange.response, self.body(exchange.response)
         if exchange.numbers is not None:
-            number = re.search(rb"thread_(\d+)", head)[1]
+            number = re.search(rb"x-number: (\d+)", head)[1]
             peer.sendall(message("application/json", b"".join(body.wire).replace(b"%d", number)))
             return True
         return send(peer, f"HTTP/1.1 200 OK\r\n{framing(part, body)}\r\n".encode(), part, body, self.gate)
