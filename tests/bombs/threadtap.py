@@ -17,6 +17,8 @@ ADMIN_SECS = 120
 EXIT_SECS = 60
 SAMPLE_SECS = 0.01
 POLL_SECS = 0.1
+# Of records that are small, so many are read at once.
+SMALL_PAGE, SMALL_BYTES = 16, 8 << 10
 TICKS = os.sysconf("SC_CLK_TCK")
 COUNTERS = rb'^threadtap_(capture_dropped|capture_problems|correlation_notes)_total\{[^"]*"([^"]*)"\} (\S+)'
 
@@ -135,12 +137,13 @@ class Threadtap:
 class Records:
     """Follows the records at the admin listener.
 
-    It reads one at a time: a bomb's record may be large, and a page of them would be a bomb itself.
+    It reads them one by one unless they are small: a page of large ones would be a bomb itself.
     """
 
     def __init__(self, threadtap):
         self.threadtap = threadtap
         self.newest = 0
+        self.keys = set()
         # When the record of each question of the other client was seen, by its number.
         self.others = {}
         # What the records of bombs say, by session.
@@ -157,30 +160,36 @@ class Records:
 
     def catch_up(self):
         """Goes back from the newest record to the newest that is known."""
-        before, newest = None, self.newest
+        before, newest, limit = None, self.newest, 1
         while True:
-            page = self.threadtap.get(f"/api/v1/interactions?limit=1{f'&before={before}' if before else ''}")
-            # The record between may be one that Python cannot read.
+            path = f"/api/v1/interactions?limit={limit}" + (f"&before={before}" if before else "")
+            page = self.threadtap.get(path)
+            self.take(page)
+            # Not from the JSON, for a record on the page may be one that Python cannot read.
             found = re.match(rb'\{"before":(\d+)', page) or re.search(rb'"before":(\d+)\}$', page)
             before = int(found[1]) if found else 0
+            newest = max(newest, before)
             if before <= self.newest:
                 break
-            newest = max(newest, before)
-            self.take(page)
+            limit = SMALL_PAGE if len(page) < limit * SMALL_BYTES else 1
         self.newest = newest
 
     def take(self, page):
         try:
-            record = json.loads(page)["data"][0]["interaction"]
+            records = [entry["interaction"] for entry in json.loads(page)["data"]]
         except (ValueError, RecursionError) as error:
             self.bombs.setdefault(None, []).append(f"not readable: {error!r}"[:60])
             return
-        session = record["attribution"].get("session")
-        if session == "other":
-            number = re.search(r"question (\d+)", json.dumps(record["inputs"]))[1]
-            self.others[int(number)] = time.monotonic()
-        else:
-            self.bombs.setdefault(session, []).append(summary(record))
+        for record in records:
+            if record["key"] in self.keys:
+                continue
+            self.keys.add(record["key"])
+            session = record["attribution"].get("session")
+            if session == "other":
+                number = re.search(r"question (\d+)", json.dumps(record["inputs"]))[1]
+                self.others[int(number)] = time.monotonic()
+            else:
+                self.bombs.setdefault(session, []).append(summary(record))
 
 
 def summary(record):
