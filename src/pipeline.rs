@@ -156,7 +156,7 @@ struct Pipeline {
 impl Pipeline {
     fn run(&mut self, captures: &Receiver) {
         loop {
-            let correlation = self.gaps.held_until().or_else(|| self.correlator.poll_timeout());
+            let correlation = self.correlator.poll_timeout().filter(|_| !self.gaps.holds());
             let next = [correlation, self.emission.poll_timeout()].into_iter().flatten().min();
             let wait = next.map_or(LONGEST_WAIT, |at| at.since(self.clock.now()));
             match captures.recv_timeout(wait.min(LONGEST_WAIT)) {
@@ -324,9 +324,7 @@ impl Pipeline {
             return;
         }
         let lost = ops.len() as u64;
-        let committed = self.store.commit(ops, self.config.store_patience);
-        self.gaps.skip_to(self.clock.now());
-        match committed {
+        match self.store.commit(ops, self.config.store_patience) {
             Ok(()) => {}
             Err(refused @ (Refused::Closed | Refused::Full)) => {
                 self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::disk }).inc_by(lost);

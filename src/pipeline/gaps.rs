@@ -16,11 +16,11 @@ pub(super) struct Gaps {
     held: Option<Held>,
 }
 
-/// Deadlines are judged by `at` until `until`.
+/// Deadlines are judged by `at` for as long as is `left`.
 #[derive(Clone, Copy, Debug)]
 struct Held {
     at: UnixMillis,
-    until: UnixMillis,
+    left: Duration,
 }
 
 impl Gaps {
@@ -30,31 +30,31 @@ impl Gaps {
     }
 
     /// Time has come to `now`: the time by which deadlines are to be judged. To be told at least every second.
+    ///
+    /// Of the grace, further gaps use up little. But they use it up: a store that lets the pipeline wait again and again
+    /// must not hold deadlines for ever.
     pub(super) fn pass(&mut self, now: UnixMillis) -> UnixMillis {
-        if let Some(seen_at) = self.seen_at
-            && now.since(seen_at) > GAP
-        {
-            let at = self.held.map_or(seen_at, |held| held.at);
-            self.held = Some(Held { at, until: now.after(self.grace) });
-        }
-        self.skip_to(now);
-        match self.held {
-            Some(held) if now < held.until => held.at,
-            _ => {
-                self.held = None;
-                now
+        let seen_at = self.seen_at.unwrap_or(now);
+        let step = now.since(seen_at);
+        self.seen_at = Some(seen_at.max(now));
+        match &mut self.held {
+            Some(held) => {
+                held.left = held.left.saturating_sub(step.min(GAP));
+                if held.left.is_zero() {
+                    self.held = None;
+                }
             }
+            None if step > GAP && !self.grace.is_zero() => {
+                self.held = Some(Held { at: seen_at, left: self.grace });
+            }
+            None => {}
         }
+        self.held.map_or(now, |held| held.at)
     }
 
-    /// Time has come to `now` while this process was busy: that is no gap.
-    pub(super) fn skip_to(&mut self, now: UnixMillis) {
-        self.seen_at = self.seen_at.max(Some(now));
-    }
-
-    /// Until when deadlines are held, if they are.
-    pub(super) fn held_until(&self) -> Option<UnixMillis> {
-        self.held.map(|held| held.until)
+    /// Whether deadlines are held.
+    pub(super) fn holds(&self) -> bool {
+        self.held.is_some()
     }
 }
 
@@ -83,30 +83,21 @@ mod tests {
     #[test]
     fn after_a_gap_they_are_judged_by_the_time_before_it_for_a_while() {
         const NIGHT: u64 = 8 * 3600;
-        check(60, &[(1000, 1000), (NIGHT, 1000), (NIGHT + 3, 1000), (NIGHT + 3, 1000)]);
         let mut gaps = Gaps::new(Duration::from_secs(60));
-        for second in [1000, NIGHT] {
-            gaps.pass(UnixMillis(second * 1000));
-        }
-        assert_eq!(gaps.held_until(), Some(UnixMillis((NIGHT + 60) * 1000)));
+        gaps.pass(UnixMillis(1_000_000));
         for second in NIGHT..NIGHT + 60 {
             assert_eq!(gaps.pass(UnixMillis(second * 1000)), UnixMillis(1_000_000));
+            assert!(gaps.holds());
         }
         assert_eq!(gaps.pass(UnixMillis((NIGHT + 60) * 1000)), UnixMillis((NIGHT + 60) * 1000));
-        assert_eq!(gaps.held_until(), None);
+        assert!(!gaps.holds());
+        check(0, &[(1000, 1000), (NIGHT, NIGHT)]);
     }
 
     #[test]
-    fn a_second_gap_holds_them_longer_by_the_same_time() {
-        check(10, &[(0, 0), (100, 0), (103, 0), (108, 0), (112, 0), (116, 0), (118, 118), (119, 119)]);
-    }
-
-    #[test]
-    fn the_first_time_is_no_gap_and_neither_is_work() {
-        check(60, &[(1000, 1000)]);
-        let mut gaps = Gaps::new(Duration::from_secs(60));
-        gaps.pass(UnixMillis(1000));
-        gaps.skip_to(UnixMillis(60_000));
-        assert_eq!(gaps.pass(UnixMillis(60_001)), UnixMillis(60_001));
+    fn further_gaps_use_up_little_of_the_grace_but_they_do() {
+        check(10, &[(0, 0), (100, 0), (103, 0), (9000, 0), (9002, 0), (9003, 9003), (9004, 9004)]);
+        // Waiting for the store over and over.
+        check(10, &[(0, 0), (5, 0), (10, 0), (15, 0), (20, 20), (25, 20), (30, 20), (35, 20), (40, 40)]);
     }
 }
