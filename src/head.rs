@@ -201,7 +201,7 @@ impl Fields {
 
     /// The members of a list-valued field over all its lines (RFC 9110 §5.6.1), empty ones included.
     pub fn tokens<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
-        self.get_all(name).flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+        self.get_all(name).flat_map(|value| value.split(|byte| *byte == b',')).map(trim_blanks)
     }
 
     /// Whether a list-valued field has a member, whatever its letter case.
@@ -235,6 +235,28 @@ impl Fields {
 pub fn is(bytes: &[u8], token: &str) -> bool {
     bytes.eq_ignore_ascii_case(token.as_bytes())
 }
+
+/// Whether it is a token, as names and the members of most lists are (RFC 9110 §5.6.2).
+#[must_use]
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || TOKEN_MARKS.contains(byte))
+}
+
+/// Whether it may stand around values, names and members (RFC 9110 §5.6.3).
+#[must_use]
+pub fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// Without the blanks around it. Others than these are part of a value.
+#[must_use]
+pub fn trim_blanks(bytes: &[u8]) -> &[u8] {
+    let Some(first) = bytes.iter().position(|byte| !is_blank(*byte)) else { return b"" };
+    let last = bytes.iter().rposition(|byte| !is_blank(*byte)).unwrap_or(first);
+    &bytes[first..=last]
+}
+
+const TOKEN_MARKS: &[u8] = b"!#$%&'*+-.^_`|~";
 
 fn offset(length: usize) -> u32 {
     u32::try_from(length).expect("heads are limited")

@@ -1,6 +1,6 @@
 //! HTTP/1 (RFC 9112): reading and writing messages, the same towards clients and upstreams.
 //!
-//! Heads are read by `httparse` and kept line by line as they came; where a body ends, its chunks and the buffers are ours. What
+//! Heads are kept line by line as they came. Those of requests are read by `httparse`, those of responses here, more tolerantly; where a body ends, its chunks and the buffers are ours. What
 //! a connection does with a message is decided by who has it: [`net`](crate::net) for clients, [`proxy`](crate::proxy) for
 //! upstreams. Nothing here knows a socket but [`Input`] and [`Output`], which read and write one.
 
@@ -11,6 +11,7 @@ mod framing;
 mod input;
 mod output;
 mod parse;
+mod response;
 mod sending;
 #[cfg(any(test, fuzzing))]
 mod soundness;
@@ -21,10 +22,11 @@ use thiserror::Error;
 
 pub use self::decoder::Decoder;
 pub use self::encoder::{Encoder, WrongLength, write_request, write_response};
-pub use self::framing::{Framing, keeps_alive, of_request, of_response};
+pub use self::framing::{Framing, Settled, keeps_alive, of_request, settle_response};
 pub use self::input::Input;
 pub use self::output::Output;
-pub use self::parse::{Answer, Parser};
+pub use self::parse::Parser;
+pub use self::response::Answer;
 pub use self::sending::{SendError, Sending};
 #[cfg(any(test, fuzzing))]
 pub use self::soundness::assert_messages_are_sound;

@@ -43,6 +43,8 @@ pub struct Metrics {
     pub exchanges_in_progress: Gauge,
     /// Answers of our own, for want of one from upstream, by kind.
     pub upstream_errors: Family<KindLabel, Counter>,
+    /// Header lines of upstream's answers that did not go on, by kind: `malformed`, or `http2` for what that cannot carry.
+    pub lines_left_out: Family<KindLabel, Counter>,
     /// Exchanges a tap was put on.
     pub captured: Counter,
     /// Exchanges of the APIs that are recorded, by the API and how they came out.
@@ -131,6 +133,7 @@ impl Metrics {
             exchanges: Family::default(),
             exchanges_in_progress: Gauge::default(),
             upstream_errors: Family::default(),
+            lines_left_out: Family::default(),
             captured: Counter::default(),
             api_exchanges: Family::default(),
             uncaptured: Family::default(),
@@ -197,6 +200,8 @@ impl Metrics {
         r.register("exchanges_in_progress", help, self.exchanges_in_progress.clone());
         let help = "Answers of threadtap's own because upstream gave none, by kind";
         r.register("upstream_errors", help, self.upstream_errors.clone());
+        let help = "Header lines of upstream's answers that were left out, by kind";
+        r.register("answer_lines_left_out", help, self.lines_left_out.clone());
         r.register("captured_exchanges", "Exchanges that were tapped", self.captured.clone());
         let help = "Exchanges of the APIs that are recorded, by API and how upstream answered";
         r.register("api_exchanges", help, self.api_exchanges.clone());

@@ -27,7 +27,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
@@ -42,9 +41,9 @@ pub(crate) use self::connection::drive;
 pub(crate) use self::link::Phase;
 pub(crate) use self::places::{Exchanges, Places};
 
-use self::connection::Server;
+use self::connection::{Counts, Server};
 use self::workers::Workers;
-use crate::metrics::Metrics;
+use crate::metrics::{KindLabel, Metrics};
 
 /// How to listen, and the limits of client connections.
 #[derive(Clone, Debug)]
@@ -181,7 +180,10 @@ pub async fn serve<H: Handler>(
     let count = workers::count(config.workers);
     let listening = Listening {
         places: Places::new(config.max_connections, metrics.connections_closed.clone()),
-        open: metrics.connections.clone(),
+        counts: Counts {
+            open: metrics.connections.clone(),
+            left_out: metrics.lines_left_out.get_or_create_owned(&KindLabel { kind: "http2" }),
+        },
         config,
         handler,
     };
@@ -209,7 +211,7 @@ struct Listening<H> {
     config: Config,
     handler: H,
     places: Places,
-    open: Gauge,
+    counts: Counts,
 }
 
 impl<H: Handler> Listening<H> {
@@ -218,15 +220,15 @@ impl<H: Handler> Listening<H> {
             config: self.config.clone(),
             handler: self.handler.for_worker(),
             places: self.places.for_worker(),
-            open: self.open.clone(),
+            counts: self.counts.clone(),
         }
     }
 
     /// Serves on the current runtime until it is told to drain. Whoever told is gone means that it is to be cut.
     async fn serve(self, listener: TcpListener, mut told: watch::Receiver<Phase>) -> Drained {
-        let Self { config, handler, places, open } = self;
+        let Self { config, handler, places, counts } = self;
         let (phase, watcher) = watch::channel(Phase::Serving);
-        let server = Arc::new(Server::new(config, handler, open));
+        let server = Arc::new(Server::new(config, handler, counts));
         let mut acceptor = Acceptor::new(listener, places);
         {
             let mut drain = told.clone();

@@ -47,7 +47,7 @@ pub use self::upstream::{ParseUpstreamError, Upstream};
 
 use self::body::{Linger, Progress, Upload};
 use self::connect::Connector;
-use self::connection::{Answered, Connection, Unanswered, malformed};
+use self::connection::{Answered, Connection, Unanswered};
 use self::download::Download;
 use self::error::{Error, Fault, Kind};
 use self::headers::Hop;
@@ -57,7 +57,7 @@ use self::room::Room;
 use crate::capture::{Recorder, RequestTap, RequestTee, ResponseTee};
 use crate::dialect::Interest;
 use crate::head::{RequestHead, ResponseHead, is};
-use crate::http1::{Encoder, Parser, of_response};
+use crate::http1::{self, Encoder, Parser, Settled, settle_response};
 use crate::metrics::{KindLabel, Metrics, RESULTS, ResultLabel, result_index};
 use crate::net::{self, Answer, Link, Request, Takeover};
 
@@ -96,6 +96,7 @@ impl Proxy {
         let read_on = ReadOn::new(config.read_on);
         let results = RESULTS.map(|result| metrics.exchanges.get_or_create_owned(&ResultLabel { result }));
         let pool = Pool::new(config.max_idle, config.idle_timeout, &room);
+        let left_out = metrics.lines_left_out.get_or_create_owned(&KindLabel { kind: "malformed" });
         let metrics = metrics.clone();
         Ok(Self {
             shared: Arc::new(Shared {
@@ -108,6 +109,7 @@ impl Proxy {
                 metrics,
                 read_on,
                 results,
+                left_out,
             }),
             pool,
         })
@@ -141,10 +143,10 @@ impl net::Handler for Proxy {
             return own_response(status, body, to_head, progress);
         }
         match self.forward(request, &link).await {
-            Ok(Forwarded { head, body, takeover, delimited_by }) => {
+            Ok(Forwarded { head, body, takeover }) => {
                 shared.results[result_index(head.status)].inc();
                 let reader = shared.read_on.as_ref().map(|read_on| read_on.reader(&link));
-                Answer { head, body: AnswerBody::upstream(body, delimited_by, reader, progress), takeover }
+                Answer { head, body: AnswerBody::upstream(body, reader, progress), takeover }
             }
             Err(error) => shared.own_answer(&error, to_head, progress),
         }
@@ -164,6 +166,8 @@ struct Shared {
     read_on: Option<ReadOn>,
     /// The counters of [`RESULTS`], looked up once.
     results: [Counter; 6],
+    /// Counts lines of answers that are no header lines.
+    left_out: Counter,
 }
 
 /// An answer of upstream's.
@@ -172,8 +176,6 @@ struct Forwarded {
     body: ResponseTee<Download>,
     /// Who goes on after a switch of protocols.
     takeover: Option<Takeover>,
-    /// The client's connection, when only its close will tell where the body ends.
-    delimited_by: Option<Arc<Link>>,
 }
 
 impl Proxy {
@@ -212,10 +214,13 @@ impl Proxy {
         let hop = headers::hop(&head);
         shared.prepare(&mut head, hop)?;
         let Answered { answer, connection, unsent } = self.exchange(&mut head, upload, tap.as_ref()).await?;
-        let framing =
-            of_response(&head.method, answer.head.status, &answer.head.fields).map_err(malformed)?;
-        let keeps_alive = answer.keeps_alive();
-        let mut answer = answer.head;
+        let says_so = answer.keeps_alive();
+        let http1::Answer { head: mut answer, version: upstream_version, left_out } = answer;
+        if left_out > 0 {
+            shared.left_out.inc_by(left_out as u64);
+        }
+        let Settled { framing, is_certain } = settle_response(&head.method, upstream_version, &mut answer);
+        let keeps_alive = says_so && is_certain;
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
             if hop != Hop::WebSocket || unsent.is_some() {
                 return Err(Error::new(Kind::UpstreamAnswer));
@@ -226,7 +231,6 @@ impl Proxy {
                 head: answer,
                 body: ResponseTee::untapped(Download::none()),
                 takeover: Some(shared.takeover(connection, link)),
-                delimited_by: None,
             });
         }
         let body = match unsent {
@@ -244,9 +248,7 @@ impl Proxy {
             None => ResponseTee::untapped(body),
         };
         headers::to_client(&mut answer, version);
-        let unbounded = version == Version::HTTP_10 && body.size_hint().exact().is_none();
-        let delimited_by = unbounded.then(|| Arc::clone(link));
-        Ok(Forwarded { head: answer, body, takeover: None, delimited_by })
+        Ok(Forwarded { head: answer, body, takeover: None })
     }
 
     /// Sends a request to upstream and waits for the head of the answer. A request that nobody can have acted on is sent again

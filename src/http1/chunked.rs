@@ -2,12 +2,30 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::Malformed;
 use super::encoder::may_trail;
+use super::{Malformed, response};
+use crate::head::Fields;
 
-/// Where in a chunked body the next byte is. Extensions and the size's spelling are not kept.
+/// A chunked body, and where in it the next byte is.
 #[derive(Debug)]
-pub(super) enum Chunks {
+pub(super) struct Chunks {
+    state: State,
+    rigour: Rigour,
+}
+
+/// How chunks are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rigour {
+    /// As RFC 9112 has it: what another reader could read otherwise is refused. For requests.
+    Strict,
+    /// Lines may end without CR, sizes may have blanks around them, and trailers that cannot be kept are left out: a response must
+    /// not fail for them. Where chunks begin and end is as certain.
+    Tolerant,
+}
+
+/// Where the next byte is. Extensions and the size's spelling are not kept.
+#[derive(Debug)]
+enum State {
     /// Before the first digit of a size.
     Start,
     /// Within a size.
@@ -25,11 +43,20 @@ pub(super) enum Chunks {
     /// After data and CR.
     DataLf,
     /// After the last chunk.
-    Trailers(Vec<u8>),
+    Trailers(Trailers),
     /// What came was no chunk; nothing after it can be one.
     Broken,
     /// The body is over, with these trailers.
     Over(Option<HeaderMap>),
+}
+
+/// The lines after the last chunk, so far.
+#[derive(Debug, Default)]
+struct Trailers {
+    /// `None` when they are too large to be kept.
+    lines: Option<Vec<u8>>,
+    /// Whether the current line has more than its end.
+    in_line: bool,
 }
 
 /// What the next bytes are.
@@ -42,36 +69,62 @@ pub(super) enum Next {
 }
 
 impl Chunks {
+    pub(super) fn new(rigour: Rigour) -> Self {
+        Self { state: State::Start, rigour }
+    }
+
     pub(super) fn is_over(&self) -> bool {
-        matches!(self, Self::Over(_))
+        matches!(self.state, State::Over(_))
+    }
+
+    /// Whether there are trailers that were not taken.
+    pub(super) fn has_trailers(&self) -> bool {
+        matches!(self.state, State::Over(Some(_)))
+    }
+
+    /// Takes the trailers of a body that is over.
+    pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        match &mut self.state {
+            State::Over(trailers) => trailers.take(),
+            _ => None,
+        }
     }
 
     /// Tells what the first of `bytes` are; there is at least one, and the body is not over.
     pub(super) fn next(&mut self, bytes: &[u8]) -> Result<Next, Malformed> {
-        if let Self::Data(left) = self {
+        if let State::Data(left) = &mut self.state {
             let length = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
             *left -= length as u64;
             if *left == 0 {
-                *self = Self::DataCr;
+                self.state = State::DataCr;
             }
             return Ok(Next::Data(length));
         }
         let mut taken = 0;
         for byte in bytes {
-            if matches!(self, Self::Data(_) | Self::Over(_)) {
+            if matches!(self.state, State::Data(_) | State::Over(_)) {
                 break;
             }
-            self.step(*byte)?;
+            let state = std::mem::replace(&mut self.state, State::Broken);
+            self.state = state.after(*byte, self.rigour)?;
             taken += 1;
         }
         Ok(Next::Framing(taken))
     }
+}
 
-    fn step(&mut self, byte: u8) -> Result<(), Malformed> {
+impl State {
+    fn after(self, byte: u8, rigour: Rigour) -> Result<Self, Malformed> {
         let digit = char::from(byte).to_digit(16).map(u64::from);
-        *self = match (std::mem::replace(self, Self::Broken), byte) {
+        Ok(match (self, byte) {
+            (Self::Start, b' ' | b'\t') if rigour == Rigour::Tolerant => Self::Start,
             (Self::Start, _) => Self::Size(digit.ok_or(Malformed::Chunk)?),
             (Self::Size(size) | Self::Spaces(size) | Self::Extension(size, _), b'\r') => Self::SizeEnd(size),
+            (Self::Size(size) | Self::Spaces(size) | Self::Extension(size, _), b'\n')
+                if rigour == Rigour::Tolerant =>
+            {
+                Self::chunk(size)
+            }
             (Self::Size(size) | Self::Spaces(size), b' ' | b'\t') => Self::Spaces(size),
             (Self::Size(size) | Self::Spaces(size), b';') => Self::Extension(size, MAX_EXTENSION_BYTES),
             (Self::Size(size), _) => {
@@ -80,34 +133,59 @@ impl Chunks {
                 Self::Size(size.ok_or(Malformed::Chunk)?)
             }
             (Self::Extension(size, left @ 1..), _) if byte != b'\n' => Self::Extension(size, left - 1),
-            (Self::SizeEnd(0), b'\n') => Self::Trailers(Vec::new()),
-            (Self::SizeEnd(size), b'\n') => Self::Data(size),
+            (Self::SizeEnd(size), b'\n') => Self::chunk(size),
             (Self::DataCr, b'\r') => Self::DataLf,
+            (Self::DataCr, b'\n') if rigour == Rigour::Tolerant => Self::Start,
             (Self::DataLf, b'\n') => Self::Start,
-            // Others end such a line elsewhere, or not at all.
-            (Self::Trailers(lines), b'\n') if lines.last() != Some(&b'\r') => return Err(Malformed::Chunk),
-            (Self::Trailers(mut lines), _) => {
-                lines.push(byte);
-                trailers_with(lines)?
-            }
+            (Self::Trailers(trailers), _) => trailers.after(byte, rigour)?,
             _ => return Err(Malformed::Chunk),
-        };
-        Ok(())
+        })
+    }
+
+    /// What follows a size.
+    fn chunk(size: u64) -> Self {
+        if size > 0 {
+            return Self::Data(size);
+        }
+        Self::Trailers(Trailers { lines: Some(Vec::new()), in_line: false })
     }
 }
 
-/// What follows when the trailers have come so far.
-fn trailers_with(lines: Vec<u8>) -> Result<Chunks, Malformed> {
-    match &*lines {
-        b"\r\n" => Ok(Chunks::Over(None)),
-        [.., b'\r', b'\n', b'\r', b'\n'] => Ok(Chunks::Over(Some(parsed(&lines)?))),
-        lines if lines.len() >= MAX_TRAILER_BYTES => Err(Malformed::TooLarge),
-        _ => Ok(Chunks::Trailers(lines)),
+impl Trailers {
+    fn after(mut self, byte: u8, rigour: Rigour) -> Result<State, Malformed> {
+        let most = if rigour == Rigour::Strict { STRICT_TRAILER_BYTES } else { TRAILER_BYTES };
+        if self.lines.as_ref().is_some_and(|lines| lines.len() >= most) {
+            if rigour == Rigour::Strict {
+                return Err(Malformed::TooLarge);
+            }
+            self.lines = None;
+        }
+        if let Some(lines) = &mut self.lines {
+            // Others end such a line elsewhere, or not at all.
+            if byte == b'\n' && rigour == Rigour::Strict && lines.last() != Some(&b'\r') {
+                return Err(Malformed::Chunk);
+            }
+            lines.push(byte);
+        }
+        match byte {
+            b'\n' if !self.in_line => {
+                let lines = self.lines.filter(|lines| lines.len() > b"\r\n".len());
+                let trailers = lines.map(|lines| match rigour {
+                    Rigour::Strict => strict(&lines),
+                    Rigour::Tolerant => Ok(tolerant(&lines)),
+                });
+                return Ok(State::Over(trailers.transpose()?.filter(|trailers| !trailers.is_empty())));
+            }
+            b'\n' => self.in_line = false,
+            b'\r' => {}
+            _ => self.in_line = true,
+        }
+        Ok(State::Trailers(self))
     }
 }
 
-fn parsed(lines: &[u8]) -> Result<HeaderMap, Malformed> {
-    let mut room = [httparse::EMPTY_HEADER; MAX_TRAILERS];
+fn strict(lines: &[u8]) -> Result<HeaderMap, Malformed> {
+    let mut room = [httparse::EMPTY_HEADER; STRICT_TRAILERS];
     let all = lines.len();
     let lines = match httparse::parse_headers(lines, &mut room) {
         Ok(httparse::Status::Complete((read, lines))) if read == all => lines,
@@ -124,17 +202,35 @@ fn parsed(lines: &[u8]) -> Result<HeaderMap, Malformed> {
     Ok(trailers)
 }
 
+/// Leaves out lines that are none, those with control bytes, and all where there are too many.
+fn tolerant(lines: &[u8]) -> HeaderMap {
+    let mut fields = Fields::default();
+    response::read_lines(lines, &mut fields);
+    if fields.len() > TRAILERS {
+        return HeaderMap::new();
+    }
+    let named = |(name, value)| HeaderName::from_bytes(name).ok().zip(HeaderValue::from_bytes(value).ok());
+    let lines = fields.iter().filter_map(named);
+    let mut trailers = HeaderMap::with_capacity(fields.len());
+    lines.filter(|(name, _)| may_trail(name)).for_each(|(name, value)| _ = trailers.append(name, value));
+    trailers
+}
+
 const MAX_EXTENSION_BYTES: u16 = 16 << 10;
-const MAX_TRAILER_BYTES: usize = 16 << 10;
-const MAX_TRAILERS: usize = 100;
+const STRICT_TRAILER_BYTES: usize = 16 << 10;
+const STRICT_TRAILERS: usize = 100;
+/// As many as a head may have by default.
+const TRAILER_BYTES: usize = 512 << 10;
+const TRAILERS: usize = 1000;
 
 #[cfg(test)]
 mod tests {
+    use super::Rigour::{Strict, Tolerant};
     use super::*;
 
-    /// The data of a body, and what it ends as.
-    fn read(body: &str) -> Result<(String, Chunks), Malformed> {
-        let (mut chunks, mut bytes, mut data) = (Chunks::Start, body.as_bytes(), Vec::new());
+    /// The data of a body, and its trailers.
+    fn read(body: &str, rigour: Rigour) -> Result<(String, Option<HeaderMap>), Malformed> {
+        let (mut chunks, mut bytes, mut data) = (Chunks::new(rigour), body.as_bytes(), Vec::new());
         while !bytes.is_empty() && !chunks.is_over() {
             let (Next::Data(length) | Next::Framing(length)) = match chunks.next(bytes)? {
                 Next::Data(length) => {
@@ -146,7 +242,8 @@ mod tests {
             bytes = &bytes[length..];
         }
         assert_eq!(bytes, b"", "nothing after the end is taken, and nothing before is left");
-        Ok((String::from_utf8(data).unwrap(), chunks))
+        assert!(chunks.is_over(), "{body:?} {chunks:?}");
+        Ok((String::from_utf8(data).unwrap(), chunks.take_trailers()))
     }
 
     #[test]
@@ -157,13 +254,42 @@ mod tests {
             ("03\r\nabc\r\nA\r\n0123456789\r\n000\r\n\r\n", "abc0123456789"),
             ("1;x=\"y\"\r\na\r\n1 \t;z\r\nb\r\n1 \r\nc\r\n0;end\r\n\r\n", "abc"),
         ] {
-            let (read, end) = read(body).unwrap();
-            assert_eq!(read, data, "{body:?}");
-            assert!(matches!(end, Chunks::Over(None)), "{body:?}");
+            for rigour in [Strict, Tolerant] {
+                let (read, trailers) = read(body, rigour).unwrap();
+                assert_eq!((read.as_str(), trailers), (data, None), "{body:?}");
+            }
         }
-        let (_, end) = read("0\r\nX: 1\r\nx:2\r\nConnection: x\r\nContent-Length: 4\r\n\r\n").unwrap();
-        let Chunks::Over(Some(trailers)) = end else { panic!("{end:?}") };
-        assert_eq!(trailers.values().collect::<Vec<_>>(), ["1", "2"]);
+        for rigour in [Strict, Tolerant] {
+            let body = "0\r\nX: 1\r\nx:2\r\nConnection: x\r\nContent-Length: 4\r\n\r\n";
+            let trailers = read(body, rigour).unwrap().1.unwrap();
+            assert_eq!(trailers.values().collect::<Vec<_>>(), ["1", "2"]);
+        }
+    }
+
+    #[test]
+    fn of_a_response_they_are_read_where_there_is_but_one_reading() {
+        let many = format!("0\r\n{}\r\n", "x: y\r\n".repeat(101));
+        assert_eq!(read(&many, Tolerant).unwrap().1.unwrap().len(), 101);
+        let large = format!("0\r\nx: {}\r\n\r\n", "y".repeat(20_000));
+        assert_eq!(read(&large, Tolerant).unwrap().1.unwrap()["x"].len(), 20_000);
+        let too_many = format!("1\r\na\r\n0\r\n{}\r\n", "x: y\r\n".repeat(1001));
+        let too_large = format!("1\r\na\r\n0\r\n{}\r\n", "x: y\r\n".repeat(200_000));
+        for body in [
+            "1\na\n0\n\n",
+            "1;x\na\r\n0\r\n\n",
+            " 1\r\na\n\t0 \n\r\n",
+            "1\r\na\r\n0\r\nno colon\r\nx y: 1\r\nz: \x01\r\n\r\n",
+            &too_many,
+            &too_large,
+        ] {
+            assert_eq!(read(body, Tolerant).unwrap(), ("a".to_owned(), None), "{body:.60?}");
+            assert!(read(body, Strict).is_err(), "{body:.60?}");
+        }
+        let trailers = read("0\nX: 1\n  2\n\n", Tolerant).unwrap().1.unwrap();
+        assert_eq!(trailers["x"], "1 2");
+        for body in ["\r\n", "g", "-1", "+1", "0x1", "1 2\r\n", "1\rx", "1\r\nab", "1\r\na\rx"] {
+            assert!(read(body, Tolerant).is_err(), "{body:?}");
+        }
     }
 
     #[test]
@@ -195,9 +321,9 @@ mod tests {
             &many,
             &large,
         ] {
-            assert!(read(body).is_err(), "{body:?}");
+            assert!(read(body, Strict).is_err(), "{body:?}");
         }
-        let mut chunks = Chunks::Start;
+        let mut chunks = Chunks::new(Strict);
         assert_eq!(chunks.next(b"x"), Err(Malformed::Chunk));
         assert_eq!(chunks.next(b"1\r\na"), Err(Malformed::Chunk));
     }

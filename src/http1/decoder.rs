@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Frame;
 
-use super::chunked::{Chunks, Next};
+use super::chunked::{Chunks, Next, Rigour};
 use super::{BodyError, Framing, Input, Malformed};
 
 /// Takes the data of one body from what was read, however its end is told.
@@ -24,13 +24,23 @@ enum State {
 }
 
 impl Decoder {
-    /// For a body that is framed so.
+    /// For the body of a request that is framed so.
     #[must_use]
-    pub fn new(framing: Framing) -> Self {
+    pub fn of_request(framing: Framing) -> Self {
+        Self::new(framing, Rigour::Strict)
+    }
+
+    /// For the body of a response that is framed so.
+    #[must_use]
+    pub fn of_response(framing: Framing) -> Self {
+        Self::new(framing, Rigour::Tolerant)
+    }
+
+    fn new(framing: Framing, rigour: Rigour) -> Self {
         Self(match framing {
             Framing::Empty | Framing::Length(0) => State::Over,
             Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::Chunked(Chunks::Start),
+            Framing::Chunked => State::Chunked(Chunks::new(rigour)),
             Framing::UntilClose => State::UntilClose,
         })
     }
@@ -110,13 +120,13 @@ impl Decoder {
     /// Whether there are trailers that were not taken.
     #[must_use]
     pub fn has_trailers(&self) -> bool {
-        matches!(&self.0, State::Chunked(Chunks::Over(Some(_))))
+        matches!(&self.0, State::Chunked(chunks) if chunks.has_trailers())
     }
 
     /// Takes the trailers of a body that is over.
     pub(super) fn trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.0 {
-            State::Chunked(Chunks::Over(trailers)) => trailers.take(),
+            State::Chunked(chunks) => chunks.take_trailers(),
             _ => None,
         }
     }

@@ -50,7 +50,8 @@ impl Encoder {
     }
 
     /// For the body of an answer to a client that asked with `method` and speaks `version`. Where the head does not tell its end,
-    /// it is made to tell of chunks; HTTP/1.0 does not know them, and has the end of the connection instead.
+    /// it is made to tell of chunks; HTTP/1.0 does not know them, and has the end of the connection instead. So has a body in
+    /// another coding than chunks: whoever does not undo the one would not undo the others.
     ///
     /// # Errors
     /// When the head's length is none.
@@ -63,21 +64,22 @@ impl Encoder {
             return Ok(Self(State::Length(0)));
         }
         let fields = &mut head.fields;
-        let coded = fields.contains("transfer-encoding");
+        let is_coded = fields.contains("transfer-encoding");
         let state = match length(fields)? {
-            Some(length) if !coded => State::Length(length),
+            Some(length) if !is_coded => State::Length(length),
             _ if version == Version::HTTP_10 => {
                 let of_chunks = |name: &[u8]| is(name, "transfer-encoding") || is(name, "trailer");
                 fields.rewrite(|name, _| Verdict::drop_if(of_chunks(name)));
                 State::UntilClose
             }
-            _ => {
-                let last = fields.tokens("transfer-encoding").last();
-                if !last.is_some_and(|coding| is(coding, "chunked")) {
-                    fields.push("transfer-encoding", "chunked");
-                }
+            _ if !is_coded => {
+                fields.push("transfer-encoding", "chunked");
                 State::Chunked
             }
+            _ if fields.tokens("transfer-encoding").last().is_some_and(|last| is(last, "chunked")) => {
+                State::Chunked
+            }
+            _ => State::UntilClose,
         };
         Ok(Self(state))
     }

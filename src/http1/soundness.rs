@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use http::Version;
 
 use super::encoder::may_trail;
-use super::{Decoder, Encoder, Framing, Input, Malformed, Output, Parser, of_request, of_response};
+use super::{Decoder, Encoder, Framing, Input, Malformed, Output, Parser, of_request, settle_response};
 use crate::head::{Fields, Verdict};
 
 /// Asserts that messages are read the same however they are cut, and that what is written of them can be read as the same again.
@@ -51,7 +51,7 @@ fn read_requests(parser: &Parser, sent: &[u8], part: usize) -> Vec<Message> {
         let encoder = Encoder::of_request(&mut head.fields, framing == Framing::Empty)?;
         let mut output = Output::default();
         super::write_request(&head, output.buffer());
-        Ok(Some((start, lines, framing, encoder, output)))
+        Ok(Some((start, lines, Decoder::of_request(framing), encoder, output)))
     })
 }
 
@@ -60,17 +60,16 @@ fn read_answers(parser: &Parser, sent: &[u8], part: usize) -> Vec<Message> {
         let Some(answer) = parser.answer(input)? else { return Ok(None) };
         let mut head = answer.head;
         let start = format!("{} {:?}", head.status, head.reason);
-        let framing = of_response(&http::Method::GET, head.status, &head.fields)?;
+        let framing = settle_response(&http::Method::GET, answer.version, &mut head).framing;
         let lines = lines(&head.fields);
-        one_framing(&mut head.fields);
         let encoder = Encoder::of_response(&http::Method::GET, Version::HTTP_11, &mut head)?;
         let mut output = Output::default();
         super::write_response(&head, Version::HTTP_11, output.buffer());
-        Ok(Some((start, lines, framing, encoder, output)))
+        Ok(Some((start, lines, Decoder::of_response(framing), encoder, output)))
     })
 }
 
-type Head = (String, Vec<(Vec<u8>, Vec<u8>)>, Framing, Encoder, Output);
+type Head = (String, Vec<(Vec<u8>, Vec<u8>)>, Decoder, Encoder, Output);
 
 fn read(
     sent: &[u8],
@@ -84,8 +83,8 @@ fn read(
         match head(&mut input) {
             Ok(None) if wire.fill(&mut input) => {}
             Ok(None) | Err(_) => return messages,
-            Ok(Some((start, lines, framing, encoder, output))) => {
-                let body = read_body(&mut wire, &mut input, framing, encoder, output);
+            Ok(Some((start, lines, decoder, encoder, output))) => {
+                let body = read_body(&mut wire, &mut input, decoder, encoder, output);
                 // Of one that is not whole it depends on the cuts how much is known.
                 let Some((body, trailers, written)) = body else { return messages };
                 messages.push(Message { read: Text { start, lines, body, trailers }, written });
@@ -100,11 +99,10 @@ type Body = (Vec<u8>, Vec<String>, Vec<u8>);
 fn read_body(
     wire: &mut Wire<'_>,
     input: &mut Input,
-    framing: Framing,
+    mut decoder: Decoder,
     mut encoder: Encoder,
     mut output: Output,
 ) -> Option<Body> {
-    let mut decoder = Decoder::new(framing);
     let mut written = drained(&mut output);
     let mut body = Vec::new();
     while !decoder.is_over() {

@@ -131,7 +131,7 @@ mod tests {
         let link = Arc::new(Link::new(peer, Gauge::default(), place, watch::channel(Phase::Serving).1));
         let (half, _write) = stream.into_split();
         let reader = Reader { half, input: Input::default(), link };
-        let (mut body, returned) = Arriving::new(reader, Decoder::new(Framing::Chunked), true);
+        let (mut body, returned) = Arriving::new(reader, Decoder::of_request(Framing::Chunked), true);
         body.invitation = &CONTINUE[5..];
         body.withdraw_invitation();
         assert!(matches!(poll_fn(|cx| body.poll_frame(cx)).await, Some(Err(BodyError::Truncated))));

@@ -9,6 +9,7 @@ use std::task::{Poll, ready};
 
 use hyper::server::conn::http2 as hyper_http2;
 use hyper_util::rt::TokioExecutor;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -28,13 +29,22 @@ pub(super) struct Server<H> {
     pub(super) parser: Parser,
     http2: hyper_http2::Builder<TokioExecutor>,
     pub(super) handler: H,
-    open: Gauge,
+    counts: Counts,
+}
+
+/// What connections count.
+#[derive(Clone)]
+pub(super) struct Counts {
+    /// Those that are open.
+    pub(super) open: Gauge,
+    /// Lines of answers that HTTP/2 cannot carry.
+    pub(super) left_out: Counter,
 }
 
 impl<H: Handler> Server<H> {
-    pub(super) fn new(config: Config, handler: H, open: Gauge) -> Self {
+    pub(super) fn new(config: Config, handler: H, counts: Counts) -> Self {
         let parser = Parser::new(config.max_headers, config.max_head_bytes.max(MIN_HEAD_BYTES));
-        Self { http2: http2::builder(&config), parser, config, handler, open }
+        Self { http2: http2::builder(&config), parser, config, handler, counts }
     }
 
     /// Serves one connection until it is over, drained or cut.
@@ -52,7 +62,7 @@ impl<H: Handler> Server<H> {
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
         let Arrival { mut stream, peer, place, mut waiting } = arrival;
         self.config.tcp.apply(&stream);
-        let link = Arc::new(Link::new(peer, self.open.clone(), place, phase.clone()));
+        let link = Arc::new(Link::new(peer, self.counts.open.clone(), place, phase.clone()));
         let mut input = Input::default();
         // Cancel safe: whatever ends the wait ends the connection.
         let protocol = tokio::select! {
@@ -76,7 +86,9 @@ impl<H: Handler> Server<H> {
                 let stream = ClientStream::new(stream, Arc::clone(&link), input.bytes());
                 let exchanges = Exchanges::default();
                 let (handler, begun) = (self.handler.clone(), exchanges.clone());
-                let connection = http2::connection(&self.http2, stream, handler, Arc::clone(&link), begun);
+                let left_out = self.counts.left_out.clone();
+                let connection =
+                    http2::connection(&self.http2, stream, handler, Arc::clone(&link), begun, left_out);
                 let asked = exchanges.asked_to_leave(link.place(), waiting);
                 drive(pin!(connection), |connection| connection.graceful_shutdown(), phase, asked).await?;
             }

@@ -206,7 +206,7 @@ impl<'a, H: Handler> Session<'a, H> {
 
     /// The body of a request. The reading side goes with it unless all of it is there.
     fn body(&mut self, head: &RequestHead) -> Result<RequestBody, Malformed> {
-        let mut decoder = Decoder::new(of_request(head.version, &head.fields)?);
+        let mut decoder = Decoder::of_request(of_request(head.version, &head.fields)?);
         if decoder.is_over() {
             return Ok(RequestBody::empty());
         }
@@ -274,9 +274,10 @@ impl<'a, H: Handler> Session<'a, H> {
         may_go_on: bool,
     ) -> Result<After, Ended> {
         let encoder = Encoder::of_response(method, version, &mut head).map_err(Ended::Refused)?;
+        let is_until_close = encoder.is_until_close();
         self.settle();
         let goes_on = may_go_on
-            && !encoder.is_until_close()
+            && !is_until_close
             && !matches!(self.reading, Reading::Lost)
             && !self.link.place().is_needed()
             && !self.draining.load(Ordering::Relaxed);
@@ -294,7 +295,12 @@ impl<'a, H: Handler> Session<'a, H> {
             let Some(half) = &mut self.writing.half else { return Poll::Ready(Ok(())) };
             if failed.is_none() {
                 match sending.poll(half, cx) {
-                    Poll::Ready(Err(SendError::Body(error))) => failed = Some(error.into()),
+                    Poll::Ready(Err(SendError::Body(error))) => {
+                        if is_until_close {
+                            self.link.reset_on_close();
+                        }
+                        failed = Some(error.into());
+                    }
                     Poll::Ready(sent) => return Poll::Ready(sent.map_err(Ended::of_sending)),
                     Poll::Pending => {}
                 }

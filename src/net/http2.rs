@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use prometheus_client::metrics::counter::Counter;
 
 use super::io::ClientStream;
 use super::link::Link;
@@ -45,6 +46,7 @@ pub(super) fn connection<H: Handler>(
     handler: H,
     link: Arc<Link>,
     exchanges: Exchanges,
+    left_out: Counter,
 ) -> http2::Connection<
     TokioIo<ClientStream>,
     impl HttpService<Incoming, Future: Send + 'static, Error = Infallible, ResBody = Open<H::Body>> + use<H>,
@@ -52,9 +54,10 @@ pub(super) fn connection<H: Handler>(
 > {
     let service = service_fn(move |request| {
         let (handler, link, exchange) = (handler.clone(), Arc::clone(&link), exchanges.begin());
+        let left_out = left_out.clone();
         async move {
             let answer = handler.handle(self::request(request), link).await;
-            Ok::<_, Infallible>(response(answer).map(|body| Open { body, _exchange: exchange }))
+            Ok::<_, Infallible>(response(answer, &left_out).map(|body| Open { body, _exchange: exchange }))
         }
     });
     builder.serve_connection(TokioIo::new(stream), service)
@@ -100,14 +103,14 @@ fn request(request: http::Request<Incoming>) -> Request {
     }
 }
 
-fn response<B>(answer: Answer<B>) -> http::Response<B> {
+fn response<B>(answer: Answer<B>, left_out: &Counter) -> http::Response<B> {
     let Answer { head, body, takeover: _ } = answer;
     let mut headers = HeaderMap::try_with_capacity(head.fields.len()).unwrap_or_default();
     for (name, value) in head.fields.iter() {
-        // Both were parsed as such, by rules no wider than these.
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
-            // It fails beyond 32,768 lines, more than any client would take.
-            let _ = headers.try_append(name, value);
+        // Values with control bytes are none of HTTP/2, and more than 32,768 lines more than any client would take.
+        let line = HeaderName::from_bytes(name).ok().zip(HeaderValue::from_bytes(value).ok());
+        if line.and_then(|(name, value)| headers.try_append(name, value).ok()).is_none() {
+            left_out.inc();
         }
     }
     let mut response = http::Response::new(body);

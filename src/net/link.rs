@@ -45,7 +45,7 @@ impl Link {
 
     /// Makes the connection close with a reset. It is for an answer that only the closing of the connection delimits: a plain
     /// close would make its truncation look like its end.
-    pub fn reset_on_close(&self) {
+    pub(super) fn reset_on_close(&self) {
         self.reset.store(true, Ordering::Relaxed);
     }
 

@@ -1,7 +1,6 @@
 //! The bodies on their way through.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,10 +12,11 @@ use tokio::time::Sleep;
 
 use super::download::Download;
 use super::error::ClientBodyError;
+use super::headers;
 use super::read_on::Reader;
 use crate::capture::ResponseTee;
 use crate::http1::BodyError;
-use crate::net::{Link, RequestBody};
+use crate::net::RequestBody;
 
 /// How much of a body nobody wants any more is still read, and for how long.
 ///
@@ -98,7 +98,13 @@ impl Body for Upload {
         if !matches!(&polled, Some(Ok(_))) || body.is_end_stream() {
             this.body = None;
         }
-        Poll::Ready(polled.map(|frame| frame.map_err(ClientBodyError)))
+        Poll::Ready(polled.map(|frame| {
+            let mut frame = frame.map_err(ClientBodyError)?;
+            if let Some(trailers) = frame.trailers_mut() {
+                headers::trailers_to_upstream(trailers);
+            }
+            Ok(frame)
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -155,8 +161,6 @@ enum Source {
         body: ResponseTee<Download>,
         /// The end of a body that failed, kept back for a moment.
         failed: Option<BodyError>,
-        /// The connection to reset when the body fails.
-        delimited_by: Option<Arc<Link>>,
     },
 }
 
@@ -166,15 +170,9 @@ impl AnswerBody {
         Self { source, reader: None, _progress: progress }
     }
 
-    /// Upstream's body, read on by `reader` if the client leaves before its end. `delimited_by` is the client's connection if only
-    /// its close tells where the body ends.
-    pub(super) fn upstream(
-        body: ResponseTee<Download>,
-        delimited_by: Option<Arc<Link>>,
-        reader: Option<Reader>,
-        progress: Progress,
-    ) -> Self {
-        Self { source: Source::Upstream { body, failed: None, delimited_by }, reader, _progress: progress }
+    /// Upstream's body, read on by `reader` if the client leaves before its end.
+    pub(super) fn upstream(body: ResponseTee<Download>, reader: Option<Reader>, progress: Progress) -> Self {
+        Self { source: Source::Upstream { body, failed: None }, reader, _progress: progress }
     }
 }
 
@@ -188,15 +186,12 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.get_mut().source {
             Source::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Source::Upstream { body, failed, delimited_by } => {
+            Source::Upstream { body, failed } => {
                 if let Some(error) = failed.take() {
                     return Poll::Ready(Some(Err(error)));
                 }
                 let polled = ready!(Pin::new(body).poll_frame(cx));
                 let Some(Err(error)) = polled else { return Poll::Ready(polled) };
-                if let Some(link) = delimited_by {
-                    link.reset_on_close();
-                }
                 // On HTTP/2 hyper throws away what it has not written yet when a body fails. While the body is pending it writes, so
                 // that the client gets all that upstream sent before the failure.
                 *failed = Some(error);

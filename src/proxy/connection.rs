@@ -162,6 +162,6 @@ fn closed(error: io::Error) -> Error {
     Error::of(Kind::UpstreamClosed, error)
 }
 
-pub(super) fn malformed(error: Malformed) -> Error {
+fn malformed(error: Malformed) -> Error {
     Error::of(Kind::UpstreamAnswer, error)
 }

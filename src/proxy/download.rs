@@ -66,7 +66,8 @@ impl Download {
     /// The body of an answer that comes over `connection`, which goes to `pool` afterwards.
     pub(super) fn new(framing: Framing, connection: Connection, pool: Option<Pool>) -> Self {
         let pool = pool.filter(|_| framing != Framing::UntilClose);
-        Self { decoder: Decoder::new(framing), source: Source::Connection(connection, pool) }.settled()
+        Self { decoder: Decoder::of_response(framing), source: Source::Connection(connection, pool) }
+            .settled()
     }
 
     /// The body of an answer that came before upstream had all of the request. The rest goes on whether or not the client reads
@@ -82,12 +83,12 @@ impl Download {
         let (read, write) = tokio::io::split(io);
         let upload = link.spawn(send_rest(rest, write));
         let source = Source::Half(Box::new(Half { io: read, input, keeps_alive, is_over: false, upload }));
-        Self { decoder: Decoder::new(framing), source }.settled()
+        Self { decoder: Decoder::of_response(framing), source }.settled()
     }
 
     /// No body.
     pub(super) fn none() -> Self {
-        Self { decoder: Decoder::new(Framing::Empty), source: Source::Over }
+        Self { decoder: Decoder::of_response(Framing::Empty), source: Source::Over }
     }
 
     fn settled(mut self) -> Self {

@@ -5,7 +5,7 @@ mod soundness;
 
 use std::collections::HashSet;
 
-use http::{StatusCode, Version};
+use http::{HeaderMap, HeaderName, StatusCode, Version};
 
 use super::error::{Error, Kind};
 use crate::head::{Fields, RequestHead, ResponseHead, Verdict, is};
@@ -119,23 +119,27 @@ pub(super) fn to_upstream(head: &mut RequestHead, hop: Hop, host: Option<&str>) 
     Ok(())
 }
 
-/// Takes from the head of an answer the lines that do not go on to a client that speaks `version`.
+/// Takes from the trailers of a request those that are for threadtap.
+pub(super) fn trailers_to_upstream(trailers: &mut HeaderMap) {
+    let own = |name: &&HeaderName| name.as_str().starts_with(OWN_PREFIX);
+    for name in trailers.keys().filter(own).cloned().collect::<Vec<_>>() {
+        trailers.remove(name);
+    }
+}
+
+/// Takes from the head of an answer, whose end is settled, the lines that do not go on to a client that speaks `version`.
 pub(super) fn to_client(head: &mut ResponseHead, version: Version) {
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
     // HTTP/2 frames messages itself and forbids to speak of it (RFC 9113 §8.2.2).
     let framed = version == Version::HTTP_2;
-    // Where both are given the length means nothing (RFC 9112 §6.3).
-    let chunked = head.fields.contains("transfer-encoding");
     let nominated = if switches { Nominated::default() } else { Nominated::by(&head.fields) };
-    let mut said = Said::default();
     head.fields.rewrite(|name, _| {
         let Some(special) = Special::of(name) else { return Verdict::drop_if(nominated.contains(name)) };
         match special {
             Special::Connection | Special::Upgrade => Verdict::drop_if(!switches),
-            Special::ContentLength => Verdict::drop_if(chunked || !said.first(special)),
             Special::TransferEncoding => Verdict::drop_if(framed),
             Special::Te | Special::HopByHop => Verdict::Drop,
-            Special::Host => Verdict::Keep,
+            Special::ContentLength | Special::Host => Verdict::Keep,
             Special::Cookie | Special::Own => Verdict::drop_if(nominated.contains(name)),
         }
     });

@@ -1,8 +1,9 @@
 """Attacks threadtap, mostly over HTTP/2, while a well-behaved client goes on being served.
 
 After each attack it checks what became of the attacker, that no request of the well-behaved client failed and none took long,
-that a new client is served, and that the memory of the process stayed within its bound. Ends with `N passed, N failed`; exit
-status 1 when anything failed. `HALF_OPEN=20000` makes the attack with half-open connections as large as that.
+that a new client is served, and that the memory of the process stayed within its bound. Some attacks break off requests that
+are captured; at the end no record of these may claim to be complete. Ends with `N passed, N failed`; exit status 1 when
+anything failed. `HALF_OPEN=20000` makes the attack with half-open connections as large as that.
 """
 
 import http.client
@@ -36,6 +37,10 @@ THREADTAP = ROOT / "target/debug/threadtap"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 END_STREAM, END_HEADERS = "END_STREAM", "END_HEADERS"
 BIG = 8 << 20
+COMPLETIONS = "/v1/chat/completions"
+ANSWER = "0123456789"
+# What captured requests ask begins with it: those that are broken off on one side or the other, and those that are not.
+BROKEN, WHOLE = "broken", "whole"
 # How long an attack that is not ended by threadtap goes on.
 ATTACK_SECS = 2.0
 # What all attacks together may add to the memory of the process. The tables and buffers of hundreds of connections fit in.
@@ -54,7 +59,7 @@ EXIT_SECS = 60
 
 
 class Upstream(http.server.BaseHTTPRequestHandler):
-    """Answers /big with megabytes, /slow in ten pieces, and the rest with two bytes."""
+    """Answers /big with megabytes, /slow in ten pieces, completions with a stream, and the rest with two bytes."""
 
     protocol_version = "HTTP/1.1"
     # Head and body are two writes, and the second would wait for the acknowledgement of the first.
@@ -76,6 +81,51 @@ class Upstream(http.server.BaseHTTPRequestHandler):
             self.wfile.flush()
             if self.path == "/slow":
                 time.sleep(0.05)
+
+    def do_POST(self):
+        try:
+            self.complete()
+        except (OSError, ValueError):
+            self.close_connection = True  # What came is no whole request, or nobody waits for the answer.
+
+    def complete(self):
+        body = self.body()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        if self.path != COMPLETIONS:
+            self.wfile.write(b"2\r\nok\r\n0\r\n\r\n")
+            return
+        asked = json.loads(body)["messages"][0]["content"]
+        part = {"id": f"chatcmpl-{asked[:8]}", "object": "chat.completion.chunk", "model": "m"}
+        for piece in [*ANSWER, None]:
+            choice = {"index": 0, "delta": {"content": piece} if piece else {}, "finish_reason": None if piece else "stop"}
+            self.event(json.dumps(part | {"choices": [choice]}))
+            time.sleep(0.02)
+        self.event("[DONE]")
+        self.wfile.write(b"0\r\n\r\n")
+
+    def body(self):
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            length = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(length)
+            if len(body) < length:
+                raise ValueError("cut off")
+            return body
+        body = b""
+        while size := int(self.rfile.readline() or b"x", 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        while (line := self.rfile.readline()) != b"\r\n":
+            if not line:
+                raise ValueError("cut off")
+        return body
+
+    def event(self, data):
+        data = f"data: {data}\n\n".encode()
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.flush()
 
     def log_message(self, *_):
         pass
@@ -136,10 +186,26 @@ class Threadtap:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) << 10
 
-    def open_connections(self):
-        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=5) as answer:
+    def metric(self, name):
+        """The value of a metric with its labels; none is 0."""
+        with urllib.request.urlopen(f"{self.admin}/metrics", timeout=READY_SECS) as answer:
             lines = answer.read().decode().splitlines()
-        return int(float(next(line for line in lines if line.startswith("threadtap_connections")).split()[1]))
+        return sum(int(float(line.split()[-1])) for line in lines if line.startswith(f"{name} "))
+
+    def open_connections(self):
+        return self.metric("threadtap_connections")
+
+    def records(self):
+        """All records, by what was asked."""
+        records, before = {}, ""
+        while True:
+            with urllib.request.urlopen(f"{self.admin}/api/v1/interactions?limit=500{before}", timeout=READY_SECS) as answer:
+                page = json.load(answer)
+            for record in page["data"]:
+                records.setdefault(text_of(record["inputs"]), []).append(record)
+            if page["before"] is None:
+                return records
+            before = f"&before={page['before']}"
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -187,6 +253,16 @@ class Attacker:
     def get(self, stream, path="/ok", extra=()):
         return HeadersFrame(stream, self.headers(path, extra), flags=[END_STREAM, END_HEADERS]).serialize()
 
+    def post(self, stream, asked, extra=(), end=True):
+        """A request for a completion, whose body may be left open."""
+        fields = [
+            (":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", COMPLETIONS),
+            ("content-type", "application/json"), *extra,
+        ]
+        head = HeadersFrame(stream, self.encoder.encode(fields), flags=[END_HEADERS]).serialize()
+        body = completion(asked) if end else completion(asked)[:-8]
+        return head + DataFrame(stream, body, flags=[END_STREAM] if end else []).serialize()
+
     def closed(self, secs):
         """Whether the peer closes within so long. What comes before is kept."""
         deadline = time.monotonic() + secs
@@ -204,11 +280,15 @@ class Attacker:
         return False
 
     def frames(self):
-        """The types and payloads of the frames that came."""
+        """The types, streams and payloads of the frames that came."""
+        return [frame[:3] for frame in self.flagged()]
+
+    def flagged(self):
+        """The same, and their flags."""
         data, frames = self.received, []
         while len(data) >= 9:
             length = int.from_bytes(data[:3], "big")
-            frames.append((data[3], int.from_bytes(data[5:9], "big"), data[9:9 + length]))
+            frames.append((data[3], int.from_bytes(data[5:9], "big"), data[9:9 + length], data[4]))
             data = data[9 + length:]
         return frames
 
@@ -224,8 +304,27 @@ class Attacker:
             if time.monotonic() > deadline or self.closed(0.1):
                 return False
 
+    def ended(self, stream):
+        """Whether an answer comes whole."""
+        deadline = time.monotonic() + READY_SECS
+        while not any(kind == DataFrame.type and at == stream and flags & 1 for kind, at, _, flags in self.flagged()):
+            if time.monotonic() > deadline or self.closed(0.1):
+                return False
+        return True
+
     def leave(self):
         self.socket.close()
+
+
+def completion(asked):
+    """The body of a request for a completion."""
+    return json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": asked}]}).encode()
+
+
+def text_of(messages):
+    """The text of all messages, one after the other."""
+    parts = [part for message in messages for part in message["content"]]
+    return "".join(part["text"]["value"] if isinstance(part["text"], dict) else part["text"] for part in parts)
 
 
 def free_port():
@@ -499,6 +598,78 @@ def goaway_in_the_middle(address):
     yield f"the answer still comes whole ({answer})", answer == (200, 50)
 
 
+# Frames that break the rules (RFC 9113 §6, §8.1.1), for a stream that is open.
+MALFORMED = {
+    "data of stream 0": lambda stream: raw_frame(0, 0, 0, b"data"),
+    "data of a stream that never was": lambda stream: raw_frame(0, 0, stream + 100, b"data"),
+    "data with more padding than payload": lambda stream: raw_frame(0, 8, stream, b"\xff123"),
+    "data that is padded without a length": lambda stream: raw_frame(0, 8, stream, b""),
+    "a frame too large": lambda stream: raw_frame(0, 0, stream, b"x" * 16_385),
+    "half a frame": lambda stream: raw_frame(0, 0, stream, b"x" * 1000)[:500],
+    "headers of stream 0": lambda stream: raw_frame(1, 5, 0, b"\x82"),
+    "headers of an even stream": lambda stream: raw_frame(1, 5, stream + 1, b"\x82\x86\x84"),
+    "headers that cannot be decoded": lambda stream: raw_frame(1, 5, stream + 2, b"\xff\xff\xff\xff\xff\x0f"),
+    "headers with an index that is none": lambda stream: raw_frame(1, 5, stream + 2, b"\xc8"),
+    "headers in the middle": lambda stream: raw_frame(1, 4, stream, b"\x82\x86\x84"),
+    "trailers that are none": lambda stream: raw_frame(1, 5, stream, b"\x82"),
+    "trailers in upper case": lambda stream: raw_frame(1, 5, stream, b"\x00\x01A\x011"),
+    "trailers with a connection": lambda stream: raw_frame(1, 5, stream, b"\x00\x0aconnection\x01x"),
+    "a continuation of nothing": lambda stream: raw_frame(9, 4, stream, b"\x82"),
+    "another frame between headers": lambda stream: raw_frame(1, 1, stream + 2, b"\x82") + raw_frame(6, 0, 0, b"x" * 8),
+    "settings of a stream": lambda stream: raw_frame(4, 0, stream, b""),
+    "settings of five bytes": lambda stream: raw_frame(4, 0, 0, b"12345"),
+    "an acknowledgement with settings": lambda stream: raw_frame(4, 1, 0, b"123456"),
+    "a window too large": lambda stream: raw_frame(4, 0, 0, b"\x00\x04\xff\xff\xff\xff"),
+    "a ping of seven bytes": lambda stream: raw_frame(6, 0, 0, b"1234567"),
+    "a ping of a stream": lambda stream: raw_frame(6, 0, stream, b"12345678"),
+    "a window update of zero": lambda stream: raw_frame(8, 0, stream, b"\0\0\0\0"),
+    "a window update too large": lambda stream: raw_frame(8, 0, stream, b"\x7f\xff\xff\xff") * 2,
+    "a reset of stream 0": lambda stream: raw_frame(3, 0, 0, b"\0\0\0\0"),
+    "a reset of three bytes": lambda stream: raw_frame(3, 0, stream, b"\0\0\0"),
+    "a reset": lambda stream: raw_frame(3, 0, stream, b"\0\0\0\x08"),
+    "a promise": lambda stream: raw_frame(5, 4, stream, b"\0\0\0\x02\x82"),
+    "goaway of a stream": lambda stream: raw_frame(7, 0, stream, b"\0" * 8),
+    "goaway of three bytes": lambda stream: raw_frame(7, 0, 0, b"\0\0\0"),
+    "nothing more": lambda stream: b"",
+}
+
+
+def malformed_frames(address):
+    """In the middle of captured requests and of captured answers; requests beside them on the same connection as well."""
+    attackers = []
+    for name, frame in MALFORMED.items():
+        in_request = Attacker(address)
+        in_request.send(in_request.post(1, f"{BROKEN} {name}, request", end=False))
+        in_request.send(frame(1))
+        in_answer = Attacker(address)
+        in_answer.send(in_answer.post(1, f"{BROKEN} {name}, answer") + in_answer.post(3, f"{BROKEN} {name}, beside"))
+        begun = in_answer.answered(1) and in_answer.answered(3)
+        yield f"{name}: an answer begins", begun
+        in_answer.send(frame(3))
+        attackers += [in_request, in_answer]
+    for attacker in attackers:
+        attacker.closed(0.02)
+        attacker.leave()
+    for name, extra, end in [
+        ("a length too small", [("content-length", "10")], True),
+        ("a length too large", [("content-length", "100000")], True),
+        ("two lengths", [("content-length", "10"), ("content-length", "20")], True),
+        ("a coding", [("transfer-encoding", "chunked")], True),
+        ("a connection", [("connection", "close")], True),
+        ("a name in upper case", [("X-Upper", "1")], True),
+        ("a second method", [(":method", "GET")], True),
+    ]:
+        attacker = Attacker(address)
+        attacker.send(attacker.post(1, f"{BROKEN} {name}", extra, end))
+        attacker.closed(0.3)
+        attacker.leave()
+    for at in range(3):
+        attacker = Attacker(address)
+        attacker.send(attacker.post(1, f"{WHOLE} {at}"))
+        yield "a whole request is answered", attacker.ended(1)
+        attacker.leave()
+
+
 def leaving_in_the_middle(address):
     for _ in range(300):
         attacker = Attacker(address)
@@ -540,7 +711,7 @@ def is_ready(process):
 ATTACKS = [
     rapid_reset, continuation_flood, empty_continuation_flood, window_starvation, unread_answers, huge_header_list,
     compression_bomb, ping_flood, settings_flood, half_a_preface, preface_and_silence, priority_garbage, noise,
-    window_overflow, empty_data_flood, goaway_in_the_middle, leaving_in_the_middle,
+    window_overflow, empty_data_flood, goaway_in_the_middle, leaving_in_the_middle, malformed_frames,
     half_open_connections,
 ]
 
@@ -569,6 +740,30 @@ def attack(checks, threadtap, attack, memory_before):
     )
 
 
+def check_records(checks, threadtap):
+    """No record says more than what was seen, and those of whole exchanges say all of it."""
+    deadline = time.monotonic() + READY_SECS
+    while True:
+        records = threadtap.records()
+        whole = [record for asked in records if asked.startswith(WHOLE) for record in records[asked]]
+        if len(whole) == 3 or time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    checks.check("whole exchanges are recorded", len(whole) == 3, len(whole))
+    for record in whole:
+        complete = record["status"] == "completed" and record["inputs_complete"] and record["outputs_complete"]
+        checks.check("they are complete", complete and text_of(record["outputs"]) == ANSWER, record)
+    broken = [record for asked in records if not asked.startswith(WHOLE) for record in records[asked]]
+    checks.check("exchanges that were broken off are recorded", broken, "there is no record of one")
+    for record in broken:
+        asked, got = text_of(record["inputs"]), text_of(record["outputs"])
+        claims = record["outputs_complete"] or record["status"] == "completed"
+        checks.check(f"{asked}: the record claims no more than was seen", not claims or got == ANSWER, record)
+        checks.check(f"{asked}: nobody asked that", asked.startswith(BROKEN) or not record["inputs_complete"], record)
+    panics = threadtap.metric('threadtap_capture_dropped_total{reason="panic"}')
+    checks.check("capture never panicked", panics == 0, panics)
+
+
 def main():
     checks = Checks()
     upstream = Server(("127.0.0.1", 0), Upstream)
@@ -587,6 +782,7 @@ def main():
             time.sleep(0.1)
         left = threadtap.open_connections()
         checks.check("no connection is left", left == 0, left)
+        check_records(checks, threadtap)
         status = threadtap.stop()
         checks.check("threadtap drains and exits 0", status == 0, status)
         panicked = "panicked" in threadtap.log.read_text()

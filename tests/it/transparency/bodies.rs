@@ -160,6 +160,18 @@ async fn b5_answers_that_have_no_body_end_with_their_head() {
         client.expect_head(&[&format!("HTTP/1.1 {status}"), line, "A: 1"]).await;
         client.send(GET).await;
     }
+    // A client may wait for chunks that are announced.
+    for status in ["204 No Content", "304 Not Modified"] {
+        upstream.head().await;
+        upstream.send(format!("HTTP/1.1 {status}\r\nTransfer-Encoding: chunked\r\nA: 1\r\n\r\n")).await;
+        client.expect_head(&[&format!("HTTP/1.1 {status}"), "A: 1"]).await;
+        client.send(GET).await;
+        if status.starts_with("204") {
+            // The chunks may come after all.
+            assert_eq!(upstream.closed().await, b"");
+            upstream = rig.upstream.accept().await;
+        }
+    }
     upstream.head().await;
     upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: 1\r\n\r\n").await;
     client.expect_head(&["HTTP/1.1 200 OK", "Content-Length: 0", "A: 1"]).await;

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::Method;
+use threadtap::metrics::KindLabel;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -9,6 +10,7 @@ use crate::support::http2::{self, Http2};
 use crate::support::{Raw, Rig, Upstream};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+const POST: &str = "POST /tapped HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}";
 
 /// Reads an answer of threadtap's own and checks all of it.
 async fn expect_error(client: &mut Raw, status: &str, token: &str) {
@@ -142,9 +144,18 @@ async fn x8_a_success_of_upstreams_is_never_turned_into_an_error() {
     for head in [
         "HTTP/1.1 200\r\n",
         "HTTP/1.1 200 \r\n",
+        "HTTP/1.1  200 OK\r\n",
+        "HTTP/1.1\t200\tOK\r\n",
         "HTTP/1.1 200 Fr\u{fc}h\r\n",
+        "HTTP/1.1 200 O\x01K\0\r\n",
+        "HTTP/1.1 200 O\rK\r\n",
         "HTTP/1.0 200 OK\r\n",
+        "HTTP/1.2 200 OK\r\n",
+        "HTTP/1.10 200 OK\r\n",
+        "HTTP/2.0 200 OK\r\n",
+        "HTTP/2 200\r\n",
         "\r\nHTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 200 OK\r\n folded\r\n",
         "HTTP/1.1 200 OK\nA: 1\n",
         "HTTP/1.1 200 OK\r\nA: 1\r\n  folded\r\n",
         "HTTP/1.1 200 OK\r\nA : 1\r\n",
@@ -152,38 +163,92 @@ async fn x8_a_success_of_upstreams_is_never_turned_into_an_error() {
         "HTTP/1.1 200 OK\r\nno colon\r\n",
         "HTTP/1.1 200 OK\r\n: no name\r\n",
         "HTTP/1.1 200 OK\r\nA: \x01\x7f\r\n",
+        "HTTP/1.1 200 OK\r\nA: 1\0\r\n",
+        "HTTP/1.1 200 OK\r\nA: 1\rB: 2\r\n",
+        "HTTP/1.1 200 OK\r\nA: 1\r\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n",
         "HTTP/1.1 200 OK\r\nConnection: upgrade\r\nUpgrade: h2,h2c\r\n",
         "HTTP/1.1 200 OK\r\nContent-Type: \r\nContent-Encoding: nonsense\r\n",
         &format!("HTTP/1.1 200 OK\r\n{many}"),
         &format!("HTTP/1.1 200 OK\r\n{long}"),
     ] {
-        let post = "POST /tapped HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}";
-        let (mut client, mut upstream) = rig.forward(post).await;
+        let (mut client, mut upstream) = rig.forward(POST).await;
         upstream.until("\r\n\r\n{}").await;
         upstream.send(format!("{head}Content-Length: 2\r\nConnection: close\r\n\r\nok")).await;
         let answer = client.head().await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{head:?}: {answer}");
+        assert_eq!(answer.to_lowercase().matches("content-length: ").count(), 1, "{head:?}: {answer}");
+        assert!(answer.contains("Content-Length: 2\r\n"), "{head:?}: {answer}");
         client.expect("ok").await;
     }
+}
+
+/// What cannot be read as one length is none, so that only upstream's close ends the body. No other response is read of such
+/// a connection.
+#[tokio::test]
+async fn x8_a_length_that_cannot_be_read_is_no_length() {
+    let mut rig = Rig::start().await;
+    for length in
+        ["", "+2", "-2", "0x2", "2.0", "2 2", "two", "2,", ", 2", "1, 2", "99999999999999999999", "\u{b2}"]
+    {
+        let head = format!("HTTP/1.1 200 OK\r\nA: 1\r\nContent-Length: {length}\r\n\r\nok");
+        unread_length(&mut rig, &head).await;
+    }
+    let two = "HTTP/1.1 200 OK\r\nA: 1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nok";
+    unread_length(&mut rig, two).await;
+}
+
+async fn unread_length(rig: &mut Rig, response: &str) {
+    let (mut client, mut upstream) = rig.forward(POST).await;
+    upstream.until("\r\n\r\n{}").await;
+    upstream.send(response).await;
+    client.expect_head(&["HTTP/1.1 200 OK", "A: 1", "transfer-encoding: chunked"]).await;
+    client.expect("2\r\nok\r\n").await;
+    upstream.send("more").await;
+    client.expect("4\r\nmore\r\n").await;
+    drop(upstream);
+    client.expect("0\r\n\r\n").await;
+    // The client's connection goes on, and takes another to upstream.
+    client.send(GET).await;
+    let mut upstream = rig.upstream.accept().await;
+    upstream.head().await;
+    upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    client.expect_head(&["HTTP/1.1 200 OK", "Content-Length: 0"]).await;
+
+    let answer = Http2::connect(rig.address).await.get("/");
+    upstream.head().await;
+    upstream.send(response).await;
+    drop(upstream);
+    let answer = answer.head().await;
+    assert!(!answer.headers().contains_key("content-length"), "{response:?}");
+    assert_eq!(http2::text(answer).await, "ok", "{response:?}");
 }
 
 #[tokio::test]
 async fn x8_an_answer_with_two_framings_passes_with_one() {
     let mut rig = Rig::start().await;
-    for head in [
-        "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n",
-        "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+    for (head, is_certain) in [
+        ("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", false),
+        ("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", false),
+        ("Content-Length: +3\r\nTransfer-Encoding: chunked\r\n", false),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", true),
+        ("Transfer-Encoding: chunked, chunked\r\n", true),
+        ("Transfer-Encoding: , chunked,\r\n", true),
+        ("Transfer-Encoding: identity, chunked\r\n", true),
+        ("Transfer-Encoding:\r\n chunked\r\n", true),
     ] {
         let (mut client, mut upstream) = rig.forward(GET).await;
         upstream.head().await;
         upstream.send(format!("HTTP/1.1 200 OK\r\n{head}\r\n2\r\nok\r\n0\r\n\r\n")).await;
-        drop(upstream);
-        let answer = client.head().await.to_lowercase();
-        assert!(answer.starts_with("http/1.1 200 ok\r\n"), "{answer}");
-        assert!(answer.contains("\r\ntransfer-encoding: chunked\r\n"), "{answer}");
-        assert!(!answer.contains("content-length"), "{answer}");
+        client.expect_head(&["HTTP/1.1 200 OK", "Transfer-Encoding: chunked"]).await;
         client.expect("2\r\nok\r\n0\r\n\r\n").await;
+        if !is_certain {
+            assert_eq!(upstream.closed().await, b"", "{head:?}: its connection was kept");
+        }
+        drop(upstream);
 
         let answer = Http2::connect(rig.address).await.get("/");
         let mut upstream = rig.upstream.accept().await;
@@ -192,6 +257,87 @@ async fn x8_an_answer_with_two_framings_passes_with_one() {
         drop(upstream);
         assert_eq!(answer.text().await, "ok");
     }
+}
+
+/// A client that does not undo the coding could not undo chunks around it either: it reads until the close, as it would directly.
+#[tokio::test]
+async fn x8_a_coding_that_only_the_close_ends_passes_until_the_close() {
+    let mut rig = Rig::start().await;
+    for coding in ["gzip", "chunked, gzip", "xchunked", "chunked;x"] {
+        for length in ["", "Content-Length: 6\r\n"] {
+            let (mut client, mut upstream) = rig.forward(GET).await;
+            upstream.head().await;
+            upstream
+                .send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n{length}\r\npacked"))
+                .await;
+            let coding = format!("Transfer-Encoding: {coding}");
+            client.expect_head(&["HTTP/1.1 200 OK", &coding, "connection: close"]).await;
+            client.expect("packed").await;
+            drop(upstream);
+            assert_eq!(client.rest().await.unwrap(), b"", "{coding}");
+        }
+        // Cut off, it must not look whole.
+        let (mut client, mut upstream) = rig.forward(GET).await;
+        upstream.head().await;
+        upstream.send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\npacked")).await;
+        client.until("\r\n\r\npacked").await;
+        upstream.reset();
+        assert!(client.rest().await.is_err(), "{coding}");
+    }
+}
+
+#[tokio::test]
+async fn x8_chunks_are_read_however_they_are_written() {
+    let mut rig = Rig::start().await;
+    let many: String = (0..300).map(|n| format!("t{n}: {n}\r\n")).collect();
+    let too_many: String = (0..1001).map(|n| format!("t{n}: {n}\r\n")).collect();
+    let long = format!("t: {}\r\n", "y".repeat(100_000));
+    let too_long = format!("t: {}\r\n", "y".repeat(600_000));
+    for (body, trailers) in [
+        ("2\nok\n0\n\n", ""),
+        ("2\r\nok\n0\r\n\n", ""),
+        ("2;x=y\nok\r\n0\r\n\r\n", ""),
+        (" 2\r\nok\r\n\t0 \r\n\r\n", ""),
+        ("0000000000000000000000000002  ; x\r\nok\r\n00\r\n\r\n", ""),
+        ("2\r\nok\r\n0\r\nt: 1\nu: 2\n\n", "t: 1\r\nu: 2\r\n"),
+        ("2\r\nok\r\n0\r\nt: 1\r\n  2\r\n\r\n", "t: 1 2\r\n"),
+        ("2\r\nok\r\n0\r\nno colon\r\nt: 1\r\nx y: 2\r\nu: \x01\r\n\r\n", "t: 1\r\n"),
+        (&format!("2\r\nok\r\n0\r\n{many}\r\n"), &many),
+        (&format!("2\r\nok\r\n0\r\n{long}\r\n"), &long),
+        (&format!("2\r\nok\r\n0\r\n{too_many}\r\n"), ""),
+        (&format!("2\r\nok\r\n0\r\n{too_long}\r\n"), ""),
+    ] {
+        let (mut client, mut upstream) = rig.forward(POST).await;
+        upstream.until("\r\n\r\n{}").await;
+        upstream.send(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}")).await;
+        client.expect_head(&["HTTP/1.1 200 OK", "Transfer-Encoding: chunked"]).await;
+        client.expect(&format!("2\r\nok\r\n0\r\n{trailers}\r\n")).await;
+        // Nothing was left of it: both connections go on.
+        client.send(GET).await;
+        upstream.head().await;
+        upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+        client.expect_head(&["HTTP/1.1 200 OK", "Content-Length: 0"]).await;
+    }
+}
+
+#[tokio::test]
+async fn x8_lines_that_are_none_are_left_out_and_counted() {
+    let mut rig = Rig::start().await;
+    let left_out =
+        |rig: &Rig, kind| rig.metrics.lines_left_out.get_or_create_owned(&KindLabel { kind }).get();
+    let response =
+        "HTTP/1.1 200 OK\r\nno colon\r\n goes on\r\nA B: 1\r\nC: \x0b\r\nContent-Length: 0\r\n\r\n";
+    let (mut client, mut upstream) = rig.forward(GET).await;
+    upstream.head().await;
+    upstream.send(response).await;
+    client.expect_head(&["HTTP/1.1 200 OK", "C: \x0b", "Content-Length: 0"]).await;
+    assert_eq!((left_out(&rig, "malformed"), left_out(&rig, "http2")), (2, 0));
+    let answer = Http2::connect(rig.address).await.get("/");
+    upstream.head().await;
+    upstream.send(response).await;
+    let answer = answer.head().await;
+    assert_eq!(answer.headers().len(), 1, "{answer:?}");
+    assert_eq!((left_out(&rig, "malformed"), left_out(&rig, "http2")), (4, 1));
 }
 
 #[tokio::test]

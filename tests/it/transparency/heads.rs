@@ -108,6 +108,28 @@ async fn h2_only_hop_by_hop_fields_and_our_own_are_removed() {
 }
 
 #[tokio::test]
+async fn h2_trailers_for_threadtap_are_removed_too() {
+    let mut rig = Rig::start().await;
+    let head = "POST /tapped HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let (mut client, mut upstream) = rig.forward(head).await;
+    client.send("1\r\na\r\n0\r\nX-Threadtap-User: me\r\nX-Sum: 1\r\nx-threadtap-app: a\r\n\r\n").await;
+    upstream.until("\r\n\r\n1\r\na\r\n0\r\nx-sum: 1\r\n\r\n").await;
+    upstream.send(EMPTY).await;
+    client.head().await;
+
+    let (answer, mut body) = Http2::connect(rig.address).await.post_streamed("/tapped");
+    let mut trailers = http::HeaderMap::new();
+    for (name, value) in [("x-threadtap-user", "me"), ("x-sum", "1"), ("x-threadtap-app", "a")] {
+        trailers.insert(name, HeaderValue::from_static(value));
+    }
+    body.send_data("a".into()).await.unwrap();
+    body.send_trailers(trailers).await.unwrap();
+    upstream.until("1\r\na\r\n0\r\nx-sum: 1\r\n\r\n").await;
+    upstream.send(EMPTY).await;
+    answer.head().await;
+}
+
+#[tokio::test]
 async fn h3_host_becomes_the_upstreams() {
     let mut rig = Rig::start().await;
     let (_client, mut upstream) = rig.forward("GET / HTTP/1.1\r\nA: 1\r\nHOST: Mine:1\r\n\r\n").await;
@@ -339,6 +361,10 @@ async fn h12_the_reason_phrase_passes() {
         client.expect_head(&[&format!("HTTP/1.1 {status}"), "Content-Length: 0"]).await;
         client.send(GET).await;
     }
+    let beyond_ascii = b"HTTP/1.1 429 Zu fr\xfch, tr\xc3\xa8s t\xf4t\x01\r\nContent-Length: 0\r\n\r\n";
+    upstream.head().await;
+    upstream.send(beyond_ascii).await;
+    assert_eq!(client.exactly(beyond_ascii.len()).await, beyond_ascii);
 }
 
 #[tokio::test]

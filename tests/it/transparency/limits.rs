@@ -107,10 +107,10 @@ async fn l9_the_way_a_head_is_written_is_not_kept() {
     upstream.until("\r\nA: 1\r\n\r\n").await;
     upstream
         .send(
-            "HTTP/1.0 429 Zu fr\u{fc}h\r\nF: a\r\n  b\r\nS : 1\r\nbad name: 2\r\nContent-Length: 1\r\n\r\nx",
+            "HTTP/1.0 429 Wait\r\nF: a\r\n  b\r\nS : 1\r\nN: a\0b\rc: d\r\nbad name: 2\r\nContent-Length: 1\r\n\r\nx",
         )
         .await;
-    client.expect_head(&["HTTP/1.1 429 ", "F: a b", "S: 1", "Content-Length: 1"]).await;
+    client.expect_head(&["HTTP/1.1 429 Wait", "F: a b", "S: 1", "N: a b c: d", "Content-Length: 1"]).await;
 }
 
 #[tokio::test]
@@ -138,10 +138,11 @@ async fn l12_answers_that_cannot_be_understood_are_a_502() {
     let mut rig = Rig::start().await;
     let many: String = (0..1001).map(|n| format!("h{n}: {n}\r\n")).collect();
     for head in [
-        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab".to_owned(),
-        "HTTP/1.1 200 OK\r\nContent-Length: one\r\n\r\na".to_owned(),
         "HTTP/1.1 20 OK\r\n\r\n".to_owned(),
-        "HTTP/2.0 200 OK\r\n\r\n".to_owned(),
+        "HTTP/1.1 2000 OK\r\n\r\n".to_owned(),
+        "HTTP/1.1 200OK\r\n\r\n".to_owned(),
+        "http/1.1 200 OK\r\n\r\n".to_owned(),
+        "HTTP/x 200 OK\r\n\r\n".to_owned(),
         format!("HTTP/1.1 200 OK\r\n{many}\r\n"),
         format!("HTTP/1.1 200 OK\r\nlong: {}\r\n\r\n", "x".repeat(512 << 10)),
         format!("HTTP/1.1 200 OK\r\nendless: {}", "x".repeat(512 << 10)),

@@ -75,10 +75,33 @@ async fn r1_ambiguous_framing_is_refused_or_framed_anew() {
         check(&post(&format!("Content-Length: {length}\r\n\r\nabc")), &[400], &[]).await;
     }
     // Codings that are not chunked, or not last.
-    for coding in
-        ["chunked, identity", "chunked, gzip", "xchunked", "gzip", "identity", "chunked;x", "\"chunked\"", ""]
-    {
+    for coding in [
+        "chunked, identity",
+        "chunked, gzip",
+        "chunked, chunked",
+        "xchunked",
+        "gzip",
+        "identity",
+        "chunked;x",
+        "\"chunked\"",
+        "\"a, chunked",
+        "gzip;q=\"x, chunked",
+        "",
+        ",",
+        ", chunked",
+        "chunked,",
+        "gzip,, chunked",
+        "\x0bchunked",
+        "chunked\x0b",
+        "\u{a0}chunked",
+    ] {
         check(&post(&format!("Transfer-Encoding: {coding}\r\n\r\n3\r\nabc\r\n0\r\n\r\n")), &[400], &[]).await;
+    }
+    for lines in [
+        "Transfer-Encoding:\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+    ] {
+        check(&post(&format!("{lines}\r\n\r\n3\r\nabc\r\n0\r\n\r\n")), &[400], &[]).await;
     }
     // Chunks for HTTP/1.0.
     check(
