@@ -134,6 +134,9 @@ impl Verdict<'_> {
 }
 
 impl Fields {
+    /// What a line takes beside its name and value.
+    pub const LINE_BYTES: usize = size_of::<Line>();
+
     /// No lines, with room for so many and so much text.
     #[must_use]
     pub fn with_capacity(lines: usize, bytes: usize) -> Self {
@@ -271,7 +274,9 @@ impl std::fmt::Debug for Fields {
 
 impl From<&HeaderMap> for Fields {
     fn from(headers: &HeaderMap) -> Self {
-        let mut fields = Self::with_capacity(headers.len(), 0);
+        let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+        // Some room for what the next hop is told in addition.
+        let mut fields = Self::with_capacity(headers.len() + 1, bytes.sum::<usize>() + 64);
         for (name, value) in headers {
             fields.push(name, value);
         }

@@ -37,6 +37,8 @@ pub struct Metrics {
     pub admin_connections_closed: Counter,
     /// Requests for threadtap itself that were refused for who sent them, by listener and reason.
     pub access_refused: Family<AccessLabel, Counter>,
+    /// Requests over HTTP/2 that were refused, because those in progress take all the memory they may.
+    pub h2_refused: Counter,
     /// Exchanges by result.
     pub exchanges: Family<ResultLabel, Counter>,
     /// Exchanges that are in progress.
@@ -130,6 +132,7 @@ impl Metrics {
             upstream_waiting: Gauge::default(),
             admin_connections_closed: Counter::default(),
             access_refused: Family::default(),
+            h2_refused: Counter::default(),
             exchanges: Family::default(),
             exchanges_in_progress: Gauge::default(),
             upstream_errors: Family::default(),
@@ -195,6 +198,8 @@ impl Metrics {
         r.register("admin_connections_closed", help, self.admin_connections_closed.clone());
         let help = "Requests to threadtap itself that were refused for who sent them, by listener and reason";
         r.register("access_refused", help, self.access_refused.clone());
+        let help = "Requests over HTTP/2 refused because those in progress took server.h2_memory";
+        r.register("http2_streams_refused", help, self.h2_refused.clone());
         r.register("exchanges", "Requests answered, by result", self.exchanges.clone());
         let help = "Requests whose answer is not over";
         r.register("exchanges_in_progress", help, self.exchanges_in_progress.clone());

@@ -16,6 +16,7 @@ mod io;
 mod link;
 mod message;
 mod places;
+mod room;
 pub mod tcp;
 mod workers;
 
@@ -42,6 +43,7 @@ pub(crate) use self::link::Phase;
 pub(crate) use self::places::{Exchanges, Places};
 
 use self::connection::{Counts, Server};
+use self::room::Room;
 use self::workers::Workers;
 use crate::metrics::{KindLabel, Metrics};
 
@@ -67,9 +69,14 @@ pub struct Config {
     pub max_header_list_bytes: u32,
     /// How many requests an HTTP/2 connection may have in progress.
     pub h2_max_streams: u32,
-    /// How much of one request's body an HTTP/2 client may send ahead of upstream; at most [`MAX_WINDOW_BYTES`]. The connection
-    /// has room for as much of each of its streams, so that one that stands still does not stall the others.
+    /// How much of one request's body an HTTP/2 client may send ahead of upstream; at most [`MAX_WINDOW_BYTES`].
     pub h2_stream_window_bytes: u32,
+    /// How much of all bodies of a connection it may send ahead; at least as much as of one. So many uploads may stand still before
+    /// they stall the others of their connection.
+    pub h2_connection_window_bytes: u32,
+    /// What the requests in progress of all HTTP/2 connections may take together, beyond 512 KiB for each connection. Further
+    /// requests are refused, unlooked at.
+    pub h2_memory_bytes: usize,
     /// How many requests an HTTP/2 client may have taken back before they were looked at. Beyond it the connection is closed.
     pub h2_max_pending_resets: usize,
     /// How often an HTTP/2 connection is asked whether it is alive.
@@ -98,6 +105,8 @@ impl Config {
             max_header_list_bytes: 64 << 10,
             h2_max_streams: 200,
             h2_stream_window_bytes: 256 << 10,
+            h2_connection_window_bytes: 2 << 20,
+            h2_memory_bytes: 96 << 20,
             h2_max_pending_resets: 20,
             h2_ping_interval: Duration::from_secs(60),
             h2_ping_timeout: Duration::from_secs(20),
@@ -180,8 +189,10 @@ pub async fn serve<H: Handler>(
     let count = workers::count(config.workers);
     let listening = Listening {
         places: Places::new(config.max_connections, metrics.connections_closed.clone()),
+        room: Room::new(config.h2_memory_bytes),
         counts: Counts {
             open: metrics.connections.clone(),
+            refused: metrics.h2_refused.clone(),
             left_out: metrics.lines_left_out.get_or_create_owned(&KindLabel { kind: "http2" }),
         },
         config,
@@ -211,6 +222,8 @@ struct Listening<H> {
     config: Config,
     handler: H,
     places: Places,
+    /// For requests over HTTP/2; all workers share it.
+    room: Arc<Room>,
     counts: Counts,
 }
 
@@ -220,15 +233,16 @@ impl<H: Handler> Listening<H> {
             config: self.config.clone(),
             handler: self.handler.for_worker(),
             places: self.places.for_worker(),
+            room: Arc::clone(&self.room),
             counts: self.counts.clone(),
         }
     }
 
     /// Serves on the current runtime until it is told to drain. Whoever told is gone means that it is to be cut.
     async fn serve(self, listener: TcpListener, mut told: watch::Receiver<Phase>) -> Drained {
-        let Self { config, handler, places, counts } = self;
+        let Self { config, handler, places, room, counts } = self;
         let (phase, watcher) = watch::channel(Phase::Serving);
-        let server = Arc::new(Server::new(config, handler, counts));
+        let server = Arc::new(Server::new(config, handler, room, counts));
         let mut acceptor = Acceptor::new(listener, places);
         {
             let mut drain = told.clone();

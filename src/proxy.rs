@@ -56,7 +56,7 @@ use self::read_on::ReadOn;
 use self::room::Room;
 use crate::capture::{Recorder, RequestTap, RequestTee, ResponseTee};
 use crate::dialect::Interest;
-use crate::head::{RequestHead, ResponseHead, is};
+use crate::head::{Fields, RequestHead, ResponseHead, is};
 use crate::http1::{self, Encoder, Parser, Settled, settle_response};
 use crate::metrics::{KindLabel, Metrics, RESULTS, ResultLabel, result_index};
 use crate::net::{self, Answer, Link, Request, Takeover};
@@ -267,13 +267,20 @@ impl Proxy {
             Some(tap) => tap.body(upload),
             None => RequestTee::untapped(upload),
         };
-        match self.connection().await?.send(&self.shared.parser, head, body, encoder).await {
+        let mut connection = self.connection().await?;
+        connection.put(head);
+        if !repeatable {
+            // An answer may take hours, and it is not needed any more.
+            head.fields = Fields::default();
+        }
+        match connection.send(&self.shared.parser, body, encoder).await {
             Err(Unanswered { error, was_idle: true })
                 if repeatable && error.kind() == Kind::UpstreamClosed =>
             {
                 let body = RequestTee::untapped(Upload::empty());
-                let connection = self.connection().await?;
-                connection.send(&self.shared.parser, head, body, Encoder::empty()).await
+                let mut connection = self.connection().await?;
+                connection.put(head);
+                connection.send(&self.shared.parser, body, Encoder::empty()).await
             }
             sent => sent,
         }

@@ -103,15 +103,13 @@ pub(super) fn net(listen: SocketAddr, file: raw::Server) -> Result<net::Config, 
         Some(0) => return Err(ConfigError::value("server.h2_max_streams", "0", "use at least 1")),
         streams => config.h2_max_streams = streams.unwrap_or(config.h2_max_streams),
     }
-    let mut window = config.h2_stream_window_bytes as usize;
-    set_size("server.h2_stream_window", &mut window, file.h2_stream_window)?;
-    config.h2_stream_window_bytes = match u32::try_from(window) {
-        Ok(bytes) if bytes <= net::MAX_WINDOW_BYTES => bytes,
-        _ => {
-            let value = format!("{window} bytes");
-            return Err(ConfigError::value("server.h2_stream_window", value, "use less than 2GiB"));
-        }
-    };
+    set_window("server.h2_stream_window", &mut config.h2_stream_window_bytes, file.h2_stream_window)?;
+    set_window(
+        "server.h2_connection_window",
+        &mut config.h2_connection_window_bytes,
+        file.h2_connection_window,
+    )?;
+    set_size("server.h2_memory", &mut config.h2_memory_bytes, file.h2_memory)?;
     config.h2_max_pending_resets = file.h2_max_pending_resets.unwrap_or(config.h2_max_pending_resets);
     set(&mut config.h2_ping_interval, file.h2_ping_interval);
     set(&mut config.h2_ping_timeout, file.h2_ping_timeout);
@@ -242,6 +240,17 @@ fn set_count(key: &str, target: &mut usize, value: Option<usize>) -> Result<(), 
         Some(0) => return Err(ConfigError::value(key, "0", "use at least 1")),
         Some(value) => *target = value,
         None => {}
+    }
+    Ok(())
+}
+
+/// Sets the size of a window of HTTP/2.
+fn set_window(key: &'static str, window: &mut u32, size: Option<Size>) -> Result<(), ConfigError> {
+    let mut bytes = *window as usize;
+    set_size(key, &mut bytes, size)?;
+    match u32::try_from(bytes) {
+        Ok(bytes) if bytes <= net::MAX_WINDOW_BYTES => *window = bytes,
+        _ => return Err(ConfigError::value(key, format!("{bytes} bytes"), "use less than 2GiB")),
     }
     Ok(())
 }

@@ -45,6 +45,8 @@ pub(super) struct Server {
     pub(super) max_header_list: Option<Size>,
     pub(super) h2_max_streams: Option<u32>,
     pub(super) h2_stream_window: Option<Size>,
+    pub(super) h2_connection_window: Option<Size>,
+    pub(super) h2_memory: Option<Size>,
     pub(super) h2_max_pending_resets: Option<usize>,
     pub(super) h2_ping_interval: Option<Span>,
     pub(super) h2_ping_timeout: Option<Span>,

@@ -11,6 +11,8 @@ use crate::head::Fields;
 pub(super) struct Chunks {
     state: State,
     rigour: Rigour,
+    /// Whether the body was ended before its trailers were.
+    is_cut: bool,
 }
 
 /// How chunks are read.
@@ -53,8 +55,7 @@ enum State {
 /// The lines after the last chunk, so far.
 #[derive(Debug, Default)]
 struct Trailers {
-    /// `None` when they are too large to be kept.
-    lines: Option<Vec<u8>>,
+    lines: Vec<u8>,
     /// Whether the current line has more than its end.
     in_line: bool,
 }
@@ -70,7 +71,7 @@ pub(super) enum Next {
 
 impl Chunks {
     pub(super) fn new(rigour: Rigour) -> Self {
-        Self { state: State::Start, rigour }
+        Self { state: State::Start, rigour, is_cut: false }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -80,6 +81,11 @@ impl Chunks {
     /// Whether there are trailers that were not taken.
     pub(super) fn has_trailers(&self) -> bool {
         matches!(self.state, State::Over(Some(_)))
+    }
+
+    /// Whether more came than was read of the body, so that nothing else can be read of its connection.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Takes the trailers of a body that is over.
@@ -106,7 +112,14 @@ impl Chunks {
                 break;
             }
             let state = std::mem::replace(&mut self.state, State::Broken);
-            self.state = state.after(*byte, self.rigour)?;
+            self.state = match state.after(*byte, self.rigour) {
+                // The body was whole before them.
+                Err(Malformed::TooLarge) if self.rigour == Rigour::Tolerant => {
+                    self.is_cut = true;
+                    State::Over(None)
+                }
+                state => state?,
+            };
             taken += 1;
         }
         Ok(Next::Framing(taken))
@@ -144,37 +157,31 @@ impl State {
 
     /// What follows a size.
     fn chunk(size: u64) -> Self {
-        if size > 0 {
-            return Self::Data(size);
-        }
-        Self::Trailers(Trailers { lines: Some(Vec::new()), in_line: false })
+        if size > 0 { Self::Data(size) } else { Self::Trailers(Trailers::default()) }
     }
 }
 
 impl Trailers {
     fn after(mut self, byte: u8, rigour: Rigour) -> Result<State, Malformed> {
-        let most = if rigour == Rigour::Strict { STRICT_TRAILER_BYTES } else { TRAILER_BYTES };
-        if self.lines.as_ref().is_some_and(|lines| lines.len() >= most) {
-            if rigour == Rigour::Strict {
-                return Err(Malformed::TooLarge);
-            }
-            self.lines = None;
+        let most = match rigour {
+            Rigour::Strict => STRICT_TRAILER_BYTES,
+            Rigour::Tolerant => TRAILER_BYTES,
+        };
+        if self.lines.len() >= most {
+            return Err(Malformed::TooLarge);
         }
-        if let Some(lines) = &mut self.lines {
-            // Others end such a line elsewhere, or not at all.
-            if byte == b'\n' && rigour == Rigour::Strict && lines.last() != Some(&b'\r') {
-                return Err(Malformed::Chunk);
-            }
-            lines.push(byte);
+        // Others end such a line elsewhere, or not at all.
+        if byte == b'\n' && rigour == Rigour::Strict && self.lines.last() != Some(&b'\r') {
+            return Err(Malformed::Chunk);
         }
+        self.lines.push(byte);
         match byte {
             b'\n' if !self.in_line => {
-                let lines = self.lines.filter(|lines| lines.len() > b"\r\n".len());
-                let trailers = lines.map(|lines| match rigour {
-                    Rigour::Strict => strict(&lines),
-                    Rigour::Tolerant => Ok(tolerant(&lines)),
-                });
-                return Ok(State::Over(trailers.transpose()?.filter(|trailers| !trailers.is_empty())));
+                let trailers = match rigour {
+                    Rigour::Strict => strict(&self.lines)?,
+                    Rigour::Tolerant => tolerant(&self.lines),
+                };
+                return Ok(State::Over(Some(trailers).filter(|trailers| !trailers.is_empty())));
             }
             b'\n' => self.in_line = false,
             b'\r' => {}
@@ -273,18 +280,21 @@ mod tests {
         let large = format!("0\r\nx: {}\r\n\r\n", "y".repeat(20_000));
         assert_eq!(read(&large, Tolerant).unwrap().1.unwrap()["x"].len(), 20_000);
         let too_many = format!("1\r\na\r\n0\r\n{}\r\n", "x: y\r\n".repeat(1001));
-        let too_large = format!("1\r\na\r\n0\r\n{}\r\n", "x: y\r\n".repeat(200_000));
         for body in [
             "1\na\n0\n\n",
             "1;x\na\r\n0\r\n\n",
             " 1\r\na\n\t0 \n\r\n",
             "1\r\na\r\n0\r\nno colon\r\nx y: 1\r\nz: \x01\r\n\r\n",
             &too_many,
-            &too_large,
         ] {
             assert_eq!(read(body, Tolerant).unwrap(), ("a".to_owned(), None), "{body:.60?}");
             assert!(read(body, Strict).is_err(), "{body:.60?}");
         }
+        // The body was whole before trailers that are too large. What is left of them is not read.
+        let (mut chunks, endless) = (Chunks::new(Tolerant), "x: y\r\n".repeat(200_000));
+        assert_eq!(chunks.next(b"0\r\n"), Ok(Next::Framing(3)));
+        assert!(matches!(chunks.next(endless.as_bytes()), Ok(Next::Framing(taken)) if taken < endless.len()));
+        assert!(chunks.is_over() && chunks.is_cut() && !chunks.has_trailers());
         let trailers = read("0\nX: 1\n  2\n\n", Tolerant).unwrap().1.unwrap();
         assert_eq!(trailers["x"], "1 2");
         for body in ["\r\n", "g", "-1", "+1", "0x1", "1 2\r\n", "1\rx", "1\r\nab", "1\r\na\rx"] {

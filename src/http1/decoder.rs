@@ -123,6 +123,12 @@ impl Decoder {
         matches!(&self.0, State::Chunked(chunks) if chunks.has_trailers())
     }
 
+    /// Whether the body was ended before all of it was read, so that nothing can be read after it.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        matches!(&self.0, State::Chunked(chunks) if chunks.is_cut())
+    }
+
     /// Takes the trailers of a body that is over.
     pub(super) fn trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.0 {

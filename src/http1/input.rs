@@ -18,6 +18,8 @@ pub struct Input {
     looked_at: usize,
     /// Whether the last read had as much as the thread's buffer holds.
     bulk: bool,
+    /// Whether only so much is read at once as a peer that does not take it may hold.
+    sips: bool,
 }
 
 impl Input {
@@ -25,6 +27,12 @@ impl Input {
     #[must_use]
     pub fn new(read: &[u8]) -> Self {
         Self { read: BytesMut::from(read), ..Self::default() }
+    }
+
+    /// Whether little is read at once: for one of many streams, each of which holds what was read until it is taken.
+    pub fn set_sips(&mut self, sips: bool) {
+        self.sips = sips;
+        self.bulk &= !sips;
     }
 
     /// Reads what has arrived, once; ready with no bytes at the end of the connection.
@@ -40,10 +48,11 @@ impl Input {
             return self.poll_fill_in_place(io, cx);
         }
         SCRATCH.with_borrow_mut(|scratch| {
-            let mut scratch = ReadBuf::new(scratch);
+            let most = if self.sips { SIP_BYTES } else { SCRATCH_BYTES };
+            let mut scratch = ReadBuf::new(&mut scratch[..most]);
             ready!(Pin::new(io).poll_read(cx, &mut scratch))?;
             self.read.extend_from_slice(scratch.filled());
-            self.bulk = scratch.remaining() == 0;
+            self.bulk = scratch.remaining() == 0 && !self.sips;
             Poll::Ready(Ok(scratch.filled().len()))
         })
     }
@@ -134,6 +143,8 @@ thread_local! {
 
 /// More at once is read in place.
 const SCRATCH_BYTES: usize = 16 << 10;
+/// What is read at once if that is to be little.
+const SIP_BYTES: usize = 8 << 10;
 /// How much room is kept for the next message.
 const KEPT_BYTES: usize = 1 << 10;
 /// How much is read in place at once.

@@ -19,6 +19,7 @@ use super::http1::Session;
 use super::io::{ClientStream, Protocol};
 use super::link::{Link, Phase};
 use super::places::{Exchanges, Waiting};
+use super::room::Room;
 use super::{Config, Handler, MIN_HEAD_BYTES, http2};
 use crate::http1::{Input, Parser};
 
@@ -29,6 +30,7 @@ pub(super) struct Server<H> {
     pub(super) parser: Parser,
     http2: hyper_http2::Builder<TokioExecutor>,
     pub(super) handler: H,
+    room: Arc<Room>,
     counts: Counts,
 }
 
@@ -39,12 +41,14 @@ pub(super) struct Counts {
     pub(super) open: Gauge,
     /// Lines of answers that HTTP/2 cannot carry.
     pub(super) left_out: Counter,
+    /// Requests over HTTP/2 for which there was no room.
+    pub(super) refused: Counter,
 }
 
 impl<H: Handler> Server<H> {
-    pub(super) fn new(config: Config, handler: H, counts: Counts) -> Self {
+    pub(super) fn new(config: Config, handler: H, room: Arc<Room>, counts: Counts) -> Self {
         let parser = Parser::new(config.max_headers, config.max_head_bytes.max(MIN_HEAD_BYTES));
-        Self { http2: http2::builder(&config), parser, config, handler, counts }
+        Self { http2: http2::builder(&config), parser, config, handler, room, counts }
     }
 
     /// Serves one connection until it is over, drained or cut.
@@ -86,9 +90,9 @@ impl<H: Handler> Server<H> {
                 let stream = ClientStream::new(stream, Arc::clone(&link), input.bytes());
                 let exchanges = Exchanges::default();
                 let (handler, begun) = (self.handler.clone(), exchanges.clone());
-                let left_out = self.counts.left_out.clone();
+                let (room, counts) = (&self.room, self.counts.clone());
                 let connection =
-                    http2::connection(&self.http2, stream, handler, Arc::clone(&link), begun, left_out);
+                    http2::connection(&self.http2, stream, handler, Arc::clone(&link), begun, room, counts);
                 let asked = exchanges.asked_to_leave(link.place(), waiting);
                 drive(pin!(connection), |connection| connection.graceful_shutdown(), phase, asked).await?;
             }

@@ -1,10 +1,11 @@
 //! HTTP/2 (RFC 9113): hyper's, with its messages as ours.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use h2::Reason;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -13,10 +14,12 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prometheus_client::metrics::counter::Counter;
 
+use super::connection::Counts;
 use super::io::ClientStream;
 use super::link::Link;
 use super::message::{Answer, Request, RequestBody};
 use super::places::{Exchange, Exchanges};
+use super::room::{Held, Room};
 use super::{Config, Handler, MAX_WINDOW_BYTES};
 use crate::head::{Fields, RequestHead};
 
@@ -33,50 +36,70 @@ pub(super) fn builder(config: &Config) -> http2::Builder<TokioExecutor> {
         .max_pending_accept_reset_streams(config.h2_max_pending_resets)
         .max_send_buf_size(SEND_BUFFER_BYTES)
         .initial_stream_window_size(window)
-        .initial_connection_window_size(
-            window.saturating_mul(config.h2_max_streams).clamp(window, MAX_WINDOW_BYTES),
-        );
+        .initial_connection_window_size(config.h2_connection_window_bytes.clamp(window, MAX_WINDOW_BYTES));
     http2
 }
 
-/// A connection whose requests `handler` answers.
+/// A connection whose requests `handler` answers, as far as there is room for them. Those that are refused were not looked at, so a
+/// client may send them again (RFC 9113 §8.7).
 pub(super) fn connection<H: Handler>(
     builder: &http2::Builder<TokioExecutor>,
     stream: ClientStream,
     handler: H,
     link: Arc<Link>,
     exchanges: Exchanges,
-    left_out: Counter,
+    room: &Arc<Room>,
+    counts: Counts,
 ) -> http2::Connection<
     TokioIo<ClientStream>,
-    impl HttpService<Incoming, Future: Send + 'static, Error = Infallible, ResBody = Open<H::Body>> + use<H>,
+    impl HttpService<Incoming, Future: Send + 'static, Error = h2::Error, ResBody = Holding<H::Body>> + use<H>,
     TokioExecutor,
 > {
+    let part = room.part();
     let service = service_fn(move |request| {
-        let (handler, link, exchange) = (handler.clone(), Arc::clone(&link), exchanges.begin());
-        let left_out = left_out.clone();
+        let (handler, link, counts) = (handler.clone(), Arc::clone(&link), counts.clone());
+        let exchange = exchanges.begin();
+        // At once, not when it is first polled: hundreds may have come together, and hyper's heads are larger.
+        let admitted = part.hold(size(&request)).map(|held| (held, self::request(request)));
         async move {
-            let answer = handler.handle(self::request(request), link).await;
-            Ok::<_, Infallible>(response(answer, &left_out).map(|body| Open { body, _exchange: exchange }))
+            let Some((held, request)) = admitted else {
+                counts.refused.inc();
+                return Err(h2::Error::from(Reason::REFUSED_STREAM));
+            };
+            let answer = handler.handle(request, link).await;
+            Ok(response(answer, &counts.left_out).map(|body| Holding {
+                body,
+                _held: held,
+                _exchange: exchange,
+            }))
         }
     });
     builder.serve_connection(TokioIo::new(stream), service)
 }
 
-/// The body of an answer, whose exchange is open until all of it is sent.
-pub(super) struct Open<B> {
+/// What a request takes while it is in progress, about.
+fn size(request: &http::Request<Incoming>) -> usize {
+    let lines = request.headers().iter();
+    let lines = lines.map(|(name, value)| name.as_str().len() + value.len() + Fields::LINE_BYTES);
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    REQUEST_BYTES + target + lines.sum::<usize>()
+}
+
+/// The body of an answer, which holds what its request takes until it is over, and whose exchange is open until then.
+pub(super) struct Holding<B> {
     body: B,
+    _held: Held,
     _exchange: Exchange,
 }
 
-impl<B: Body + Unpin> Body for Open<B> {
-    type Data = B::Data;
+impl<B: Body<Data = Bytes> + Unpin> Body for Holding<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -119,6 +142,9 @@ fn response<B>(answer: Answer<B>, left_out: &Counter) -> http::Response<B> {
     response
 }
 
-/// What a stream of HTTP/2 holds of an answer that its client does not read. Hyper's own 400 KiB would be 80 MiB for a connection
-/// of 200 such streams.
-const SEND_BUFFER_BYTES: usize = 64 << 10;
+/// What a request takes beside its head, about: its tasks, its connection to upstream, and two parts of an answer that its client
+/// does not read.
+const REQUEST_BYTES: usize = 24 << 10;
+/// A stream has one part of an answer in the buffers of the connection; the next follows when that is written. What comes meanwhile
+/// is one part then. Hyper's own 400 KiB would be 80 MiB for a connection of 200 streams whose client does not read.
+const SEND_BUFFER_BYTES: usize = 1;

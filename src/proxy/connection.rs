@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{StatusCode, Version};
 use http_body::Frame;
 use tokio::io::WriteHalf;
 use tokio::task::unconstrained;
@@ -59,15 +59,20 @@ impl Connection {
         Self { io, input: Input::default(), output: Output::default(), used: false, heard: false }
     }
 
-    /// Sends a request and waits for the head of the answer.
+    /// Puts the head of a request out, to be sent with its body. An answer to HTTP/2 is read in small parts, because each stream of
+    /// its client holds one.
+    pub(super) fn put(&mut self, head: &RequestHead) {
+        self.input.set_sips(head.version == Version::HTTP_2);
+        write_request(head, self.output.buffer());
+    }
+
+    /// Sends the request whose head was put out, and waits for the head of the answer.
     pub(super) async fn send(
         mut self,
         parser: &Parser,
-        head: &RequestHead,
         body: RequestBody,
         encoder: Encoder,
     ) -> Result<Answered, Unanswered> {
-        write_request(head, self.output.buffer());
         let mut sending = Sending::new(std::mem::take(&mut self.output), body, encoder);
         self.heard = false;
         match poll_fn(|cx| self.poll_answer(parser, &mut sending, cx)).await {

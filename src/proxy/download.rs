@@ -52,12 +52,12 @@ impl Drop for Half {
 }
 
 impl Source {
-    /// The body is over.
-    fn finish(&mut self) {
+    /// The body is over, and was read to its end unless it `is_cut`.
+    fn finish(&mut self, is_cut: bool) {
         match std::mem::replace(self, Self::Over) {
-            Self::Connection(connection, Some(pool)) => pool.put(connection),
-            Self::Half(mut half) => half.is_over = half.keeps_alive,
-            Self::Connection(_, None) | Self::Over => {}
+            Self::Connection(connection, Some(pool)) if !is_cut => pool.put(connection),
+            Self::Half(mut half) => half.is_over = half.keeps_alive && !is_cut,
+            Self::Connection(..) | Self::Over => {}
         }
     }
 }
@@ -93,7 +93,7 @@ impl Download {
 
     fn settled(mut self) -> Self {
         if self.decoder.is_over() {
-            self.source.finish();
+            self.source.finish(self.decoder.is_cut());
         }
         self
     }
@@ -127,7 +127,7 @@ impl Body for Download {
             // A connection that failed carries nothing more.
             *source = Source::Over;
         } else if decoder.is_over() {
-            source.finish();
+            source.finish(decoder.is_cut());
         }
         Poll::Ready(polled)
     }

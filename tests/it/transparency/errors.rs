@@ -292,7 +292,6 @@ async fn x8_chunks_are_read_however_they_are_written() {
     let many: String = (0..300).map(|n| format!("t{n}: {n}\r\n")).collect();
     let too_many: String = (0..1001).map(|n| format!("t{n}: {n}\r\n")).collect();
     let long = format!("t: {}\r\n", "y".repeat(100_000));
-    let too_long = format!("t: {}\r\n", "y".repeat(600_000));
     for (body, trailers) in [
         ("2\nok\n0\n\n", ""),
         ("2\r\nok\n0\r\n\n", ""),
@@ -305,7 +304,6 @@ async fn x8_chunks_are_read_however_they_are_written() {
         (&format!("2\r\nok\r\n0\r\n{many}\r\n"), &many),
         (&format!("2\r\nok\r\n0\r\n{long}\r\n"), &long),
         (&format!("2\r\nok\r\n0\r\n{too_many}\r\n"), ""),
-        (&format!("2\r\nok\r\n0\r\n{too_long}\r\n"), ""),
     ] {
         let (mut client, mut upstream) = rig.forward(POST).await;
         upstream.until("\r\n\r\n{}").await;
@@ -318,6 +316,13 @@ async fn x8_chunks_are_read_however_they_are_written() {
         upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
         client.expect_head(&["HTTP/1.1 200 OK", "Content-Length: 0"]).await;
     }
+    // The end of such trailers is not waited for, and their connection not used again.
+    let (mut client, mut upstream) = rig.forward(POST).await;
+    upstream.until("\r\n\r\n{}").await;
+    upstream.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nt: ").await;
+    let sending = tokio::spawn(async move { while upstream.try_send(&[b'y'; 65_536]).await.is_ok() {} });
+    client.until("\r\n\r\n2\r\nok\r\n0\r\n\r\n").await;
+    sending.await.unwrap();
 }
 
 #[tokio::test]

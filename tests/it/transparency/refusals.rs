@@ -467,6 +467,8 @@ fn r11_every_limit_is_a_setting() {
                 "max_header_list",
                 "h2_max_streams",
                 "h2_stream_window",
+                "h2_connection_window",
+                "h2_memory",
                 "h2_max_pending_resets",
                 "h2_ping_interval",
                 "h2_ping_timeout",
@@ -484,5 +486,42 @@ fn r11_every_limit_is_a_setting() {
     }
 }
 
+/// What a client cannot take is its own part, however much others hold.
+#[tokio::test]
+async fn r12_requests_for_which_there_is_no_memory_are_refused_and_each_connection_has_some() {
+    let mut rig = Rig::start_with(|settings| settings.net.h2_memory_bytes = 100 << 10).await;
+    let mut greedy = rig.client().await;
+    greedy.send(http2::preface()).await;
+    let mut held = Vec::new();
+    let mut stream = 1;
+    // As many as it gets.
+    let refused = loop {
+        greedy.send(Frame::get(stream).bytes()).await;
+        tokio::select! {
+            upstream = rig.upstream.accept() => held.push(upstream),
+            frame = Frame::read_until(&mut greedy, http2::RST_STREAM) => break frame,
+        }
+        stream += 2;
+    };
+    assert_eq!((refused.stream, &*refused.payload), (stream, &REFUSED_STREAM[..]));
+    assert!((20..=25).contains(&held.len()), "{} requests of 24 KiB", held.len());
+    assert_eq!(rig.metrics.h2_refused.get(), 1);
+
+    let answer = Http2::connect(rig.address).await.get("/");
+    let mut upstream = rig.upstream.accept().await;
+    upstream.head().await;
+    upstream.send(OK).await;
+    assert_eq!(answer.text().await, "ok");
+    // One that is over makes room for another.
+    let mut first = held.swap_remove(0);
+    first.head().await;
+    first.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").await;
+    Frame::read_until(&mut greedy, http2::DATA).await;
+    greedy.send(Frame::get(stream + 2).bytes()).await;
+    upstream.head().await;
+}
+
+/// RFC 9113 §7.
+const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
 /// RFC 9113 §7.
 const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 0xb];

@@ -297,7 +297,8 @@ async fn s6_uploads_upstream_does_not_read_do_not_stall_another_of_their_connect
     let mut rig = Rig::start().await;
     let mut client = Http2::connect(rig.address).await;
     let mut stalled = Vec::new();
-    for _ in 0..8 {
+    // More would fill the window of the connection.
+    for _ in 0..7 {
         let (answer, mut body) = client.post_streamed("/tapped");
         let mut upstream = rig.upstream.accept().await;
         upstream.head().await;
