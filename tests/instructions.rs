@@ -84,17 +84,17 @@ fn the_correlator_keeps_to_its_instructions() {
 
 #[test]
 fn the_dialect_keeps_to_its_instructions() {
-    check("dialect", 9_300_000);
+    check("dialect", 11_960_000);
 }
 
 #[test]
 fn a_created_message_keeps_to_its_instructions() {
-    check("message", 392_000);
+    check("message", 505_000);
 }
 
 #[test]
 fn polls_that_tell_nothing_new_keep_to_their_instructions() {
-    check("polls", 2_190_000);
+    check("polls", 2_980_000);
 }
 
 #[test]

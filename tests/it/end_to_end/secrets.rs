@@ -50,7 +50,43 @@ const PLANTED: [&str; 16] = [
 ];
 
 /// Credentials within bodies that must be masked: a path, a body to be posted there, and the secret in it.
-const IN_BODIES: &[(&str, &str, &str)] = &[];
+const IN_BODIES: &[(&str, &str, &str)] = &[
+    (
+        "/v1/chat/completions",
+        r#"{"model": "m", "messages": [{"role": "user", "content": "hi"}], "data_sources": [{"type": "azure_search", "parameters": {"authentication": {"type": "api_key", "key": "BODY-search-key-8b1f0c"}}}]}"#,
+        "BODY-search-key-8b1f0c",
+    ),
+    (
+        "/v1/chat/completions",
+        r#"{"model": "m", "api_key": "BODY-api-key-5d2e9a", "messages": [{"role": "user", "content": "hi"}]}"#,
+        "BODY-api-key-5d2e9a",
+    ),
+    (
+        "/v1/chat/completions",
+        r#"{"model": "m", "extra_headers": {"Authorization": "Bearer BODY-extra-header-77c3d1"}, "messages": [{"role": "user", "content": "hi"}]}"#,
+        "BODY-extra-header-77c3d1",
+    ),
+    (
+        "/v1/chat/completions",
+        r#"{"model": "m", "aws_secret_access_key": "BODY-aws-secret-0e44b7", "messages": [{"role": "user", "content": "hi"}]}"#,
+        "BODY-aws-secret-0e44b7",
+    ),
+    (
+        "/v1/chat/completions",
+        r#"{"model": "m", "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://h/a.png?sv=1&sig=BODY-signature-91aa20"}}]}]}"#,
+        "BODY-signature-91aa20",
+    ),
+    (
+        "/v1/responses",
+        r#"{"model": "m", "input": "hi", "tools": [{"type": "mcp", "server_label": "s", "server_url": "https://mcp", "authorization": "BODY-mcp-token-c6f8e2"}]}"#,
+        "BODY-mcp-token-c6f8e2",
+    ),
+    (
+        "/v1/threads",
+        r#"{"messages": [{"role": "user", "content": "hi", "metadata": {"password": "BODY-password-3b9d54"}}], "metadata": {"connection_string": "Endpoint=x"}}"#,
+        "BODY-password-3b9d54",
+    ),
+];
 
 /// What is said, and must be found where records are: a search that finds nothing proves nothing.
 const CONTENT: &str = "said aloud: 4711, for all to find";
