@@ -34,7 +34,7 @@ use axum::routing::{get, post};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
@@ -186,6 +186,13 @@ struct Page {
     before: Option<u64>,
 }
 
+/// Records as they are stored: a tree of them would take many times as much memory.
+#[derive(Serialize)]
+struct Records {
+    data: Vec<Box<RawValue>>,
+    before: Option<u64>,
+}
+
 fn default_limit() -> usize {
     50
 }
@@ -197,7 +204,7 @@ async fn interactions(State(operations): State<Operations>, Query(page): Query<P
     let before = rows.last().map(|row| row.id);
     let data: Vec<Box<RawValue>> =
         rows.into_iter().filter_map(|row| RawValue::from_string(row.body).ok()).collect();
-    Json(json!({ "data": data, "before": before })).into_response()
+    Json(Records { data, before }).into_response()
 }
 
 async fn deliveries(State(operations): State<Operations>) -> Response {

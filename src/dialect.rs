@@ -179,6 +179,9 @@ impl Observer {
             false => Request::default(),
         };
         let kind = dialect.start(Opening { exchange, start, request, config })?;
+        if kind.has_cut_request() {
+            out.problem(Problem::TooManyValues);
+        }
         let mut observer = Self { kind, coding, body, next_seq: 0, charge };
         observer.settle();
         Some(observer)
@@ -313,7 +316,7 @@ fn take_piece(
     out: &mut Observed,
 ) -> ControlFlow<()> {
     let held = OBSERVER_BYTES + decoders_bytes + kind.held_bytes() + body.held_bytes();
-    let wanted = held + body.wanted_bytes(piece.len());
+    let wanted = held + body.wanted_bytes(piece);
     match charge.resize(wanted) {
         Ok(()) => body.feed(piece, kind, at, out),
         Err(OverBudget) => give_up(body, kind, out),

@@ -55,8 +55,7 @@ impl Buffer {
         let (length, before) = (self.bytes.len(), self.bytes.capacity());
         let needed = length + bytes.len();
         if needed > before {
-            let more = if before < LARGE_BYTES { before } else { before / 4 };
-            let wanted = needed.max(before + more).max(MIN_CAPACITY);
+            let wanted = needed.max(before * 2).max(MIN_CAPACITY);
             self.charge.resize(wanted)?;
             self.bytes.reserve_exact(wanted - length);
         }
@@ -80,8 +79,6 @@ fn signed(bytes: usize) -> i64 {
 
 /// Enough for a few events, little enough for many idle streams.
 const MIN_CAPACITY: usize = 512;
-/// From here on a buffer no longer doubles.
-const LARGE_BYTES: usize = 1 << 20;
 /// Nearly every body is smaller.
 const SMALL_BYTES: usize = 256 << 10;
 
@@ -119,11 +116,11 @@ mod tests {
     #[test]
     fn large_bodies_leave_a_quarter_to_small_ones() {
         let used = Gauge::default();
-        let budget = budget(8 << 20, used.clone());
+        let budget = budget(800_000, used.clone());
         let mut large = Buffer::new(budget.clone());
-        while large.push(&[0; 100_000]).is_ok() {}
-        assert!(used.get() <= 6 << 20 && used.get() > 4 << 20, "{}", used.get());
-        let mut small = Buffer::new(budget);
-        small.push(&[0; 200_000]).unwrap();
+        while large.push(&[0; 1000]).is_ok() {}
+        assert!((300_000..=600_000).contains(&used.get()), "{}", used.get());
+        assert_eq!(Buffer::new(budget.clone()).push(&[0; 270_000]), Err(OverBudget));
+        Buffer::new(budget).push(&[0; 190_000]).unwrap();
     }
 }

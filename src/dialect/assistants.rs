@@ -312,7 +312,9 @@ impl Observer {
         let Some(run) = object::run(body) else { return out.problem(Problem::UnexpectedShape) };
         let mut first_token_at = None;
         if let Some(stream) = &mut self.stream {
-            stream.note_run(&run);
+            if !stream.note_run(&run) {
+                return out.problem(Problem::UnexpectedShape);
+            }
             first_token_at = stream.first_token_at();
         }
         if run.status.is_terminal() {

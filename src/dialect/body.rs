@@ -21,6 +21,8 @@ pub(super) struct Body {
     form: Form,
     reader: Reader,
     most_bytes: usize,
+    /// How many values the event may have that is being taken in.
+    values: usize,
 }
 
 #[derive(Debug)]
@@ -89,7 +91,7 @@ impl Body {
             _ => Declared::Other,
         };
         let reader = Reader::new(credentials);
-        Self { form: Form::Undecided(Vec::new(), declared), reader, most_bytes }
+        Self { form: Form::Undecided(Vec::new(), declared), reader, most_bytes, values: 0 }
     }
 
     /// Whether its type says that it is JSON.
@@ -167,15 +169,22 @@ impl Body {
     }
 
     /// How many more bytes it may take to take in so many, and to read what may be whole by then.
-    pub(super) fn wanted_bytes(&self, more: usize) -> usize {
+    pub(super) fn wanted_bytes(&self, piece: &[u8]) -> usize {
+        let more = piece.len();
         match &self.form {
             Form::Document(body) | Form::Prefix(body) | Form::Undecided(body, _) => {
                 let is_room = body.capacity() - body.len() >= more;
-                if is_room { 0 } else { grown(body.capacity(), body.len() + more) - body.capacity() }
+                if is_room {
+                    0
+                } else {
+                    grown(body.capacity(), body.len() + more, self.most_bytes) - body.capacity()
+                }
             }
             // Each of its buffers may have to grow.
             Form::Events(decoder) => {
-                2 * more + decoder.held_bytes() + clean::workspace_bytes(decoder.event_bytes() + more)
+                let values = self.values + clean::values_in(piece);
+                let workspace = clean::workspace_bytes(decoder.event_bytes() + more, values);
+                2 * more + decoder.held_bytes() + workspace
             }
             Form::Ignored => 0,
         }
@@ -185,9 +194,9 @@ impl Body {
     pub(super) fn workspace_bytes(&self) -> usize {
         match &self.form {
             Form::Document(body) | Form::Prefix(body) | Form::Undecided(body, _) => {
-                clean::workspace_bytes(body.len())
+                clean::workspace_bytes(body.len(), clean::values_in(body))
             }
-            Form::Events(decoder) => clean::workspace_bytes(decoder.event_bytes()),
+            Form::Events(decoder) => clean::workspace_bytes(decoder.event_bytes(), self.values),
             Form::Ignored => 0,
         }
     }
@@ -242,15 +251,21 @@ impl Body {
     fn take(&mut self, bytes: &[u8], kind: &mut Kind, at: UnixMillis, out: &mut Observed) {
         match &mut self.form {
             Form::Events(decoder) => {
+                self.values += clean::values_in(bytes);
                 let mut rest = bytes;
                 while let Some(event) = decoder.next_event(&mut rest) {
                     self.reader.event(&event, kind, at, out);
+                }
+                if decoder.event_bytes() == 0 {
+                    self.values = 0;
                 }
             }
             Form::Document(body) if body.len() + bytes.len() <= self.most_bytes => {
                 let length = body.len();
                 if body.capacity() < length + bytes.len() {
-                    body.reserve_exact(grown(body.capacity(), length + bytes.len()) - length);
+                    body.reserve_exact(
+                        grown(body.capacity(), length + bytes.len(), self.most_bytes) - length,
+                    );
                 }
                 body.extend_from_slice(bytes);
             }
@@ -260,11 +275,7 @@ impl Body {
     }
 }
 
-/// What a buffer has room for when it has to grow: a large one no longer doubles.
-fn grown(capacity: usize, needed: usize) -> usize {
-    let more = if capacity < LARGE_BYTES { capacity } else { capacity / 4 };
-    needed.max(capacity + more)
+/// What a buffer has room for when it has to grow. In smaller steps the allocator would be left with more that nobody uses.
+fn grown(capacity: usize, needed: usize, most: usize) -> usize {
+    needed.max((2 * capacity).min(most))
 }
-
-/// From here on a buffer no longer doubles.
-const LARGE_BYTES: usize = 1 << 20;

@@ -246,6 +246,11 @@ impl Observer {
         self.push(Fact::StreamEnded { run, ending, first_token_at, error: None }, at, out);
     }
 
+    /// Whether messages of the request were left out.
+    pub(super) fn has_cut_request(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.is_cut)
+    }
+
     /// How many bytes are held of the request and of the answer.
     pub(super) fn held_bytes(&self) -> usize {
         let document = self.document.as_ref().map_or(0, |document| document.get().len());

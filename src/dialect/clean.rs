@@ -151,9 +151,14 @@ pub(super) fn tree_bytes(tree: &Value) -> usize {
         }
 }
 
-/// How much memory it may take to read a text: another text, texts in a tree, and the tree.
-pub(super) fn workspace_bytes(json_bytes: usize) -> usize {
-    2 * json_bytes + (json_bytes * TREE_BYTES_PER_BYTE).min(2 * MAX_TREE_BYTES)
+/// How much memory it may take to read a text of this length with so many values: another text, texts in a tree, and the tree.
+pub(super) fn workspace_bytes(json_bytes: usize, values: usize) -> usize {
+    2 * json_bytes + (values * TREE_BYTES_PER_VALUE).min(2 * MAX_TREE_BYTES)
+}
+
+/// How many values a text has at most: no more than commas and brackets.
+pub(super) fn values_in(json: &[u8]) -> usize {
+    memchr::memchr3_iter(b',', b'{', b'[', json).count()
 }
 
 /// Asserts that whatever comes out of any bytes is JSON that a parser takes, of bounded size, and that cleaning it once more changes
@@ -179,8 +184,8 @@ pub(super) fn assert_that_parsers_take_it(json: &[u8]) {
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// What makes a tree of a few megabytes at most.
 pub(super) const SHORT_BYTES: usize = 64 << 10;
-/// What a byte of the densest text takes as a tree: `{"a":0},`.
-const TREE_BYTES_PER_BYTE: usize = 64;
+/// What a value takes at most, if its member is one of few: a map has room for four.
+const TREE_BYTES_PER_VALUE: usize = 300;
 
 #[cfg(test)]
 mod tests;

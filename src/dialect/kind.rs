@@ -138,6 +138,15 @@ impl Kind {
         }
     }
 
+    /// Whether messages of the request were left out, because they are too many or have too many parts.
+    pub(super) fn has_cut_request(&self) -> bool {
+        match self {
+            Self::Assistants(_) => false,
+            Self::Chat(observer) => observer.has_cut_request(),
+            Self::Responses(observer) => observer.has_cut_request(),
+        }
+    }
+
     /// Members of a long text that nobody reads.
     pub(super) fn omitted(&self) -> &'static [&'static str] {
         match self {

@@ -94,7 +94,8 @@ impl Request {
         charge: &mut Charge,
         out: &mut Observed,
     ) -> Result<Self, Problem> {
-        if charge.resize(2 * json.len() + clean::workspace_bytes(json.len())).is_err() {
+        if charge.resize(2 * json.len() + clean::workspace_bytes(json.len(), clean::values_in(json))).is_err()
+        {
             out.over_budget = true;
             return Err(Problem::RequestIncomplete);
         }

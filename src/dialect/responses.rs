@@ -165,6 +165,11 @@ impl Observer {
         self.turn(Run { status: RunStatus::Incomplete, error, ..run }, Outputs::default(), false, at, out);
     }
 
+    /// Whether messages of the request were left out.
+    pub(super) fn has_cut_request(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.input.is_cut)
+    }
+
     /// How many bytes are held of the request and of the output, about.
     pub(super) fn held_bytes(&self) -> usize {
         self.asked.as_ref().map_or(0, Asked::held_bytes) + self.stream.held_bytes()

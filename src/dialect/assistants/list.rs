@@ -15,7 +15,13 @@ use crate::time::UnixMillis;
 impl Observer {
     /// Takes a list.
     pub(super) fn list(&mut self, body: &Members<'_>, at: UnixMillis, out: &mut Observed) {
-        let Some(items) = body.items() else { return out.problem(Problem::UnexpectedShape) };
+        let Some(mut items) = body.items() else { return out.problem(Problem::UnexpectedShape) };
+        if items.len() > MAX_ITEMS {
+            // Placing them takes time with the square of their number.
+            items.truncate(MAX_ITEMS);
+            out.problem(Problem::TooManyValues);
+            self.missed = true;
+        }
         // Of a list that was cut, more is not known to be elsewhere or not.
         let (listed, more) = (items.len(), body[Name::HasMore].as_bool().map(|more| more || self.missed));
         match &self.route {
@@ -83,6 +89,9 @@ impl Observer {
         self.tell(Fact::MessagesListed(page), at, out);
     }
 }
+
+/// Read of a page. The API's own pages have at most 100 (API reference, `limit`).
+const MAX_ITEMS: usize = 1000;
 
 /// Reads the items of one kind. Members, which take much more room than an item may have, are not held.
 fn read<'a, T>(

@@ -21,6 +21,8 @@ use crate::time::UnixMillis;
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     run: Option<String>,
+    /// How often it told of another run than before.
+    runs: usize,
     status: Option<RunStatus>,
     first_token_at: Option<UnixMillis>,
     error: Option<Box<RawValue>>,
@@ -147,10 +149,19 @@ impl Stream {
         }
     }
 
-    /// Notes a run object.
-    pub(super) fn note_run(&mut self, run: &Run) {
+    /// Notes a run object. False when the stream has told of so many runs that this is none of its own.
+    #[must_use]
+    pub(super) fn note_run(&mut self, run: &Run) -> bool {
+        if self.run.as_deref() != Some(&run.id) {
+            if self.runs >= MAX_RUNS {
+                self.missed = true;
+                return false;
+            }
+            self.runs += 1;
+        }
         self.run = Some(run.id.clone());
         self.status = Some(run.status.clone());
+        true
     }
 
     /// Notes an `error` event: `{message, …}`, or the same under `error`.
@@ -296,6 +307,8 @@ fn begins_with_delta(data: &str) -> bool {
 const MESSAGE_DELTA: &str = "thread.message.delta";
 const STEP_DELTA: &str = "thread.run.step.delta";
 const DELTA_SEARCH_BYTES: usize = 512;
+/// A stream is about one run; a few more are read, in case a server puts several into one.
+const MAX_RUNS: usize = 16;
 /// Kept of what is being written in one stream.
 const MAX_BYTES: usize = 8 << 20;
 /// Messages, and steps, in progress at one time; the API writes one after the other.

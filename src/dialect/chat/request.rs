@@ -343,8 +343,8 @@ fn parameters(request: &Request, turns: &Turns) -> Option<Box<RawValue>> {
 
 /// Kept of a request that is sent on as it was.
 const MAX_PARAMETERS_BYTES: usize = 1 << 20;
-/// New messages, and instructions: as many as a conversation may have.
-const MAX_MESSAGES: usize = 1000;
+/// New messages, and instructions: nearly as many messages as a conversation may have, so that there is room for the answer.
+const MAX_MESSAGES: usize = 900;
 
 #[cfg(test)]
 mod tests {

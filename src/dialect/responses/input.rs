@@ -15,15 +15,18 @@ pub(super) struct NewInput {
     pub(super) messages: Vec<Message>,
     /// The calls that are answered.
     pub(super) answers: Vec<String>,
-    /// Whether some of it cannot be read: it is mentioned by its id only.
+    /// Whether some of it cannot be read: it is mentioned by its id only, or was left out.
     pub(super) lost: bool,
+    /// Whether messages were left out, because they are too many or have too many parts.
+    pub(super) is_cut: bool,
 }
 
 impl NewInput {
     /// Reads `input`: a text, or items.
     pub(super) fn of(input: Option<&RawValue>) -> Self {
         let Some(input) = input else { return Self::default() };
-        if let Ok(text @ Value::String(_)) = serde_json::from_str(input.get()) {
+        if input.get().starts_with('"') {
+            let text: Value = serde_json::from_str(input.get()).unwrap_or_default();
             let asked = Value::Object(
                 [("role".to_owned(), "user".into()), ("content".to_owned(), text)].into_iter().collect(),
             );
@@ -56,7 +59,8 @@ impl NewInput {
         let tree = Some(item)
             .filter(|_| self.messages.len() < MAX_MESSAGES)
             .and_then(|item| clean::tree(item.get()));
-        self.lost |= tree.as_ref().is_none_or(|(_, is_cut)| *is_cut);
+        self.is_cut |= tree.as_ref().is_none_or(|(_, is_cut)| *is_cut);
+        self.lost |= self.is_cut;
         if let Some((item, _)) = tree {
             self.push(item);
         }
@@ -112,8 +116,8 @@ fn history(items: &[Kind]) -> usize {
     items[..end].iter().rposition(|item| *item != Kind::Asked).map_or(0, |last| last + 1)
 }
 
-/// New messages: as many as a conversation may have.
-const MAX_MESSAGES: usize = 1000;
+/// New messages: nearly as many as a conversation may have, so that there is room for the response.
+const MAX_MESSAGES: usize = 900;
 
 #[cfg(test)]
 mod tests {
