@@ -259,7 +259,7 @@ pub fn trim_blanks(bytes: &[u8]) -> &[u8] {
     &bytes[first..=last]
 }
 
-const TOKEN_MARKS: &[u8] = b"!#$%&'*+-.^_`|~";
+const TOKEN_MARKS: &[u8] = b"-_!#$%&'*+.^`|~";
 
 fn offset(length: usize) -> u32 {
     u32::try_from(length).expect("heads are limited")

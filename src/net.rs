@@ -105,7 +105,7 @@ impl Config {
             max_header_list_bytes: 64 << 10,
             h2_max_streams: 200,
             h2_stream_window_bytes: 256 << 10,
-            h2_connection_window_bytes: 2 << 20,
+            h2_connection_window_bytes: 1 << 20,
             h2_memory_bytes: 96 << 20,
             h2_max_pending_resets: 20,
             h2_ping_interval: Duration::from_secs(60),

@@ -12,8 +12,6 @@ use tokio::io::AsyncWrite;
 #[derive(Debug, Default)]
 pub struct Output {
     small: Vec<u8>,
-    /// How much of it was written.
-    written: usize,
     large: Bytes,
     /// What goes after the large part.
     tail: Vec<u8>,
@@ -43,13 +41,13 @@ impl Output {
     }
 
     fn is_written(&self) -> bool {
-        self.written == self.small.len() && self.large.is_empty() && self.tail.is_empty()
+        self.small.is_empty() && self.large.is_empty() && self.tail.is_empty()
     }
 
     /// Whether there is so much that it should be written before anything is added.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        !self.large.is_empty() || self.small.len() - self.written >= FULL_BYTES
+        !self.large.is_empty() || self.small.len() >= FULL_BYTES
     }
 
     /// Writes all of it.
@@ -62,11 +60,10 @@ impl Output {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while !self.is_written() {
-            let small = &self.small[self.written..];
             let written = if self.large.is_empty() && self.tail.is_empty() {
-                ready!(Pin::new(&mut *io).poll_write(cx, small))?
+                ready!(Pin::new(&mut *io).poll_write(cx, &self.small))?
             } else {
-                let parts = [small, &self.large, &self.tail].map(IoSlice::new);
+                let parts = [&*self.small, &self.large, &self.tail].map(IoSlice::new);
                 ready!(Pin::new(&mut *io).poll_write_vectored(cx, &parts))?
             };
             if written == 0 {
@@ -82,16 +79,15 @@ impl Output {
         Poll::Ready(Ok(()))
     }
 
+    /// Lets go of what was written, also where that is not all: a peer that reads less than is sent would make it grow for ever.
     fn advance(&mut self, written: usize) {
-        let small = written.min(self.small.len() - self.written);
-        self.written += small;
+        let small = written.min(self.small.len());
+        self.small.drain(..small);
         let large = (written - small).min(self.large.len());
         self.large.advance(large);
         self.tail.drain(..written - small - large);
-        if self.large.is_empty() && self.written == self.small.len() {
+        if self.large.is_empty() && self.small.is_empty() {
             self.large = Bytes::new();
-            self.small.clear();
-            self.written = 0;
             if self.small.capacity() > KEPT_BYTES {
                 self.small = Vec::new();
             }
@@ -104,8 +100,8 @@ impl Output {
 
 /// A part of this size is not worth copying to save a system call.
 const LARGE_BYTES: usize = 8 << 10;
-/// How much is gathered at most.
-const FULL_BYTES: usize = 16 << 10;
+/// So much is written before more is gathered: a peer that does not read makes each request hold it.
+const FULL_BYTES: usize = 8 << 10;
 /// How much room is kept for the next message.
 const KEPT_BYTES: usize = 2 << 10;
 
@@ -138,6 +134,46 @@ mod tests {
         let (read, ()) = tokio::join!(read, write);
         assert_eq!((read.unwrap(), written == expected), (expected.len(), true));
         assert!(output.is_empty() && output.small.capacity() <= KEPT_BYTES && output.tail.capacity() == 0);
+    }
+
+    /// A connection that takes so much, and then no more for now.
+    struct Slow {
+        room: usize,
+    }
+
+    impl AsyncWrite for Slow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            match std::mem::take(&mut self.room).min(bytes.len()) {
+                0 => Poll::Pending,
+                taken => Poll::Ready(Ok(taken)),
+            }
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn nothing_is_held_of_what_was_written_to_a_peer_that_never_takes_all() {
+        let (mut output, mut added) = (Output::default(), 0);
+        for _ in 0..10_000 {
+            while !output.is_full() {
+                output.push(Bytes::from_static(&[b'x'; 100]));
+                added += 100;
+            }
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            assert!(output.poll_flush(&mut Slow { room: 100 }, &mut cx).is_pending());
+        }
+        assert!(added > 900_000 && output.small.capacity() <= 2 * FULL_BYTES, "{}", output.small.capacity());
     }
 
     /// A connection that takes everything, and writes it when it is told for the second time.

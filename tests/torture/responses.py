@@ -200,10 +200,13 @@ class Upstream(threading.Thread):
                 request += data
             index = int(request.split(b" ", 2)[1].rsplit(b"/", 1)[1])
             self.asked[index] += 1
-            peer.sendall(self.responses[index])
-            # A close before all was read would be a reset.
-            peer.shutdown(socket.SHUT_WR)
-            peer.recv(65536)
+            try:
+                peer.sendall(self.responses[index])
+                # A close before all was read would be a reset.
+                peer.shutdown(socket.SHUT_WR)
+                peer.recv(65536)
+            except OSError:
+                pass  # Not all of it was wanted.
 
 
 class Nginx:

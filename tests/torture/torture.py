@@ -201,7 +201,7 @@ class Threadtap:
         while True:
             with urllib.request.urlopen(f"{self.admin}/api/v1/interactions?limit=500{before}", timeout=READY_SECS) as answer:
                 page = json.load(answer)
-            for record in page["data"]:
+            for record in (row["interaction"] for row in page["data"]):
                 records.setdefault(text_of(record["inputs"]), []).append(record)
             if page["before"] is None:
                 return records
@@ -323,8 +323,8 @@ def completion(asked):
 
 def text_of(messages):
     """The text of all messages, one after the other."""
-    parts = [part for message in messages for part in message["content"]]
-    return "".join(part["text"]["value"] if isinstance(part["text"], dict) else part["text"] for part in parts)
+    parts = [part for message in messages for part in message["object"]["content"]]
+    return "".join(part["text"]["value"] for part in parts)
 
 
 def free_port():

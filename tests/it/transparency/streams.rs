@@ -294,11 +294,18 @@ async fn s6_streams_that_are_not_read_do_not_stall_another_of_their_connection()
 
 #[tokio::test]
 async fn s6_uploads_upstream_does_not_read_do_not_stall_another_of_their_connection() {
-    let mut rig = Rig::start().await;
+    let rig = Rig::start().await;
+    uploads_beside_stalled(rig, 3).await;
+    let rig = Rig::start_with(|settings| {
+        settings.net.h2_connection_window_bytes = 9 * settings.net.h2_stream_window_bytes;
+    });
+    uploads_beside_stalled(rig.await, 8).await;
+}
+
+async fn uploads_beside_stalled(mut rig: Rig, count: usize) {
     let mut client = Http2::connect(rig.address).await;
     let mut stalled = Vec::new();
-    // More would fill the window of the connection.
-    for _ in 0..7 {
+    for _ in 0..count {
         let (answer, mut body) = client.post_streamed("/tapped");
         let mut upstream = rig.upstream.accept().await;
         upstream.head().await;
