@@ -46,7 +46,7 @@ class Exchange:
     """A request and its response.
 
     With numbers it stands for as many small exchanges, pipelined; a `%d` in target, header lines and
-    response is the number.
+    response is the number. A pause after each batch keeps them from being a test of the rate.
     """
 
     target: str
@@ -54,6 +54,7 @@ class Exchange:
     response: Part
     numbers: range = None
     lines: str = ""
+    pause_secs: float = 0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,8 +3,8 @@
 A bomb is a request, a response, or many at once, that is cheap to send and could be expensive to
 read: trees of tiny objects, deep nesting, millions of keys, ids or events, a string or an event as
 large as is read at all; plain, and in gzip, br, zstd, deflate and stacks of them. They are listed
-in uploads.py, documents.py, streams.py, bounds.py and crowds.py. threadtap has its default settings, its
-upstream is a fake one (upstream.py), and meanwhile another client sends small chat completions
+in uploads.py, documents.py, streams.py, bounds.py and crowds.py. threadtap has its default settings,
+its upstream is a fake one (upstream.py), and meanwhile another client sends small chat completions
 (clients.py).
 
 The table says of each bomb:
@@ -53,7 +53,7 @@ RECORD_SECS = 120
 
 
 def start(name, *arguments):
-    """Starts a script of this directory as a process that is spoken to by its standard input and output."""
+    """Starts a script of this directory, with pipes to its standard input and output."""
     command = [sys.executable, HERE / name, *map(str, arguments)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

@@ -15,7 +15,7 @@ SIZES = [250 * KILO, MILLION, 4 * MILLION, 12 * MILLION, 16 * MILLION]
 TREE = uploads.TREE
 INPUT, CONTENT = uploads.LISTS[0][1], uploads.LISTS[3][1]
 TEXTS = '{"role":"user","content":"some text"}'
-# Messages of a list: with the run, with other runs, the user's, and with nothing that says whose they are.
+# Messages of a list: of the run, of other runs, of the user, and of nobody who is named.
 LISTED = [
     ("messages of the run", documents.ANSWER),
     ("messages of as many runs", documents.OTHER_ANSWER),
@@ -29,11 +29,11 @@ def megabytes(size):
     return f"{size / MILLION:g} MB"
 
 
-def filling(name, count, request, response, target, lines="", connections=8):
-    """As many requests that each leave something in a table. `%d` is their number."""
+def filling(name, count, request, response, target, lines="", connections=2):
+    """Requests that each leave something in a table, at most 2000 in a second."""
     share = count // connections
     ranges = [range(start, start + share) for start in range(0, share * connections, share)]
-    talks = [[Exchange(target, request, response, numbers, lines)] for numbers in ranges]
+    talks = [[Exchange(target, request, response, numbers, lines, 0.05)] for numbers in ranges]
     return Bomb(f"{count} {name}", talks, Expects.COUNTED)
 
 

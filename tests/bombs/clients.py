@@ -73,6 +73,7 @@ class Attack:
             for _ in numbers:
                 response = self.response_head(reader)
                 passed += len(head) + len(body) + len(response) + reader.body(response)[0]
+            time.sleep(step.pause_secs)
         with self.lock:
             self.wire_bytes += passed
             self.decoded_bytes += passed

@@ -73,7 +73,7 @@ QUEUED = '{"id":"run_%d","object":"thread.run","thread_id":"thread_%d","status":
 
 
 def threads(name, count, connections=8):
-    """As many threads as there are numbers: their messages are listed, or a run is begun that never ends."""
+    """Many threads: their messages are listed, or a run is begun that never ends."""
     share = count // connections
     listed = text(documents.LIST.replace("@", f"[{MESSAGE}]"))
     for target, request, response in [

@@ -82,7 +82,7 @@ SHORT = {
 
 
 def tree(template, coding):
-    """60 MB of the smallest objects that hold something: a hundred bytes of memory, or more, for each."""
+    """60 MB of the smallest objects that hold something. As a tree each takes a hundred bytes or more."""
     return filled(template, array_of(TREE, 60 * MILLION), coding)
 
 
