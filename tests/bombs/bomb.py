@@ -15,7 +15,8 @@ class Expects(enum.Enum):
 
     RECORD = "a record"
     COUNTED = "a record, or a metric that says what was dropped or odd"
-    NOTHING = "no record: threadtap does not record such requests, or the run goes on"
+    NOTHING = "no record: threadtap does not record such requests"
+    UNTOLD = "many small exchanges, whose records are not told apart"
 
 
 class Pace(enum.Enum):

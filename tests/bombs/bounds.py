@@ -34,7 +34,7 @@ def filling(name, count, request, response, target, lines="", connections=2):
     share = count // connections
     ranges = [range(start, start + share) for start in range(0, share * connections, share)]
     talks = [[Exchange(target, request, response, numbers, lines, 0.05)] for numbers in ranges]
-    return Bomb(f"{count} {name}", talks, Expects.COUNTED)
+    return Bomb(f"{count} {name}", talks, Expects.UNTOLD)
 
 
 def bombs():

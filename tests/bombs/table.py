@@ -64,6 +64,8 @@ class Result:
 
     def record(self):
         """What the bomb's records say, marked if that is not what is expected."""
+        if self.bomb.expects is Expects.UNTOLD:
+            return "; ".join(self.why)
         found = Counter(self.records.bombs.get(session_of(self.bomb), []))
         says = [f"{count} × {what}" if count > 1 else what for what, count in found.most_common(3)] or ["none"]
         if self.failed:
