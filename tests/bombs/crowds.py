@@ -81,7 +81,9 @@ def threads(name, count, connections=8):
         ("POST /v1/threads/thread_%d/runs", RUN_REQUEST, text(QUEUED)),
     ]:
         ranges = [range(start, start + share) for start in range(0, share * connections, share)]
-        talks = [[Exchange(target, request, response, numbers)] for numbers in ranges]
+        # A million without a pause would be a test of the rate.
+        pause_secs = 0.08 if count >= MILLION else 0
+        talks = [[Exchange(target, request, response, numbers, "", pause_secs)] for numbers in ranges]
         yield Bomb(f"{name} threads: {target.replace('%d', 'N')}", talks, Expects.UNTOLD, count < MILLION)
 
 
