@@ -17,8 +17,6 @@ ADMIN_SECS = 120
 EXIT_SECS = 60
 SAMPLE_SECS = 0.01
 POLL_SECS = 0.1
-# Of records that are small, so many are read at once.
-SMALL_PAGE, SMALL_BYTES = 16, 8 << 10
 TICKS = os.sysconf("SC_CLK_TCK")
 COUNTERS = rb'^threadtap_(capture_dropped|capture_problems|correlation_notes)_total\{[^"]*"([^"]*)"\} (\S+)'
 
@@ -137,13 +135,12 @@ class Threadtap:
 class Records:
     """Follows the records at the admin listener.
 
-    It reads them one by one unless they are small: a page of large ones would be a bomb itself.
+    It reads one at a time: a bomb's record may be large, and a page of them would be a bomb itself.
     """
 
     def __init__(self, threadtap):
         self.threadtap = threadtap
         self.newest = 0
-        self.keys = set()
         # When the record of each question of the other client was seen, by its number.
         self.others = {}
         # What the records of bombs say, by session.
@@ -160,36 +157,30 @@ class Records:
 
     def catch_up(self):
         """Goes back from the newest record to the newest that is known."""
-        before, newest, limit = None, self.newest, 1
+        before, newest = None, self.newest
         while True:
-            path = f"/api/v1/interactions?limit={limit}" + (f"&before={before}" if before else "")
-            page = self.threadtap.get(path)
-            self.take(page)
-            # Not from the JSON, for a record on the page may be one that Python cannot read.
+            page = self.threadtap.get("/api/v1/interactions?limit=1" + (f"&before={before}" if before else ""))
+            # Not from the JSON, for the record may be one that Python cannot read.
             found = re.match(rb'\{"before":(\d+)', page) or re.search(rb'"before":(\d+)\}$', page)
             before = int(found[1]) if found else 0
-            newest = max(newest, before)
             if before <= self.newest:
                 break
-            limit = SMALL_PAGE if len(page) < limit * SMALL_BYTES else 1
+            newest = max(newest, before)
+            self.take(page)
         self.newest = newest
 
     def take(self, page):
         try:
-            records = [entry["interaction"] for entry in json.loads(page)["data"]]
+            record = json.loads(page)["data"][0]["interaction"]
         except (ValueError, RecursionError) as error:
             self.bombs.setdefault(None, []).append(f"not readable: {error!r}"[:60])
             return
-        for record in records:
-            if record["key"] in self.keys:
-                continue
-            self.keys.add(record["key"])
-            session = record["attribution"].get("session")
-            if session == "other":
-                number = re.search(r"question (\d+)", json.dumps(record["inputs"]))[1]
-                self.others[int(number)] = time.monotonic()
-            else:
-                self.bombs.setdefault(session, []).append(summary(record))
+        session = record["attribution"].get("session")
+        if session == "other":
+            number = re.search(r"question (\d+)", json.dumps(record["inputs"]))[1]
+            self.others[int(number)] = time.monotonic()
+        else:
+            self.bombs.setdefault(session, []).append(summary(record))
 
 
 def summary(record):
