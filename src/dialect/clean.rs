@@ -1,7 +1,7 @@
 //! JSON as it is read and kept: one pass over a text that nobody vouches for, and a text comes out that any reader can take.
 //!
 //! What comes out is valid JSON without blanks between its tokens, of bounded depth and with a bounded number of values. Numbers stay
-//! as they were written. [Credentials](Credentials) are masked, files that are inlined become descriptions where [`Files`] says so. What
+//! as they were written. Credentials are masked ([`Credentials`]), files that are inlined become descriptions where [`Files`] says so. What
 //! JSON writers get wrong is mended: escapes of half a character (JavaScript cuts strings between UTF-16 code units, RFC 8259 §8.2),
 //! bytes that are not UTF-8, raw control characters, escapes that there are not, `NaN` and `Infinity` (Python writes and reads them).
 //! Of a key that is given twice both stay; readers take the last.

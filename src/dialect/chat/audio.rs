@@ -41,7 +41,7 @@ impl Audio {
         &self.transcript
     }
 
-    /// The audio as the API has it, with a description in the place of its data, as [`inline`](crate::dialect::inline) makes them.
+    /// The audio as the API has it, with a description in the place of its data, as [`inline`] makes them.
     pub(super) fn to_json(&self) -> Value {
         let digest = self.hash.clone().finalize();
         let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
