@@ -182,7 +182,7 @@ impl Body {
             }
             // Each of its buffers may have to grow.
             Form::Events(decoder) => {
-                let values = self.values + clean::values_in(piece);
+                let values = self.values + clean::values_in(piece, decoder.event_bytes());
                 let workspace = clean::workspace_bytes(decoder.event_bytes() + more, values);
                 2 * more + decoder.held_bytes() + workspace
             }
@@ -194,7 +194,7 @@ impl Body {
     pub(super) fn workspace_bytes(&self) -> usize {
         match &self.form {
             Form::Document(body) | Form::Prefix(body) | Form::Undecided(body, _) => {
-                clean::workspace_bytes(body.len(), clean::values_in(body))
+                clean::workspace_bytes(body.len(), clean::values_in(body, 0))
             }
             Form::Events(decoder) => clean::workspace_bytes(decoder.event_bytes(), self.values),
             Form::Ignored => 0,
@@ -251,7 +251,7 @@ impl Body {
     fn take(&mut self, bytes: &[u8], kind: &mut Kind, at: UnixMillis, out: &mut Observed) {
         match &mut self.form {
             Form::Events(decoder) => {
-                self.values += clean::values_in(bytes);
+                self.values += clean::values_in(bytes, decoder.event_bytes());
                 let mut rest = bytes;
                 while let Some(event) = decoder.next_event(&mut rest) {
                     self.reader.event(&event, kind, at, out);

@@ -94,7 +94,9 @@ impl Request {
         charge: &mut Charge,
         out: &mut Observed,
     ) -> Result<Self, Problem> {
-        if charge.resize(2 * json.len() + clean::workspace_bytes(json.len(), clean::values_in(json))).is_err()
+        if charge
+            .resize(2 * json.len() + clean::workspace_bytes(json.len(), clean::values_in(json, 0)))
+            .is_err()
         {
             out.over_budget = true;
             return Err(Problem::RequestIncomplete);
