@@ -251,13 +251,16 @@ impl Body {
     fn take(&mut self, bytes: &[u8], kind: &mut Kind, at: UnixMillis, out: &mut Observed) {
         match &mut self.form {
             Form::Events(decoder) => {
-                self.values += clean::values_in(bytes, decoder.event_bytes());
+                let before = decoder.event_bytes();
+                self.values += clean::values_in(bytes, before);
                 let mut rest = bytes;
                 while let Some(event) = decoder.next_event(&mut rest) {
                     self.reader.event(&event, kind, at, out);
                 }
-                if decoder.event_bytes() == 0 {
-                    self.values = 0;
+                // What is left is of the next event, if there was one.
+                let left = decoder.event_bytes();
+                if left < before + bytes.len() {
+                    self.values = self.values.min(left / clean::BYTES_PER_VALUE);
                 }
             }
             Form::Document(body) if body.len() + bytes.len() <= self.most_bytes => {

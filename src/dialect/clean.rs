@@ -191,7 +191,7 @@ pub(super) const SHORT_BYTES: usize = 64 << 10;
 /// What a value takes at most, if its member is one of few: a map has room for four.
 const TREE_BYTES_PER_VALUE: usize = 300;
 /// `{"a":0},` has a comma and a bracket.
-const BYTES_PER_VALUE: usize = 4;
+pub(super) const BYTES_PER_VALUE: usize = 4;
 
 #[cfg(test)]
 mod tests;
