@@ -234,7 +234,6 @@ impl Observer {
         let mut decoded_bytes = 0;
         let result = decoder.decode(bytes, &mut |piece| {
             decoded_bytes += piece.len();
-            // A window fills with what is decoded; several fill at most with as much each.
             // The windows of several codings fill with what is decoded.
             let windows = most.min(before + content::MAX_CODINGS * decoded_bytes);
             take_piece(piece, windows, body, kind, charge, at, out)

@@ -15,6 +15,7 @@ mod writer;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::Problem;
 use super::credentials::Credentials;
 pub(super) use strings::{HalfRun, has_halves, join_halves};
 use writer::{MAX_TREE_BYTES, MEMBER_BYTES, NotJson, VALUE_BYTES, Writer};
@@ -93,6 +94,18 @@ pub(super) struct Found {
     pub(super) no_number: bool,
     /// Values that were left out, because there are too many or they are too deep.
     pub(super) left_out: bool,
+}
+
+impl Found {
+    /// What of it is told to the operator.
+    pub(super) fn problems(&self) -> impl Iterator<Item = Problem> + use<> {
+        let found = [
+            (self.character || self.halves.is_some(), Problem::HalfCharacter),
+            (self.no_number, Problem::NoNumber),
+            (self.left_out, Problem::TooManyValues),
+        ];
+        found.into_iter().filter(|(is_found, _)| *is_found).map(|(_, problem)| problem)
+    }
 }
 
 /// Cleans the first value of a text.

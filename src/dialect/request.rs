@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::clean::{self, Clean, Files, Found, Halves, Rules};
+use super::clean::{self, Clean, Files, Halves, Rules};
 use super::object::Object;
 use super::{Config, Observed, Problem};
 use crate::budget::Charge;
@@ -23,9 +23,6 @@ pub(super) struct Request {
     /// Whether there was a body, and part of it could not be read.
     pub(super) lost: bool,
 }
-
-/// What a decoder needs to begin with.
-const FEW_BYTES: usize = 64 << 10;
 
 impl Request {
     /// Reads the body of a request. `by_item` names the list in it that is read item by item.
@@ -109,23 +106,14 @@ impl Request {
             read_by_item: by_item,
         };
         let Clean { text, found, .. } = clean::clean_all(json, rules).ok_or(Problem::InvalidJson)?;
-        let Found { character, halves: _, no_number, left_out } = found;
-        for (is_found, problem) in [
-            (character, Problem::HalfCharacter),
-            (no_number, Problem::NoNumber),
-            (left_out, Problem::TooManyValues),
-        ] {
-            if is_found {
-                out.problem(problem);
-            }
-        }
+        out.problems.extend(found.problems());
         let body = Object::parse(&text).map_or(Value::Null, |object| {
             let members = object.members().filter(|(name, _)| Some(*name) != by_item);
             let members = members
                 .map(|(name, raw)| (name.to_owned(), serde_json::from_str(raw.get()).unwrap_or_default()));
             Value::Object(members.collect::<Map<_, _>>())
         });
-        Ok(Self { text, body, lost: left_out })
+        Ok(Self { text, body, lost: found.left_out })
     }
 
     /// A body that is read as a whole.
@@ -154,3 +142,6 @@ impl Request {
         self.members().raw(name)
     }
 }
+
+/// What a decoder needs to begin with.
+const FEW_BYTES: usize = 64 << 10;

@@ -164,20 +164,11 @@ impl Reader {
 
     /// Tells what was odd in a text.
     fn note(&mut self, found: &Found, kind: &mut Kind, out: &mut Observed) {
-        let Found { character, halves, no_number, left_out } = found;
-        for (is_found, problem) in [
-            (*character || halves.is_some(), Problem::HalfCharacter),
-            (*no_number, Problem::NoNumber),
-            (*left_out, Problem::TooManyValues),
-        ] {
-            if is_found {
-                out.problem(problem);
-            }
-        }
-        if *left_out {
+        out.problems.extend(found.problems());
+        if found.left_out {
             self.miss(kind);
         }
-        self.note_halves(*halves, kind);
+        self.note_halves(found.halves, kind);
     }
 
     fn note_halves(&mut self, halves: Option<HalfRun>, kind: &mut Kind) {
