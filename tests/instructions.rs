@@ -94,12 +94,12 @@ fn a_created_message_keeps_to_its_instructions() {
 
 #[test]
 fn polls_that_tell_nothing_new_keep_to_their_instructions() {
-    check("polls", 2_980_000);
+    check("polls", 3_780_000);
 }
 
 #[test]
 fn a_polled_turn_keeps_to_its_instructions() {
-    check("polled turn", 5_250_000);
+    check("polled turn", 6_850_000);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use super::Problem;
 use super::credentials::Credentials;
-pub(super) use strings::{HalfRun, has_halves, join_halves};
+pub(super) use strings::{HalfRun, join_halves};
 use writer::{MAX_TREE_BYTES, MEMBER_BYTES, NotJson, VALUE_BYTES, Writer};
 
 /// What is done to a text.
@@ -106,6 +106,16 @@ impl Found {
         ];
         found.into_iter().filter(|(is_found, _)| *is_found).map(|(_, problem)| problem)
     }
+}
+
+/// Whether a text need not be cleaned if it is JSON: it is short, and has neither what may be a credential nor odd escapes.
+pub(super) fn is_plain(json: &str, credentials: &Credentials) -> bool {
+    json.len() <= SHORT_BYTES && !credentials.may_stand_in(json) && !strings::has_odd_escapes(json)
+}
+
+/// Whether a text that is JSON cannot be deeper than readers take.
+pub(super) fn is_shallow(json: &str) -> bool {
+    memchr::memchr2_iter(b'{', b'[', json.as_bytes()).nth(writer::MAX_DEPTH).is_none()
 }
 
 /// Cleans the first value of a text.

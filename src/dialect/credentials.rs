@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use aho_corasick::AhoCorasick;
+use memchr::memchr_iter;
 
 /// Takes the place of a credential.
 pub(super) const MASK: &str = "[masked]";
@@ -25,8 +25,8 @@ pub(super) const MASK: &str = "[masked]";
 pub struct Credentials {
     /// Names the configuration adds, in their plain form.
     added: Arc<[String]>,
-    /// Finds what stands wherever a credential does.
-    signs: Arc<AhoCorasick>,
+    /// All names, by their ends.
+    names: Arc<Names>,
 }
 
 /// What a member's name says of its value.
@@ -57,16 +57,29 @@ impl Credentials {
     /// The known names, and others.
     #[must_use]
     pub fn with(names: &[String]) -> Self {
-        let signs = SIGNS.iter().map(|sign| (*sign).to_owned());
-        let added_signs = names.iter().flat_map(|name| [format!("{name}\""), format!("{name}=")]);
-        let signs = AhoCorasick::builder().ascii_case_insensitive(true).build(signs.chain(added_signs));
-        let added = names.iter().map(|name| plain_form(name)).collect();
-        Self { added, signs: Arc::new(signs.expect("a few short texts")) }
+        let added: Arc<[String]> = names.iter().map(|name| plain_form(name)).collect();
+        let whole = MEMBERS.iter().chain(&OBJECTS).chain(&HEADERS).copied();
+        let whole = whole.chain(added.iter().map(String::as_str)).map(|name| (name, true));
+        let names = Names::of(whole.chain(URLS.iter().map(|end| (*end, false))));
+        Self { added, names: Arc::new(names) }
     }
 
-    /// Whether a JSON text may hold a credential. False is certain, as long as names are written without escapes.
+    /// Whether a JSON text has a member whose value may hold a credential, by its name. False is certain, as long as names are
+    /// written without escapes. This is asked of every body and every event, so it looks at the ends of names first.
     pub(super) fn may_stand_in(&self, json: &str) -> bool {
-        self.signs.is_match(json)
+        let json = json.as_bytes();
+        memchr_iter(b':', json).any(|colon| {
+            let before = match &json[..colon] {
+                [.., b'"'] => &json[..colon],
+                before => before.trim_ascii_end(),
+            };
+            match before {
+                // The quote is escaped: what stands here is JSON within a text.
+                [.., b'\\', b'"'] => false,
+                [text @ .., b'"'] => self.names.has(text),
+                _ => false,
+            }
+        })
     }
 
     /// What a name says of the value it stands for.
@@ -131,6 +144,81 @@ impl Credentials {
     }
 }
 
+/// Names, found by their last letters.
+struct Names {
+    /// A bit for each place at which there are names.
+    places: [u64; PLACES / 64],
+    names: Vec<Name>,
+}
+
+struct Name {
+    place: usize,
+    plain_form: Box<[u8]>,
+    /// Whether it is a whole name, and not the end of one.
+    is_whole: bool,
+}
+
+impl Names {
+    /// Names in their plain form, and whether each is a whole one.
+    fn of<'a>(names: impl Iterator<Item = (&'a str, bool)>) -> Self {
+        let names: Vec<Name> = names
+            .map(|(name, is_whole)| Name {
+                place: Self::place(format!("\"{name}").as_bytes()),
+                plain_form: name.as_bytes().into(),
+                is_whole,
+            })
+            .collect();
+        let mut places = [0; PLACES / 64];
+        for Name { place, .. } in &names {
+            places[place / 64] |= 1 << (place % 64);
+        }
+        Self { places, names }
+    }
+
+    /// Whether one of them is the name, in any spelling, that a text ends with and that begins behind a quote.
+    fn has(&self, text: &[u8]) -> bool {
+        let place = Self::place(text);
+        self.places[place / 64] & (1 << (place % 64)) != 0
+            && self.names.iter().any(|name| name.place == place && name.ends(text))
+    }
+
+    /// The place of the last three letters of the name that a text ends with, in either case; other bytes share the places of letters.
+    fn place(text: &[u8]) -> usize {
+        let of = |letters: [u8; 3]| {
+            letters.iter().rev().fold(0, |place, byte| place << 5 | usize::from(byte & 31)) % PLACES
+        };
+        match *text {
+            [.., third, second, last]
+                if third.is_ascii_alphabetic()
+                    & second.is_ascii_alphabetic()
+                    & last.is_ascii_alphabetic() =>
+            {
+                of([third, second, last])
+            }
+            _ => {
+                let mut letters = letters_from_the_end(text);
+                let [last, second, third] = [(); 3].map(|()| letters.next().unwrap_or_default());
+                of([third, second, last])
+            }
+        }
+    }
+}
+
+impl Name {
+    /// Whether a text ends with it.
+    fn ends(&self, text: &[u8]) -> bool {
+        let mut letters = letters_from_the_end(text);
+        self.plain_form.iter().rev().all(|byte| letters.next() == Some(*byte))
+            && (!self.is_whole || letters.next().is_none())
+    }
+}
+
+/// What the [plain form](plain_form) of the name that a text ends with is made of, the last one first.
+fn letters_from_the_end(text: &[u8]) -> impl Iterator<Item = u8> {
+    let name = text.iter().rev().take_while(|byte| **byte != b'"');
+    name.filter(|byte| !b"_- .".contains(byte)).map(u8::to_ascii_lowercase)
+}
+
 /// Whether a header carries a credential, by its name.
 pub(super) fn is_credential_header(name: &str) -> bool {
     let name = plain_form(name);
@@ -147,6 +235,8 @@ fn plain_form(name: &str) -> String {
         .collect()
 }
 
+/// Three letters of five bits each.
+const PLACES: usize = 1 << 15;
 /// Longer than any of the names.
 const LONGEST_NAME: usize = 64;
 
@@ -241,43 +331,6 @@ const PARAMETERS: [&str; 15] = [
     "secret",
     "token",
 ];
-/// One of these stands in every text in which there is a credential by the names above.
-const SIGNS: [&str; 34] = [
-    "access_token",
-    "accesstoken",
-    "access-token",
-    "_token\"",
-    "-token\"",
-    "apitoken\"",
-    "authtoken\"",
-    "bearertoken\"",
-    "idtoken\"",
-    "refreshtoken\"",
-    "sastoken\"",
-    "securitytoken\"",
-    "sessiontoken\"",
-    "azureadtoken\"",
-    "identitytoken\"",
-    "assertion\"",
-    "auth\"",
-    "authentication\"",
-    "authorization\"",
-    "cookie\"",
-    "credential",
-    "key\"",
-    "keyid\"",
-    "key_id\"",
-    "key-id\"",
-    "passphrase",
-    "passw",
-    "secret",
-    "serviceaccount",
-    "service_account",
-    "signature",
-    "string\"",
-    "headers\"",
-    "://",
-];
 
 #[cfg(test)]
 mod tests {
@@ -306,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn each_name_leaves_a_sign() {
+    fn a_first_look_passes_over_no_name() {
         let credentials = Credentials::default();
         let spellings =
             |name: &str| [format!("{{\"{name}\":\"x\"}}"), format!("{{\"{}\":\"x\"}}", name.to_uppercase())];
@@ -326,9 +379,26 @@ mod tests {
         ] {
             assert!(credentials.may_stand_in(&format!("{{\"{name}\":\"x\"}}")), "{name}");
         }
+        for (json, expected) in [
+            (r#"{"api_key" :"x"}"#, true),
+            (r#"{"api_key_":"x"}"#, true),
+            (r#"{"a.p.i.k.e.y":"x"}"#, true),
+            (r#"{"image_url":{"url":"https://h"}}"#, true),
+            (r#"{"arguments":"{\"api_key\":1}"}"#, false),
+            (r#"{"text":"api_key: 1"}"#, false),
+            (r#"":{"#, false),
+            (":", false),
+            ("", false),
+        ] {
+            assert_eq!(credentials.may_stand_in(json), expected, "{json}");
+        }
         let delta = r#"{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"m","service_tier":"default","choices":[{"index":0,"delta":{"content":" Bern"},"logprobs":{"content":[{"token":" Bern","logprob":-0.1,"bytes":[1],"top_logprobs":[]}]},"finish_reason":null}],"usage":{"prompt_tokens":1}}"#;
         assert!(!credentials.may_stand_in(delta), "nothing of what streams are made of");
-        assert!(Credentials::with(&["inner".to_owned()]).may_stand_in(r#"{"Inner":1}"#));
+        for (added, json) in
+            [("inner", r#"{"Inner":1}"#), ("x", r#"{"aX":1,"X":1}"#), ("é", r#"{"É":1,"é":1}"#)]
+        {
+            assert!(Credentials::with(&[added.to_owned()]).may_stand_in(json), "{added}");
+        }
     }
 
     #[test]

@@ -98,6 +98,13 @@ impl Request {
             out.over_budget = true;
             return Err(Problem::RequestIncomplete);
         }
+        if let Ok(text) = str::from_utf8(json)
+            && clean::is_plain(text, &config.credentials)
+            && clean::is_shallow(text)
+            && let Some(body) = members(text, by_item)
+        {
+            return Ok(Self { text: text.to_owned(), body, lost: false });
+        }
         let rules = Rules {
             credentials: Some(&config.credentials),
             files: Files::Kept,
@@ -107,12 +114,7 @@ impl Request {
         };
         let Clean { text, found, .. } = clean::clean_all(json, rules).ok_or(Problem::InvalidJson)?;
         out.problems.extend(found.problems());
-        let body = Object::parse(&text).map_or(Value::Null, |object| {
-            let members = object.members().filter(|(name, _)| Some(*name) != by_item);
-            let members = members
-                .map(|(name, raw)| (name.to_owned(), serde_json::from_str(raw.get()).unwrap_or_default()));
-            Value::Object(members.collect::<Map<_, _>>())
-        });
+        let body = members(&text, by_item).unwrap_or_default();
         Ok(Self { text, body, lost: found.left_out })
     }
 
@@ -141,6 +143,15 @@ impl Request {
     pub(super) fn items(&self, name: &str) -> Option<&RawValue> {
         self.members().raw(name)
     }
+}
+
+/// The members of an object, but for a list. None when it is no object.
+fn members(json: &str, but: Option<&str>) -> Option<Value> {
+    let object = Object::parse(json)?;
+    let members = object.members().filter(|(name, _)| Some(*name) != but);
+    let members =
+        members.map(|(name, raw)| (name.to_owned(), serde_json::from_str(raw.get()).unwrap_or_default()));
+    Some(Value::Object(members.collect::<Map<_, _>>()))
 }
 
 /// What a decoder needs to begin with.

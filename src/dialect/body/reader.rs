@@ -56,16 +56,10 @@ impl Reader {
         }
     }
 
-    /// Whether a text can be read as it is, if it is JSON.
-    fn is_plain(&self, json: &str) -> bool {
-        json.len() <= clean::SHORT_BYTES && !self.credentials.may_stand_in(json)
-    }
-
     /// Hands on a whole body.
     pub(super) fn document(&mut self, body: Vec<u8>, kind: &mut Kind, end: &End, out: &mut Observed) {
         if let Ok(text) = str::from_utf8(&body)
-            && self.is_plain(text)
-            && !clean::has_halves(text)
+            && clean::is_plain(text, &self.credentials)
             && kind.document(text, end.at, out).is_ok()
         {
             return;
@@ -108,8 +102,7 @@ impl Reader {
     ) {
         let is_text = matches!(event.data, Cow::Borrowed(_));
         if is_text
-            && self.is_plain(&event.data)
-            && !clean::has_halves(&event.data)
+            && clean::is_plain(&event.data, &self.credentials)
             && kind.event(event.name, &event.data, at, out).is_ok()
         {
             return self.note_halves(None, kind);

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr_iter};
 
 use super::{Found, Halves};
 
@@ -43,16 +43,34 @@ impl HalfRun {
     }
 }
 
-/// Whether there may be an escape of half a character in a JSON text. False is certain.
-pub(in crate::dialect) fn has_halves(json: &str) -> bool {
-    memmem::find_iter(json.as_bytes(), b"\\u").any(|at| {
-        let digits = json.as_bytes().get(at + 2..at + 4);
-        matches!(digits, Some([b'd' | b'D', b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F']))
+/// Whether a JSON text may have an escape of half a character, or of an ASCII character that needs none: names of members are
+/// compared as they are written. False is certain.
+pub(super) fn has_odd_escapes(json: &str) -> bool {
+    memchr_iter(b'\\', json.as_bytes()).any(|at| {
+        let escape = json.as_bytes().get(at + 1..at + 5);
+        matches!(
+            escape,
+            Some(
+                [b'u', b'd' | b'D', b'8'..=b'9' | b'a'..=b'f' | b'A'..=b'F', _]
+                | [b'u', b'0', b'0', b'2'..=b'7'],
+            )
+        )
     })
 }
 
-/// Writes what stands between the quotes of a JSON text so that any reader can take it.
-pub(super) fn write(raw: &[u8], halves: Halves, out: &mut String, found: &mut Found) {
+/// Writes what stands between the quotes of a JSON text so that any reader can take it. Returns it if it was written as it stood and
+/// has no escapes.
+pub(super) fn write<'r>(
+    raw: &'r [u8],
+    halves: Halves,
+    out: &mut String,
+    found: &mut Found,
+) -> Option<&'r str> {
+    let is_odd = raw.iter().fold(false, |any, &byte| any | (byte < b' ') | (byte == b'\\'));
+    if !is_odd && let Ok(text) = str::from_utf8(raw) {
+        out.push_str(text);
+        return Some(text);
+    }
     let mut rest = raw;
     while let Some(at) = memchr(b'\\', rest) {
         plain(&rest[..at], out, found);
@@ -60,6 +78,7 @@ pub(super) fn write(raw: &[u8], halves: Halves, out: &mut String, found: &mut Fo
         rest = &rest[escape(rest, halves, out, found)..];
     }
     plain(rest, out, found);
+    None
 }
 
 /// Writes what has no escapes.

@@ -243,6 +243,33 @@ fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
+/// A name between its quotes: one that says something of its value or nearly, in some spelling, with escapes or without.
+fn any_written_name() -> impl Strategy<Value = String> {
+    let names = [
+        "api_key",
+        "Authorization",
+        "set-cookie",
+        "id.token",
+        "headers",
+        "image url",
+        "auth",
+        "key",
+        "urls",
+        "content",
+    ];
+    let letters = (prop::sample::select(names.to_vec()), prop::collection::vec(0..12_u8, 16));
+    letters.prop_map(|(name, changes)| {
+        let written = name.chars().zip(changes).map(|(letter, change)| match change {
+            0 => format!("\\u{:04x}", u32::from(letter)),
+            1 => letter.to_ascii_uppercase().to_string(),
+            2 => format!("_{letter}"),
+            3 => format!("{letter}\\\""),
+            _ => letter.to_string(),
+        });
+        written.collect()
+    })
+}
+
 proptest! {
     #[test]
     fn a_message_is_kept_as_by_way_of_a_tree(value in any_json()) {
@@ -253,6 +280,19 @@ proptest! {
         }
         let kept = kept(&json, Files::DescribedInContent).unwrap();
         prop_assert_eq!(kept.get(), value.to_string());
+    }
+
+    #[test]
+    fn what_is_plain_needs_no_cleaning(members in prop::collection::vec((any_written_name(), any_json()), 0..3)) {
+        let members = members.iter().map(|(name, value)| format!("\"{name}\" : {value}"));
+        let json = format!("{{{}}}", members.collect::<Vec<_>>().join(", "));
+        let credentials = Credentials::default();
+        if is_plain(&json, &credentials)
+            && let Ok(value) = serde_json::from_str::<Value>(&json)
+        {
+            let cleaned: Value = serde_json::from_str(&masked(&json)).unwrap();
+            prop_assert_eq!(cleaned, value);
+        }
     }
 
     #[test]

@@ -226,11 +226,8 @@ impl<'a> Writer<'a> {
     /// Writes the name of a member, and says what it is.
     fn name<'n>(&mut self, raw: &'n [u8]) -> Cow<'n, str> {
         let at = self.out.len();
-        self.text(raw);
-        match str::from_utf8(raw) {
-            Ok(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
-            _ => Cow::Owned(serde_json::from_str(&self.out[at..]).unwrap_or_default()),
-        }
+        let plain = self.text(raw).map(Cow::Borrowed);
+        plain.unwrap_or_else(|| Cow::Owned(serde_json::from_str(&self.out[at..]).unwrap_or_default()))
     }
 
     fn string(&mut self, raw: &[u8], context: Context) {
@@ -239,16 +236,14 @@ impl<'a> Writer<'a> {
             _ => {}
         }
         let at = self.out.len();
-        self.text(raw);
+        let plain = self.text(raw);
         let url = self.rules.credentials.filter(|_| context.secrets == Secrets::Url);
         if url.is_none() && context.files != Place::File {
             return;
         }
-        let written = &self.out[at + 1..self.out.len() - 1];
-        let text = match written.contains('\\') {
-            false => Cow::Borrowed(written),
-            true => Cow::Owned(serde_json::from_str(&self.out[at..]).unwrap_or_default()),
-        };
+        let text = plain.map(Cow::Borrowed);
+        let text =
+            text.unwrap_or_else(|| Cow::Owned(serde_json::from_str(&self.out[at..]).unwrap_or_default()));
         let shorter = if context.files == Place::File { inline::shorter(&text) } else { None };
         if let Some(other) = shorter.or_else(|| url?.masked_url(&text)) {
             self.out.truncate(at);
@@ -256,11 +251,12 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes a text that stands between quotes in the input.
-    fn text(&mut self, raw: &[u8]) {
+    /// Writes a text that stands between quotes in the input. Returns it if it was written as it stood and has no escapes.
+    fn text<'n>(&mut self, raw: &'n [u8]) -> Option<&'n str> {
         self.out.push('"');
-        strings::write(raw, self.rules.halves, &mut self.out, &mut self.found);
+        let plain = strings::write(raw, self.rules.halves, &mut self.out, &mut self.found);
         self.out.push('"');
+        plain
     }
 
     fn word(&mut self, secrets: Secrets) -> Result<(), Here> {
