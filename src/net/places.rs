@@ -191,18 +191,25 @@ impl Waiting {
     }
 
     /// A request has come, so the connection stays. If it had been asked to leave, another one is.
-    pub(crate) fn end(self) {
-        let Places { shared, waiting } = &self.places;
-        let was_asked = lock(waiting).remove(&self.turn).is_none();
+    pub(crate) fn end(mut self) {
+        let was_asked = !self.leave_list();
+        let shared = &self.places.shared;
         if was_asked && shared.is_wanted() {
             shared.make_room();
         }
+    }
+
+    /// Tells whether it was in the list still: nobody asked it.
+    fn leave_list(&mut self) -> bool {
+        // Otherwise the end of the other side wakes the connection for nothing, at each of its requests.
+        self.asked.close();
+        lock(&self.places.waiting).remove(&self.turn).is_some()
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        lock(&self.places.waiting).remove(&self.turn);
+        self.leave_list();
     }
 }
 
@@ -329,6 +336,26 @@ mod tests {
         assert!(is_asked(&mut waiting).await);
         drop((waiting, place));
         assert!(!newcomer.await.unwrap().is_needed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_goes_on_is_not_woken_by_it() {
+        #[derive(Default)]
+        struct Wakes(AtomicUsize);
+        impl std::task::Wake for Wakes {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let place = Places::new(1, Counter::default()).take().await;
+        let wakes = Arc::new(Wakes::default());
+        let waker = Arc::clone(&wakes).into();
+        for is_dropped in [false, true] {
+            let mut waiting = place.wait(Standing::Known);
+            assert!(waiting.poll_asked(&mut Context::from_waker(&waker)).is_pending());
+            if is_dropped { drop(waiting) } else { waiting.end() }
+        }
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]
