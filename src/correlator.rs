@@ -9,6 +9,8 @@
 //! A conversation without open runs and unclaimed messages is *settled*: all that must survive is its [`State`], so its journal
 //! rows can go.
 
+mod chain;
+mod chains;
 mod conversation;
 mod deadlines;
 #[cfg(any(test, fuzzing))]
@@ -30,13 +32,13 @@ use std::time::Duration;
 use crate::interaction::Interaction;
 use crate::observation::{ConversationKey, Fact, Observation};
 use crate::time::UnixMillis;
+use chains::Chains;
 pub use conversation::State;
 use conversation::{Conversation, Outcome};
 use deadlines::{Deadlines, Place, Stake};
 #[cfg(any(test, fuzzing))]
 pub use fuzz::assert_traffic_is_sound;
 pub use limits::{Limits, Note};
-use turn::Chains;
 
 /// Waiting times; see the fixed semantics in ARCHITECTURE.md.
 #[derive(Clone, Debug)]
@@ -150,6 +152,9 @@ impl Correlator {
             known.state.chain.unalias(&mut observation.fact);
         }
         let Observation { at, fact: Fact::TurnSeen(turn), .. } = observation else { return };
+        if let Some(known) = known {
+            known.state.chain.drop_repeated(turn);
+        }
         if !self.config.continuation_grace.is_zero() {
             turn.held_until = turn.calls_the_app().then(|| at.after(self.config.continuation_grace));
             turn.continues = known.and_then(|known| known.held_for(turn));

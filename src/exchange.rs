@@ -111,13 +111,14 @@ pub enum Ending {
 }
 
 /// The request headers a tap copies, lower case. Whatever carries a credential must never be listed.
-pub const CAPTURED_HEADERS: [&str; 16] = [
+pub const CAPTURED_HEADERS: [&str; 17] = [
     "agent-session-id",
     "baggage",
     "content-encoding",
     "content-type",
     "helicone-session-id",
     "helicone-user-id",
+    "traceparent",
     "x-litellm-end-user-id",
     "x-litellm-session-id",
     "x-portkey-trace-id",

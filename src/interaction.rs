@@ -43,6 +43,9 @@ pub struct Interaction {
     /// Session, user and app.
     #[serde(default)]
     pub attribution: Attribution,
+    /// The trace of the app that the run's request is part of, by its `traceparent`: 32 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
     /// What was asked: the messages this run answered, in order. Not what the request repeats of earlier ones.
     pub inputs: Vec<Message>,
     /// What the run's request told the assistant in place of its own instructions.

@@ -153,6 +153,9 @@ pub enum RunOrigin {
         messages: Vec<Message>,
         /// When that request arrived.
         request_at: UnixMillis,
+        /// The trace that request is part of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace_id: Option<String>,
         /// Whether the answer is a stream.
         streamed: bool,
         /// Whether the same request created the conversation.

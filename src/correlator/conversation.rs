@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::chain::{Chain, Relinked};
 use super::deadlines::{Place, Stake};
 use super::limits::Note;
 use super::listed::Listed;
 use super::recent::Recent;
 use super::run::OpenRun;
-use super::turn::{Chain, Relinked};
 use super::whose::Whose;
 use super::{Config, weight};
 use crate::attribution::Attribution;

@@ -48,6 +48,7 @@ pub(super) struct OpenRun {
     additional_instructions: Option<String>,
     /// When the request arrived that created it; none if that was not seen.
     request_at: Option<UnixMillis>,
+    trace_id: Option<String>,
     first_seen: UnixMillis,
     first_token_at: Option<UnixMillis>,
     end_at: Option<UnixMillis>,
@@ -95,6 +96,7 @@ impl OpenRun {
             instructions: None,
             additional_instructions: None,
             request_at: None,
+            trace_id: None,
             first_seen: at,
             first_token_at: None,
             end_at: None,
@@ -179,6 +181,7 @@ impl OpenRun {
         match origin {
             RunOrigin::Created {
                 request_at,
+                trace_id,
                 streamed,
                 instructions,
                 additional_instructions,
@@ -189,6 +192,7 @@ impl OpenRun {
                     return false;
                 }
                 self.request_at = Some(*request_at);
+                self.trace_id.clone_from(trace_id);
                 self.streamed_whole = *streamed;
                 self.instructions.clone_from(instructions);
                 self.additional_instructions.clone_from(additional_instructions);
@@ -262,7 +266,7 @@ impl OpenRun {
     /// What it takes in memory beside its place in a list.
     pub(super) fn bytes(&self) -> usize {
         let Run { id, assistant, model, usage, error, metadata, .. } = &self.run;
-        let texts = [assistant, model, &self.instructions, &self.additional_instructions];
+        let texts = [assistant, model, &self.trace_id, &self.instructions, &self.additional_instructions];
         let raws = [usage, error, metadata, &self.stream_error];
         weight::text(id)
             + texts.into_iter().map(weight::optional).sum::<usize>()

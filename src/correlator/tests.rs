@@ -101,6 +101,7 @@ impl World {
         let origin = RunOrigin::Created {
             messages: Vec::new(),
             request_at: self.now,
+            trace_id: None,
             streamed,
             new_conversation: false,
             messages_lost: false,
@@ -521,7 +522,7 @@ proptest! {
             Box::new(run)
         };
         let created = RunOrigin::Created {
-            messages: vec![], request_at: world.now, streamed: false, new_conversation: false, messages_lost: false,
+            messages: vec![], request_at: world.now, trace_id: None, streamed: false, new_conversation: false, messages_lost: false,
             instructions: None, additional_instructions: None,
         };
         let mut facts = vec![
@@ -685,6 +686,7 @@ fn created_with(world: &World, messages: Vec<Message>) -> RunOrigin {
     RunOrigin::Created {
         messages,
         request_at: world.now,
+        trace_id: None,
         streamed: false,
         new_conversation: false,
         messages_lost: false,
@@ -1084,6 +1086,7 @@ fn all_that_is_held_is_counted_once() {
     let origin = RunOrigin::Created {
         messages: vec![],
         request_at: world.now,
+        trace_id: None,
         streamed: false,
         new_conversation: false,
         messages_lost: false,

@@ -19,7 +19,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use crate::attribution::Attribution;
-use crate::dialect::attribution::{Order, Owner};
+use crate::dialect::attribution::{Order, Owner, trace_id};
 use crate::dialect::clean;
 use crate::dialect::kind::{NotJson, Opening, Telling};
 use crate::dialect::request::Request;
@@ -48,6 +48,7 @@ pub(super) struct Observer {
     order: Arc<Order>,
     attribution: Attribution,
     request_at: UnixMillis,
+    trace_id: Option<String>,
     /// The thread: from the path, or learnt from the body where the path has none.
     thread: Option<Arc<str>>,
     /// Messages of the request that a thread or run is created with; taken by the first fact that carries them.
@@ -123,6 +124,7 @@ impl Observer {
             order: order.clone(),
             attribution,
             request_at: start.request_at,
+            trace_id: trace_id(start),
             messages,
             sent,
             messages_lost,
@@ -337,6 +339,7 @@ impl Observer {
                 RunOrigin::Created {
                     messages: std::mem::take(&mut self.messages),
                     request_at: self.request_at,
+                    trace_id: self.trace_id.take(),
                     streamed,
                     new_conversation: self.route == Route::ThreadRuns,
                     messages_lost: self.messages_lost,

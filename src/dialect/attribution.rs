@@ -178,6 +178,21 @@ fn header<'a>(start: &'a Start, name: &str) -> Option<&'a str> {
     start.request_header(name).map(str::trim)
 }
 
+/// The trace that a request is part of.
+pub(super) fn trace_id(start: &Start) -> Option<String> {
+    header(start, "traceparent").and_then(trace_of).map(str::to_owned)
+}
+
+/// The second field of `traceparent`, if it is well-formed (W3C Trace Context, section 3.2).
+fn trace_of(traceparent: &str) -> Option<&str> {
+    let mut fields = traceparent.split('-');
+    let (version, trace) = (fields.next()?, fields.next()?);
+    let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_known = version.len() == 2 && is_hex(version) && version != "ff";
+    let is_id = trace.len() == 32 && is_hex(trace) && trace.bytes().any(|byte| byte != b'0');
+    Some(trace).filter(|_| is_known && is_id)
+}
+
 /// An entry of a `baggage` header (W3C Baggage, section 3.2): `key=value;property, …`, percent-encoded.
 fn baggage_entry<'a>(baggage: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let mut entries = baggage.split(',').filter_map(|entry| entry.split(';').next()?.split_once('='));
@@ -215,10 +230,11 @@ const SESSION: [&str; 8] = [
     "metadata:session_id",
     "body:prompt_cache_key",
 ];
-const USER: [&str; 7] = [
+const USER: [&str; 8] = [
     "x-threadtap-user",
     "helicone-user-id",
     "x-litellm-end-user-id",
+    "baggage:user.id",
     "body:safety_identifier",
     "body:user",
     "metadata:user_id",
@@ -251,5 +267,25 @@ mod tests {
         let entry = |baggage| baggage_entry(baggage, "session.id").map(Cow::into_owned);
         assert_eq!(entry("a=1, session.id = s%201 ;p=2,b=3").as_deref(), Some("s 1"));
         assert_eq!(entry("session.idx=1,session.id"), None);
+    }
+
+    #[test]
+    fn a_trace_is_read_as_the_standard_says() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        for version in ["00", "01", "cc"] {
+            assert_eq!(trace_of(&format!("{version}-{id}-00f067aa0ba902b7-01-more")), Some(id));
+        }
+        let zeros = "0".repeat(32);
+        for odd in [
+            format!("ff-{id}-1-1"),
+            format!("0-{id}"),
+            format!("00-{zeros}-1-1"),
+            format!("00-{}-1-1", id.to_uppercase()),
+            format!("00-{}x", &id[1..]),
+            "00".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(trace_of(&odd), None, "{odd}");
+        }
     }
 }

@@ -25,7 +25,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value};
 
 use crate::attribution::Attribution;
-use crate::dialect::attribution::Owner;
+use crate::dialect::attribution::{Owner, trace_id};
 use crate::dialect::clean::{self, Files};
 use crate::dialect::kind::{NotJson, Opening, Telling};
 use crate::dialect::object::Object;
@@ -85,6 +85,7 @@ pub(super) struct Observer {
     said: Option<String>,
     keep_bodies: bool,
     request_at: UnixMillis,
+    trace_id: Option<String>,
     streamed: bool,
     answer: Answer,
     /// The answer word for word, if it was not streamed.
@@ -129,6 +130,7 @@ impl Observer {
             asked: Some(asked),
             keep_bodies: config.chat.keep_bodies,
             request_at: start.request_at,
+            trace_id: trace_id(start),
             streamed: false,
             answer: Answer::default(),
             document: None,
@@ -286,6 +288,7 @@ impl Observer {
             Some(asked) => RunOrigin::Created {
                 messages: asked.inputs.clone(),
                 request_at: self.request_at,
+                trace_id: self.trace_id.take(),
                 streamed: self.streamed,
                 new_conversation: true,
                 messages_lost: self.asked_lost,
@@ -316,6 +319,8 @@ impl Observer {
             origin,
             previous: None,
             answers: asked.answers,
+            history: Vec::new(),
+            last_item: None,
             continues: None,
             held_until: None,
             named_calls: self.named_calls(),

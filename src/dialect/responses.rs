@@ -20,7 +20,7 @@ use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
 
 use crate::attribution::Attribution;
-use crate::dialect::attribution::{Order, Owner};
+use crate::dialect::attribution::{Order, Owner, trace_id};
 use crate::dialect::kind::{NotJson, Opening, Telling};
 use crate::dialect::request::Request;
 use crate::dialect::{Observed, Problem, field};
@@ -47,6 +47,7 @@ pub(super) struct Observer {
     order: Arc<Order>,
     attribution: Attribution,
     request_at: UnixMillis,
+    trace_id: Option<String>,
     /// The conversation that path, request or answer name.
     conversation: Option<Arc<str>>,
     /// What the request brings; taken by the first fact that carries it.
@@ -117,8 +118,11 @@ impl Observer {
             Route::Conversations => Some(NewInput::all(&body["items"])),
             _ => None,
         };
-        let asked = asked.map(|input| {
-            let instructions = body["instructions"].as_str().and_then(field::instructions).map(str::to_owned);
+        let asked = asked.map(|mut input| {
+            let leading = std::mem::take(&mut input.instructions);
+            let all: Vec<&str> =
+                body["instructions"].as_str().into_iter().chain(leading.iter().map(String::as_str)).collect();
+            let instructions = field::instructions(&all.join("\n")).map(str::to_owned);
             Asked { lost: lost || input.lost, input, instructions }
         });
         Some(Self {
@@ -126,6 +130,7 @@ impl Observer {
             order: order.clone(),
             attribution,
             request_at: start.request_at,
+            trace_id: trace_id(start),
             conversation,
             asked,
             previous,

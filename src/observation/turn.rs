@@ -35,7 +35,7 @@ impl Api {
 /// A turn as one body or event showed it: what was new in its request, if that is what was seen, and how far it is.
 ///
 /// A dialect that knows no conversation by name gives the run's own id as the conversation's: the correlator then finds the one
-/// it belongs to, by `previous` and `answers`.
+/// it belongs to, by `previous`, `answers` and `history`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Turn {
     /// The API.
@@ -54,6 +54,12 @@ pub struct Turn {
     /// The tool calls whose outputs are new in the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<String>,
+    /// Items that earlier runs may have put out and that the request repeats or mentions, the last one first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<String>,
+    /// The last item that was put out, for the history of later requests: its id is one that no other item has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_item: Option<String>,
     /// What tells this run's tool calls from others of the same ids, where the API's ids may repeat; `answers` carry it too (see
     /// [`scoped_call`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]

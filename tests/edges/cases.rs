@@ -112,6 +112,7 @@ cases! {
     g9_a_worse_source_seen_later_does_not_undo_a_better_one
     g9_session_and_user_come_from_the_best_source_there_is
     g9_the_order_of_sources_can_be_set
+    g9_the_trace_of_the_request_that_asked_is_recorded
     h9_a_call_of_the_api_that_was_shut_down_names_its_caller_and_changes_nothing
     shape_assistants_v1_messages_with_file_ids
     shape_azure_tool_approvals
@@ -175,11 +176,14 @@ cases! {
     "responses":
     h1_a_merged_turn_ends_as_its_last_response_does
     h1_a_turn_that_nobody_goes_on_with_is_recorded_when_its_time_is_up
+    h1_instructions_that_lead_the_input_are_no_input
     h1_only_what_is_new_is_an_input
+    h1_what_a_client_repeats_beside_the_response_it_names_is_not_new
     h1_turns_that_hand_in_tool_outputs_are_merged_if_that_is_asked_for
     h1_what_hands_in_tool_outputs_goes_on_with_its_turn
     h2_a_chain_is_known_by_its_first_response
     h2_a_chain_is_what_requests_say_whatever_answers_name
+    h2_a_request_that_repeats_or_mentions_an_item_goes_on_with_its_response
     h2_a_conversation_is_read_from_the_request_where_the_answer_omits_it
     h2_a_deleted_conversation_ends_what_is_open
     h2_items_added_to_a_conversation_are_the_next_responses_inputs

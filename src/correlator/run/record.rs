@@ -75,6 +75,7 @@ impl OpenRun {
             assistant: self.run.assistant,
             model: self.run.model,
             attribution,
+            trace_id: self.trace_id,
             inputs: self.inputs,
             instructions: self.instructions,
             additional_instructions: self.additional_instructions,

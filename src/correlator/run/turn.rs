@@ -96,6 +96,11 @@ impl OpenRun {
         self.turn.as_ref().and_then(|turn| turn.turn_id.as_deref()).unwrap_or_else(|| self.id())
     }
 
+    /// The run before it.
+    pub(in crate::correlator) fn parent_id(&self) -> Option<&str> {
+        self.turn.as_ref().and_then(|turn| turn.parent_id.as_deref())
+    }
+
     /// Takes what a state of the turn tells beside the run itself; `outputs` are those for which there is room, and
     /// `outputs_lost` says whether there were others. Tells whether that is anything new.
     pub(in crate::correlator) fn note_turn(

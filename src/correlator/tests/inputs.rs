@@ -298,6 +298,7 @@ fn a_creation_that_lost_messages_leaves_its_runs_inputs_incomplete() {
     let origin = |world: &World, new_conversation, messages_lost| RunOrigin::Created {
         messages: vec![],
         request_at: world.now,
+        trace_id: None,
         streamed: false,
         new_conversation,
         messages_lost,

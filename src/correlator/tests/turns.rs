@@ -8,6 +8,7 @@ pub(super) fn turn(world: &World, id: &str, asked: &[&str], status: RunStatus) -
     let origin = RunOrigin::Created {
         messages: asked.iter().map(|text| said(None, Role::User, text)).collect(),
         request_at: world.now,
+        trace_id: None,
         streamed: false,
         new_conversation: true,
         messages_lost: false,
@@ -24,6 +25,8 @@ pub(super) fn turn(world: &World, id: &str, asked: &[&str], status: RunStatus) -
         origin,
         previous: None,
         answers: Vec::new(),
+        history: Vec::new(),
+        last_item: None,
         continues: None,
         held_until: None,
         named_calls: Vec::new(),
@@ -296,4 +299,162 @@ fn calls_that_are_told_otherwise_later_leave_no_link() {
     world.turn(calls(told.clone(), &["call_1"]));
     world.turn(Turn { origin: RunOrigin::Seen, ..calls(told, &["call_2", "call_3"]) });
     assert_eq!(world.correlator.chains.len(), 3, "the run and its calls");
+}
+
+/// A turn that put out an item, after a history that has some.
+fn item(turn: Turn, last_item: &str, history: &[&str]) -> Turn {
+    let history = history.iter().map(|item| (*item).to_owned()).collect();
+    Turn { last_item: Some(last_item.to_owned()), history, ..turn }
+}
+
+#[test]
+fn a_turn_that_repeats_an_item_goes_on_with_the_run_that_put_it_out() {
+    let mut world = World::new();
+    for (id, last_item, history) in [
+        ("resp_1", "msg_1", &[][..]),
+        ("resp_2", "msg_2", &["msg_1"]),
+        // The app left out the last turn, and then asked it otherwise.
+        ("resp_3", "msg_3", &["msg_unknown", "msg_2", "msg_1"]),
+        ("resp_4", "msg_4", &["msg_2", "msg_1"]),
+        ("resp_5", "msg_5", &["msg_unknown"]),
+    ] {
+        let told = turn(&world, id, &["question"], RunStatus::Completed);
+        world.turn(item(told, last_item, history));
+    }
+    let placed: Vec<_> = world
+        .interactions
+        .iter()
+        .map(|record| (conversation_of(record), record.parent_id.as_deref()))
+        .collect();
+    assert_eq!(
+        placed,
+        [
+            ("resp_1", None),
+            ("resp_1", Some("resp_1")),
+            ("resp_1", Some("resp_2")),
+            ("resp_1", Some("resp_2")),
+            ("resp_5", None)
+        ]
+    );
+    let turns = world.interactions.iter().map(|record| record.turn_id.as_deref());
+    assert!(turns.eq(world.interactions.iter().map(|record| Some(&*record.run))), "each was asked by a user");
+}
+
+#[test]
+fn what_a_request_names_and_hands_in_goes_before_what_it_repeats() {
+    let mut world = World::new();
+    let first = turn(&world, "resp_1", &["question"], RunStatus::Completed);
+    world.turn(item(calls(first, &["call_1"]), "fc_1", &[]));
+    let other = turn(&world, "resp_2", &["question"], RunStatus::Completed);
+    world.turn(item(other, "msg_2", &[]));
+    let told = turn(&world, "resp_3", &["question"], RunStatus::Completed);
+    world.turn(after(item(told, "msg_3", &["msg_2"]), "resp_1"));
+    let told = turn(&world, "resp_4", &[], RunStatus::Completed);
+    world.turn(answers(item(told, "msg_4", &["msg_2"]), &["call_1"]));
+    let placed: Vec<_> = world.interactions[2..]
+        .iter()
+        .map(|record| (conversation_of(record), record.parent_id.as_deref()))
+        .collect();
+    assert_eq!(placed, [("resp_1", Some("resp_1")); 2]);
+}
+
+#[test]
+fn an_item_that_several_conversations_put_out_leads_to_none() {
+    let mut world = World::new();
+    for id in ["resp_1", "resp_2"] {
+        let told = turn(&world, id, &["question"], RunStatus::Completed);
+        world.turn(item(told, "msg_same", &[]));
+    }
+    let told = turn(&world, "resp_3", &["question"], RunStatus::Completed);
+    world.turn(item(told, "msg_3", &["msg_same"]));
+    let record = &world.interactions[2];
+    assert_eq!((conversation_of(record), record.parent_id.as_deref()), ("resp_3", None));
+    world.now = world.now.after(Duration::from_secs(48 * 3600));
+    world.correlator.handle_timeout(world.now);
+    assert_eq!(world.correlator.chains.len(), 0, "nothing is left of conversations that are forgotten");
+}
+
+#[test]
+fn items_are_known_after_a_restart() {
+    let mut world = World::new();
+    let told = turn(&world, "resp_1", &["question"], RunStatus::Completed);
+    world.turn(item(told, "msg_1", &[]));
+    let key = ConversationKey { upstream: key().upstream, id: "resp_1".into() };
+    let state = world.correlator.conversations[&key].state();
+    let mut again = World::new();
+    again.now = world.now;
+    let state = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+    again.correlator.restore(key, state);
+    let told = turn(&again, "resp_2", &["question"], RunStatus::Completed);
+    again.turn(item(told, "msg_2", &["msg_1"]));
+    let record = again.only();
+    assert_eq!((conversation_of(record), record.parent_id.as_deref()), ("resp_1", Some("resp_1")));
+}
+
+/// What a tool returned, as a request has it.
+fn returned(call: &str) -> Message {
+    Message { role: Role::Tool, ..said(None, Role::Tool, &format!("of {call}")) }
+}
+
+#[test]
+fn what_a_client_repeats_although_it_names_the_run_before_is_not_new() {
+    for repeats in [true, false] {
+        let mut world = World::new();
+        let question = || said(None, Role::User, "question");
+        let asks = |turn: Turn, asked: Vec<Message>| {
+            let RunOrigin::Created { request_at, .. } = turn.origin else { unreachable!() };
+            let origin = RunOrigin::Created {
+                messages: asked,
+                request_at,
+                trace_id: None,
+                streamed: false,
+                new_conversation: true,
+                messages_lost: false,
+                instructions: None,
+                additional_instructions: None,
+            };
+            Turn { origin, ..turn }
+        };
+        let first = turn(&world, "resp_1", &["question"], RunStatus::Completed);
+        world.turn(calls(first, &["call_1"]));
+        let told = after(turn(&world, "resp_2", &[], RunStatus::Completed), "resp_1");
+        let (asked, answered) = match repeats {
+            true => (vec![question(), returned("call_1")], &["call_1"][..]),
+            false => (vec![returned("call_1")], &["call_1"][..]),
+        };
+        world.turn(calls(answers(asks(told, asked), answered), &["call_2"]));
+        let told = after(turn(&world, "resp_3", &[], RunStatus::Completed), "resp_2");
+        let (asked, answered) = match repeats {
+            true => (vec![question(), returned("call_1"), returned("call_2")], &["call_1", "call_2"][..]),
+            false => (vec![returned("call_2")], &["call_2"][..]),
+        };
+        world.turn(answers(asks(told, asked), answered));
+        // The same words after the answer are a question of their own.
+        let again = after(turn(&world, "resp_4", &["question"], RunStatus::Completed), "resp_3");
+        world.turn(again);
+        let inputs: Vec<Vec<String>> = world
+            .interactions
+            .iter()
+            .map(|record| record.inputs.iter().map(Message::text).collect())
+            .collect();
+        assert_eq!(
+            inputs,
+            [vec!["question"], vec!["of call_1"], vec!["of call_2"], vec!["question"]],
+            "{repeats}"
+        );
+        let turns: Vec<_> = world.interactions.iter().map(|record| record.turn_id.as_deref()).collect();
+        assert_eq!(turns, [Some("resp_1"), Some("resp_1"), Some("resp_1"), Some("resp_4")], "{repeats}");
+    }
+}
+
+#[test]
+fn what_is_repeated_in_part_or_otherwise_is_new() {
+    let mut world = World::new();
+    let first = turn(&world, "resp_1", &["question", "and more"], RunStatus::Completed);
+    world.turn(calls(first, &["call_1"]));
+    for (id, asked) in [("resp_2", &["question", "other"][..]), ("resp_3", &["question", "and more"])] {
+        world.turn(after(turn(&world, id, asked, RunStatus::Completed), "resp_1"));
+    }
+    assert_eq!(world.interactions[1].inputs.len(), 2);
+    assert_eq!(world.interactions[2].inputs.len(), 2, "nothing would be left of it");
 }

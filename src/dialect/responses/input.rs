@@ -1,5 +1,7 @@
 //! What is new in a request: clients that keep the history themselves send all of it again with every turn.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -11,10 +13,14 @@ use crate::message::{Message, Role};
 /// The part of a request's `input` that the model has not answered yet.
 #[derive(Debug, Default)]
 pub(super) struct NewInput {
+    /// What stands before the conversation, for the assistant alone: texts of `system` and `developer` items, in every request again.
+    pub(super) instructions: Vec<String>,
     /// Messages, and what tools returned, in order; without ids unless the request gives some.
     pub(super) messages: Vec<Message>,
     /// The calls that are answered.
     pub(super) answers: Vec<String>,
+    /// The last items of what came before it that have ids of their own, the last one first.
+    pub(super) history: Vec<String>,
     /// Whether some of it cannot be read: it is mentioned by its id only, or was left out.
     pub(super) lost: bool,
     /// Whether messages were left out, because they are too many or have too many parts.
@@ -36,13 +42,20 @@ impl NewInput {
         let mut kinds = Vec::new();
         for_each_item(input, |item| kinds.push(Kind::of(item)));
         let history = history(&kinds);
+        let leading = kinds.iter().take_while(|kind| **kind == Kind::Instructed).count();
         let (mut new, mut place) = (Self::default(), 0);
         for_each_item(input, |item| {
-            if place >= history {
+            if place < leading {
+                new.lead(item);
+            } else if place >= history {
                 new.push_raw(item);
+            } else if place + LAST_ITEMS >= history {
+                let id = Object::parse(item.get()).and_then(|item| item.text("id").map(Cow::into_owned));
+                new.history.extend(id.filter(|id| item::is_unique(id)));
             }
             place += 1;
         });
+        new.history.reverse();
         new.answers.retain(|call| !call.is_empty());
         new
     }
@@ -55,15 +68,25 @@ impl NewInput {
         new
     }
 
+    fn lead(&mut self, item: &RawValue) {
+        let item = self.tree(item, self.instructions.len());
+        let message = item.and_then(|item| item::message(item, Role::System));
+        self.instructions.extend(message.map(|message| message.text()));
+    }
+
     fn push_raw(&mut self, item: &RawValue) {
-        let tree = Some(item)
-            .filter(|_| self.messages.len() < MAX_MESSAGES)
-            .and_then(|item| clean::tree(item.get()));
-        self.is_cut |= tree.as_ref().is_none_or(|(_, is_cut)| *is_cut);
+        let item = self.tree(item, self.messages.len());
         self.lost |= self.is_cut;
-        if let Some((item, _)) = tree {
+        if let Some(item) = item {
             self.push(item);
         }
+    }
+
+    /// An item as a tree; none if there are too many.
+    fn tree(&mut self, item: &RawValue, kept: usize) -> Option<Value> {
+        let tree = Some(item).filter(|_| kept < MAX_MESSAGES).and_then(|item| clean::tree(item.get()));
+        self.is_cut |= tree.as_ref().is_none_or(|(_, is_cut)| *is_cut);
+        tree.map(|(item, _)| item)
     }
 
     fn push(&mut self, item: Value) {
@@ -84,6 +107,8 @@ impl NewInput {
 enum Kind {
     /// What the app says, or what its tools returned.
     Asked,
+    /// What the app tells the assistant.
+    Instructed,
     /// What the model did, other than saying something.
     Done,
     /// A mention of what the server has.
@@ -99,6 +124,7 @@ impl Kind {
         let kind = item.text("type").or_else(|| Some("message".into()).filter(|_| role.is_some()));
         match kind.as_deref().unwrap_or_default() {
             "message" if role.as_deref() == Some("assistant") => Self::Said,
+            "message" if matches!(role.as_deref(), Some("developer" | "system")) => Self::Instructed,
             "message" => Self::Asked,
             "item_reference" => Self::Named,
             kind if item::is_tool_output(kind) => Self::Asked,
@@ -113,11 +139,14 @@ impl Kind {
 fn history(items: &[Kind]) -> usize {
     let open = items.iter().rposition(|item| !matches!(item, Kind::Said | Kind::Named));
     let end = open.map_or(0, |last| last + 1);
-    items[..end].iter().rposition(|item| *item != Kind::Asked).map_or(0, |last| last + 1)
+    let is_asked = |item: &Kind| matches!(item, Kind::Asked | Kind::Instructed);
+    items[..end].iter().rposition(|item| !is_asked(item)).map_or(0, |last| last + 1)
 }
 
 /// New messages: nearly as many as a conversation may have, so that there is room for the response.
 const MAX_MESSAGES: usize = 900;
+/// Items at the end of the history, of which one is the last that a run put out.
+const LAST_ITEMS: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -148,7 +177,7 @@ mod tests {
     #[test]
     fn what_was_answered_before_is_not_new() {
         let first = said("user", "one");
-        check(json!([said("developer", "be nice"), first]), &["System: be nice", "User: one"], &[]);
+        check(json!([said("developer", "be nice"), first]), &["User: one"], &[]);
         check(
             json!([
                 said("developer", "be nice"),
@@ -164,6 +193,24 @@ mod tests {
         check(
             json!([first, {"type": "reasoning", "summary": []}, output, said("user", "two")]),
             &["User: two"],
+            &[],
+        );
+    }
+
+    #[test]
+    fn what_stands_before_the_conversation_is_for_the_assistant() {
+        let (system, developer) = (said("system", "be brief"), said("developer", "be kind"));
+        for input in [
+            json!([system, developer, said("user", "one")]),
+            json!([system, developer, said("user", "one"), said("assistant", "1"), said("user", "two")]),
+            json!([system, developer]),
+        ] {
+            let new = NewInput::of(Some(&to_raw_value(&input).unwrap()));
+            assert_eq!(new.instructions, ["be brief", "be kind"], "{input}");
+        }
+        check(
+            json!([said("user", "one"), said("assistant", "1"), developer, said("user", "two")]),
+            &["System: be kind", "User: two"],
             &[],
         );
     }
@@ -192,6 +239,30 @@ mod tests {
         );
         let mention = to_raw_value(&json!([reference("msg_9")])).unwrap();
         assert!(NewInput::of(Some(&mention)).lost);
+    }
+
+    #[test]
+    fn the_last_items_of_the_history_are_what_it_goes_on_from() {
+        let id = |kind: &str, number: u64| format!("{kind}_{number:016}");
+        let reference = |id: String| json!({"type": "item_reference", "id": id});
+        let output = |id: String| json!({"type": "message", "id": id, "role": "assistant", "content": []});
+        let check = |input: Value, expected: &[String]| {
+            let new = NewInput::of(Some(&to_raw_value(&input).unwrap()));
+            assert_eq!(new.history, expected, "{input}");
+        };
+        check(
+            json!([
+                said("user", "one"),
+                reference(id("rs", 1)),
+                reference(id("msg", 2)),
+                said("user", "two")
+            ]),
+            &[id("msg", 2), id("rs", 1)],
+        );
+        check(json!([said("user", "one"), output(id("msg", 1)), said("user", "two")]), &[id("msg", 1)]);
+        // A mention at the end is what is asked about.
+        check(json!([said("user", "this:"), reference(id("msg", 9))]), &[]);
+        check(json!([said("user", "one"), output("msg_1".into()), said("user", "two")]), &[]);
     }
 
     #[test]

@@ -13,6 +13,8 @@ pub(super) struct Outputs {
     pub(super) messages: Vec<Message>,
     pub(super) reasoning: Vec<Reasoning>,
     pub(super) tool_calls: Vec<ToolCall>,
+    /// The id of the last item, if it is one that no other item has.
+    pub(super) last_item: Option<String>,
 }
 
 impl Outputs {
@@ -31,6 +33,9 @@ impl Outputs {
 
     /// Takes an item in the place it has in the whole output.
     pub(super) fn push(&mut self, item: Value, run: &str, place: u64) {
+        if let Some(id) = item::unique_id(&item) {
+            self.last_item = Some(id.to_owned());
+        }
         match item::output(item, run, place) {
             Some(Output::Message(message)) => self.messages.push(message),
             Some(Output::Reasoning(reasoning)) => self.reasoning.push(reasoning),

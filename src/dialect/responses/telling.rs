@@ -19,20 +19,21 @@ impl Observer {
         at: UnixMillis,
         out: &mut Observed,
     ) {
-        let Outputs { messages, reasoning, tool_calls } = outputs;
-        let (origin, answers) = match self.asked.take() {
-            None => (RunOrigin::Seen, Vec::new()),
+        let Outputs { messages, reasoning, tool_calls, last_item } = outputs;
+        let (origin, answers, history) = match self.asked.take() {
+            None => (RunOrigin::Seen, Vec::new(), Vec::new()),
             Some(Asked { input, instructions, lost }) => {
                 let origin = RunOrigin::Created {
                     messages: input.messages,
                     request_at: self.request_at,
+                    trace_id: self.trace_id.take(),
                     streamed: self.streamed,
                     new_conversation: self.conversation.is_none(),
                     messages_lost: lost,
                     instructions,
                     additional_instructions: None,
                 };
-                (origin, input.answers)
+                (origin, input.answers, input.history)
             }
         };
         let id = run.id.clone();
@@ -45,6 +46,8 @@ impl Observer {
             origin,
             previous: self.previous.clone().filter(|previous| *previous != id),
             answers,
+            history,
+            last_item,
             continues: None,
             held_until: None,
             named_calls: Vec::new(),

@@ -355,6 +355,7 @@ fn plain() -> Interaction {
         assistant: Some("asst_1".to_owned()),
         model: Some("gpt-4o-mini".to_owned()),
         attribution: Attribution::default(),
+        trace_id: None,
         inputs: vec![message(json!({"id": "msg_in", "content": []}))],
         instructions: None,
         additional_instructions: None,
