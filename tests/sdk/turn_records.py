@@ -159,7 +159,7 @@ def expected_response(truth):
     return {
         "conversation": truth["conversation"] or truth["root"],
         "turn": truth["turn"],
-        "parent": truth["previous"] or truth["continues"],
+        "parent": truth["previous"] or truth["continues"] or truth["follows"],
         "status": response_status(truth),
         "model": truth["model"],
         "instructions": truth["instructions"],

@@ -80,6 +80,7 @@ pub(super) struct Response {
     pub(super) previous: Option<String>,
     pub(super) root: String,
     pub(super) continues: Option<String>,
+    pub(super) follows: Option<String>,
     pub(super) turn: String,
     /// How many responses of its turn came before it.
     pub(super) depth: usize,

@@ -78,6 +78,7 @@ impl State {
         for item in &given[..known] {
             context.push(self.resolve(item)?);
         }
+        let follows = self.maker_of(&given[..known]).map(str::to_owned);
         let pending = self.pending_of(conversation.as_deref());
         let pending_inputs = pending.len();
         let inputs: Vec<Value> = pending.into_iter().chain(given[known..].iter().cloned()).collect();
@@ -101,6 +102,9 @@ impl State {
         let input_tokens = 10 + context.iter().chain(&inputs).map(words).sum::<u64>();
         let previous_response = previous.as_ref().and_then(|id| self.responses.get(id));
         let before = previous_response.or_else(|| parent.filter(|_| conversation.is_none()));
+        let before = before.or_else(|| {
+            follows.as_ref().filter(|_| conversation.is_none()).and_then(|id| self.responses.get(id))
+        });
         let response = Response {
             created_at: now,
             ended_at: None,
@@ -110,6 +114,7 @@ impl State {
             metadata,
             root: before.map_or_else(|| id.clone(), |before| before.root.clone()),
             continues: parent.map(|parent| parent.id.clone()),
+            follows: follows.filter(|_| parent.is_none()),
             turn: parent.map_or_else(|| id.clone(), |parent| parent.turn.clone()),
             depth,
             texts,
@@ -285,6 +290,14 @@ impl State {
         })
     }
 
+    /// The response that made the last of some items that any made.
+    fn maker_of(&self, items: &[Value]) -> Option<&str> {
+        items.iter().rev().filter_map(|item| item["id"].as_str()).find_map(|id| {
+            let made = |response: &&Response| response.outputs.iter().any(|output| output["id"] == id);
+            self.responses.values().find(made).map(|response| &*response.id)
+        })
+    }
+
     /// The response whose calls the inputs answer, when they do nothing else.
     fn parent_of(&self, inputs: &[Value]) -> Option<&Response> {
         let first = inputs.first()?;
@@ -304,6 +317,7 @@ impl State {
             previous: response.previous.clone(),
             root: response.root.clone(),
             continues: response.continues.clone(),
+            follows: response.follows.clone(),
             turn: response.turn.clone(),
             model: response.model.clone(),
             status: response.state.as_str().to_owned(),

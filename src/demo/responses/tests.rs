@@ -181,7 +181,11 @@ async fn chains_are_known_by_their_root_and_only_new_items_are_inputs() {
         {"role": "user", "content": "hi there"}, first["output"][0].clone(), {"role": "user", "content": "again"},
     ]);
     let resent = world.respond("gpt-5", json!({"input": history, "store": false})).await;
-    assert_eq!(texts(&world.truth().inputs), ["again"]);
+    let truth = world.truth();
+    assert_eq!(
+        (texts(&truth.inputs), json!(truth.follows), json!(truth.root)),
+        (vec!["again"], first["id"].clone(), first["id"].clone())
+    );
     let path = format!("/responses/{}", resent["id"].as_str().unwrap());
     assert_eq!(world.refusal(Method::GET, &path, Value::Null).await.0, 404);
     let body = json!({"model": "gpt-5", "input": "x", "previous_response_id": resent["id"]});

@@ -17,10 +17,12 @@ pub struct ResponseTruth {
     /// The response it names as its predecessor.
     pub previous: Option<String>,
     /// The first response of its chain, which may be itself: of its predecessors, or where it has none and no conversation, of
-    /// the responses whose calls were answered.
+    /// the responses whose calls were answered, or whose items its request repeats.
     pub root: String,
     /// The response whose function calls its input answers.
     pub continues: Option<String>,
+    /// The response that made the last item its request repeats or mentions, where it answers no calls.
+    pub follows: Option<String>,
     /// The response its turn began with, which is itself unless it continues another.
     pub turn: String,
     /// The model that answered.

@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn the_last_items_of_the_history_are_what_it_goes_on_from() {
-        let id = |kind: &str, number: u64| format!("{kind}_{number:016}");
+        let id = |kind: &str, number: u64| format!("{kind}_{number:015}a");
         let reference = |id: String| json!({"type": "item_reference", "id": id});
         let output = |id: String| json!({"type": "message", "id": id, "role": "assistant", "content": []});
         let check = |input: Value, expected: &[String]| {

@@ -37,8 +37,10 @@ pub(super) fn unique_id(item: &Value) -> Option<&str> {
 /// Whether an item's id is long enough to be random.
 pub(super) fn is_unique(id: &str) -> bool {
     let random = id.rsplit_once('_').map_or(id, |(_, random)| random);
-    let letters = random.bytes().filter(u8::is_ascii_alphanumeric);
-    letters.clone().count() >= UNIQUE_LETTERS && letters.clone().any(|letter| letter.is_ascii_digit())
+    let letters = || random.bytes().filter(u8::is_ascii_alphanumeric);
+    let kinds = [u8::is_ascii_digit, u8::is_ascii_lowercase, u8::is_ascii_uppercase];
+    let is_mixed = kinds.iter().filter(|is_one| letters().any(|letter| is_one(&letter))).count() > 1;
+    letters().count() >= UNIQUE_LETTERS && is_mixed
 }
 
 /// An item of the output of `run`; the id of one that has none is made of its place.
@@ -325,7 +327,9 @@ mod tests {
             ("msg_resp_1_0", false),
             ("item_0", false),
             ("__fake_id__", false),
+            ("msg_QwErTyUiOpAsDfGhJkLzXcVb", true),
             ("msg_placeholderplaceholder", false),
+            ("msg_0000000000000001", false),
             ("", false),
         ] {
             assert_eq!(is_unique(id), expected, "{id}");
