@@ -18,7 +18,11 @@ from runner import HERE, play, run
 
 PYTHON = str(HERE / ".venv-frameworks/bin/python")
 FLOWS = [PYTHON, str(HERE / "python/framework_flows.py"), "{url}"]
-FRAMEWORKS = ["langchain", "openai-agents"]
+FRAMEWORKS = {
+    "AI SDK": ["node", str(HERE / "node/framework_flows.mjs"), "{url}"],
+    "langchain": [*FLOWS, "langchain"],
+    "openai-agents": [*FLOWS, "openai-agents"],
+}
 TURNS = ["What are the store hours?", "And on Sundays?", "Thank you."]
 INSTRUCTIONS = "You keep a store."
 # The inputs of each response of a flow; what tools returned stands behind its role.
@@ -61,9 +65,9 @@ def texts(messages):
 
 
 def check_frameworks(checks, fakes, proxy):
-    for framework in FRAMEWORKS:
+    for framework, command in FRAMEWORKS.items():
         before = checks.passed
-        flows = play([*FLOWS, framework], proxy.base_url if proxy else fakes.assistants, "plain")
+        flows = play(command, proxy.base_url if proxy else fakes.assistants, "plain")
         for flow, ids in flows.items():
             if proxy:
                 check_flow(checks, f"{framework}, {flow}", recorded(proxy, ids), INPUTS[flow])
