@@ -48,7 +48,7 @@ pub struct Interaction {
     pub trace_id: Option<String>,
     /// What was asked: the messages this run answered, in order. Not what the request repeats of earlier ones.
     pub inputs: Vec<Message>,
-    /// What the run's request told the assistant in place of its own instructions.
+    /// What the assistant was told: by the run's request, in place of its own instructions; else its own, as far as the API tells them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<String>,
     /// What the run's request told the assistant beside its instructions.

@@ -254,7 +254,7 @@ impl Observer {
         match kind {
             Some(ObjectKind::Thread) => self.thread_object(body, at, out),
             Some(ObjectKind::Message) => self.message(json, body, at, out),
-            Some(ObjectKind::Run) => self.run(body, at, out),
+            Some(ObjectKind::Run) => self.run(json, body, at, out),
             Some(ObjectKind::Step) => {
                 let run = self.stream.as_ref().and_then(Stream::run);
                 let Some(step) = object::step(body, run) else {
@@ -307,7 +307,7 @@ impl Observer {
         self.tell_as(attribution, Fact::MessageSeen { message, origin, requested_at }, at, out);
     }
 
-    fn run(&mut self, body: &Members<'_>, at: UnixMillis, out: &mut Observed) {
+    fn run(&mut self, json: &str, body: &Members<'_>, at: UnixMillis, out: &mut Observed) {
         self.learn_thread(&body[Name::ThreadId]);
         let mut attribution = self.attribution.clone();
         self.order.note_metadata(&mut attribution, &body[Name::Metadata], Owner::Run);
@@ -322,13 +322,13 @@ impl Observer {
         if run.status.is_terminal() {
             self.flush_partials(at, out);
         }
-        let origin = self.run_origin(&run.id, at, out);
+        let origin = self.run_origin(&run.id, json, at, out);
         let streamed = self.stream.as_ref().is_some_and(Stream::is_whole);
         let fact = Fact::RunSeen { run: Box::new(run), origin, first_token_at, streamed };
         self.tell_as(attribution, fact, at, out);
     }
 
-    fn run_origin(&mut self, run: &str, at: UnixMillis, out: &mut Observed) -> RunOrigin {
+    fn run_origin(&mut self, run: &str, json: &str, at: UnixMillis, out: &mut Observed) -> RunOrigin {
         if self.answered || self.method != Method::POST {
             return RunOrigin::Seen;
         }
@@ -336,6 +336,9 @@ impl Observer {
         match &self.route {
             Route::Runs { .. } | Route::ThreadRuns => {
                 self.answered = true;
+                if self.instructions.is_none() && self.additional_instructions.is_none() {
+                    self.instructions = object::instructions(json);
+                }
                 RunOrigin::Created {
                     messages: std::mem::take(&mut self.messages),
                     request_at: self.request_at,

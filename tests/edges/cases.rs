@@ -26,6 +26,7 @@ cases! {
     b11_inputs_from_before_are_backfilled_from_a_list
     b11_what_was_never_seen_is_said_to_be_missing
     b12_instructions_are_kept_and_are_no_input
+    b12_the_assistants_own_instructions_are_read_from_the_run
     b1_messages_are_claimed_when_the_run_is_accepted
     b2_messages_posted_while_a_run_is_active_are_the_next_runs
     b3_an_older_message_with_the_same_words_is_not_merged

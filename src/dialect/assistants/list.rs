@@ -40,7 +40,7 @@ impl Observer {
                 }
                 for run in runs {
                     if let Ok(members) = Members::of(run) {
-                        self.run(&members, at, out);
+                        self.run(run, &members, at, out);
                     }
                 }
             }

@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::members::{Members, Name};
 use crate::dialect::clean::{self, Files};
-use crate::dialect::field::{id, raw, seconds};
+use crate::dialect::field::{self, id, raw, seconds};
 use crate::dialect::inline::shorten;
+use crate::dialect::object::Object;
 use crate::message::{Message, MessageStatus, Role};
 use crate::observation::{Run, RunStatus, Step, ToolCall};
 
@@ -27,6 +28,12 @@ pub(super) fn message(json: &str, members: &Members<'_>) -> Option<Message> {
         run: id(&members[Name::RunId]).map(str::to_owned),
         object: clean::kept(json, Files::DescribedInContent)?,
     })
+}
+
+/// What the assistant of a `thread.run` object is told. It stands in every poll, so it is read where it is wanted.
+pub(super) fn instructions(json: &str) -> Option<String> {
+    let text = Object::parse(json)?.text("instructions")?;
+    field::instructions(&text).map(str::to_owned)
 }
 
 /// A `thread.run` object.
