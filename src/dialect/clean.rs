@@ -88,6 +88,8 @@ pub(super) struct Broken {
 pub(super) struct Found {
     /// A character that is none, or should have been escaped.
     pub(super) character: bool,
+    /// How much longer the text became by what was written for these.
+    grown_bytes: usize,
     /// Escapes of halves of characters that are [marked](Halves::Marked).
     pub(super) halves: Option<HalfRun>,
     /// A word or something else in the place of a number.
@@ -97,6 +99,14 @@ pub(super) struct Found {
 }
 
 impl Found {
+    /// Notes that something takes the place of an odd character. Tells whether there is room for what is longer: binary data must not
+    /// become several times as long.
+    fn grow(&mut self, bytes: usize) -> bool {
+        self.character = true;
+        self.grown_bytes += bytes;
+        self.grown_bytes <= MAX_GROWN_BYTES
+    }
+
     /// What of it is told to the operator.
     pub(super) fn problems(&self) -> impl Iterator<Item = Problem> + use<> {
         let found = [
@@ -209,6 +219,8 @@ pub(super) fn assert_that_parsers_take_it(json: &[u8]) {
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+/// What may be written for odd characters; beyond it one byte stands for each.
+const MAX_GROWN_BYTES: usize = 1 << 20;
 /// What makes a tree of a few megabytes at most.
 pub(super) const SHORT_BYTES: usize = 64 << 10;
 /// What a value takes at most, if its member is one of few: a map has room for four.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde_json::{Map, Value, json};
 
 use super::behaviour::Act;
+use super::items;
 use super::truth::ResponseUsage;
 use crate::demo::script::UsageTiming;
 use crate::demo::stream::Event;
@@ -109,6 +110,33 @@ pub(super) struct Response {
 }
 
 impl Response {
+    /// The system messages that its input begins with.
+    fn leading(&self) -> &[Value] {
+        let input = self.request["input"].as_array().map_or(&[][..], Vec::as_slice);
+        let leads = |item: &Value| item["role"] == "system" || item["role"] == "developer";
+        &input[..input.iter().take_while(|item| leads(item)).count()]
+    }
+
+    /// What its request tells the model, apart from the conversation.
+    pub(super) fn instructions(&self) -> Option<String> {
+        let text = |item: &Value| match &item["content"] {
+            Value::String(text) => text.clone(),
+            content => items::text(&json!({"type": "message", "content": content})),
+        };
+        let leading = self.leading().iter().map(text);
+        let all: Vec<String> =
+            self.request["instructions"].as_str().map(str::to_owned).into_iter().chain(leading).collect();
+        Some(all.join("\n")).filter(|all| !all.is_empty())
+    }
+
+    /// What is new in its request, without instructions.
+    pub(super) fn new_inputs(&self) -> impl Iterator<Item = &Value> {
+        let given = self.request["input"].as_array().map_or(1, Vec::len);
+        let (pending, asked) = self.inputs.split_at(self.pending_inputs);
+        let leading = if asked.len() == given { self.leading().len() } else { 0 };
+        pending.iter().chain(&asked[leading..])
+    }
+
     /// Whether it plays in the background.
     pub(super) fn in_background(&self) -> bool {
         self.request["background"] == true

@@ -37,7 +37,7 @@ pub struct ResponseTruth {
     pub background: bool,
     /// Whether it can be retrieved later.
     pub stored: bool,
-    /// What its request told the model in place of a system message.
+    /// What its request told the model in place of a system message, and in system messages before all else.
     pub instructions: Option<String>,
     /// The items that are new in this turn: what was added to its conversation since the last response, and what its request
     /// has after the last item of a model.

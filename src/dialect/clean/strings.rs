@@ -1,6 +1,5 @@
 //! Texts within JSON, and characters that are none.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use memchr::{memchr, memchr_iter};
@@ -83,15 +82,29 @@ pub(super) fn write<'r>(
 
 /// Writes what has no escapes.
 fn plain(bytes: &[u8], out: &mut String, found: &mut Found) {
-    let text = String::from_utf8_lossy(bytes);
-    let has_control = text.bytes().fold(false, |any, byte| any | (byte < b' '));
-    found.character |= has_control || matches!(text, Cow::Owned(_));
-    if !has_control {
-        return out.push_str(&text);
+    for chunk in bytes.utf8_chunks() {
+        characters(chunk.valid(), out, found);
+        if !chunk.invalid().is_empty() {
+            out.push(if found.grow(char::REPLACEMENT_CHARACTER.len_utf8()) {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                SHORT_REPLACEMENT
+            });
+        }
+    }
+}
+
+/// Writes characters, control characters escaped.
+fn characters(text: &str, out: &mut String, found: &mut Found) {
+    if text.bytes().fold(true, |none, byte| none & (byte >= b' ')) {
+        return out.push_str(text);
     }
     for letter in text.chars() {
         match letter {
-            '\0'..' ' => write!(out, "\\u{:04x}", u32::from(letter)).expect("a string takes anything"),
+            '\0'..' ' if found.grow(ESCAPE_BYTES) => {
+                write!(out, "\\u{:04x}", u32::from(letter)).expect("a string takes anything");
+            }
+            '\0'..' ' => out.push(SHORT_REPLACEMENT),
             _ => out.push(letter),
         }
     }
@@ -106,18 +119,9 @@ fn escape(raw: &[u8], halves: Halves, out: &mut String, found: &mut Found) -> us
             return 2;
         }
         Some(b'u') => {}
-        _ => {
-            // There is no such escape: it is a backslash.
-            found.character = true;
-            out.push_str("\\\\");
-            return 1;
-        }
+        _ => return backslash(out, found),
     }
-    let Some(unit) = unit(raw) else {
-        found.character = true;
-        out.push_str("\\\\");
-        return 1;
-    };
+    let Some(unit) = unit(raw) else { return backslash(out, found) };
     let is_first_half = match unit {
         HIGH_FIRST..LOW_FIRST => true,
         LOW_FIRST..=LOW_LAST => false,
@@ -141,6 +145,16 @@ fn escape(raw: &[u8], halves: Halves, out: &mut String, found: &mut Found) -> us
         }
     }
     ESCAPE_BYTES
+}
+
+/// Writes a backslash that begins no escape there is, and tells how long it was.
+fn backslash(out: &mut String, found: &mut Found) -> usize {
+    if found.grow(2) {
+        out.push_str("\\\\");
+    } else {
+        out.push(SHORT_REPLACEMENT);
+    }
+    1
 }
 
 /// The UTF-16 code unit that is escaped here.
@@ -183,6 +197,8 @@ pub(in crate::dialect) fn join_halves(text: &str) -> Option<String> {
     (copied > 0).then_some(joined)
 }
 
+/// Stands for an odd character where there is no room for what is longer.
+const SHORT_REPLACEMENT: char = '?';
 const ESCAPE_BYTES: usize = "\\u0000".len();
 const HIGH_FIRST: u16 = 0xD800;
 const LOW_FIRST: u16 = 0xDC00;

@@ -55,6 +55,18 @@ fn what_writers_get_wrong_is_mended_and_told() {
 }
 
 #[test]
+fn binary_data_becomes_little_longer() {
+    for odd in [&b"\xff"[..], b"\xf0\x9f", b"\x01", b"\xffa", b"\\x"] {
+        let json = [&b"\""[..], &odd.repeat(4 << 20), b"\""].concat();
+        let Clean { text, found, .. } = clean(&json, Rules::PLAIN).unwrap();
+        assert!(text.len() <= json.len() + MAX_GROWN_BYTES && found.character, "{odd:?}: {}", text.len());
+        assert!(serde_json::from_str::<String>(&text).is_ok());
+    }
+    let few = masked("{\"a\":\"\u{1}\"}");
+    assert_eq!(few, r#"{"a":"\u0001"}"#);
+}
+
+#[test]
 fn what_is_no_json_is_broken_and_its_whole_members_stay() {
     for json in [
         "",
