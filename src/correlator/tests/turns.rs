@@ -401,19 +401,11 @@ fn what_a_client_repeats_although_it_names_the_run_before_is_not_new() {
     for repeats in [true, false] {
         let mut world = World::new();
         let question = || said(None, Role::User, "question");
-        let asks = |turn: Turn, asked: Vec<Message>| {
-            let RunOrigin::Created { request_at, .. } = turn.origin else { unreachable!() };
-            let origin = RunOrigin::Created {
-                messages: asked,
-                request_at,
-                trace_id: None,
-                streamed: false,
-                new_conversation: true,
-                messages_lost: false,
-                instructions: None,
-                additional_instructions: None,
-            };
-            Turn { origin, ..turn }
+        let asks = |mut turn: Turn, asked: Vec<Message>| {
+            if let RunOrigin::Created { messages, .. } = &mut turn.origin {
+                *messages = asked;
+            }
+            turn
         };
         let first = turn(&world, "resp_1", &["question"], RunStatus::Completed);
         world.turn(calls(first, &["call_1"]));
