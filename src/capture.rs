@@ -64,7 +64,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             queue: 8192,
-            budget_bytes: 192 << 20,
+            budget_bytes: 144 << 20,
             max_body_bytes: 16 << 20,
             max_prefix_bytes: 64 << 10,
             segment_bytes: 16 << 10,
