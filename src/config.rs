@@ -229,6 +229,7 @@ impl Config {
         let store_required = file.store.required.unwrap_or(matches!(data_dir, Some(Choice::Explicit(_))));
         let mut store = modules::store(file.store)?;
         store.conversation_ttl = correlation.conversation_ttl;
+        store.remembered_turns = correlation.limits.remembered_turns;
         Ok(Self {
             net: modules::net(address("listen", listen)?, file.server)?,
             proxy: modules::proxy(upstream, file.capture.enabled, file.proxy)?,

@@ -11,10 +11,12 @@
 
 mod chain;
 mod chains;
+mod config;
 mod conversation;
 mod deadlines;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
+mod histories;
 mod input;
 mod limits;
 mod listed;
@@ -27,68 +29,21 @@ mod weight;
 mod whose;
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
+use std::sync::Arc;
 
 use crate::interaction::Interaction;
 use crate::observation::{ConversationKey, Fact, Observation};
 use crate::time::UnixMillis;
 use chains::Chains;
+pub use config::{AppMessages, Config};
 pub use conversation::State;
 use conversation::{Conversation, Outcome};
 use deadlines::{Deadlines, Place, Stake};
 #[cfg(any(test, fuzzing))]
 pub use fuzz::assert_traffic_is_sound;
+pub use histories::Remembered;
+use histories::{Found, Histories};
 pub use limits::{Limits, Note};
-
-/// Waiting times; see the fixed semantics in ARCHITECTURE.md.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// How long a terminal run waits for messages that were not fetched yet.
-    pub outputs_grace: Duration,
-    /// How long a run is waited for beyond its `expires_at`.
-    pub unresolved_grace: Duration,
-    /// How long a run may take where the server does not say: `expires_at` minus `created_at`.
-    pub assumed_run_time: Duration,
-    /// How long a turn that ended in calls of the app's tools is held for the one that hands in what they returned, so that both are
-    /// one record. Zero: each is a record of its own.
-    pub continuation_grace: Duration,
-    /// How long an idle conversation is remembered.
-    pub conversation_ttl: Duration,
-    /// How long ago a run first seen terminal may have ended to be recorded.
-    pub history_max_age: Duration,
-    /// When capture first began; runs that ended before are history.
-    pub first_used: UnixMillis,
-    /// What becomes of messages the app wrote in the assistant's name.
-    pub app_messages: AppMessages,
-    /// What may be held.
-    pub limits: Limits,
-}
-
-/// What becomes of messages the app wrote in the assistant's name: they are no run's outputs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AppMessages {
-    /// They are left out of records.
-    Drop,
-    /// They are context: they stand among the inputs of the next run, with their role.
-    #[default]
-    Include,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            outputs_grace: Duration::from_secs(30),
-            unresolved_grace: Duration::from_secs(60),
-            assumed_run_time: Duration::from_secs(600),
-            continuation_grace: Duration::ZERO,
-            conversation_ttl: Duration::from_secs(24 * 3600),
-            history_max_age: Duration::from_secs(15 * 60),
-            first_used: UnixMillis(0),
-            app_messages: AppMessages::default(),
-            limits: Limits::default(),
-        }
-    }
-}
 
 /// What correlation concluded.
 #[derive(Clone, Debug)]
@@ -97,6 +52,8 @@ pub enum Output {
     Interaction(Box<Interaction>),
     /// Something to be counted.
     Note(Note),
+    /// What a run's conversation added up to, for later requests to go on from.
+    Remembered(Remembered),
     /// Nothing of the conversation is pending any more; none when it is forgotten.
     Settled(ConversationKey, Option<Box<State>>),
 }
@@ -109,6 +66,7 @@ pub struct Correlator {
     /// The place of each conversation.
     deadlines: Deadlines,
     chains: Chains,
+    histories: Histories,
     open_runs: usize,
     text_bytes: usize,
     outputs: VecDeque<Output>,
@@ -123,6 +81,7 @@ impl Correlator {
             conversations: HashMap::new(),
             deadlines: Deadlines::default(),
             chains: Chains::default(),
+            histories: Histories::default(),
             open_runs: 0,
             text_bytes: 0,
             outputs: VecDeque::new(),
@@ -140,12 +99,21 @@ impl Correlator {
         self.make_room(&key, UnixMillis::default());
     }
 
+    /// Takes back what runs of an earlier process added up to, oldest first. To be called before any observation.
+    pub fn restore_histories(&mut self, all: impl Iterator<Item = Remembered>) {
+        self.histories.restore(all, self.config.limits.remembered_turns);
+    }
+
     /// Moves an observation to the conversation it belongs to, where its dialect could not know it: that of the chain; and says which
     /// turns are to be one record, so that a replay, at other times and with other settings, says the same. To be called before
     /// [`Correlator::handle`]; what is journaled is what came out. Doing it again changes nothing.
-    pub fn place(&self, observation: &mut Observation) {
-        if let Some(key) = self.chains.place(observation) {
-            observation.conversation = key;
+    pub fn place(&mut self, observation: &mut Observation) {
+        match self.chains.place(observation) {
+            Some(key) => observation.conversation = key,
+            None => self.place_by_history(observation),
+        }
+        if let Fact::TurnSeen(turn) = &mut observation.fact {
+            turn.said_before.clear();
         }
         let known = self.conversations.get(&observation.conversation);
         if let Some(known) = known {
@@ -161,8 +129,46 @@ impl Correlator {
         }
     }
 
+    /// Moves a turn that nothing else places to the conversation that its request repeats.
+    fn place_by_history(&mut self, observation: &mut Observation) {
+        let Observation { conversation, at, fact: Fact::TurnSeen(turn), .. } = observation else { return };
+        if *conversation.id != *turn.run.id || self.conversations.contains_key(conversation) {
+            return;
+        }
+        self.histories.forget_before(at.before(self.config.conversation_ttl));
+        match self.histories.find(&turn.said_before, *at) {
+            Found::After(before) => {
+                turn.previous = Some(before.run.to_string());
+                turn.by_history = true;
+                *conversation = before.conversation.clone();
+            }
+            Found::Shared => self.outputs.push_back(Output::Note(Note::HistoryShared)),
+            Found::Unknown => {}
+        }
+    }
+
+    /// Remembers what a turn's conversation adds up to with it.
+    fn remember(&mut self, observation: &Observation) {
+        let Observation { conversation, at, fact: Fact::TurnSeen(turn), .. } = observation else { return };
+        if turn.said.is_empty() {
+            return;
+        }
+        let run = match *turn.run.id == *conversation.id {
+            true => conversation.id.clone(),
+            false => Arc::from(turn.run.id.as_str()),
+        };
+        for said in &turn.said {
+            let (conversation, run) = (conversation.clone(), Arc::clone(&run));
+            let remembered = Remembered { conversation, run, said: *said, at: *at };
+            if self.histories.remember(remembered.clone(), self.config.limits.remembered_turns) {
+                self.outputs.push_back(Output::Remembered(remembered));
+            }
+        }
+    }
+
     /// Takes a fact. Tells whether it changed anything: one that did not need not be journaled.
     pub fn handle(&mut self, observation: &Observation) -> bool {
+        self.remember(observation);
         let key = &observation.conversation;
         let mut outcome = Outcome::default();
         let before = match self.conversations.get_mut(key) {
@@ -238,6 +244,7 @@ impl Correlator {
         for key in keys {
             self.forget(&key);
         }
+        self.histories.forget_where(which);
     }
 
     /// When [`Correlator::handle_timeout`] wants to be called next.
@@ -261,6 +268,12 @@ impl Correlator {
     #[must_use]
     pub fn open_runs(&self) -> usize {
         self.open_runs
+    }
+
+    /// How many runs are remembered by what their conversation added up to.
+    #[must_use]
+    pub fn remembered_turns(&self) -> usize {
+        self.histories.len()
     }
 
     /// Bytes that conversations take in memory, about.

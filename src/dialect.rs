@@ -11,6 +11,7 @@ pub mod chat;
 mod clean;
 mod credentials;
 mod field;
+mod history;
 mod inline;
 mod kind;
 mod object;

@@ -28,7 +28,7 @@ pub struct Interaction {
     /// The run in which the user asked what this one goes on answering: itself, unless it only handed in what tools returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn_id: Option<String>,
-    /// The run before, where the request named one or answered its tool calls.
+    /// The run before, where the request named one, answered its tool calls or repeated what was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<String>,
     /// The responses that handed in what this one's tools returned and are part of this record, in order.
@@ -87,7 +87,7 @@ pub struct Interaction {
     pub outputs_complete: bool,
     /// Whether the status is our conclusion and not the API's word.
     pub assumed: bool,
-    /// How outputs were assigned.
+    /// How outputs and the conversation were found.
     pub pairing: Pairing,
 }
 
@@ -146,14 +146,16 @@ impl fmt::Display for Status {
     }
 }
 
-/// How outputs were assigned to the run.
+/// How outputs were assigned to the run, and the run to its conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pairing {
-    /// The server named the run on each message.
+    /// The server named the run on each message; client or server named what the run goes on from, if anything.
     Exact,
-    /// By place and time, on servers that do not.
+    /// Outputs by place and time, on servers that do not name the run.
     Heuristic,
+    /// The request repeats a conversation, and named nothing else: by that it is known what the run goes on from.
+    History,
 }
 
 /// The API's times in seconds, and the proxy's in milliseconds. Never mix the two clocks in one difference.

@@ -75,6 +75,8 @@ pub struct Metrics {
     pub open_runs: Gauge,
     /// Bytes of messages and tool calls in memory.
     pub correlation_bytes: Gauge,
+    /// Runs that are remembered by what their conversation added up to.
+    pub remembered_turns: Gauge,
     /// What the limits of correlation cost, and outputs that came too late, by kind.
     pub correlation_notes: Family<KindLabel, Counter>,
     /// Calls of an API that was shut down, by who makes them.
@@ -151,6 +153,7 @@ impl Metrics {
             conversations: Gauge::default(),
             open_runs: Gauge::default(),
             correlation_bytes: Gauge::default(),
+            remembered_turns: Gauge::default(),
             correlation_notes: Family::default(),
             sunset_calls: Family::default(),
             intake: Family::default(),
@@ -230,6 +233,8 @@ impl Metrics {
         r.register("open_runs", "Runs that are not settled", self.open_runs.clone());
         let help = "What conversations take in memory, about";
         r.register_with_unit("correlation_held", help, Unit::Bytes, self.correlation_bytes.clone());
+        let help = "Runs that are remembered by what their conversation added up to";
+        r.register("remembered_turns", help, self.remembered_turns.clone());
         let help = "What the limits of correlation cost, and outputs that came too late, by kind";
         r.register("correlation_notes", help, self.correlation_notes.clone());
         let help = "Calls answered with 404 because OpenAI shut the Assistants API down, by the caller's SDK";

@@ -284,6 +284,7 @@ impl Pipeline {
         self.tell_ahead();
         self.metrics.conversations.set(gauge(self.correlator.conversations()));
         self.metrics.open_runs.set(gauge(self.correlator.open_runs()));
+        self.metrics.remembered_turns.set(gauge(self.correlator.remembered_turns()));
         self.metrics.correlation_bytes.set(gauge(self.correlator.text_bytes()));
     }
 
@@ -313,6 +314,7 @@ impl Pipeline {
                 Output::Note(note) => {
                     self.metrics.correlation_notes.get_or_create(&KindLabel { kind: note.as_str() }).inc();
                 }
+                Output::Remembered(remembered) => self.emission.remember(&remembered),
                 Output::Settled(conversation, state) => self.emission.settled(conversation, state.as_deref()),
             }
         }

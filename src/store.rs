@@ -18,6 +18,7 @@
 //! meta           key, value                                         first_used_at
 //! journal        seq, upstream, conversation, at, body              an observation of an unsettled conversation
 //! conversations  id, upstream, conversation, state, updated_at      what the correlator must remember of a settled one
+//! histories      id, upstream, conversation, at, body              what a run's conversation added up to: the last ones
 //! events         id, key UNIQUE, kind, upstream, conversation, at, body, session_scope, session, first_message
 //! deliveries     id, event, sink, lane, queued_at, attempts, failure    UNIQUE(event, sink); still to be made
 //! dead_letters   id, event, sink, lane, queued_at, attempts, died_at, reason, answer   UNIQUE(event, sink); given up
@@ -134,6 +135,8 @@ pub struct Config {
     pub retain: Duration,
     /// How long the state of an idle conversation is kept.
     pub conversation_ttl: Duration,
+    /// How many runs' histories are kept: the last ones.
+    pub remembered_turns: usize,
     /// Bytes of operations that may wait for the thread; beyond it they are refused.
     pub queue_bytes: usize,
     /// Bytes of operations one transaction takes, at least one batch.
@@ -162,6 +165,7 @@ impl Default for Config {
             sync_every: None,
             retain: Duration::from_secs(30 * 24 * 3600),
             conversation_ttl: Duration::from_secs(24 * 3600),
+            remembered_turns: 50_000,
             queue_bytes: 32 << 20,
             batch_bytes: 8 << 20,
             max_bytes: None,

@@ -272,6 +272,11 @@ fn keep(correlator: &mut Correlator, observations: Vec<Observation>) -> Vec<Op> 
                     ops.push(Op::event(&Event::Interaction(interaction), AT, sinks));
                 }
                 Output::Note(note) => panic!("nothing is to be left out: {note:?}"),
+                Output::Remembered(remembered) => {
+                    let body = serde_json::to_string(&remembered).expect("what is remembered is JSON");
+                    let (conversation, at) = (remembered.conversation, remembered.at);
+                    ops.push(Op::Remember { conversation, at, body });
+                }
                 Output::Settled(conversation, state) => {
                     let state = state.map(|state| serde_json::to_string(&state).expect("a state is JSON"));
                     ops.push(Op::Settle { conversation, state });
@@ -291,7 +296,7 @@ fn pair(observations: &[Observation]) -> Vec<Event> {
     std::iter::from_fn(|| correlator.poll())
         .filter_map(|output| match output {
             Output::Interaction(interaction) => Some(Event::Interaction(interaction)),
-            Output::Note(_) | Output::Settled(..) => None,
+            Output::Note(_) | Output::Remembered(_) | Output::Settled(..) => None,
         })
         .collect()
 }

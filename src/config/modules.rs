@@ -32,6 +32,7 @@ pub(super) fn correlation(file: &raw::Correlation) -> Result<correlator::Config,
         conversation_messages,
         conversation_runs,
         conversation_text_bytes,
+        remembered_turns,
     } = &mut config.limits;
     set_count("correlation.max_conversations", conversations, file.max_conversations)?;
     set_size("correlation.max_text", text_bytes, file.max_text)?;
@@ -42,6 +43,7 @@ pub(super) fn correlation(file: &raw::Correlation) -> Result<correlator::Config,
     )?;
     set_count("correlation.max_conversation_runs", conversation_runs, file.max_conversation_runs)?;
     set_size("correlation.max_conversation_text", conversation_text_bytes, file.max_conversation_text)?;
+    *remembered_turns = file.max_remembered_turns.unwrap_or(*remembered_turns);
     Ok(config)
 }
 
@@ -61,8 +63,7 @@ pub(super) fn dialect(
     set_sources("attribution.session", session, file.session.as_deref())?;
     set_sources("attribution.user", user, file.user.as_deref())?;
     set_sources("attribution.app", app, file.app.as_deref())?;
-    let dialect::chat::Config { sessions_by_beginning, keep_bodies } = &mut config.chat;
-    *sessions_by_beginning = chat.sessions_by_beginning.unwrap_or(*sessions_by_beginning);
+    let dialect::chat::Config { keep_bodies } = &mut config.chat;
     *keep_bodies = chat.keep_bodies.unwrap_or(*keep_bodies);
     Ok(config)
 }

@@ -103,6 +103,7 @@ pub(super) struct Correlation {
     pub(super) max_conversation_messages: Option<usize>,
     pub(super) max_conversation_runs: Option<usize>,
     pub(super) max_conversation_text: Option<Size>,
+    pub(super) max_remembered_turns: Option<usize>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -126,7 +127,6 @@ pub(super) struct Attribution {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Chat {
-    pub(super) sessions_by_beginning: Option<bool>,
     pub(super) keep_bodies: Option<bool>,
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
-use super::{AppMessages, Config, Correlator, Limits, Output, Standing, State};
+use super::{AppMessages, Config, Correlator, Limits, Output, Remembered, Standing, State};
 use crate::dialect::{self, Observed, Observer};
 use crate::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
 use crate::interaction::Interaction;
@@ -50,6 +50,7 @@ struct World {
     now: UnixMillis,
     journal: Vec<(ConversationKey, String)>,
     states: BTreeMap<ConversationKey, String>,
+    histories: Vec<Remembered>,
     /// Keys of the records this process told, of conversations it has not forgotten.
     recorded: BTreeMap<ConversationKey, BTreeSet<String>>,
     evicts: bool,
@@ -64,23 +65,28 @@ impl World {
             conversation_messages: 4,
             conversation_runs: 2,
             conversation_text_bytes: 12_000,
+            remembered_turns: 2,
         };
+        let remembers = settings & 4 == 0;
+        let limits = if evicts { tight } else { Limits::default() };
         let config = Config {
             first_used: UnixMillis(START),
             continuation_grace: Duration::from_secs(if settings & 8 == 8 { 300 } else { 0 }),
             app_messages: if settings & 2 == 2 { AppMessages::Drop } else { AppMessages::Include },
-            limits: if evicts { tight } else { Limits::default() },
+            limits: Limits {
+                remembered_turns: if remembers { limits.remembered_turns } else { 0 },
+                ..limits
+            },
             ..Config::default()
         };
-        let mut dialect = dialect::Config::default();
-        dialect.chat.sessions_by_beginning = settings & 4 == 4;
         Self {
             correlator: Correlator::new(config.clone()),
             config,
-            dialect,
+            dialect: dialect::Config::default(),
             now: UnixMillis(START),
             journal: Vec::new(),
             states: BTreeMap::new(),
+            histories: Vec::new(),
             recorded: BTreeMap::new(),
             evicts,
         }
@@ -218,6 +224,12 @@ impl World {
                     assert!(new || known.len() > REMEMBERED, "{} is recorded twice", interaction.run);
                 }
                 Output::Note(_) => {}
+                Output::Remembered(remembered) => {
+                    let json = serde_json::to_string(&remembered).expect("it can be written");
+                    let read: Remembered = serde_json::from_str(&json).expect("it can be read back");
+                    assert_eq!(read, remembered, "the store changes what is remembered");
+                    self.histories.push(remembered);
+                }
                 Output::Settled(key, state) => {
                     self.journal.retain(|(of, _)| *of != key);
                     match state {
@@ -251,7 +263,8 @@ impl World {
         assert_eq!((*open_runs, *text_bytes), (runs, bytes), "the books do not balance");
         assert_eq!(deadlines.len(), places.len(), "a place is nobody's");
         assert!(chains.len() <= links, "a link leads nowhere");
-        let Limits { conversations: most, text_bytes: most_bytes, .. } = config.limits;
+        let Limits { conversations: most, text_bytes: most_bytes, remembered_turns, .. } = config.limits;
+        assert!(self.correlator.histories.len() <= remembered_turns, "too much is remembered");
         assert!(conversations.len() <= most && *text_bytes <= most_bytes, "{text_bytes} bytes are held");
     }
 
@@ -276,6 +289,7 @@ impl World {
             let state: State = serde_json::from_str(state).expect("a state can be read back");
             self.correlator.restore(key.clone(), state);
         }
+        self.correlator.restore_histories(self.histories.iter().cloned());
         self.recorded.clear();
         for (_, row) in self.journal.clone() {
             let observation: Observation = serde_json::from_str(&row).expect("a row can be read");

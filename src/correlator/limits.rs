@@ -17,6 +17,9 @@ pub struct Limits {
     pub conversation_runs: usize,
     /// Bytes of messages and tool calls of one conversation. Further ones are left out.
     pub conversation_text_bytes: usize,
+    /// Completions that are remembered by what their conversation added up to, about 200 bytes each. The oldest goes first; who goes
+    /// on with it begins a conversation of its own. 0: none is.
+    pub remembered_turns: usize,
 }
 
 impl Default for Limits {
@@ -27,6 +30,7 @@ impl Default for Limits {
             conversation_messages: 1000,
             conversation_runs: 64,
             conversation_text_bytes: 16 << 20,
+            remembered_turns: 50_000,
         }
     }
 }
@@ -36,6 +40,8 @@ impl Default for Limits {
 pub enum Note {
     /// A conversation was forgotten before its time, for there were too many.
     ConversationEvicted,
+    /// A request repeats what was said in several conversations: it was joined to none of them.
+    HistoryShared,
     /// An output of a run that was recorded already. The record stays as it is.
     LateOutput,
     /// A message was left out: the conversation has too many.
@@ -52,6 +58,7 @@ impl Note {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ConversationEvicted => "conversation_evicted",
+            Self::HistoryShared => "history_shared",
             Self::LateOutput => "late_output",
             Self::MessagesFull => "messages_full",
             Self::RunsFull => "runs_full",

@@ -83,6 +83,7 @@ impl World {
             match output {
                 Output::Interaction(interaction) => self.interactions.push(*interaction),
                 Output::Note(note) => self.notes.push(note),
+                Output::Remembered(_) => {}
                 Output::Settled(_, state) => self.settled.push(state.map(|state| *state)),
             }
         }

@@ -10,6 +10,7 @@ mod call;
 mod choice;
 mod finish;
 mod logprobs;
+mod messages;
 mod outcome;
 mod reasoning_details;
 mod request;
@@ -27,10 +28,10 @@ use serde_json::{Map, Value};
 use crate::attribution::Attribution;
 use crate::dialect::attribution::{Owner, trace_id};
 use crate::dialect::clean::{self, Files};
+use crate::dialect::history::History;
 use crate::dialect::kind::{NotJson, Opening, Telling};
 use crate::dialect::object::Object;
 use crate::dialect::{Observed, Problem};
-use crate::event::key_of;
 use crate::exchange::Ending;
 use crate::message::Message;
 use crate::observation::{
@@ -46,16 +47,13 @@ use route::Route;
 /// Settings of this dialect.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Whether requests without a session that begin alike are of one conversation: with the same instructions and the same
-    /// first question, of the same app and user. Otherwise each is a conversation of its own, with what its tools returned.
-    pub sessions_by_beginning: bool,
     /// Whether records keep request and answer as the API has them, history included, for sinks whose format is made of them.
     pub keep_bodies: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { sessions_by_beginning: false, keep_bodies: true }
+        Self { keep_bodies: true }
     }
 }
 
@@ -71,8 +69,6 @@ pub(super) struct Observer {
     attribution: Attribution,
     /// What makes an id unique.
     exchange: String,
-    /// The conversation, where it is known without the run.
-    conversation: Option<Arc<str>>,
     /// What was asked; taken by the first fact.
     asked: Option<Asked>,
     /// Whether what was asked could not be read.
@@ -81,7 +77,9 @@ pub(super) struct Observer {
     model: Option<String>,
     includes_usage: bool,
     question: Option<String>,
-    /// A hash over all that was said, where functions are offered in the form before tools.
+    /// All that was said before the answer, if all of it was read.
+    history: Option<History>,
+    /// A hash over it, where functions are offered in the form before tools.
     said: Option<String>,
     keep_bodies: bool,
     request_at: UnixMillis,
@@ -108,24 +106,17 @@ impl Observer {
         let Route { deployment } = Route::parse(&start.path)?;
         let mut attribution = config.attribution.of_request(start, &request.body);
         config.attribution.note_metadata(&mut attribution, &request.body["metadata"], Owner::Run);
-        let mut asked = Asked::read(&request);
-        let user = attribution.user.as_ref().and_then(|user| user.id()).unwrap_or_default();
-        let app = attribution.app.as_deref().unwrap_or_default();
-        let of_both = |hash: &str| key_of(&[app, user, hash]);
-        let beginning = asked.beginning.as_deref().filter(|_| config.chat.sessions_by_beginning);
-        let conversation = beginning.map(|beginning| Arc::from(format!("chat_{}", of_both(beginning))));
-        let answered = asked.functions_answered.iter();
-        asked.answers.extend(answered.map(|call| scoped_call(&of_both(&call.said), &call.name)));
-        let said = asked.said.as_deref().map(of_both);
+        let mut history = History::new(&attribution.scope(&start.upstream));
+        let asked = Asked::read(&request, &mut history);
         Some(Self {
             upstream: start.upstream.clone(),
             attribution,
             exchange: format!("{:x}.{:x}", start.request_at.0, exchange.0),
-            conversation,
             model: asked.model.clone().or(deployment),
             includes_usage: asked.includes_usage,
             question: asked.question.clone(),
-            said,
+            said: asked.offers_functions.then(|| history.fingerprint()),
+            history: Some(history).filter(|_| !request.lost),
             asked_lost: request.lost || asked.is_cut,
             asked: Some(asked),
             keep_bodies: config.chat.keep_bodies,
@@ -283,6 +274,10 @@ impl Observer {
         let Answered { outputs, reasoning, tool_calls, response, whole, usage_absent } = answered;
         let run = self.run.get_or_insert_with(|| unique_id(self.answer.id(), &self.exchange)).clone();
         let asked = self.asked.take();
+        let history = self.history.as_ref();
+        let said_before = history.filter(|_| asked.is_some()).map(History::before).unwrap_or_default();
+        let choices = self.answer.choices().iter().take(MAX_SAID).filter(|_| whole);
+        let said = choices.filter_map(|choice| history?.with(|word| choice.say(word))).collect();
         let origin = match &asked {
             None => RunOrigin::Seen,
             Some(asked) => RunOrigin::Created {
@@ -321,6 +316,9 @@ impl Observer {
             answers: asked.answers,
             history: Vec::new(),
             last_item: None,
+            said_before,
+            said,
+            by_history: false,
             continues: None,
             held_until: None,
             named_calls: self.named_calls(),
@@ -346,7 +344,7 @@ impl Observer {
 
     fn push(&self, fact: Fact, at: UnixMillis, out: &mut Observed) {
         let Some(run) = &self.run else { return };
-        let id = self.conversation.clone().unwrap_or_else(|| Arc::from(run.as_str()));
+        let id = Arc::from(run.as_str());
         out.observations.push(Observation {
             conversation: ConversationKey { upstream: self.upstream.clone(), id },
             at,
@@ -367,5 +365,7 @@ struct Answered {
     usage_absent: Option<UsageAbsent>,
 }
 
+/// Choices that the app may go on with.
+const MAX_SAID: usize = 8;
 /// Longer answers are kept as what is recorded of them.
 const MAX_DOCUMENT_BYTES: usize = 4 << 20;

@@ -10,6 +10,7 @@ mod input;
 mod item;
 mod object;
 mod route;
+mod speech;
 mod stream;
 mod telling;
 
@@ -21,6 +22,7 @@ use serde_json::{Map, Value, json};
 
 use crate::attribution::Attribution;
 use crate::dialect::attribution::{Order, Owner, trace_id};
+use crate::dialect::history::History;
 use crate::dialect::kind::{NotJson, Opening, Telling};
 use crate::dialect::request::Request;
 use crate::dialect::{Observed, Problem, field};
@@ -52,6 +54,8 @@ pub(super) struct Observer {
     conversation: Option<Arc<str>>,
     /// What the request brings; taken by the first fact that carries it.
     asked: Option<Asked>,
+    /// All that was said before the response, where no conversation and no response before it are named and all of it was read.
+    history: Option<History>,
     /// The response that the request goes on from.
     previous: Option<String>,
     /// The prompt or agent that answers, by the request's word.
@@ -98,21 +102,24 @@ impl Observer {
             Route::Look { response } => response.clone(),
             _ => opening.own_id(),
         };
-        let Opening { exchange: _, start, request, config } = opening;
+        let Opening { exchange: _, start, mut request, config } = opening;
         let order = &config.attribution;
-        let input = (route == Route::Create).then(|| NewInput::of(request.items("input")));
-        let Request { mut body, lost, .. } = request;
-        let conversation = route.conversation().or_else(|| object::conversation(&body)).map(Arc::from);
-        let previous = field::id(&body["previous_response_id"]).map(str::to_owned);
-        if let Value::Object(fields) = &mut body
-            && (conversation.is_some() || previous.is_some())
+        let conversation =
+            route.conversation().or_else(|| object::conversation(&request.body)).map(Arc::from);
+        let previous = field::id(&request.body["previous_response_id"]).map(str::to_owned);
+        let is_placed = conversation.is_some() || previous.is_some();
+        if let Value::Object(fields) = &mut request.body
+            && is_placed
         {
             // Turns that are kept together already: what they are cached by says less.
             fields.shift_remove("prompt_cache_key");
         }
-        let mut attribution = order.of_request(start, &body);
+        let mut attribution = order.of_request(start, &request.body);
         let owner = if route == Route::Create { Owner::Run } else { Owner::Thread };
-        order.note_metadata(&mut attribution, &body["metadata"], owner);
+        order.note_metadata(&mut attribution, &request.body["metadata"], owner);
+        let mut history = History::new(&attribution.scope(&start.upstream));
+        let input = (route == Route::Create).then(|| NewInput::of(request.items("input"), &mut history));
+        let Request { body, lost, .. } = request;
         let asked = match route {
             Route::Create => input,
             Route::Conversations => Some(NewInput::all(&body["items"])),
@@ -133,6 +140,7 @@ impl Observer {
             trace_id: trace_id(start),
             conversation,
             asked,
+            history: Some(history).filter(|_| route == Route::Create && !is_placed && !lost),
             previous,
             assistant: object::assistant(&body).or_else(|| route::agent(&start.path)),
             background: body["background"] == true,

@@ -1,5 +1,7 @@
 //! A turn of an API where one request asks and its answer is the whole run: Responses and Chat Completions.
 
+use std::num::NonZeroU64;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -35,7 +37,7 @@ impl Api {
 /// A turn as one body or event showed it: what was new in its request, if that is what was seen, and how far it is.
 ///
 /// A dialect that knows no conversation by name gives the run's own id as the conversation's: the correlator then finds the one
-/// it belongs to, by `previous`, `answers` and `history`.
+/// it belongs to, by `previous`, `answers`, `history` and `said_before`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Turn {
     /// The API.
@@ -60,6 +62,16 @@ pub struct Turn {
     /// The last item that was put out, for the history of later requests: its id is one that no other item has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_item: Option<String>,
+    /// What the request repeats of its conversation, up to each of the assistant's last words, the last one first. Only a turn that
+    /// is placed needs it.
+    #[serde(skip)]
+    pub said_before: Vec<Said>,
+    /// What request and answer add up to, for later requests to repeat; one for each choice. Told when the run is over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub said: Vec<Said>,
+    /// Whether `previous` was found by what the request repeats. The correlator's word, when it places the turn.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_history: bool,
     /// What tells this run's tool calls from others of the same ids, where the API's ids may repeat; `answers` carry it too (see
     /// [`scoped_call`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,6 +118,18 @@ impl Turn {
         let open = |call: &ToolCall| call.output.is_none() && APP_TOOLS.contains(&call.kind.as_str());
         self.run.status == RunStatus::Completed && self.run.tool_calls.iter().any(open)
     }
+}
+
+/// A conversation up to one of the assistant's words, as hashes that also tell upstreams, apps, users and sessions apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// The last exchange: what was asked, and that word.
+    pub exchange: u64,
+    /// The last two exchanges; none where there is only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<NonZeroU64>,
+    /// All of it.
+    pub whole: u64,
 }
 
 /// Makes the id of a run of an API whose own ids may repeat.

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use crate::attribution::User;
 use crate::clock::Clock;
 use crate::console::Console;
-use crate::correlator;
+use crate::correlator::{self, Remembered};
 use crate::event::{Event, SessionKey, UserIdentified, key_of};
 use crate::interaction::Interaction;
 use crate::metrics::{Metrics, StatusLabel};
@@ -86,6 +86,12 @@ impl Emission {
     pub(super) fn settled(&mut self, conversation: ConversationKey, state: Option<&correlator::State>) {
         let state = state.map(json);
         self.push(Op::Settle { conversation, state });
+    }
+
+    /// Keeps what a run's conversation added up to.
+    pub(super) fn remember(&mut self, remembered: &Remembered) {
+        let Remembered { conversation, run: _, said: _, at } = remembered;
+        self.push(Op::Remember { conversation: conversation.clone(), at: *at, body: json(remembered) });
     }
 
     /// Emits an interaction, and before it what it tells of its user and its session.

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::Pipeline;
 use crate::attribution::User;
-use crate::correlator::{Output, State};
+use crate::correlator::{Output, Remembered, State};
 use crate::observation::Observation;
 use crate::session;
 use crate::store::{ReadError, Recovered};
@@ -36,6 +36,11 @@ pub(super) fn recover(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<
             pipeline.correlator.restore(key, state);
         }
     }
+    let mut histories = Vec::new();
+    for row in recovered.histories() {
+        histories.extend(read::<Remembered>(&row?, "what a conversation added up to"));
+    }
+    pipeline.correlator.restore_histories(histories.into_iter());
     let mut replayed = 0_u64;
     for row in recovered.journal() {
         let row = row?;
@@ -86,6 +91,7 @@ fn conclude(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<(), Recove
                 }
             }
             Output::Note(_) => {}
+            Output::Remembered(remembered) => pipeline.emission.remember(&remembered),
             Output::Settled(conversation, state) => pipeline.emission.settled(conversation, state.as_deref()),
         }
     }

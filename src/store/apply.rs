@@ -94,6 +94,14 @@ pub(super) fn one(
                 .execute(params![conversation.upstream, conversation.id, sql(at.0), body])?;
             Ok(())
         }
+        Op::Remember { conversation, at, body } => {
+            connection
+                .prepare_cached(
+                    "INSERT INTO histories (upstream, conversation, at, body) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(params![conversation.upstream, conversation.id, sql(at.0), body])?;
+            Ok(())
+        }
         Op::Release { id } => {
             connection.prepare_cached("DELETE FROM held WHERE id = ?1")?.execute([sql(*id)])?;
             Ok(())
@@ -273,6 +281,7 @@ fn needed(ops: &[&Op]) -> Vec<bool> {
             | Op::Failed { .. }
             | Op::Hold { .. }
             | Op::Release { .. }
+            | Op::Remember { .. }
             | Op::Session { .. }
             | Op::User { .. } => {}
         }

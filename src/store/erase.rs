@@ -39,7 +39,7 @@ pub struct Erased {
     pub dead_letters: u64,
     /// Observations of conversations that were not settled.
     pub observations: u64,
-    /// What was remembered of settled conversations, of sessions and of users.
+    /// What was remembered of settled conversations, of what was said in them, of sessions and of users.
     pub states: u64,
     /// Feedback that waited for its record.
     pub feedback: u64,
@@ -237,7 +237,7 @@ fn erase_rest(
             transaction.prepare_cached(&text)?.execute(params![id, upstream]).map(|count| count as u64)
         };
         erased.observations += delete("journal")?;
-        erased.states += delete("conversations")?;
+        erased.states += delete("conversations")? + delete("histories")?;
         // A session that spans several conversations is the app's own, and goes on.
         erased.states += erase_session(transaction, &format!("upstream:{upstream}"), id)?;
         erased.feedback += transaction

@@ -55,6 +55,15 @@ pub enum Op {
         /// The observation as JSON.
         body: String,
     },
+    /// What a run's conversation added up to, for later requests to go on from.
+    Remember {
+        /// The conversation.
+        conversation: ConversationKey,
+        /// When.
+        at: UnixMillis,
+        /// What, as JSON.
+        body: String,
+    },
     /// Held feedback is done with.
     Release {
         /// Its number.
@@ -166,7 +175,9 @@ impl Op {
             Self::Event(event) => event.bytes(),
             Self::Failed { failure, .. } => failure.capacity(),
             Self::Hold { reference, body } => reference.capacity() + body.capacity(),
-            Self::Journal { conversation, at: _, body } => of(conversation) + body.capacity(),
+            Self::Journal { conversation, at: _, body } | Self::Remember { conversation, at: _, body } => {
+                of(conversation) + body.capacity()
+            }
             Self::Session { session, state } => {
                 session.scope.capacity() + session.id.capacity() + room(state)
             }
@@ -260,6 +271,7 @@ mod tests {
         };
         let at = UnixMillis(1);
         texts(Op::Journal { conversation: key.clone(), at, body: json(&long) }, 2);
+        texts(Op::Remember { conversation: key.clone(), at, body: json(&long) }, 2);
         texts(Op::Settle { conversation: key.clone(), state: Some(json(&long)) }, 2);
         texts(Op::Session { session: session.clone(), state: Some(long.clone()) }, 3);
         texts(Op::User { id: long.clone(), body: long.clone() }, 2);

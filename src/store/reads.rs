@@ -137,6 +137,19 @@ pub(super) fn conversations(
     page(found, |(_, (_, state)): &(_, (_, String))| state.len())
 }
 
+/// What runs' conversations added up to, oldest first.
+pub(super) fn histories(
+    connection: &Connection,
+    after: u64,
+    limit: usize,
+) -> rusqlite::Result<Vec<(u64, String)>> {
+    let mut statement =
+        connection.prepare_cached("SELECT id, body FROM histories WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+    let found =
+        statement.query_map(params![sql(after), rows(limit)], |row| Ok((number(row, 0)?, row.get(1)?)))?;
+    page(found, |(_, body): &(_, String)| body.len())
+}
+
 /// The open sessions and their states.
 pub(super) fn sessions(connection: &Connection) -> rusqlite::Result<Vec<(SessionKey, String)>> {
     connection

@@ -28,6 +28,13 @@ impl Recovered {
         })
     }
 
+    /// What runs' conversations added up to, oldest first.
+    pub fn histories(&self) -> impl Iterator<Item = Result<String, ReadError>> + '_ {
+        Pages::new(move |after| {
+            self.store.read_blocking(move |connection| reads::histories(connection, after, PAGE_ROWS))
+        })
+    }
+
     /// The states of open sessions, in no particular order.
     ///
     /// # Errors

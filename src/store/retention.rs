@@ -33,6 +33,13 @@ impl Trim {
                  (SELECT id FROM conversations WHERE updated_at < ?1 ORDER BY updated_at LIMIT ?2)",
             )?
             .execute(params![conversations_before, STEP_ROWS])?;
+        let passed = connection
+            .prepare_cached(
+                "DELETE FROM histories WHERE id IN
+                 (SELECT id FROM (SELECT id, at FROM histories ORDER BY id LIMIT ?2)
+                  WHERE at < ?1 OR id <= (SELECT max(id) FROM histories) - ?3)",
+            )?
+            .execute(params![conversations_before, STEP_ROWS, rows(config.remembered_turns)])?;
         let mut aged = 0;
         for table in ["sessions", "users"] {
             // The rows of a table without row ids are named by their whole key.
@@ -67,8 +74,12 @@ impl Trim {
         let more_events = looked_at == STEP_ROWS;
         self.after_event = if more_events { unsql(last) } else { 0 };
         let step = STEP_ROWS.unsigned_abs() as usize;
-        Ok(more_events || forgotten == step || aged >= step)
+        Ok(more_events || [forgotten, passed].contains(&step) || aged >= step)
     }
+}
+
+fn rows(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn before(now: UnixMillis, age: Duration) -> i64 {

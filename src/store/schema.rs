@@ -3,13 +3,14 @@
 //! `AUTOINCREMENT` where readers remember how far they have read: a number must not be given twice.
 
 /// The newest version: what `user_version` says.
-pub(super) const SCHEMA_VERSION: u32 = 2;
+pub(super) const SCHEMA_VERSION: u32 = 3;
 
 /// Every table there is.
-pub(super) const TABLES: [&str; 10] = [
+pub(super) const TABLES: [&str; 11] = [
     "meta",
     "journal",
     "conversations",
+    "histories",
     "events",
     "deliveries",
     "dead_letters",
@@ -20,7 +21,7 @@ pub(super) const TABLES: [&str; 10] = [
 ];
 
 /// What leads from version 0, an empty database, to 1, from 1 to 2, and so on.
-pub(super) const STEPS: [&str; SCHEMA_VERSION as usize] = [FIRST, SESSIONS];
+pub(super) const STEPS: [&str; SCHEMA_VERSION as usize] = [FIRST, SESSIONS, HISTORIES];
 
 const FIRST: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -74,6 +75,18 @@ CREATE TABLE dead_letters (
     UNIQUE (event, sink)
 );
 CREATE INDEX dead_letters_by_sink ON dead_letters (sink);
+";
+
+/// What runs' conversations added up to.
+const HISTORIES: &str = "
+CREATE TABLE histories (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    upstream TEXT NOT NULL,
+    conversation TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX histories_by_conversation ON histories (conversation, upstream);
 ";
 
 /// Sessions and their numbers, what events can be found by, feedback that waits for its record, and users.

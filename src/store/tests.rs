@@ -217,7 +217,7 @@ fn a_newer_schema_is_refused() {
     connection.pragma_update(None, "user_version", 9).unwrap();
     drop(connection);
     let refused = Store::open(on_disk(dir.path()), Metrics::new().0, Clock::start()).unwrap_err();
-    assert!(matches!(refused, OpenError::NewerSchema { found: 9, known: 2, .. }), "{refused}");
+    assert!(matches!(refused, OpenError::NewerSchema { found: 9, known: 3, .. }), "{refused}");
     assert_eq!(set_aside(dir.path()), 0);
 }
 
@@ -326,6 +326,27 @@ fn retention_takes_only_what_is_old_and_delivered() {
 }
 
 #[test]
+fn of_what_is_remembered_the_last_and_the_young_is_kept() {
+    let (store, recovered) = in_memory();
+    let (hour, now) = (Duration::from_secs(3600), UnixMillis(2_000_000_000_000));
+    let all = (0..600).map(|n| remember("t", now.before(hour * u32::from(n < 10)), &n.to_string()));
+    write(&store, all.collect());
+    let kept = |remembered_turns| {
+        wait(store.read(move |connection| {
+            let config = Config { conversation_ttl: hour / 2, remembered_turns, ..Config::default() };
+            while retention::Trim::default().step(connection, &config, now)? {}
+            Ok(())
+        }))
+        .unwrap();
+        let kept: Vec<String> = recovered.histories().map(Result::unwrap).collect();
+        (kept.len(), kept.first().cloned())
+    };
+    assert_eq!(kept(9999), (590, Some("10".to_owned())));
+    assert_eq!(kept(50), (50, Some("550".to_owned())));
+    assert_eq!(kept(0), (0, None));
+}
+
+#[test]
 fn a_closed_store_refuses() {
     let (store, recovered) = in_memory();
     store.close();
@@ -373,6 +394,10 @@ fn conversation(id: &str) -> ConversationKey {
 
 fn journal(id: &str, body: &str) -> Op {
     Op::Journal { conversation: conversation(id), at: UnixMillis(1), body: body.to_owned() }
+}
+
+fn remember(id: &str, at: UnixMillis, body: &str) -> Op {
+    Op::Remember { conversation: conversation(id), at, body: body.to_owned() }
 }
 
 fn settle(id: &str, state: Option<&str>) -> Op {

@@ -142,7 +142,6 @@ cases! {
     h6_answers_of_one_id_are_records_of_their_own
     h6_calls_whose_ids_repeat_belong_to_the_question_they_were_made_for
     h6_completions_that_hand_in_tool_outputs_are_merged_if_that_is_asked_for
-    h6_conversations_can_be_told_by_how_they_begin
     h6_each_choice_is_an_output_in_order
     h6_each_request_is_a_record_of_what_is_new_in_it
     h6_functions_of_old_are_answered_by_name
@@ -170,6 +169,12 @@ cases! {
     h7_reasoning_is_kept_apart_from_the_answer
     h7_usage_counts_wherever_it_stands
     h7_usage_that_is_absent_is_absent_with_a_reason
+    h10_a_request_that_repeats_a_conversation_goes_on_with_it
+    h10_a_trimmed_or_edited_history_goes_on_with_what_it_shares
+    h10_conversations_are_not_joined_by_history_if_that_is_turned_off
+    h10_conversations_of_others_are_others_whatever_is_said_in_them
+    h10_tools_and_handoffs_keep_their_parents
+    h10_what_two_open_conversations_say_leads_to_neither
     shape_chat_of_azure
 }
 
@@ -201,6 +206,7 @@ cases! {
     h5_a_response_without_an_id_is_known_by_its_exchange
     h5_a_success_that_cannot_be_read_is_recorded_with_its_inputs
     h5_old_responses_and_what_is_no_turn_are_not_recorded
+    h10_what_a_request_repeats_without_ids_leads_to_its_response
     responses_endings_are_what_the_api_says
     responses_of_which_the_copy_was_cut_say_what_is_missing
     responses_reasoning_tools_and_mcp_are_parts_of_the_record

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
-use threadtap::correlator::{self, Correlator, Limits, Output, State};
+use threadtap::correlator::{self, Correlator, Limits, Output, Remembered, State};
 use threadtap::dialect::{self, Observed, Observer};
 use threadtap::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
 use threadtap::interaction::Interaction;
@@ -69,7 +69,7 @@ impl Settings {
                 "conversation_runs" => *conversation_runs = number(),
                 "text_bytes" => self.correlator.limits.text_bytes = number(),
                 "conversation_text_bytes" => self.correlator.limits.conversation_text_bytes = number(),
-                "sessions_by_beginning" => self.dialect.chat.sessions_by_beginning = value == true,
+                "remembered_turns" => self.correlator.limits.remembered_turns = number(),
                 "keep_bodies" => self.dialect.chat.keep_bodies = value == true,
                 "session" => Arc::make_mut(&mut self.dialect.attribution).session = sources().collect(),
                 "user" => Arc::make_mut(&mut self.dialect.attribution).user = sources().collect(),
@@ -90,6 +90,7 @@ pub(crate) struct World {
     open: VecDeque<Open>,
     journal: Vec<(ConversationKey, String)>,
     states: BTreeMap<ConversationKey, String>,
+    histories: Vec<Remembered>,
     /// In the order they were recorded; the store's unique key lets each in once.
     pub(crate) records: Vec<Interaction>,
     /// How many of them an earlier process recorded: a replay may conclude those again.
@@ -122,6 +123,7 @@ impl World {
             open: VecDeque::new(),
             journal: Vec::new(),
             states: BTreeMap::new(),
+            histories: Vec::new(),
             records: Vec::new(),
             recorded_before: 0,
             repeated: Vec::new(),
@@ -221,6 +223,7 @@ impl World {
         for (key, state) in self.states.clone() {
             self.correlator.restore(key, serde_json::from_str::<State>(&state).unwrap());
         }
+        self.correlator.restore_histories(self.histories.iter().cloned());
         for (_, row) in self.journal.clone() {
             let observation: Observation = serde_json::from_str(&row).unwrap();
             self.correlator.handle_timeout(observation.at);
@@ -252,6 +255,7 @@ impl World {
                     }
                 }
                 Output::Note(note) => self.notes.push(note.as_str()),
+                Output::Remembered(remembered) => self.histories.push(remembered),
                 Output::Settled(key, state) => {
                     self.journal.retain(|(of, _)| *of != key);
                     match state {
@@ -274,13 +278,21 @@ impl World {
     /// What came of it all.
     fn outcome(&self) -> Value {
         json!({
-            "interactions": self.records.iter().map(view).collect::<Vec<_>>(),
+            "interactions": self.records.iter().map(|record| self.view(record)).collect::<Vec<_>>(),
             "notes": self.notes,
             "problems": self.problems,
             "sunset": self.sunsets,
             "open_runs": self.correlator.open_runs(),
             "conversations": self.correlator.conversations(),
         })
+    }
+
+    /// A record, and the run that its conversation began with.
+    fn view(&self, record: &Interaction) -> Value {
+        let mut view = view(record);
+        let first = self.records.iter().find(|first| first.conversation == record.conversation);
+        view["first_of_conversation"] = first.map(|first| first.run.clone()).into();
+        view
     }
 
     fn start(&self, exchange: &Exchange) -> Start {

@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::{Config, OpenRun, fill};
 use crate::correlator::weight;
-use crate::interaction::Status;
+use crate::interaction::{Pairing, Status};
 use crate::message::Message;
 use crate::observation::{Api, Reasoning, RunStatus, StreamEnding, Turn, UsageAbsent};
 use crate::time::UnixMillis;
@@ -76,6 +76,9 @@ impl OpenRun {
                 left: false,
             })
         });
+        if turn.by_history {
+            self.pairing = Pairing::History;
+        }
         state.parent_id = parent_id;
         state.turn_id = turn_id;
     }

@@ -4,6 +4,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::room::Room;
+use crate::dialect::history::Speech;
 use crate::dialect::object::Object;
 use crate::observation::ToolCall;
 
@@ -70,6 +71,11 @@ impl Calls {
         self.0.iter().map(Call::to_json).collect()
     }
 
+    /// Adds them to what was said.
+    pub(super) fn say(&self, speech: &mut Speech) {
+        self.0.iter().for_each(|call| call.say(speech));
+    }
+
     /// The calls as records have them; `owner` names those to which the server gave no id.
     pub(super) fn tool_calls(&self, owner: &str) -> Vec<ToolCall> {
         self.0.iter().enumerate().map(|(place, call)| call.tool_call(owner, place)).collect()
@@ -119,6 +125,11 @@ impl Call {
                 && serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok();
         }
         self.whole
+    }
+
+    /// Adds it to what was said. A client that hands it back has the id that the server gave.
+    pub(super) fn say(&self, speech: &mut Speech) {
+        speech.call(&self.id, &self.name, &self.arguments);
     }
 
     /// The name of what it calls.

@@ -12,6 +12,7 @@ use super::finish::Finish;
 use super::logprobs::Logprobs;
 use super::reasoning_details::ReasoningDetails;
 use super::room::Room;
+use crate::dialect::history::Speech;
 use crate::dialect::object::{self, Object};
 use crate::dialect::{clean, inline};
 use crate::message::{Message, MessageStatus, Role};
@@ -277,6 +278,16 @@ impl Choice {
             run: None,
             object: to_raw_value(&object).ok()?,
         })
+    }
+
+    /// Adds it to what was said.
+    pub(super) fn say(&self, speech: &mut Speech) {
+        speech.say(self.content.as_deref().unwrap_or_default());
+        speech.say(&self.refusal);
+        self.calls.say(speech);
+        if let Some(call) = &self.function_call {
+            call.say(speech);
+        }
     }
 
     /// The content in the shape a record's message has.

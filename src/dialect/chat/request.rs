@@ -1,19 +1,18 @@
 //! What a request asks that no request before it asked.
 //!
-//! The API has no memory: every request says all that was said so far. New is what follows the assistant's last word. What tools
-//! returned stands there too: such a request goes on with a turn that was asked before.
-
-use std::borrow::Cow;
+//! The API has no memory: every request says all that was said so far. New is what follows the assistant's last word (see
+//! [`Messages`]). What tools returned stands there too: such a request goes on with a turn that was asked before.
 
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
+use super::messages::{Messages, NamedCall, role};
 use crate::dialect::clean::{self, Files};
 use crate::dialect::field::{self, id};
+use crate::dialect::history::History;
 use crate::dialect::inline;
 use crate::dialect::object::{Object, for_each_item};
 use crate::dialect::request::Request;
-use crate::event::KeyHash;
 use crate::message::{Message, MessageStatus, Role, content_text};
 use crate::observation::scoped_call;
 
@@ -24,16 +23,13 @@ pub(super) struct Asked {
     pub(super) instructions: Option<String>,
     /// The new messages, of whichever role.
     pub(super) inputs: Vec<Message>,
-    /// The calls whose outputs are among them, each told apart by the question it was made for.
+    /// The calls whose outputs are among them, each told apart by the question it was made for, or in the form before tools, which
+    /// names no call, by the function and by what was said before.
     pub(super) answers: Vec<String>,
-    /// The functions whose outputs are among them in the form before tools, which names no call.
-    pub(super) functions_answered: Vec<NamedCall>,
-    /// A hash over all that was said, if functions are offered in that form.
-    pub(super) said: Option<String>,
+    /// Whether functions are offered in the form before tools.
+    pub(super) offers_functions: bool,
     /// A hash over what the user asked last: it tells calls apart, whose ids some servers repeat.
     pub(super) question: Option<String>,
-    /// A hash over the conversation up to the assistant's first word: the same in all requests of a conversation.
-    pub(super) beginning: Option<String>,
     /// The model that is asked for.
     pub(super) model: Option<String>,
     /// Whether token counts were asked for, where a stream has none unless they are.
@@ -47,39 +43,49 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Reads a request's body.
-    pub(super) fn read(request: &Request) -> Self {
+    /// Reads a request's body, and adds all that was said in it to a history.
+    pub(super) fn read(request: &Request, history: &mut History) -> Self {
         let body = &request.body;
-        if !body.is_object() {
-            return Self::default();
+        let mut messages = Messages::new(history, body["continue_final_message"] == true);
+        if body.is_object()
+            && let Some(list) = request.items("messages")
+        {
+            for_each_item(list, |message| messages.take(message));
         }
-        let messages = request.items("messages");
-        let turns = Turns::of(messages, body["continue_final_message"] == true);
-        let offers_functions = body["functions"].is_array();
-        let mut reading = Reading::new(&turns, offers_functions || turns.calls_function);
-        if let Some(messages) = messages {
-            for_each_item(messages, |message| reading.take(message));
-        }
-        let Reading { instructions, inputs, answers, functions_answered, is_cut, hashes, .. } = reading;
-        let answered = hashes.answered.unwrap_or_default();
-        let instructions = Some(instructions.join("\n")).filter(|text| field::instructions(text).is_some());
-        Self {
-            instructions,
-            inputs,
-            answers: answers.iter().map(|call| scoped_call(&answered, call)).collect(),
-            functions_answered,
-            said: offers_functions.then(|| hashes.history.finish()),
-            question: hashes.question,
-            beginning: turns
-                .first_user
-                .filter(|first| *first < turns.first_word)
-                .map(|_| hashes.beginning.finish()),
+        messages.end();
+        let (question, answered) = messages.questions();
+        let mut asked = Self {
+            instructions: None,
+            inputs: Vec::new(),
+            answers: Vec::new(),
+            offers_functions: body["functions"].is_array(),
+            question,
             model: id(&body["model"]).map(str::to_owned),
             includes_usage: body["stream_options"]["include_usage"] == true,
             metadata: field::raw(&body["metadata"]),
-            parameters: parameters(request, &turns),
-            is_cut,
+            parameters: parameters(request, &messages),
+            is_cut: messages.is_cut(),
+        };
+        let instructions: Vec<String> = messages
+            .leading
+            .iter()
+            .filter_map(|message| asked.tree(message))
+            .map(|message| content_text(&message["content"]))
+            .collect();
+        asked.instructions = Some(instructions.join("\n")).filter(|text| field::instructions(text).is_some());
+        let mut called = messages.called;
+        for message in messages.new {
+            let Some(message) = asked.tree(message) else { continue };
+            if message["role"] == "function"
+                && let Some(NamedCall { said, name }) =
+                    called.take_if(|called| Some(&*called.name) == id(&message["name"]))
+            {
+                asked.answers.push(scoped_call(&said, &name));
+            }
+            asked.answers.extend(answered_call(&message).map(|call| scoped_call(&answered, call)));
+            asked.inputs.extend(input(&message));
         }
+        asked
     }
 
     /// How many bytes are held, about.
@@ -89,164 +95,14 @@ impl Asked {
         let instructions = self.instructions.as_ref().map_or(0, String::len);
         inputs.sum::<usize>() + instructions + raw(&self.parameters) + raw(&self.metadata)
     }
-}
 
-/// Who speaks when in the messages of a request: places in the list.
-#[derive(Debug)]
-struct Turns {
-    /// How many messages stand before the conversation, for the assistant alone.
-    leading: usize,
-    /// The first message of the assistant's, or of a tool; the number of messages without one.
-    first_word: usize,
-    first_user: Option<usize>,
-    last_user: Option<usize>,
-    /// The last message of the user's before the new ones.
-    last_user_before: Option<usize>,
-    /// The first new message: what follows the assistant's last word.
-    new: usize,
-    /// Whether that word calls a function in the form before tools.
-    calls_function: bool,
-}
-
-impl Turns {
-    fn of(messages: Option<&RawValue>, goes_on: bool) -> Self {
-        let (mut roles, mut calls) = (Vec::new(), Vec::new());
-        let mut is_begun = false;
-        if let Some(messages) = messages {
-            for_each_item(messages, |message| {
-                let message = Object::parse(message.get()).unwrap_or_default();
-                roles.push(role(message.text("role").as_deref()));
-                calls.push(message.raw("function_call").is_some());
-                is_begun = begins_answer(&message, goes_on);
-            });
-        }
-        let leading = roles.iter().take_while(|role| **role == Role::System).count();
-        // The beginning of the answer that is asked for was not said.
-        let said = &roles[..roles.len() - usize::from(is_begun && roles.last() == Some(&Role::Assistant))];
-        let new = said.iter().rposition(|role| *role == Role::Assistant).map_or(leading, |last| last + 1);
-        let is_word = |role: &Role| matches!(role, Role::Assistant | Role::Tool);
-        let is_user = |role: &Role| *role == Role::User;
-        Self {
-            leading,
-            first_word: roles.iter().position(is_word).unwrap_or(roles.len()),
-            first_user: roles.iter().position(is_user),
-            last_user: roles.iter().rposition(is_user),
-            last_user_before: roles[..new].iter().rposition(is_user),
-            calls_function: new.checked_sub(1).is_some_and(|last| calls[last]),
-            new,
-        }
-    }
-}
-
-/// The messages as they are read one after the other: none of those that were said before is kept.
-struct Reading<'a> {
-    turns: &'a Turns,
-    /// Whether what was said is hashed: a function's name alone tells no call from others.
-    hashes_history: bool,
-    place: usize,
-    instructions: Vec<String>,
-    inputs: Vec<Message>,
-    answers: Vec<String>,
-    /// The function that the message before the new ones calls, in the form before tools.
-    called: Option<NamedCall>,
-    functions_answered: Vec<NamedCall>,
-    is_cut: bool,
-    hashes: Hashes,
-}
-
-#[derive(Default)]
-struct Hashes {
-    history: KeyHash,
-    beginning: KeyHash,
-    question: Option<String>,
-    answered: Option<String>,
-}
-
-impl<'a> Reading<'a> {
-    fn new(turns: &'a Turns, hashes_history: bool) -> Self {
-        Self {
-            turns,
-            hashes_history,
-            place: 0,
-            instructions: Vec::new(),
-            inputs: Vec::new(),
-            answers: Vec::new(),
-            called: None,
-            functions_answered: Vec::new(),
-            is_cut: false,
-            hashes: Hashes::default(),
-        }
-    }
-
-    fn take(&mut self, raw: &RawValue) {
-        let place = self.place;
-        self.place += 1;
-        let message = Object::parse(raw.get()).unwrap_or_default();
-        let written = |name: &str| message.raw(name).map_or("null", RawValue::get);
-        if self.hashes_history && place + 1 == self.turns.new {
-            let name =
-                message.object("function_call").and_then(|call| call.text("name").map(Cow::into_owned));
-            self.called = name.map(|name| NamedCall { said: self.hashes.history.clone().finish(), name });
-        }
-        if self.hashes_history {
-            ["role", "content", "name", "function_call"]
-                .iter()
-                .for_each(|name| self.hashes.history.push(written(name)));
-        }
-        if place < self.turns.first_word {
-            ["role", "content"].iter().for_each(|name| self.hashes.beginning.push(written(name)));
-        }
-        let question = |at: Option<usize>| (at == Some(place)).then(|| question(written("content")));
-        self.hashes.question = question(self.turns.last_user).or_else(|| self.hashes.question.take());
-        self.hashes.answered = question(self.turns.last_user_before).or_else(|| self.hashes.answered.take());
-        if place < self.turns.leading {
-            self.lead(raw);
-        } else if place >= self.turns.new {
-            self.ask(raw);
-        }
-    }
-
-    fn lead(&mut self, raw: &RawValue) {
-        let Some(message) = self.tree(raw, self.instructions.len()) else { return };
-        self.instructions.push(content_text(&message["content"]));
-    }
-
-    fn ask(&mut self, raw: &RawValue) {
-        let Some(message) = self.tree(raw, self.inputs.len()) else { return };
-        if message["role"] == "function"
-            && self.called.as_ref().is_some_and(|called| Some(&*called.name) == id(&message["name"]))
-        {
-            self.functions_answered.extend(self.called.take());
-        }
-        self.answers.extend(answered_call(&message).map(str::to_owned));
-        self.inputs.extend(input(&message));
-    }
-
-    /// A message as a tree; none if there are too many.
-    fn tree(&mut self, raw: &RawValue, kept: usize) -> Option<Value> {
-        let tree = Some(raw).filter(|_| kept < MAX_MESSAGES).and_then(|raw| clean::tree(raw.get()));
+    fn tree(&mut self, message: &RawValue) -> Option<Value> {
+        let tree = clean::tree(message.get());
         self.is_cut |= tree.as_ref().is_none_or(|(_, is_cut)| *is_cut);
         let (mut message, _) = tree?;
         inline::shorten(&mut message);
         Some(message)
     }
-}
-
-fn role(role: Option<&str>) -> Role {
-    match role {
-        Some("assistant") => Role::Assistant,
-        Some("developer" | "system") => Role::System,
-        Some("function" | "tool") => Role::Tool,
-        Some("user") => Role::User,
-        _ => Role::Other,
-    }
-}
-
-/// Whether a message, if it is the last one, is the beginning of the answer that is asked for. Only what says so itself is one: without a
-/// word of the request, a last message of the assistant's is an answer like any other.
-fn begins_answer(message: &Object<'_>, goes_on: bool) -> bool {
-    goes_on
-        || ["prefix", "partial"].iter().any(|name| message.raw(name).is_some_and(|said| said.get() == "true"))
 }
 
 /// A message in the shape records have.
@@ -287,27 +143,13 @@ fn parts(content: &Value) -> Value {
     }
 }
 
-/// A call that has no id: it is told apart by the function's name, and a hash over all that was said before.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct NamedCall {
-    pub(super) said: String,
-    pub(super) name: String,
-}
-
 /// The call whose output a message is.
 fn answered_call(message: &Value) -> Option<&str> {
     id(&message["tool_call_id"]).filter(|_| role(message["role"].as_str()) == Role::Tool)
 }
 
-/// A hash over the user's words, as they were written.
-fn question(content: &str) -> String {
-    let mut hash = KeyHash::default();
-    hash.push(content);
-    hash.finish()
-}
-
 /// The request as it was, unless it is too long: then without what was said between the instructions and the new messages.
-fn parameters(request: &Request, turns: &Turns) -> Option<Box<RawValue>> {
+fn parameters(request: &Request, messages: &Messages<'_>) -> Option<Box<RawValue>> {
     let whole = clean::kept(request.text(), Files::Described)?;
     if whole.get().len() <= MAX_PARAMETERS_BYTES {
         return Some(whole);
@@ -319,7 +161,7 @@ fn parameters(request: &Request, turns: &Turns) -> Option<Box<RawValue>> {
         let value = if name == "messages" && value.get().starts_with('[') {
             let mut place = 0;
             for_each_item(value, |message| {
-                let is_kept = place < turns.leading || place >= turns.new;
+                let is_kept = messages.is_kept(place);
                 place += 1;
                 if is_kept && list.len() <= MAX_PARAMETERS_BYTES {
                     list.push(if list.is_empty() { '[' } else { ',' });
@@ -343,8 +185,6 @@ fn parameters(request: &Request, turns: &Turns) -> Option<Box<RawValue>> {
 
 /// Kept of a request that is sent on as it was.
 const MAX_PARAMETERS_BYTES: usize = 1 << 20;
-/// New messages, and instructions: nearly as many messages as a conversation may have, so that there is room for the answer.
-const MAX_MESSAGES: usize = 900;
 
 #[cfg(test)]
 mod tests {
@@ -355,7 +195,7 @@ mod tests {
     }
 
     fn read(body: Value) -> Asked {
-        Asked::read(&Request::of_json(&body))
+        Asked::read(&Request::of_json(&body), &mut History::new(&[]))
     }
 
     fn said(asked: &Asked) -> Vec<String> {
@@ -443,32 +283,72 @@ mod tests {
         let user = |text: &str| json!({"role": "user", "content": text});
         let call = json!({"role": "assistant", "function_call": {"name": "f", "arguments": "{}"}});
         let output = |name: &str| json!({"role": "function", "name": name, "content": "1"});
-        check(json!([user("a"), call, output("f")]), &["Tool: 1"], &[]);
-        let read = |messages: Value| read(json!({"functions": [], "messages": messages}));
-        let answered = |messages: Value| read(messages).functions_answered;
-        let named =
-            |messages: Value| Some(NamedCall { said: read(messages).said.unwrap(), name: "f".to_owned() });
+        check(json!([user("a"), call, output("f")]), &["Tool: 1"], &["f"]);
+        let read = |messages: Value| {
+            let mut history = History::new(&[]);
+            let body = json!({"functions": [], "messages": messages});
+            let asked = Asked::read(&Request::of_json(&body), &mut history);
+            assert!(asked.offers_functions);
+            (asked.answers, scoped_call(&history.fingerprint(), "f"))
+        };
+        let answered = |messages: Value| read(messages).0;
+        let named = |messages: Value| [read(messages).1];
         let first = json!([user("a"), call, output("f")]);
-        assert_eq!(answered(first.clone()).pop(), named(json!([user("a")])));
-        assert_ne!(answered(first.clone()).pop(), named(json!([user("b")])));
-        assert_eq!(answered(json!([user("a"), call, output("f"), call, output("f")])).pop(), named(first));
+        assert_eq!(answered(first.clone()), named(json!([user("a")])));
+        assert_ne!(answered(first.clone()), named(json!([user("b")])));
+        assert_eq!(answered(json!([user("a"), call, output("f"), call, output("f")])), named(first));
         for other in
             [json!([user("a"), call, output("g")]), json!([user("a"), output("f")]), json!([output("f")])]
         {
             assert!(answered(other.clone()).is_empty(), "{other}");
         }
-        assert!(ask(json!([user("a")])).said.is_none());
+        assert!(!ask(json!([user("a")])).offers_functions);
     }
 
     #[test]
-    fn all_requests_of_a_conversation_begin_alike() {
-        let first = ask(json!([{"role": "system", "content": "s"}, {"role": "user", "content": "a"}]));
-        let later = ask(json!([{"role": "system", "content": "s"}, {"role": "user", "content": "a"},
-                               {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}]));
-        let other = ask(json!([{"role": "system", "content": "s"}, {"role": "user", "content": "b"}]));
-        assert!(first.beginning.is_some() && first.beginning == later.beginning);
-        assert_ne!(first.beginning, other.beginning);
-        assert!(ask(json!([{"role": "system", "content": "s"}])).beginning.is_none());
+    fn what_was_said_is_read_whatever_shape_it_has() {
+        let said = |messages: Value| {
+            let mut history = History::new(&[]);
+            Asked::read(&Request::of_json(&json!({"messages": messages})), &mut history);
+            history.before()
+        };
+        let call =
+            json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"x\":1}"}});
+        let output = json!({"role": "tool", "tool_call_id": "c", "content": "5"});
+        let plain = said(json!([
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "b", "tool_calls": [call]},
+            output
+        ]));
+        assert_eq!(plain.len(), 1);
+        let object = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}});
+        for same in [
+            json!([
+                {"role": "system", "content": "s"},
+                {"role": "user", "content": [{"type": "text", "text": "a"}]},
+                {"role": "developer", "content": "d"},
+                {"role": "assistant", "content": "b\n", "refusal": null, "tool_calls": [object], "reasoning_content": "r"},
+                {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "5"}]}
+            ]),
+            json!([
+                {"role": "user", "content": "a"},
+                {"role": "assistant", "content": [{"type": "thinking", "thinking": "r"}, {"type": "text", "text": "b"}]},
+                {"role": "assistant", "content": null, "tool_calls": [call]},
+                output
+            ]),
+        ] {
+            assert_eq!(said(same.clone()), plain, "{same}");
+        }
+        for other in [
+            json!([{"role": "user", "content": "a", "name": "n"}, {"role": "assistant", "content": "b", "tool_calls": [call]}, output]),
+            json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, output]),
+            json!([{"role": "user", "content": ["a", {"type": "image_url", "image_url": {"url": "u"}}]},
+                   {"role": "assistant", "content": "b", "tool_calls": [call]}, output]),
+        ] {
+            assert_ne!(said(other.clone()), plain, "{other}");
+        }
+        // What the assistant is to go on with was not said.
+        assert!(said(json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "prefix": true}])).is_empty());
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::item;
+use super::{item, speech};
 use crate::dialect::clean;
+use crate::dialect::history::History;
 use crate::dialect::object::{Object, for_each_item};
 use crate::message::{Message, Role};
 
@@ -28,11 +29,12 @@ pub(super) struct NewInput {
 }
 
 impl NewInput {
-    /// Reads `input`: a text, or items.
-    pub(super) fn of(input: Option<&RawValue>) -> Self {
+    /// Reads `input`, a text or items, and adds all that was said in it to a history.
+    pub(super) fn of(input: Option<&RawValue>, said: &mut History) -> Self {
         let Some(input) = input else { return Self::default() };
         if input.get().starts_with('"') {
             let text: Value = serde_json::from_str(input.get()).unwrap_or_default();
+            speech::hear_text(said, text.as_str().unwrap_or_default());
             let asked = Value::Object(
                 [("role".to_owned(), "user".into()), ("content".to_owned(), text)].into_iter().collect(),
             );
@@ -40,7 +42,14 @@ impl NewInput {
             return Self { messages: message.into_iter().collect(), ..Self::default() };
         }
         let mut kinds = Vec::new();
-        for_each_item(input, |item| kinds.push(Kind::of(item)));
+        for_each_item(input, |item| {
+            let item = Object::parse(item.get()).unwrap_or_default();
+            kinds.push(Kind::of(&item));
+            speech::hear_item(said, &item);
+        });
+        if kinds.last().is_some_and(|last| matches!(last, Kind::Said | Kind::Named)) {
+            said.take_back();
+        }
         let history = history(&kinds);
         let leading = kinds.iter().take_while(|kind| **kind == Kind::Instructed).count();
         let (mut new, mut place) = (Self::default(), 0);
@@ -118,11 +127,9 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(item: &RawValue) -> Self {
-        let item = Object::parse(item.get()).unwrap_or_default();
+    fn of(item: &Object<'_>) -> Self {
         let role = item.text("role");
-        let kind = item.text("type").or_else(|| Some("message".into()).filter(|_| role.is_some()));
-        match kind.as_deref().unwrap_or_default() {
+        match &*item::kind_of(item) {
             "message" if role.as_deref() == Some("assistant") => Self::Said,
             "message" if matches!(role.as_deref(), Some("developer" | "system")) => Self::Instructed,
             "message" => Self::Asked,
@@ -156,7 +163,7 @@ mod tests {
     use super::*;
 
     fn check(input: Value, messages: &[&str], answers: &[&str]) {
-        let new = NewInput::of(Some(&to_raw_value(&input).unwrap()));
+        let new = NewInput::of(Some(&to_raw_value(&input).unwrap()), &mut History::new(&[]));
         let said = |message: &Message| format!("{:?}: {}", message.role, message.text());
         assert_eq!(new.messages.iter().map(said).collect::<Vec<_>>(), messages, "{input}");
         assert_eq!(new.answers, answers, "{input}");
@@ -205,7 +212,7 @@ mod tests {
             json!([system, developer, said("user", "one"), said("assistant", "1"), said("user", "two")]),
             json!([system, developer]),
         ] {
-            let new = NewInput::of(Some(&to_raw_value(&input).unwrap()));
+            let new = NewInput::of(Some(&to_raw_value(&input).unwrap()), &mut History::new(&[]));
             assert_eq!(new.instructions, ["be brief", "be kind"], "{input}");
         }
         check(
@@ -238,7 +245,7 @@ mod tests {
             &[],
         );
         let mention = to_raw_value(&json!([reference("msg_9")])).unwrap();
-        assert!(NewInput::of(Some(&mention)).lost);
+        assert!(NewInput::of(Some(&mention), &mut History::new(&[])).lost);
     }
 
     #[test]
@@ -247,7 +254,7 @@ mod tests {
         let reference = |id: String| json!({"type": "item_reference", "id": id});
         let output = |id: String| json!({"type": "message", "id": id, "role": "assistant", "content": []});
         let check = |input: Value, expected: &[String]| {
-            let new = NewInput::of(Some(&to_raw_value(&input).unwrap()));
+            let new = NewInput::of(Some(&to_raw_value(&input).unwrap()), &mut History::new(&[]));
             assert_eq!(new.history, expected, "{input}");
         };
         check(

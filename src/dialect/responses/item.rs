@@ -3,11 +3,14 @@
 //! Messages are written in the shape all dialects share. Tools' calls and reasoning are no messages: they are parts of the record
 //! by themselves.
 
+use std::borrow::Cow;
+
 use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
 
 use crate::dialect::field::id;
 use crate::dialect::inline::shorten;
+use crate::dialect::object::Object;
 use crate::message::{Message, MessageStatus, Role};
 use crate::observation::{Reasoning, ToolCall};
 
@@ -26,6 +29,12 @@ pub(super) fn kind(item: &Value) -> &str {
         None if item["role"].is_string() => "message",
         None => "",
     }
+}
+
+/// The same of an item that is not read as a whole.
+pub(super) fn kind_of<'a>(item: &Object<'a>) -> Cow<'a, str> {
+    let of_role = || item.text("role").map(|_| "message".into());
+    item.text("type").or_else(of_role).unwrap_or_default()
 }
 
 /// The id of an item, if no other item has it: the API's ids are long and random. Some servers count items, or give all of them one

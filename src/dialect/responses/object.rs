@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::item::{self, Output};
+use super::speech;
 use crate::dialect::field::{error, id, raw, seconds};
+use crate::dialect::history::Speech;
 use crate::message::Message;
 use crate::observation::{Reasoning, Run, RunStatus, ToolCall};
 
@@ -15,6 +17,8 @@ pub(super) struct Outputs {
     pub(super) tool_calls: Vec<ToolCall>,
     /// The id of the last item, if it is one that no other item has.
     pub(super) last_item: Option<String>,
+    /// What a later request may repeat of it.
+    pub(super) said: Speech,
 }
 
 impl Outputs {
@@ -36,6 +40,7 @@ impl Outputs {
         if let Some(id) = item::unique_id(&item) {
             self.last_item = Some(id.to_owned());
         }
+        speech::say_output(&mut self.said, &item);
         match item::output(item, run, place) {
             Some(Output::Message(message)) => self.messages.push(message),
             Some(Output::Reasoning(reasoning)) => self.reasoning.push(reasoning),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::object::Outputs;
 use super::route::Route;
 use super::{Asked, Observer};
+use crate::dialect::history::History;
 use crate::dialect::{GOES_ON_EVERY, Observed};
 use crate::observation::{Api, ConversationKey, Fact, Observation, Run, RunOrigin, Turn};
 use crate::time::UnixMillis;
@@ -19,7 +20,11 @@ impl Observer {
         at: UnixMillis,
         out: &mut Observed,
     ) {
-        let Outputs { messages, reasoning, tool_calls, last_item } = outputs;
+        let Outputs { messages, reasoning, tool_calls, last_item, said } = outputs;
+        let is_told = whole && run.status.is_terminal();
+        let history = self.history.as_ref();
+        let said = history.filter(|_| is_told).and_then(|history| history.with(|word| *word = said));
+        let said_before = history.filter(|_| self.asked.is_some()).map(History::before).unwrap_or_default();
         let (origin, answers, history) = match self.asked.take() {
             None => (RunOrigin::Seen, Vec::new(), Vec::new()),
             Some(Asked { input, instructions, lost }) => {
@@ -48,6 +53,9 @@ impl Observer {
             answers,
             history,
             last_item,
+            said_before,
+            said: said.into_iter().collect(),
+            by_history: false,
             continues: None,
             held_until: None,
             named_calls: Vec::new(),

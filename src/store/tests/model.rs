@@ -37,6 +37,8 @@ proptest! {
         let (store, recovered) = reopen(&path);
         prop_assert_eq!(journal_of(&recovered), model.journal.clone());
         prop_assert_eq!(states_of(&recovered).into_iter().collect::<BTreeMap<_, _>>(), model.states.clone());
+        let histories: Vec<String> = recovered.histories().map(Result::unwrap).collect();
+        prop_assert_eq!(histories, model.histories.clone());
         check(&store, &dirs, &model)?;
     }
 }
@@ -52,6 +54,7 @@ enum Step {
 struct Model {
     journal: Vec<(String, String)>,
     states: BTreeMap<String, String>,
+    histories: Vec<String>,
     events: BTreeSet<String>,
     /// Sink and attempts, by delivery.
     deliveries: BTreeMap<u64, (String, u32)>,
@@ -65,6 +68,7 @@ impl Model {
             Op::Journal { conversation, body, .. } => {
                 self.journal.push((conversation.id.to_string(), body.clone()));
             }
+            Op::Remember { body, .. } => self.histories.push(body.clone()),
             Op::Hold { .. } | Op::Release { .. } | Op::Session { .. } | Op::User { .. } => {}
             Op::Settle { conversation, state } => {
                 self.journal.retain(|(id, _)| **id != *conversation.id);
@@ -137,6 +141,7 @@ fn op() -> impl Strategy<Value = Op> {
     let thread = || prop::sample::select(vec!["t1", "t2", "t3"]);
     prop_oneof![
         4 => (thread(), "[a-z]{1,3}").prop_map(|(id, body)| journal(id, &body)),
+        1 => (thread(), "[a-z]{1,3}").prop_map(|(id, body)| remember(id, UnixMillis(4_000_000_000_000), &body)),
         2 => (thread(), prop::option::of("[a-z]{1,3}")).prop_map(|(id, state)| settle(id, state.as_deref())),
         3 => (0..20u8, thread(), prop::sample::subsequence(SINKS.to_vec(), 0..=2))
             .prop_map(|(key, id, sinks)| event(&format!("k{key}"), id, &sinks)),

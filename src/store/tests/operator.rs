@@ -89,7 +89,11 @@ fn what_is_erased_is_in_no_table_and_in_no_byte_of_the_files() {
     }
     write(
         &store,
-        vec![journal("open", &body("u-eve-1", 2)), event_with("before", "open", &[], "no user yet SECRET")],
+        vec![
+            journal("open", &body("u-eve-1", 2)),
+            remember("open", UnixMillis(4_000_000_000_000), "SECRET"),
+            event_with("before", "open", &[], "no user yet SECRET"),
+        ],
     );
     write(&store, vec![event_with("other", "other", &["s"], r#"{"user":{"userId":"adam"},"text":"KEPT"}"#)]);
     write(
@@ -107,7 +111,7 @@ fn what_is_erased_is_in_no_table_and_in_no_byte_of_the_files() {
     assert_eq!(conversations.len(), 41);
     let erased = wait(store.erase(&subject, &conversations)).unwrap();
     assert_eq!((erased.events, erased.deliveries, erased.dead_letters), (41, 38, 1));
-    assert_eq!((erased.observations, erased.states), (1, 41));
+    assert_eq!((erased.observations, erased.states), (1, 42));
     wait(store.scrub()).unwrap();
     assert!(!holds(dir.path(), "SECRET"));
     assert!(!holds(dir.path(), "u-eve-1"));

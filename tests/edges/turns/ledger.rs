@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use threadtap::interaction::{Interaction, Status};
+use threadtap::interaction::{Interaction, Pairing, Status};
 use threadtap::message::{Message, Role};
 
 use super::case::Style;
@@ -20,6 +20,8 @@ pub(crate) struct Ledger {
     known: BTreeMap<String, String>,
     /// Responses that were over long before they were first seen.
     learnt: BTreeSet<String>,
+    /// Responses whose request said all that was said before, and whose end was seen with all of the output.
+    remembered: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +80,8 @@ pub(crate) struct Asked {
     pub(crate) answers: Vec<String>,
     pub(crate) conversation: Option<String>,
     pub(crate) previous: Option<String>,
+    /// The response that the request repeats, with what that was asked.
+    pub(crate) repeats: Option<String>,
     /// Whether the user says something.
     pub(crate) asks: bool,
 }
@@ -185,6 +189,18 @@ impl Ledger {
         }
     }
 
+    /// All of a response was shown, and all that was said before it.
+    pub(crate) fn remember(&mut self, response: &Response) {
+        if !response.output.is_empty() {
+            self.remembered.insert(response.id.clone());
+        }
+    }
+
+    /// The response that a request repeats, if it is known by that.
+    fn repeated<'a>(&self, asked: Option<&'a Asked>) -> Option<&'a String> {
+        asked?.repeats.as_ref().filter(|id| self.remembered.contains(*id))
+    }
+
     /// A stream ended before the response did, with these texts and calls told.
     pub(crate) fn stream_ended(
         &mut self,
@@ -251,11 +267,14 @@ impl Ledger {
             conversations.find(|(_, of)| of.callers.iter().any(|(.., calls)| calls.contains(call)))
         };
         let caller = answers.iter().find_map(made);
-        caller.map_or_else(|| response.id.clone(), |(key, _)| key.clone())
+        let repeated = || self.repeated(asked).map(|repeated| self.known[repeated].clone());
+        let key = caller.map(|(key, _)| key.clone()).or_else(repeated);
+        key.unwrap_or_else(|| response.id.clone())
     }
 
     fn first_seen(&mut self, response: &Response, asked: Option<&Asked>, at: u64, style: Style) -> usize {
         let key = self.place(response, asked, style);
+        let repeated = self.repeated(asked);
         let nameless = response.created_at == u64::MAX;
         self.known.insert(response.id.clone(), key.clone());
         let created = response.created_at;
@@ -292,7 +311,7 @@ impl Ledger {
         let asks = asked.is_none_or(|asked| asked.asks);
         let asked = asked.unwrap_or(&empty);
         let told = || response.previous.clone().filter(|_| !style.omits);
-        let previous = asked.previous.clone().or_else(told);
+        let previous = asked.previous.clone().or_else(told).or_else(|| repeated.cloned());
         let made = |(_, _, calls): &&(String, String, Vec<String>)| {
             calls.iter().any(|call| asked.answers.contains(call))
         };
@@ -414,6 +433,7 @@ impl Shown {
             ("merged_more", record.continuations.len() > 1),
             ("nameless", self.run.is_none()),
             ("partial", !record.outputs_complete && !record.outputs.is_empty()),
+            ("joined_by_history", record.pairing == Pairing::History),
             ("reasoned", !record.reasoning.is_empty()),
             ("thread_deleted", record.status == Status::ThreadDeleted),
             ("unknown_final", record.status == Status::UnknownFinal),
@@ -479,7 +499,7 @@ fn judge(line: &[&Shown], record: &Interaction) -> Result<(), String> {
 }
 
 /// What enough cases must have come to.
-pub(crate) const CELLS: [&str; 16] = [
+pub(crate) const CELLS: [&str; 17] = [
     "assumed",
     "background",
     "chained",
@@ -489,6 +509,7 @@ pub(crate) const CELLS: [&str; 16] = [
     "continued",
     "held_in_vain",
     "incomplete_inputs",
+    "joined_by_history",
     "merged",
     "merged_more",
     "nameless",

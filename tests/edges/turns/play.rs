@@ -25,6 +25,7 @@ pub(crate) fn play(case: &Case, cells: &mut BTreeMap<String, u32>) -> Result<(),
         questions: Vec::new(),
         conversations: Vec::new(),
         held: VecDeque::new(),
+        whole: BTreeSet::new(),
         nameless: BTreeSet::new(),
         serial: 0,
         tools: 0,
@@ -49,6 +50,8 @@ struct Play {
     conversations: Vec<Conversation>,
     /// Streams that are held back, oldest first.
     held: VecDeque<Held>,
+    /// Responses whose request said all that was said before.
+    whole: BTreeSet<usize>,
     /// Responses whose id nobody was told.
     nameless: BTreeSet<usize>,
     serial: usize,
@@ -164,9 +167,13 @@ impl Play {
                     let mut items = vec![json!({"role": "user", "content": before})];
                     items.extend(self.responses[at].output.clone());
                     items.push(said);
+                    asked.repeats = Some(self.responses[at].id.clone());
                     input = json!(items);
                 }
             }
+        }
+        if asked.conversation.is_none() && asked.previous.is_none() {
+            self.whole.insert(self.responses.len());
         }
         self.questions.push(question);
         self.create(asked, input, how, answer, fate);
@@ -237,6 +244,9 @@ impl Play {
             let answer = response.object(self.style, response.is_over());
             self.exchange("POST", target, request, &answer);
             let over = response.is_over();
+            if over && self.whole.contains(&(self.responses.len() - 1)) {
+                self.ledger.remember(&response);
+            }
             return self.ledger.state(&response, Some(&asked), (over, over), (self.at(), self.style));
         }
         let events = response.stream(self.style, 0);
@@ -306,6 +316,9 @@ impl Play {
             let has_output = !self.style.bare && !response.output.is_empty();
             let whole = event.is_end && (from_beginning || has_output);
             self.ledger.state(&response, asked.take(), (event.is_end, whole), (now, self.style));
+            if event.is_end && from_beginning && self.whole.contains(&at) {
+                self.ledger.remember(&response);
+            }
         }
     }
 

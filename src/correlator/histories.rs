@@ -1,0 +1,353 @@
+//! Finds the run that a request goes on from by what the request repeats of its conversation.
+//!
+//! Remembered is what the last completions added up to, as [hashes](Said); the oldest goes first. A request goes on with the run
+//! whose whole conversation it repeats. Else with one of which it repeats a part: the end, where it left out or changed what came
+//! before (a window that slides, a summary), or the beginning, where it changed what came last.
+//!
+//! A wrong join is worse than a missed one. So where what is repeated was said in two conversations, it leads to neither: for a
+//! whole conversation as long as both are open, for a part of one always. A single exchange is only believed where it is all that the
+//! request repeats, or where something before it leads to the same conversation. The hashes tell upstreams, apps, users and
+//! sessions apart.
+
+use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::observation::{ConversationKey, Said};
+use crate::time::UnixMillis;
+
+/// What a run's conversation added up to with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// The conversation.
+    pub conversation: ConversationKey,
+    /// The run.
+    pub run: Arc<str>,
+    /// All that was said.
+    pub said: Said,
+    /// When.
+    pub at: UnixMillis,
+}
+
+/// The last of them.
+#[derive(Debug, Default)]
+pub(super) struct Histories {
+    /// Oldest first.
+    turns: VecDeque<Turn>,
+    /// The number of the oldest: they are counted.
+    first: u64,
+    /// The newest with each last exchange.
+    by_exchange: HashMap<u64, u64>,
+}
+
+#[derive(Debug)]
+struct Turn {
+    remembered: Remembered,
+    /// How far before it the last one with the same last exchange is.
+    distance: Option<NonZeroU64>,
+}
+
+/// Where a request goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found<'a> {
+    /// After this run.
+    After(&'a Remembered),
+    /// After one of several, of different conversations.
+    Shared,
+    /// After none that is known.
+    Unknown,
+}
+
+impl Histories {
+    /// Remembers what a run added up to, and forgets what there is no room for. Tells whether it is new.
+    pub(super) fn remember(&mut self, remembered: Remembered, max: usize) -> bool {
+        let Said { exchange, .. } = remembered.said;
+        let is_same = |known: &Remembered| known.run == remembered.run && known.said == remembered.said;
+        if max == 0 || self.with_exchange(exchange).any(is_same) {
+            return false;
+        }
+        while self.turns.len() >= max {
+            self.forget_oldest();
+        }
+        let number = self.first + self.turns.len() as u64;
+        let before = self.by_exchange.insert(exchange, number);
+        let distance = before.and_then(|before| NonZeroU64::new(number - before));
+        self.turns.push_back(Turn { remembered, distance });
+        true
+    }
+
+    /// Takes back what an earlier process remembered, oldest first.
+    pub(super) fn restore(&mut self, all: impl Iterator<Item = Remembered>, max: usize) {
+        // The turns of a conversation share its name in memory.
+        let mut names: HashMap<Arc<str>, Arc<str>> = HashMap::new();
+        let mut share = |name: Arc<str>| names.entry(Arc::clone(&name)).or_insert(name).clone();
+        for Remembered { conversation: ConversationKey { upstream, id }, run, said, at } in all {
+            let conversation = ConversationKey { upstream: share(upstream), id: share(id) };
+            let run = if *run == *conversation.id { conversation.id.clone() } else { run };
+            self.remember(Remembered { conversation, run, said, at }, max);
+        }
+    }
+
+    /// Forgets those from before a time.
+    pub(super) fn forget_before(&mut self, time: UnixMillis) {
+        while self.turns.front().is_some_and(|oldest| oldest.remembered.at < time) {
+            self.forget_oldest();
+        }
+    }
+
+    /// Forgets those of the conversations that `which` names.
+    pub(super) fn forget_where(&mut self, which: impl Fn(&ConversationKey) -> bool) {
+        let turns = std::mem::take(self).turns.into_iter().map(|turn| turn.remembered);
+        for kept in turns.filter(|turn| !which(&turn.conversation)) {
+            self.remember(kept, usize::MAX);
+        }
+    }
+
+    /// The run after which a request goes on that repeats this: up to each of its last words, the last one first.
+    pub(super) fn find(&self, said: &[Said], now: UnixMillis) -> Found<'_> {
+        let Some(end) = said.first() else { return Found::Unknown };
+        let whole = |said: &Said| self.newest_open(said, now);
+        let found = whole(end);
+        if found != Found::Unknown {
+            return found;
+        }
+        if end.pair.is_some() {
+            let found = self.only_one(end.exchange, |known| known.pair == end.pair);
+            if found != Found::Unknown {
+                return found;
+            }
+        }
+        match self.only_one(end.exchange, |_| true) {
+            Found::After(found) if self.is_borne_out(found, said) => return Found::After(found),
+            Found::Shared => return Found::Shared,
+            Found::After(_) | Found::Unknown => {}
+        }
+        said[1..].iter().map(whole).find(|found| *found != Found::Unknown).unwrap_or(Found::Unknown)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// The newest run with the same whole conversation, unless another conversation says the same and may be meant as well.
+    fn newest_open(&self, said: &Said, now: UnixMillis) -> Found<'_> {
+        let is_open = |known: &Remembered| now.since(known.at) < OPEN;
+        let mut found: Option<&Remembered> = None;
+        for (place, known) in self.with_exchange(said.exchange).enumerate() {
+            if place >= MAX_LOOKED_AT {
+                return Found::Shared;
+            }
+            if known.said.whole != said.whole {
+                continue;
+            }
+            match found {
+                None => found = Some(known),
+                Some(newest) if newest.conversation == known.conversation => {}
+                Some(newest) if is_open(newest) && !is_open(known) => {}
+                Some(_) => return Found::Shared,
+            }
+        }
+        found.map_or(Found::Unknown, Found::After)
+    }
+
+    /// The newest run with a last exchange, if all of those `which` are of one conversation.
+    fn only_one(&self, exchange: u64, which: impl Fn(&Said) -> bool) -> Found<'_> {
+        let mut found: Option<&Remembered> = None;
+        for (place, known) in self.with_exchange(exchange).enumerate() {
+            if place >= MAX_LOOKED_AT {
+                return Found::Shared;
+            }
+            match found {
+                _ if !which(&known.said) => {}
+                None => found = Some(known),
+                Some(newest) if newest.conversation == known.conversation => {}
+                Some(_) => return Found::Shared,
+            }
+        }
+        found.map_or(Found::Unknown, Found::After)
+    }
+
+    /// Whether a run of which only the last exchange is repeated is believed.
+    fn is_borne_out(&self, found: &Remembered, said: &[Said]) -> bool {
+        let leads_there = |said: &Said| {
+            let mut known = self.with_exchange(said.exchange).take(MAX_LOOKED_AT);
+            known.any(|known| known.conversation == found.conversation)
+        };
+        match said {
+            [only] => only.pair.is_none(),
+            [_, before @ ..] => before.iter().any(leads_there),
+            [] => false,
+        }
+    }
+
+    /// Those with a last exchange, newest first.
+    fn with_exchange(&self, exchange: u64) -> impl Iterator<Item = &Remembered> {
+        let turn = |number: u64| {
+            let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
+            Some((number, self.turns.get(place)?))
+        };
+        let newest = self.by_exchange.get(&exchange).and_then(move |number| turn(*number));
+        let before = move |(number, newer): &(u64, &Turn)| turn(number.checked_sub(newer.distance?.get())?);
+        std::iter::successors(newest, before).map(|(_, turn)| &turn.remembered)
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(oldest) = self.turns.pop_front() else { return };
+        let exchange = oldest.remembered.said.exchange;
+        if self.by_exchange.get(&exchange) == Some(&self.first) {
+            self.by_exchange.remove(&exchange);
+        }
+        self.first += 1;
+    }
+}
+
+/// How long after its last turn a conversation may go on, where another one says the same.
+const OPEN: Duration = Duration::from_secs(3600);
+/// Turns of one exchange that are looked at: where more say the same, it says nothing.
+const MAX_LOOKED_AT: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A conversation as hashes: each exchange is a number.
+    fn said(exchanges: &[u64]) -> Vec<Said> {
+        let whole =
+            |end: usize| exchanges[..=end].iter().fold(7, |whole: u64, exchange| whole * 1000 + exchange);
+        let said = |end: usize| Said {
+            exchange: exchanges[end],
+            pair: end
+                .checked_sub(1)
+                .and_then(|before| NonZeroU64::new(exchanges[before] * 1000 + exchanges[end])),
+            whole: whole(end),
+        };
+        (0..exchanges.len()).rev().map(said).collect()
+    }
+
+    struct World {
+        histories: Histories,
+        now: UnixMillis,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self { histories: Histories::default(), now: UnixMillis(1_000_000_000) }
+        }
+
+        fn remember(&mut self, conversation: &str, run: &str, exchanges: &[u64]) -> bool {
+            let key = ConversationKey { upstream: "u".into(), id: conversation.into() };
+            let said = said(exchanges)[0];
+            self.histories
+                .remember(Remembered { conversation: key, run: run.into(), said, at: self.now }, 100)
+        }
+
+        fn find(&self, exchanges: &[u64]) -> &str {
+            match self.histories.find(&said(exchanges), self.now) {
+                Found::After(found) => &found.run,
+                Found::Shared => "shared",
+                Found::Unknown => "unknown",
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_goes_on_with_the_run_whose_conversation_it_repeats() {
+        let mut world = World::new();
+        assert_eq!(world.find(&[]), "unknown");
+        assert!(world.remember("a", "a1", &[1]) && world.remember("a", "a2", &[1, 2]));
+        assert!(!world.remember("a", "a2", &[1, 2]), "it is known");
+        assert_eq!((world.find(&[1]), world.find(&[1, 2]), world.find(&[3])), ("a1", "a2", "unknown"));
+        // Two continuations of one turn are two children of one parent, and each goes on by itself.
+        world.remember("a", "a3", &[1, 3]);
+        assert_eq!((world.find(&[1]), world.find(&[1, 2]), world.find(&[1, 3])), ("a1", "a2", "a3"));
+        // The same was said twice: the later run is as good as the first.
+        world.remember("a", "a4", &[1, 3]);
+        assert_eq!(world.find(&[1, 3]), "a4");
+    }
+
+    #[test]
+    fn what_two_open_conversations_say_leads_to_neither() {
+        let mut world = World::new();
+        world.remember("a", "a1", &[1]);
+        world.remember("b", "b1", &[1]);
+        assert_eq!(world.find(&[1]), "shared");
+        // Both go on, and from there on they differ.
+        world.remember("b", "b2", &[1, 2]);
+        assert_eq!(world.find(&[1, 2]), "b2");
+        assert_eq!(world.find(&[1, 9]), "shared", "an edit of what one of them said");
+    }
+
+    #[test]
+    fn of_two_conversations_that_say_the_same_the_open_one_is_meant() {
+        let mut world = World::new();
+        world.remember("a", "a1", &[1]);
+        world.now = world.now.after(OPEN);
+        world.remember("b", "b1", &[1]);
+        assert_eq!(world.find(&[1]), "b1");
+        world.now = world.now.after(OPEN);
+        assert_eq!(world.find(&[1]), "shared", "neither is open");
+    }
+
+    #[test]
+    fn the_end_of_a_history_is_enough_unless_two_conversations_end_so() {
+        let mut world = World::new();
+        world.remember("a", "a3", &[1, 2, 3]);
+        assert_eq!((world.find(&[2, 3]), world.find(&[3])), ("a3", "a3"));
+        // A single exchange is little where it follows something else.
+        assert_eq!(world.find(&[8, 3]), "unknown");
+        world.remember("a", "a1", &[1]);
+        assert_eq!(world.find(&[1, 9, 3]), "a3", "what came before was changed");
+        world.now = world.now.after(OPEN);
+        world.remember("b", "b3", &[4, 2, 3]);
+        assert_eq!((world.find(&[2, 3]), world.find(&[3])), ("shared", "shared"));
+        assert_eq!((world.find(&[1, 2, 3]), world.find(&[4, 2, 3])), ("a3", "b3"));
+    }
+
+    #[test]
+    fn what_came_before_an_edit_is_enough() {
+        let mut world = World::new();
+        for (run, exchanges) in [("a1", &[1][..]), ("a2", &[1, 2]), ("a3", &[1, 2, 3])] {
+            world.remember("a", run, exchanges);
+        }
+        assert_eq!((world.find(&[1, 2, 9]), world.find(&[1, 9, 8])), ("a2", "a1"));
+        assert_eq!(world.find(&[9, 2]), "unknown");
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten_first_and_what_is_forgotten_leads_nowhere() {
+        let mut world = World::new();
+        for number in 0..150 {
+            world.remember("a", &format!("a{number}"), &[number % 7, number]);
+        }
+        assert_eq!((world.histories.len(), world.histories.by_exchange.len()), (100, 100));
+        assert_eq!((world.find(&[49 % 7, 49]), world.find(&[50 % 7, 50])), ("unknown", "a50"));
+        world.now = world.now.after(Duration::from_secs(1));
+        world.remember("b", "b", &[200]);
+        world.histories.forget_before(world.now);
+        assert_eq!((world.histories.len(), world.find(&[200])), (1, "b"));
+        world.remember("a", "again", &[200]);
+        world.histories.forget_where(|key| *key.id == *"b");
+        assert_eq!((world.histories.len(), world.find(&[200])), (1, "again"));
+        assert!(world.histories.by_exchange.len() == 1);
+    }
+
+    #[test]
+    fn what_very_many_say_says_nothing_and_costs_little() {
+        let mut world = World::new();
+        for number in 0..90 {
+            world.remember("a", &format!("a{number}"), &[1]);
+        }
+        assert_eq!(world.find(&[1]), "shared");
+    }
+
+    #[test]
+    fn a_turn_takes_no_more_than_its_share() {
+        // With an id of 60 letters, and a share in the index of which a part stays empty.
+        let id = 16 + 64;
+        assert!(size_of::<Turn>() + size_of::<(u64, u64)>() * 3 / 2 + id <= 200, "{}", size_of::<Turn>());
+    }
+}

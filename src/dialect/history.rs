@@ -1,0 +1,321 @@
+//! What was said in a conversation so far, as hashes by which a later request finds it.
+//!
+//! An API without memory is told the whole conversation with every request. Two requests are of one conversation where the
+//! second repeats what the first asked and what the model said to it. Compared is who said what: role and text, and of tool
+//! calls id, name and arguments. Not compared is what clients change on the way: blanks around a text, one text or several
+//! parts, one message of the assistant's or two in a row, how the JSON of arguments is spaced, what the model thought.
+//! System messages are no part of it: a handoff between agents replaces them.
+//!
+//! Memory is a few hashes, however long the conversation is. Time is linear in its text.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU64;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::observation::Said;
+
+/// The messages of a request, read in their order.
+#[derive(Clone, Debug)]
+pub(super) struct History {
+    /// Tells the conversations of different apps, users and sessions apart.
+    scope: u64,
+    /// What was asked since the assistant's last word.
+    asked: u64,
+    /// The assistant's last word, as long as nothing follows it.
+    word: Option<Speech>,
+    /// All exchanges so far, and the last one.
+    whole: u64,
+    last: Option<u64>,
+    /// The last exchanges, oldest first.
+    said: VecDeque<Said>,
+}
+
+impl History {
+    /// A conversation in which nothing was said. `scope` names whose it is: upstream, app, user and session.
+    pub(super) fn new(scope: &[&str]) -> Self {
+        let mut hash = Sha256::new();
+        scope.iter().for_each(|part| update(&mut hash, part));
+        let (asked, whole) = (0, 0);
+        Self { scope: finish(hash), asked, word: None, whole, last: None, said: VecDeque::new() }
+    }
+
+    /// Takes a message of the app's: of a user's, or of a tool's that `call` names.
+    pub(super) fn ask(&mut self, role: &str, call: &str, speech: Speech) {
+        self.close();
+        let mut hash = Sha256::new();
+        update(&mut hash, role);
+        update(&mut hash, call);
+        self.asked = fold(&[self.asked, finish(hash), speech.finish()]);
+    }
+
+    /// Takes a message of the assistant's. One that follows another is of the same word.
+    pub(super) fn answer(&mut self, say: impl FnOnce(&mut Speech)) {
+        let word = self.word.get_or_insert_default();
+        say(word);
+        word.end_message();
+    }
+
+    /// Leaves out what the assistant said last, if nothing follows it.
+    pub(super) fn take_back(&mut self) {
+        self.word = None;
+    }
+
+    /// What was said up to each of the assistant's last words, the last one first.
+    pub(super) fn before(&self) -> Vec<Said> {
+        let mut all = self.clone();
+        all.close();
+        all.said.into_iter().rev().collect()
+    }
+
+    /// A hash over all that was said, to the assistant's last word or to what was asked since.
+    pub(super) fn fingerprint(&self) -> String {
+        let word = self.word.clone().map_or(0, Speech::finish);
+        format!("{:016x}", fold(&[self.scope, self.whole, self.asked, word]))
+    }
+
+    /// What it adds up to with the answer of the model; none if that is empty.
+    pub(super) fn with(&self, answer: impl FnOnce(&mut Speech)) -> Option<Said> {
+        let mut all = Self { said: VecDeque::new(), ..self.clone() };
+        all.answer(answer);
+        all.close();
+        all.said.pop_back()
+    }
+
+    /// Ends an exchange, if the assistant said anything.
+    fn close(&mut self) {
+        let Some(word) = self.word.take().filter(|word| !word.is_empty) else { return };
+        let exchange = fold(&[self.scope, self.asked, word.finish()]);
+        let pair = self.last.and_then(|last| NonZeroU64::new(fold(&[last, exchange])));
+        self.whole = fold(&[self.whole, exchange]);
+        (self.asked, self.last) = (0, Some(exchange));
+        if self.said.len() >= MAX_SAID {
+            self.said.pop_front();
+        }
+        self.said.push_back(Said { exchange, pair, whole: self.whole });
+    }
+}
+
+/// What one message says, or several in a row.
+#[derive(Clone, Debug)]
+pub(super) struct Speech {
+    text: Sha256,
+    /// Blanks at the end of the text so far, which only count if more follows.
+    blanks: String,
+    /// Whether the message has no text yet.
+    is_begun: bool,
+    /// Calls, and parts that are no text.
+    others: u64,
+    is_empty: bool,
+}
+
+impl Default for Speech {
+    fn default() -> Self {
+        Self { text: Sha256::new(), blanks: String::new(), is_begun: false, others: 0, is_empty: true }
+    }
+}
+
+impl Speech {
+    /// Takes a text, or a piece of one.
+    pub(super) fn say(&mut self, text: &str) {
+        let text = if self.is_begun { text } else { text.trim_start() };
+        let said = text.trim_end();
+        if !said.is_empty() {
+            self.text.update(&self.blanks);
+            self.blanks.clear();
+            self.text.update(said);
+            (self.is_begun, self.is_empty) = (true, false);
+        }
+        if self.is_begun {
+            self.blanks.push_str(&text[said.len()..]);
+        }
+    }
+
+    /// Takes the call of a tool.
+    pub(super) fn call(&mut self, id: &str, name: &str, arguments: &str) {
+        let mut hash = Sha256::new();
+        [id, name].iter().for_each(|part| update(&mut hash, part));
+        match serde_json::from_str::<Value>(arguments) {
+            Ok(arguments) => update(&mut hash, &arguments.to_string()),
+            Err(_) if arguments.trim().is_empty() => update(&mut hash, "{}"),
+            Err(_) => update(&mut hash, arguments.trim()),
+        }
+        self.note(hash);
+    }
+
+    /// Takes a part that is no text, as it was written: a picture, for one.
+    pub(super) fn show(&mut self, part: &str) {
+        let mut hash = Sha256::new();
+        update(&mut hash, part);
+        self.note(hash);
+    }
+
+    fn note(&mut self, hash: Sha256) {
+        self.others = fold(&[self.others, finish(hash)]);
+        self.is_empty = false;
+    }
+
+    /// The message is over; what follows is another one.
+    pub(super) fn end_message(&mut self) {
+        self.blanks.clear();
+        self.is_begun = false;
+    }
+
+    fn finish(self) -> u64 {
+        fold(&[finish(self.text), self.others])
+    }
+}
+
+/// Lengths keep ("ab", "c") and ("a", "bc") apart.
+fn update(hash: &mut Sha256, part: &str) {
+    hash.update((part.len() as u64).to_le_bytes());
+    hash.update(part);
+}
+
+/// What is hashed may be hostile, and the hashes are stored: so it is a cryptographic one that stays the same over releases.
+fn finish(hash: Sha256) -> u64 {
+    let digest = hash.finalize();
+    u64::from_le_bytes(std::array::from_fn(|at| digest[at]))
+}
+
+fn fold(parts: &[u64]) -> u64 {
+    let mut hash = Sha256::new();
+    parts.iter().for_each(|part| hash.update(part.to_le_bytes()));
+    finish(hash)
+}
+
+/// Words of the assistant's that a conversation is looked for by: an edited history has a part before the edit that is known.
+const MAX_SAID: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(history: &mut History, text: &str) {
+        let mut speech = Speech::default();
+        speech.say(text);
+        history.ask("user", "", speech);
+    }
+
+    fn assistant(history: &mut History, text: &str) {
+        history.answer(|word| word.say(text));
+    }
+
+    fn history(texts: &[&str]) -> History {
+        let mut history = History::new(&["u", "app"]);
+        for (place, text) in texts.iter().enumerate() {
+            if place % 2 == 0 { user(&mut history, text) } else { assistant(&mut history, text) }
+        }
+        history
+    }
+
+    #[test]
+    fn a_request_repeats_what_the_one_before_it_added_up_to() {
+        let first = history(&["hello"]);
+        let said = first.with(|word| word.say("hi")).unwrap();
+        let second = history(&["hello", "hi", "how are you?"]);
+        assert_eq!(second.before(), [said]);
+        let said_then = second.with(|word| word.say("fine")).unwrap();
+        let third = history(&["hello", "hi", "how are you?", "fine", "good"]);
+        assert_eq!(third.before(), [said_then, said]);
+        assert!(first.before().is_empty() && first.with(|_| {}).is_none());
+        // The answer that is asked for may have been begun by the app.
+        assert_eq!(history(&["hello", "hi"]).before(), [said]);
+    }
+
+    #[test]
+    fn an_exchange_is_known_without_what_came_before_it_and_a_pair_too() {
+        let whole = history(&["a", "b", "c", "d", "e", "f", "g"]).before();
+        let trimmed = history(&["c", "d", "e", "f", "g"]).before();
+        let last = history(&["e", "f", "g"]).before();
+        assert_eq!((trimmed[0].exchange, trimmed[0].pair), (whole[0].exchange, whole[0].pair));
+        assert_ne!(trimmed[0].whole, whole[0].whole);
+        assert_eq!((last[0].exchange, last[0].pair), (whole[0].exchange, None));
+        let edited = history(&["a", "b", "c", "other", "e"]).before();
+        assert_ne!(edited[0], whole[1]);
+        assert_eq!(edited[1], whole[2]);
+    }
+
+    #[test]
+    fn what_clients_change_on_the_way_makes_no_difference() {
+        let plain = history(&["hello you", "hi there", "next"]).before();
+        let mut changed = History::new(&["u", "app"]);
+        let mut speech = Speech::default();
+        [" hello ", "you\n"].iter().for_each(|piece| speech.say(piece));
+        changed.ask("user", "", speech);
+        assistant(&mut changed, "hi");
+        assistant(&mut changed, "");
+        assistant(&mut changed, " there\n");
+        user(&mut changed, "next");
+        // The blank between two messages is no one's.
+        assert_ne!(changed.before(), plain);
+        let mut changed = History::new(&["u", "app"]);
+        user(&mut changed, "\thello you ");
+        changed.answer(|word| ["hi ", " ", "there "].iter().for_each(|piece| word.say(piece)));
+        user(&mut changed, "next");
+        assert_ne!(changed.before(), plain, "blanks within a text count");
+        let mut changed = History::new(&["u", "app"]);
+        user(&mut changed, "\thello you ");
+        changed.answer(|word| ["hi ", "", "there "].iter().for_each(|piece| word.say(piece)));
+        user(&mut changed, "next");
+        assert_eq!(changed.before(), plain);
+    }
+
+    #[test]
+    fn calls_are_told_apart_by_id_name_and_arguments_however_these_are_spaced() {
+        let said = |calls: &[(&str, &str, &str)]| {
+            let answer = |word: &mut Speech| calls.iter().for_each(|call| word.call(call.0, call.1, call.2));
+            history(&["a"]).with(answer).unwrap()
+        };
+        let plain = said(&[("c", "f", r#"{"x":1,"y":"é"}"#)]);
+        assert_eq!(said(&[("c", "f", "{ \"x\": 1, \"y\": \"\\u00e9\" }")]), plain);
+        assert_eq!(said(&[("c", "f", "")]), said(&[("c", "f", "{}")]));
+        for other in [
+            said(&[("d", "f", r#"{"x":1,"y":"é"}"#)]),
+            said(&[("c", "g", r#"{"x":1,"y":"é"}"#)]),
+            said(&[("c", "f", r#"{"x":2,"y":"é"}"#)]),
+            said(&[("c", "f", r#"{"x":1,"y":"é"#)]),
+            said(
+                &[].as_slice()
+                    .iter()
+                    .copied()
+                    .chain([("c", "f", "{}"), ("c", "f", "{}")])
+                    .collect::<Vec<_>>(),
+            ),
+        ] {
+            assert_ne!(other, plain);
+        }
+    }
+
+    #[test]
+    fn roles_calls_pictures_and_whose_it_is_tell_conversations_apart() {
+        let asked = |scope: &[&str], role: &str, call: &str, picture: Option<&str>| {
+            let (mut history, mut speech) = (History::new(scope), Speech::default());
+            speech.say("a");
+            picture.into_iter().for_each(|picture| speech.show(picture));
+            history.ask(role, call, speech);
+            history.with(|word| word.say("b")).unwrap()
+        };
+        let all = [
+            asked(&["u", ""], "user", "", None),
+            asked(&["v", ""], "user", "", None),
+            asked(&["u", "x"], "user", "", None),
+            asked(&["u", ""], "tool", "", None),
+            asked(&["u", ""], "tool", "c", None),
+            asked(&["u", ""], "user", "", Some("{}")),
+        ];
+        for (place, said) in all.iter().enumerate() {
+            assert!(!all[..place].contains(said), "{place}");
+        }
+    }
+
+    #[test]
+    fn of_a_long_conversation_the_last_words_are_told() {
+        let texts: Vec<String> = (0..101).map(|number| number.to_string()).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let said = history(&texts).before();
+        assert_eq!(said.len(), MAX_SAID);
+        assert_eq!(said[1], history(&texts[..98]).with(|_| {}).unwrap());
+    }
+}

@@ -1,0 +1,86 @@
+//! What items say, for the history of a conversation.
+//!
+//! Counted are messages, calls of the app's functions and custom tools, and what its tools returned. The server's own calls and what
+//! the model thought are not: clients leave them out, or hand them back in other words.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::item;
+use crate::dialect::history::{History, Speech};
+use crate::dialect::object::{self, Object, for_each_item};
+
+/// Adds a user's text to a history.
+pub(super) fn hear_text(history: &mut History, text: &str) {
+    let mut speech = Speech::default();
+    speech.say(text);
+    history.ask("user", "", speech);
+}
+
+/// Adds an item of a request's input to a history.
+pub(super) fn hear_item(history: &mut History, item: &Object<'_>) {
+    let text = |name: &str| item.text(name).unwrap_or_default();
+    match &*item::kind_of(item) {
+        "message" => match &*text("role") {
+            "assistant" => history.answer(|word| say_content(word, item.raw("content"))),
+            "developer" | "system" => {}
+            role => ask(history, role, "", item.raw("content")),
+        },
+        "function_call" => {
+            history.answer(|word| word.call(&text("call_id"), &text("name"), &text("arguments")));
+        }
+        "custom_tool_call" => {
+            history.answer(|word| word.call(&text("call_id"), &text("name"), &text("input")));
+        }
+        // What it says is only known to the server; that there is something is known.
+        "item_reference" => history.answer(|word| word.show(&text("id"))),
+        "mcp_approval_response" => {
+            ask(history, "tool", &text("approval_request_id"), item.raw("approve"));
+        }
+        kind if item::is_tool_output(kind) => ask(history, "tool", &text("call_id"), item.raw("output")),
+        _ => {}
+    }
+}
+
+fn ask(history: &mut History, role: &str, call: &str, content: Option<&RawValue>) {
+    let mut speech = Speech::default();
+    say_content(&mut speech, content);
+    history.ask(role, call, speech);
+}
+
+fn say_content(speech: &mut Speech, content: Option<&RawValue>) {
+    let Some(content) = content else { return };
+    if let Some(text) = object::text(content) {
+        return speech.say(&text);
+    }
+    if !content.get().starts_with('[') {
+        return speech.show(content.get());
+    }
+    for_each_item(content, |raw| {
+        let part = Object::parse(raw.get()).unwrap_or_default();
+        match part.text("type").as_deref() {
+            Some("input_text" | "output_text" | "text") => {
+                speech.say(&part.text("text").unwrap_or_default());
+            }
+            Some("refusal") => speech.say(&part.text("refusal").unwrap_or_default()),
+            _ => speech.show(raw.get()),
+        }
+    });
+}
+
+/// Adds an item that the model put out to what it said.
+pub(super) fn say_output(word: &mut Speech, item: &Value) {
+    let text = |name: &str| item[name].as_str().unwrap_or_default();
+    match item::kind(item) {
+        "message" => {
+            for part in item["content"].as_array().into_iter().flatten() {
+                word.say(part["text"].as_str().or_else(|| part["refusal"].as_str()).unwrap_or_default());
+            }
+            word.say(item["content"].as_str().unwrap_or_default());
+            word.end_message();
+        }
+        "function_call" => word.call(text("call_id"), text("name"), text("arguments")),
+        "custom_tool_call" => word.call(text("call_id"), text("name"), text("input")),
+        _ => {}
+    }
+}
