@@ -52,13 +52,6 @@ impl Attribution {
         *self == Self::default()
     }
 
-    /// What tells histories apart that say the same: conversations of two users are two, whatever is said in them.
-    #[must_use]
-    pub fn scope<'a>(&'a self, upstream: &'a str) -> [&'a str; 4] {
-        let user = self.user.as_ref().and_then(User::id);
-        [Some(upstream), self.app.as_deref(), user, self.session.as_deref()].map(Option::unwrap_or_default)
-    }
-
     /// Takes over from `newer` whatever it knows from sources that are no worse.
     pub fn update(&mut self, newer: &Self) {
         let Self { session, session_timeout_minutes, user, app, ranks } = newer;

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use crate::attribution::Attribution;
 use crate::message::Message;
 use crate::time::UnixMillis;
-pub use turn::{Api, Reasoning, Said, Turn, UsageAbsent, api_id, scoped_call, unique_id};
+pub use turn::{Api, Reasoning, Said, Turn, UsageAbsent, api_id, is_random, scoped_call, unique_id};
 
 /// Names a conversation: a thread, a conversation, or the chain a response began, within the upstream it lives on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

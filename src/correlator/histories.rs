@@ -109,8 +109,8 @@ impl Histories {
     /// The run after which a request goes on that repeats this: up to each of its last words, the last one first.
     pub(super) fn find(&self, said: &[Said], now: UnixMillis) -> Found<'_> {
         let Some(end) = said.first() else { return Found::Unknown };
-        let whole = |said: &Said| self.newest_open(said, now);
-        let found = whole(end);
+        let whole = |place: usize| self.newest_open(&said[place..], now);
+        let found = whole(0);
         if found != Found::Unknown {
             return found;
         }
@@ -125,7 +125,7 @@ impl Histories {
             Found::Shared => return Found::Shared,
             Found::After(_) | Found::Unknown => {}
         }
-        said[1..].iter().map(whole).find(|found| *found != Found::Unknown).unwrap_or(Found::Unknown)
+        (1..said.len()).map(whole).find(|found| *found != Found::Unknown).unwrap_or(Found::Unknown)
     }
 
     /// How many there are.
@@ -133,25 +133,28 @@ impl Histories {
         self.turns.len()
     }
 
-    /// The newest run with the same whole conversation, unless another conversation says the same and may be meant as well.
-    fn newest_open(&self, said: &Said, now: UnixMillis) -> Found<'_> {
+    /// The newest run with the same whole conversation, unless another conversation says the same and may be meant as well: as a
+    /// whole, or because it ends so and its beginning may have been left out.
+    fn newest_open(&self, said: &[Said], now: UnixMillis) -> Found<'_> {
+        let Some((end, before)) = said.split_first() else { return Found::Unknown };
         let is_open = |known: &Remembered| now.since(known.at) < OPEN;
-        let mut found: Option<&Remembered> = None;
-        for (place, known) in self.with_exchange(said.exchange).enumerate() {
-            if place >= MAX_LOOKED_AT {
+        let is_whole = |known: &Remembered| known.said.whole == end.whole;
+        let found = self.with_exchange(end.exchange).take(MAX_LOOKED_AT).find(|known| is_whole(known));
+        let Some(found) = found else { return Found::Unknown };
+        let ends_so = |known: &Remembered| {
+            let leads_there = |said: &Said| self.says(&known.conversation, said.exchange);
+            // A pair is the last two exchanges.
+            (end.pair.is_none() || known.said.pair == end.pair) && before.iter().skip(1).all(leads_there)
+        };
+        for (place, other) in self.with_exchange(end.exchange).enumerate() {
+            let is_rival = other.conversation != found.conversation
+                && (!is_open(found) || is_open(other))
+                && (is_whole(other) || ends_so(other));
+            if is_rival || place >= MAX_LOOKED_AT {
                 return Found::Shared;
             }
-            if known.said.whole != said.whole {
-                continue;
-            }
-            match found {
-                None => found = Some(known),
-                Some(newest) if newest.conversation == known.conversation => {}
-                Some(newest) if is_open(newest) && !is_open(known) => {}
-                Some(_) => return Found::Shared,
-            }
         }
-        found.map_or(Found::Unknown, Found::After)
+        Found::After(found)
     }
 
     /// The newest run with a last exchange, if all of those `which` are of one conversation.
@@ -173,15 +176,17 @@ impl Histories {
 
     /// Whether a run of which only the last exchange is repeated is believed.
     fn is_borne_out(&self, found: &Remembered, said: &[Said]) -> bool {
-        let leads_there = |said: &Said| {
-            let mut known = self.with_exchange(said.exchange).take(MAX_LOOKED_AT);
-            known.any(|known| known.conversation == found.conversation)
-        };
+        let leads_there = |said: &Said| self.says(&found.conversation, said.exchange);
         match said {
             [only] => only.pair.is_none(),
             [_, before @ ..] => before.iter().any(leads_there),
             [] => false,
         }
+    }
+
+    /// Whether an exchange is one of a conversation's.
+    fn says(&self, conversation: &ConversationKey, exchange: u64) -> bool {
+        self.with_exchange(exchange).take(MAX_LOOKED_AT).any(|known| known.conversation == *conversation)
     }
 
     /// Those with a last exchange, newest first.
@@ -290,6 +295,17 @@ mod tests {
         assert_eq!(world.find(&[1]), "b1");
         world.now = world.now.after(OPEN);
         assert_eq!(world.find(&[1]), "shared", "neither is open");
+    }
+
+    #[test]
+    fn what_another_conversation_ends_with_may_be_its_trimmed_history() {
+        let mut world = World::new();
+        world.remember("a", "a1", &[1]);
+        world.remember("b", "b1", &[2]);
+        world.remember("b", "b2", &[2, 1]);
+        assert_eq!((world.find(&[1]), world.find(&[2, 1])), ("shared", "b2"));
+        world.remember("c", "c3", &[3, 2, 1]);
+        assert_eq!((world.find(&[2, 1]), world.find(&[3, 2, 1])), ("shared", "c3"));
     }
 
     #[test]

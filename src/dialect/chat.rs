@@ -106,7 +106,7 @@ impl Observer {
         let Route { deployment } = Route::parse(&start.path)?;
         let mut attribution = config.attribution.of_request(start, &request.body);
         config.attribution.note_metadata(&mut attribution, &request.body["metadata"], Owner::Run);
-        let mut history = History::new(&attribution.scope(&start.upstream));
+        let mut history = History::of(&attribution, Api::Chat, &start.upstream);
         let asked = Asked::read(&request, &mut history);
         Some(Self {
             upstream: start.upstream.clone(),

@@ -14,7 +14,8 @@ use std::num::NonZeroU64;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::observation::Said;
+use crate::attribution::{Attribution, User};
+use crate::observation::{Api, Said};
 
 /// The messages of a request, read in their order.
 #[derive(Clone, Debug)]
@@ -33,10 +34,13 @@ pub(super) struct History {
 }
 
 impl History {
-    /// A conversation in which nothing was said. `scope` names whose it is: upstream, app, user and session.
-    pub(super) fn new(scope: &[&str]) -> Self {
+    /// A conversation of somebody's in which nothing was said.
+    pub(super) fn of(whose: &Attribution, api: Api, upstream: &str) -> Self {
+        let Attribution { session, user, app, .. } = whose;
+        let user = user.as_ref().and_then(User::id);
+        let parts = [Some(upstream), Some(api.as_str()), app.as_deref(), user, session.as_deref()];
         let mut hash = Sha256::new();
-        scope.iter().for_each(|part| update(&mut hash, part));
+        parts.iter().for_each(|part| update(&mut hash, part.unwrap_or_default()));
         let (asked, whole) = (0, 0);
         Self { scope: finish(hash), asked, word: None, whole, last: None, said: VecDeque::new() }
     }
@@ -192,6 +196,10 @@ const MAX_SAID: usize = 8;
 mod tests {
     use super::*;
 
+    fn new() -> History {
+        History::of(&Attribution::default(), Api::Chat, "u")
+    }
+
     fn user(history: &mut History, text: &str) {
         let mut speech = Speech::default();
         speech.say(text);
@@ -203,7 +211,7 @@ mod tests {
     }
 
     fn history(texts: &[&str]) -> History {
-        let mut history = History::new(&["u", "app"]);
+        let mut history = new();
         for (place, text) in texts.iter().enumerate() {
             if place % 2 == 0 { user(&mut history, text) } else { assistant(&mut history, text) }
         }
@@ -240,7 +248,7 @@ mod tests {
     #[test]
     fn what_clients_change_on_the_way_makes_no_difference() {
         let plain = history(&["hello you", "hi there", "next"]).before();
-        let mut changed = History::new(&["u", "app"]);
+        let mut changed = new();
         let mut speech = Speech::default();
         [" hello ", "you\n"].iter().for_each(|piece| speech.say(piece));
         changed.ask("user", "", speech);
@@ -250,12 +258,12 @@ mod tests {
         user(&mut changed, "next");
         // The blank between two messages is no one's.
         assert_ne!(changed.before(), plain);
-        let mut changed = History::new(&["u", "app"]);
+        let mut changed = new();
         user(&mut changed, "\thello you ");
         changed.answer(|word| ["hi ", " ", "there "].iter().for_each(|piece| word.say(piece)));
         user(&mut changed, "next");
         assert_ne!(changed.before(), plain, "blanks within a text count");
-        let mut changed = History::new(&["u", "app"]);
+        let mut changed = new();
         user(&mut changed, "\thello you ");
         changed.answer(|word| ["hi ", "", "there "].iter().for_each(|piece| word.say(piece)));
         user(&mut changed, "next");
@@ -290,20 +298,30 @@ mod tests {
 
     #[test]
     fn roles_calls_pictures_and_whose_it_is_tell_conversations_apart() {
-        let asked = |scope: &[&str], role: &str, call: &str, picture: Option<&str>| {
-            let (mut history, mut speech) = (History::new(scope), Speech::default());
+        let asked = |history: History, role: &str, call: &str, picture: Option<&str>| {
+            let (mut history, mut speech) = (history, Speech::default());
             speech.say("a");
             picture.into_iter().for_each(|picture| speech.show(picture));
             history.ask(role, call, speech);
             history.with(|word| word.say("b")).unwrap()
         };
+        let of = |session: &str, user: &str, app: &str| {
+            let some = |text: &str| Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
+            let user = some(user).map(|user| User::from_id(&user));
+            let whose =
+                Attribution { session: some(session), user, app: some(app), ..Attribution::default() };
+            History::of(&whose, Api::Chat, "u")
+        };
         let all = [
-            asked(&["u", ""], "user", "", None),
-            asked(&["v", ""], "user", "", None),
-            asked(&["u", "x"], "user", "", None),
-            asked(&["u", ""], "tool", "", None),
-            asked(&["u", ""], "tool", "c", None),
-            asked(&["u", ""], "user", "", Some("{}")),
+            asked(new(), "user", "", None),
+            asked(History::of(&Attribution::default(), Api::Chat, "v"), "user", "", None),
+            asked(History::of(&Attribution::default(), Api::Responses, "u"), "user", "", None),
+            asked(of("x", "", ""), "user", "", None),
+            asked(of("", "x", ""), "user", "", None),
+            asked(of("", "", "x"), "user", "", None),
+            asked(new(), "tool", "", None),
+            asked(new(), "tool", "c", None),
+            asked(new(), "user", "", Some("{}")),
         ];
         for (place, said) in all.iter().enumerate() {
             assert!(!all[..place].contains(said), "{place}");

@@ -28,7 +28,7 @@ use crate::dialect::request::Request;
 use crate::dialect::{Observed, Problem, field};
 use crate::exchange::Ending;
 use crate::message::Message;
-use crate::observation::{Fact, Run, RunStatus, StreamEnding};
+use crate::observation::{Api, Fact, Run, RunStatus, StreamEnding};
 use crate::time::UnixMillis;
 use event::Event;
 use input::NewInput;
@@ -117,7 +117,7 @@ impl Observer {
         let mut attribution = order.of_request(start, &request.body);
         let owner = if route == Route::Create { Owner::Run } else { Owner::Thread };
         order.note_metadata(&mut attribution, &request.body["metadata"], owner);
-        let mut history = History::new(&attribution.scope(&start.upstream));
+        let mut history = History::of(&attribution, Api::Responses, &start.upstream);
         let input = (route == Route::Create).then(|| NewInput::of(request.items("input"), &mut history));
         let Request { body, lost, .. } = request;
         let asked = match route {

@@ -147,12 +147,24 @@ pub fn api_id(run: &str) -> &str {
     }
 }
 
-/// A tool call's id, and the question it was made for.
+/// What a tool call is known by: its id if no other call has it, else the id and the question it was made for.
 #[must_use]
 pub fn scoped_call(question: &str, call: &str) -> String {
-    format!("{question}/{call}")
+    if is_random(call) { call.to_owned() } else { format!("{question}/{call}") }
 }
 
+/// Whether an id is long and mixed enough to be random, so that nothing else has it. Some servers count, or give everything one name.
+#[must_use]
+pub fn is_random(id: &str) -> bool {
+    let random = id.rsplit_once('_').map_or(id, |(_, random)| random);
+    let letters = || random.bytes().filter(u8::is_ascii_alphanumeric);
+    let kinds = [u8::is_ascii_digit, u8::is_ascii_lowercase, u8::is_ascii_uppercase];
+    let is_mixed = kinds.iter().filter(|is_one| letters().any(|letter| is_one(&letter))).count() > 1;
+    letters().count() >= RANDOM_LETTERS && is_mixed
+}
+
+/// Letters and digits of a random id; OpenAI's have 24 or 48, a UUID has 32, and counters have a few.
+const RANDOM_LETTERS: usize = 16;
 /// The kinds of tools that the app runs itself, or has to approve; all others are the server's.
 const APP_TOOLS: [&str; 8] = [
     "apply_patch",
@@ -203,5 +215,36 @@ impl UsageAbsent {
             Self::NotReported => "not_reported",
             Self::StreamWithoutIncludeUsage => "stream_without_include_usage",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_long_mixed_ids_are_random() {
+        for (id, expected) in [
+            ("msg_68af4030592c81938ec0a5fbab4a3e9f05438e46b5f69a3b", true),
+            ("msg_550e8400-e29b-41d4-a716-446655440000", true),
+            ("550e8400-e29b-41d4-a716-446655440000", true),
+            ("msg_123456", false),
+            ("msg_resp_1_0", false),
+            ("item_0", false),
+            ("__fake_id__", false),
+            ("msg_QwErTyUiOpAsDfGhJkLzXcVb", true),
+            ("msg_placeholderplaceholder", false),
+            ("msg_0000000000000001", false),
+            ("", false),
+        ] {
+            assert_eq!(is_random(id), expected, "{id}");
+        }
+    }
+
+    #[test]
+    fn a_call_whose_id_is_random_needs_no_question() {
+        let random = "call_A1b2C3d4E5f6G7h8I9j0K1l2";
+        assert_eq!(scoped_call("q", random), random);
+        assert_eq!(scoped_call("q", "call_0"), "q/call_0");
     }
 }

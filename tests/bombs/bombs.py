@@ -16,7 +16,8 @@ The table says of each bomb:
   CPU, CPU/MB     CPU seconds beyond what the other client alone takes; the same per decoded MB
   p50, p99,       response times of the other client during the bomb, and the p99 of its last 200
   quiet p99       requests without one, ms. `!` marks a p99 of more than twice the quiet one. All
-                  processes share the cores, so this also shows what sending the bomb takes
+                  processes share the cores, so this also shows what sending the bomb takes:
+                  --forward-only plays the same without capture, and shows that alone
   record after    the longest time from the end of a response of the other client to its record
                   being readable at the admin listener, s
   record          what the bomb's own records say; `?` marks what the catalogue does not expect
@@ -83,14 +84,14 @@ class Other:
 class Stand:
     """A threadtap, its upstream and the other client: what bombs are played through."""
 
-    def __init__(self, binary, limit, rest_secs):
-        self.binary, self.limit, self.rest_secs = binary, limit, rest_secs
+    def __init__(self, binary, limit, rest_secs, forwards_only):
+        self.binary, self.limit, self.rest_secs, self.forwards_only = binary, limit, rest_secs, forwards_only
         self.upstream = start("upstream.py")
         self.upstream_port = int(self.upstream.stdout.readline())
         self.restart()
 
     def restart(self):
-        self.threadtap = Threadtap(self.binary, self.upstream_port, self.limit)
+        self.threadtap = Threadtap(self.binary, self.upstream_port, self.limit, self.forwards_only)
         self.records = Records(self.threadtap)
         self.other = Other(self.threadtap.port)
         time.sleep(1)
@@ -123,7 +124,7 @@ class Stand:
             attack.kill()
             report = {"wire": 0, "decoded": 0, "failed": len(bomb.talks), "why": ["the bomb did not end"]}
         sent = time.monotonic()
-        self.wait_until(sent + RECORD_SECS, lambda: self.has_recorded_after(sent))
+        self.wait_until(sent + RECORD_SECS, lambda: self.forwards_only or self.has_recorded_after(sent))
         settled = time.monotonic()
         cpu_secs = threadtap.cpu_secs() - cpu - self.quiet_cpu * (settled - begun)
         if threadtap.alive():
@@ -131,7 +132,7 @@ class Stand:
         others, quiet = self.other.within(begun, settled), self.quiet
         # The last of them may have ended when the bomb was dealt with, and not have a record yet.
         answered = {number for number, _, _, succeeded in others if succeeded}
-        self.wait_until(sent + RECORD_SECS, lambda: self.records.others.keys() >= answered)
+        self.wait_until(sent + RECORD_SECS, lambda: self.forwards_only or self.records.others.keys() >= answered)
         # What the next bomb is compared with: as things were of late without one.
         self.quiet = (quiet + self.other.within(settled, time.monotonic()))[-QUIET_REQUESTS:]
         counted = {name: count - counters.get(name, 0) for name, count in threadtap.counters().items()}
@@ -139,7 +140,7 @@ class Stand:
             bomb, sizes["wire"] + report["wire"], sizes["decoded"] + report["decoded"], rss, threadtap.peak(),
             threadtap.rss(), threadtap.store_bytes() - store, max(0.0, cpu_secs), settled - begun, others, quiet,
             self.records, {name: count for name, count in counted.items() if count}, report["failed"],
-            report["why"], not threadtap.alive(), threadtap.killed,
+            report["why"], not threadtap.alive(), threadtap.killed, self.forwards_only,
         )
         print(result.line(), flush=True)
         if any(result.excesses()):
@@ -176,6 +177,7 @@ def options():
     parser.add_argument("--only", action="append", metavar="TEXT", help="bombs with this in their name; repeatable")
     parser.add_argument("--list", action="store_true", help="print the names of the bombs")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table to this file as well")
+    parser.add_argument("--forward-only", action="store_true", help="without capture: what forwarding itself costs others")
     parser.add_argument("--limit-mb", type=int, metavar="N", help="7000, or half of the free memory if that is less")
     parser.add_argument("--rest", type=float, metavar="SECONDS", help="time until `later`: 5, or 0.5 with --short")
     return parser.parse_args()
@@ -194,7 +196,7 @@ def main():
     limit = given.limit_mb * MB if given.limit_mb else min(7000 * MB, (int(free) << 10) // 2)
     rest_secs = given.rest if given.rest is not None else 0.5 if given.short else 5
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
-    stand, results = Stand(os.environ["THREADTAP"], limit, rest_secs), []
+    stand, results = Stand(os.environ["THREADTAP"], limit, rest_secs, given.forward_only), []
     try:
         for bomb in bombs:
             results.append(stand.play(bomb))

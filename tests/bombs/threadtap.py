@@ -22,9 +22,9 @@ COUNTERS = rb'^threadtap_(capture_dropped|capture_problems|correlation_notes)_to
 
 
 class Threadtap:
-    """Runs with default settings. It is killed beyond `limit` bytes, so that the machine survives."""
+    """Runs with default settings, or without capture. It is killed beyond `limit` bytes, so that the machine survives."""
 
-    def __init__(self, binary, upstream_port, limit):
+    def __init__(self, binary, upstream_port, limit, forwards_only=False):
         self.home = Path(tempfile.mkdtemp(prefix="bombs-"))
         self.log = self.home / "log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("THREADTAP")}
@@ -32,6 +32,10 @@ class Threadtap:
             binary, "--listen", "127.0.0.1:0", "--upstream", f"http://127.0.0.1:{upstream_port}",
             "--admin-listen", "127.0.0.1:0", "--data-dir", self.home / "data",
         ]
+        if forwards_only:
+            config = self.home / "config.toml"
+            config.write_text("[capture]\nenabled = false\n")
+            command += ["--config", config]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT

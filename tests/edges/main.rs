@@ -22,5 +22,7 @@ mod model;
 mod register;
 /// Reads a script.
 mod script;
+/// Clients that repeat their conversation with every request.
+mod talks;
 /// Random talks with a server of Responses.
 mod turns;

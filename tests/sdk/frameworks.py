@@ -6,71 +6,170 @@ For each flow of each framework it checks that
 
 - there is one record for each response, in one conversation;
 - each response but the first names the one before as its parent, and a tool's output goes on with the turn that called it;
-- the inputs are what is new, and the instructions are the same in every record.
+- the inputs are what is new, and the instructions are those of the agent that was asked;
+- where threadtap is told to wait for what goes on with a turn, the steps of a turn with tools are one record;
+- where the app names a session and a user, the record has them.
 
 Ends with `N passed, N failed`; exit status 1 when anything failed. Needs the standard library alone.
 """
 
+import tempfile
 import time
+from contextlib import contextmanager
+from pathlib import Path
 
 from records import part_text
-from runner import HERE, play, run
+from runner import HERE, ROOT, Threadtap, play, run
+from turn_records import api_id
 
-PYTHON = str(HERE / ".venv-frameworks/bin/python")
-FLOWS = [PYTHON, str(HERE / "python/framework_flows.py"), "{url}"]
+PLACES = ["{url}", "{merging}", "{control}"]
+PYTHON = [str(HERE / "python/framework_flows.py"), *PLACES]
+PYTHON_3 = [str(HERE / ".venv-frameworks/bin/python"), *PYTHON]
+PYTHON_2 = [str(HERE / ".venv-frameworks-openai-2/bin/python"), *PYTHON]
 FRAMEWORKS = {
-    "AI SDK": ["node", str(HERE / "node/framework_flows.mjs"), "{url}"],
-    "langchain": [*FLOWS, "langchain"],
-    "openai-agents": [*FLOWS, "openai-agents"],
+    "AI SDK": ["node", str(HERE / "node/framework_flows.mjs"), *PLACES],
+    "langchain": [*PYTHON_3, "langchain"],
+    "llama-index": [*PYTHON_2, "llama-index"],
+    "openai-agents": [*PYTHON_3, "openai-agents"],
+    "pydantic-ai": [*PYTHON_3, "pydantic-ai"],
+    "semantic-kernel": [*PYTHON_2, "semantic-kernel"],
 }
-TURNS = ["What are the store hours?", "And on Sundays?", "Thank you."]
 INSTRUCTIONS = "You keep a store."
-# The inputs of each response of a flow; what tools returned stands behind its role.
-INPUTS = {
-    "turns": [[text] for text in TURNS],
-    "turns, streamed": [[text] for text in TURNS],
-    "turns of a session": [[text] for text in TURNS],
-    "tool": [TURNS[:1], ["sunny in Paris", "noon in Europe/Paris"]],
+OTHER_INSTRUCTIONS = "You take orders."
+# What the tools of a turn return, step by step; what a framework says of a handoff.
+OUTPUTS = {
+    "handoff": [['{"assistant": "clerk"}']],
+    "tool": [["sunny in Paris", "noon in Europe/Paris"]],
+    "tool, twice": [["sunny in Paris"], ["noon in Europe/Paris"]],
 }
+# Frameworks that repeat conversations on Responses without ids, and what of them has ids all the same.
+WITHOUT_IDS = {
+    "AI SDK": ["turns by id", "turns of an old model", "turns, thinking"],
+    "llama-index": ["turns by id"],
+}
+# It leaves out what stands in front of a conversation that it does not repeat.
+WITHOUT_INSTRUCTIONS = [("langchain", "turns by id")]
+# Longer than any flow takes; a turn that goes on is recorded as soon as it is over.
+MERGING = '[correlation]\ncontinuation_grace = "60s"\n'
 RECORDS_SECS = 30
 
 
-def recorded(proxy, ids):
-    """The records of responses, once all are there."""
-    deadline = time.monotonic() + RECORDS_SECS
-    while True:
-        records = [row["interaction"] for row in proxy.records()]
-        found = {record["run"]: record for record in records if record["run"] in ids}
-        if len(found) == len(ids) or time.monotonic() > deadline:
-            return [found.get(id) for id in ids]
-        time.sleep(0.2)
+def said(name):
+    return [f"What are the store hours? ({name})", "And on Sundays?", "Thank you."]
 
 
-def check_flow(checks, name, records, inputs):
-    checks.check(f"{name}: each response has a record", all(records), records)
-    if not all(records):
-        return
-    checks.equal(f"{name}: one conversation", {records[0]["run"]}, {record["conversation"]["id"] for record in records})
-    runs = [record["run"] for record in records]
-    checks.equal(f"{name}: parents", [None, *runs[:-1]], [record.get("parent_id") for record in records])
-    turns = [runs[0] if inputs is INPUTS["tool"] else run for run in runs]
-    checks.equal(f"{name}: turns", turns, [record["turn_id"] for record in records])
-    checks.equal(f"{name}: inputs", inputs, [texts(record["inputs"]) for record in records])
-    checks.equal(f"{name}: instructions", {INSTRUCTIONS}, {record.get("instructions") for record in records})
-    checks.check(f"{name}: complete", all(record["inputs_complete"] for record in records))
+def expected(name, ids):
+    """What the records of a flow are to say, in short."""
+    framework, api, kind = name.removesuffix(", merged").split(", ", 2)
+    merged = name.endswith(", merged")
+    first, second, third = said(name)
+    # What hands in what tools returned is no turn of its own: `turn` is where the next one begins.
+    returned = OUTPUTS.get(kind, [])
+    turn = len(returned) + 1
+    steps = [ids[:turn], ids[turn:]] if merged else [[id] for id in ids]
+    turns = [ids[0], *ids[turn:]] if merged else [*ids[:1] * turn, *ids[turn:]]
+    asked = [[first], *([] if merged else returned), [second], [third]]
+    by_words = api == "Chat" or framework in WITHOUT_IDS and kind not in WITHOUT_IDS[framework]
+    found = ["history" if by_words else "exact"] * 2
+    pairings = ["exact"] * (1 if merged else turn) + found
+    agents = [INSTRUCTIONS] * len(asked)
+    if kind == "handoff":
+        agents[1:] = [OTHER_INSTRUCTIONS] * len(agents[1:])
+    if (framework, kind) in WITHOUT_INSTRUCTIONS:
+        agents[1:] = [None] * len(agents[1:])
+    # What returned is told of the calls where it is in their record.
+    calls = [sum(returned, [])] if merged else [[None] * len(outputs) for outputs in returned]
+    named = kind.startswith("named")
+    # Only plain turns have a third question, and only the first of them names anyone.
+    count = 1 if named else len(asked) - (kind in OUTPUTS)
+    return {
+        "runs": [step[0] for step in steps],
+        "continuations": [step[1:] for step in steps],
+        "parents": [None, *[step[-1] for step in steps[:-1]]],
+        "turns": turns,
+        "pairings": pairings[:count],
+        "inputs": asked[:count],
+        "calls": [*calls, *[[]] * (count - len(calls))],
+        "instructions": agents[:count],
+        "names": [[f"session of {name}", f"user of {name}"] if named else [None, None]] * count,
+    }
+
+
+def in_short(records):
+    return {
+        "runs": [api_id(record["run"]) for record in records],
+        "continuations": [[api_id(run) for run in record.get("continuations", [])] for record in records],
+        "parents": [api_id(record.get("parent_id")) for record in records],
+        "turns": [api_id(record["turn_id"]) for record in records],
+        "pairings": [record["pairing"] for record in records],
+        "inputs": [texts(record["inputs"]) for record in records],
+        "calls": [[call.get("output") for call in record["tool_calls"]] for record in records],
+        "instructions": [record.get("instructions") for record in records],
+        "names": [names(record["attribution"]) for record in records],
+    }
 
 
 def texts(messages):
     return ["\n".join(part_text(part) for part in message["object"]["content"]) for message in messages]
 
 
+def names(attribution):
+    return [attribution.get("session"), (attribution.get("user") or {}).get("userId")]
+
+
+def recorded(proxy, ids, runs):
+    """The records that are of some responses, once those of these runs are there."""
+    deadline = time.monotonic() + RECORDS_SECS
+    while True:
+        records = [row["interaction"] for row in proxy.records()]
+        found = {api_id(record["run"]): record for record in records if api_id(record["run"]) in ids}
+        if found.keys() >= set(runs) or time.monotonic() > deadline:
+            return [found[id] for id in ids if id in found]
+        time.sleep(0.2)
+
+
+def check_flow(checks, proxy, name, ids):
+    wanted = expected(name, ids)
+    records = recorded(proxy, ids, wanted["runs"])
+    got = in_short(records)
+    for what, value in wanted.items():
+        checks.equal(f"{name}: {what}", value, got[what])
+    if not records:
+        return
+    conversations = {record["conversation"]["id"] for record in records}
+    checks.equal(f"{name}: one conversation", wanted["runs"][:1], [api_id(id) for id in conversations])
+    checks.check(f"{name}: complete", all(record["inputs_complete"] and record["outputs_complete"] for record in records))
+
+
+@contextmanager
+def merging(fakes):
+    """A threadtap that waits for what goes on with a turn."""
+    with tempfile.TemporaryDirectory() as directory:
+        config = Path(directory) / "threadtap.toml"
+        config.write_text(MERGING)
+        proxy = Threadtap(fakes, directory, {"THREADTAP_CONFIG": str(config)})
+        try:
+            yield proxy
+        finally:
+            proxy.stop()
+
+
 def check_frameworks(checks, fakes, proxy):
+    if proxy is None:
+        play_all(checks, fakes, None, None)
+        return
+    with merging(fakes) as waiting:
+        play_all(checks, fakes, proxy, waiting)
+
+
+def play_all(checks, fakes, proxy, waiting):
+    places = {"{merging}": waiting.base_url if waiting else fakes.assistants, "{control}": fakes.control}
     for framework, command in FRAMEWORKS.items():
         before = checks.passed
-        flows = play(command, proxy.base_url if proxy else fakes.assistants, "plain")
-        for flow, ids in flows.items():
+        flows = play([places.get(part, part) for part in command], proxy.base_url if proxy else fakes.assistants, "plain")
+        for name, ids in flows.items():
             if proxy:
-                check_flow(checks, f"{framework}, {flow}", recorded(proxy, ids), INPUTS[flow])
+                check_flow(checks, waiting if name.endswith(", merged") else proxy, name, ids)
         print(f"{framework}: {len(flows)} flows, {checks.passed - before} held", flush=True)
 
 

@@ -189,13 +189,19 @@ const MAX_PARAMETERS_BYTES: usize = 1 << 20;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::attribution::Attribution;
+    use crate::observation::Api;
+
+    fn history() -> History {
+        History::of(&Attribution::default(), Api::Chat, "u")
+    }
 
     fn ask(messages: Value) -> Asked {
         read(json!({"model": "m", "messages": messages}))
     }
 
     fn read(body: Value) -> Asked {
-        Asked::read(&Request::of_json(&body), &mut History::new(&[]))
+        Asked::read(&Request::of_json(&body), &mut history())
     }
 
     fn said(asked: &Asked) -> Vec<String> {
@@ -285,7 +291,7 @@ mod tests {
         let output = |name: &str| json!({"role": "function", "name": name, "content": "1"});
         check(json!([user("a"), call, output("f")]), &["Tool: 1"], &["f"]);
         let read = |messages: Value| {
-            let mut history = History::new(&[]);
+            let mut history = history();
             let body = json!({"functions": [], "messages": messages});
             let asked = Asked::read(&Request::of_json(&body), &mut history);
             assert!(asked.offers_functions);
@@ -308,7 +314,7 @@ mod tests {
     #[test]
     fn what_was_said_is_read_whatever_shape_it_has() {
         let said = |messages: Value| {
-            let mut history = History::new(&[]);
+            let mut history = history();
             Asked::read(&Request::of_json(&json!({"messages": messages})), &mut history);
             history.before()
         };

@@ -10,6 +10,7 @@ use crate::dialect::clean;
 use crate::dialect::history::History;
 use crate::dialect::object::{Object, for_each_item};
 use crate::message::{Message, Role};
+use crate::observation::is_random;
 
 /// The part of a request's `input` that the model has not answered yet.
 #[derive(Debug, Default)]
@@ -60,7 +61,7 @@ impl NewInput {
                 new.push_raw(item);
             } else if place + LAST_ITEMS >= history {
                 let id = Object::parse(item.get()).and_then(|item| item.text("id").map(Cow::into_owned));
-                new.history.extend(id.filter(|id| item::is_unique(id)));
+                new.history.extend(id.filter(|id| is_random(id)));
             }
             place += 1;
         });
@@ -161,9 +162,15 @@ mod tests {
     use serde_json::value::to_raw_value;
 
     use super::*;
+    use crate::attribution::Attribution;
+    use crate::observation::Api;
+
+    fn history() -> History {
+        History::of(&Attribution::default(), Api::Chat, "u")
+    }
 
     fn check(input: Value, messages: &[&str], answers: &[&str]) {
-        let new = NewInput::of(Some(&to_raw_value(&input).unwrap()), &mut History::new(&[]));
+        let new = NewInput::of(Some(&to_raw_value(&input).unwrap()), &mut history());
         let said = |message: &Message| format!("{:?}: {}", message.role, message.text());
         assert_eq!(new.messages.iter().map(said).collect::<Vec<_>>(), messages, "{input}");
         assert_eq!(new.answers, answers, "{input}");
@@ -212,7 +219,7 @@ mod tests {
             json!([system, developer, said("user", "one"), said("assistant", "1"), said("user", "two")]),
             json!([system, developer]),
         ] {
-            let new = NewInput::of(Some(&to_raw_value(&input).unwrap()), &mut History::new(&[]));
+            let new = NewInput::of(Some(&to_raw_value(&input).unwrap()), &mut history());
             assert_eq!(new.instructions, ["be brief", "be kind"], "{input}");
         }
         check(
@@ -245,7 +252,7 @@ mod tests {
             &[],
         );
         let mention = to_raw_value(&json!([reference("msg_9")])).unwrap();
-        assert!(NewInput::of(Some(&mention), &mut History::new(&[])).lost);
+        assert!(NewInput::of(Some(&mention), &mut history()).lost);
     }
 
     #[test]
@@ -254,7 +261,7 @@ mod tests {
         let reference = |id: String| json!({"type": "item_reference", "id": id});
         let output = |id: String| json!({"type": "message", "id": id, "role": "assistant", "content": []});
         let check = |input: Value, expected: &[String]| {
-            let new = NewInput::of(Some(&to_raw_value(&input).unwrap()), &mut History::new(&[]));
+            let new = NewInput::of(Some(&to_raw_value(&input).unwrap()), &mut history());
             assert_eq!(new.history, expected, "{input}");
         };
         check(

@@ -12,7 +12,7 @@ use crate::dialect::field::id;
 use crate::dialect::inline::shorten;
 use crate::dialect::object::Object;
 use crate::message::{Message, MessageStatus, Role};
-use crate::observation::{Reasoning, ToolCall};
+use crate::observation::{Reasoning, ToolCall, is_random};
 
 /// An item of a response's output.
 #[derive(Debug)]
@@ -40,16 +40,7 @@ pub(super) fn kind_of<'a>(item: &Object<'a>) -> Cow<'a, str> {
 /// The id of an item, if no other item has it: the API's ids are long and random. Some servers count items, or give all of them one
 /// name, and so do clients where a server gave none.
 pub(super) fn unique_id(item: &Value) -> Option<&str> {
-    id(&item["id"]).filter(|id| is_unique(id))
-}
-
-/// Whether an item's id is long enough to be random.
-pub(super) fn is_unique(id: &str) -> bool {
-    let random = id.rsplit_once('_').map_or(id, |(_, random)| random);
-    let letters = || random.bytes().filter(u8::is_ascii_alphanumeric);
-    let kinds = [u8::is_ascii_digit, u8::is_ascii_lowercase, u8::is_ascii_uppercase];
-    let is_mixed = kinds.iter().filter(|is_one| letters().any(|letter| is_one(&letter))).count() > 1;
-    letters().count() >= UNIQUE_LETTERS && is_mixed
+    id(&item["id"]).filter(|id| is_random(id))
 }
 
 /// An item of the output of `run`; the id of one that has none is made of its place.
@@ -218,9 +209,6 @@ fn text_part(text: Value, annotations: Value) -> Value {
     json!({"type": "text", "text": {"value": text, "annotations": annotations}})
 }
 
-/// Letters and digits of a random id; OpenAI's have 48, a UUID has 32, and counters have a few.
-const UNIQUE_LETTERS: usize = 16;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,24 +312,5 @@ mod tests {
         let approval = json!({"type": "mcp_approval_response", "approval_request_id": "r", "approve": true});
         check(approval, "r", "[approved]");
         assert!(tool_output(&json!({"type": "function_call", "call_id": "c"})).is_none());
-    }
-
-    #[test]
-    fn only_long_random_ids_are_those_of_one_item() {
-        for (id, expected) in [
-            ("msg_68af4030592c81938ec0a5fbab4a3e9f05438e46b5f69a3b", true),
-            ("msg_550e8400-e29b-41d4-a716-446655440000", true),
-            ("550e8400-e29b-41d4-a716-446655440000", true),
-            ("msg_123456", false),
-            ("msg_resp_1_0", false),
-            ("item_0", false),
-            ("__fake_id__", false),
-            ("msg_QwErTyUiOpAsDfGhJkLzXcVb", true),
-            ("msg_placeholderplaceholder", false),
-            ("msg_0000000000000001", false),
-            ("", false),
-        ] {
-            assert_eq!(is_unique(id), expected, "{id}");
-        }
     }
 }

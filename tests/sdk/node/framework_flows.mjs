@@ -1,35 +1,115 @@
-// A turn with tools as users of the AI SDK write it: its second request mentions the items of the first response.
+// Conversations as users of the AI SDK write them: three turns, and a turn with tools and one after it. No ids of responses are passed
+// on by hand, and no headers of threadtap's are set, save where a session and a user are named.
 //
-// usage: framework_flows.mjs URL
+// usage: framework_flows.mjs URL MERGING CONTROL
 //
-// Prints, by flow, the ids of its responses in order.
+// What ends in `, merged` is played against MERGING, everything else against URL. Prints, by flow, the ids of its responses in order,
+// which the fake server tells at CONTROL.
 
 import { createOpenAI } from "@ai-sdk/openai";
-import { generateText, isStepCount, tool } from "ai";
+import { ToolLoopAgent, generateText, streamText, tool } from "ai";
 import { z } from "zod";
 
-const openai = createOpenAI({ baseURL: `${process.argv[2]}/v1`, apiKey: "sk-test-123" });
+const [url, merging, control] = process.argv.slice(2);
+const INSTRUCTIONS = "You keep a store.";
+const RESPONSES_ALONE = ["turns by id", "turns of an old model", "turns, thinking"];
+const TOOLS = {
+  get_weather: tool({
+    inputSchema: z.object({ city: z.string() }),
+    execute: async ({ city }) => `sunny in ${city}`,
+  }),
+  get_time: tool({
+    inputSchema: z.object({ zone: z.string() }),
+    execute: async ({ zone }) => `noon in ${zone}`,
+  }),
+};
 
-async function withTools() {
-  const tools = {
-    get_weather: tool({
-      inputSchema: z.object({ city: z.string() }),
-      execute: async ({ city }) => `sunny in ${city}`,
-    }),
-    get_time: tool({
-      inputSchema: z.object({ zone: z.string() }),
-      execute: async ({ zone }) => `noon in ${zone}`,
-    }),
-  };
-  const result = await generateText({
-    instructions: "You keep a store.",
-    maxRetries: 0,
-    model: openai("fake-tools"),
-    prompt: "What are the store hours?",
-    tools,
-    stopWhen: isStepCount(3),
-  });
-  return (await result.steps).map((step) => step.response.id);
+function modelOf({ api, at }, name = "gpt-5") {
+  const openai = createOpenAI({ baseURL: `${at}/v1`, apiKey: "sk-test-123" });
+  return { Responses: openai.responses, Chat: openai.chat }[api](name);
 }
 
-console.log(JSON.stringify({ tool: await withTools() }));
+const FLOWS = {
+  async turns(talk, name = "gpt-5", options = {}) {
+    const messages = [];
+    for (const content of talk.texts) {
+      messages.push({ role: "user", content });
+      const model = modelOf(talk, name);
+      const result = await generateText({ instructions: INSTRUCTIONS, maxRetries: 0, model, messages, ...options });
+      messages.push(...result.responseMessages);
+    }
+  },
+
+  async "turns, streamed"(talk) {
+    const messages = [];
+    for (const content of talk.texts) {
+      messages.push({ role: "user", content });
+      const result = streamText({ instructions: INSTRUCTIONS, maxRetries: 0, model: modelOf(talk), messages });
+      await result.consumeStream();
+      messages.push(...(await result.responseMessages));
+    }
+  },
+
+  async "turns by id"(talk) {
+    let previousResponseId;
+    for (const prompt of talk.texts) {
+      const providerOptions = { openai: { previousResponseId } };
+      const model = modelOf(talk);
+      const result = await generateText({ instructions: INSTRUCTIONS, maxRetries: 0, model, prompt, providerOptions });
+      previousResponseId = result.providerMetadata.openai.responseId;
+    }
+  },
+
+  // What such a model says is mentioned later, not repeated.
+  "turns of an old model": (talk) => FLOWS.turns(talk, "gpt-4.1"),
+
+  "turns, thinking": (talk) =>
+    FLOWS.turns(talk, "gpt-5", { providerOptions: { openai: { metadata: { behaviour: "reason" } } } }),
+
+  async tool(talk, caller = "fake-tools") {
+    const messages = [];
+    for (const [turn, name] of [caller, "gpt-5"].entries()) {
+      messages.push({ role: "user", content: talk.texts[turn] });
+      const agent = new ToolLoopAgent({ instructions: INSTRUCTIONS, maxRetries: 0, model: modelOf(talk, name), tools: TOOLS });
+      const result = await agent.generate({ messages });
+      messages.push(...result.responseMessages);
+    }
+  },
+
+  "tool, twice": (talk) => FLOWS.tool(talk, "fake-tool_twice"),
+
+  async named(talk, session, user) {
+    const headers = { "x-threadtap-session": session, "x-threadtap-user": user };
+    const [prompt] = talk.texts;
+    await generateText({ instructions: INSTRUCTIONS, maxRetries: 0, model: modelOf(talk), prompt, headers });
+  },
+};
+
+/** What the user says in a flow. No two begin alike: what several say tells nobody apart. */
+function said(name) {
+  return [`What are the store hours? (${name})`, "And on Sundays?", "Thank you."];
+}
+
+/** The ids of all responses and completions there were, those of each API in order. */
+async function answered() {
+  const [responses, completions] = await Promise.all(
+    ["responses", "completions"].map(async (path) => (await fetch(`${control}/${path}`)).json()),
+  );
+  return [...responses.map((truth) => truth.response), ...completions.map((truth) => truth.completion)];
+}
+
+const ids = {};
+for (const api of ["Responses", "Chat"]) {
+  for (const [kind, flow] of Object.entries(FLOWS)) {
+    if (RESPONSES_ALONE.includes(kind) && api !== "Responses") continue;
+    const places = { [kind]: url, ...(kind.startsWith("tool") && { [`${kind}, merged`]: merging }) };
+    for (const [played, at] of Object.entries(places)) {
+      const name = `AI SDK, ${api}, ${played}`;
+      const before = await answered();
+      const names = kind === "named" ? [`session of ${name}`, `user of ${name}`] : [];
+      await flow({ api, at, texts: said(name) }, ...names);
+      ids[name] = (await answered()).filter((id) => !before.includes(id));
+    }
+  }
+}
+console.log(JSON.stringify(ids));

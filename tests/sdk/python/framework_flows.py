@@ -1,106 +1,381 @@
-"""Conversations as users of agent frameworks write them: three turns, and a turn with a tool. No ids of responses are passed on, and
-no headers of threadtap's are set: the framework resends what it has.
+"""Conversations as users of agent frameworks write them: three turns, a turn with tools and one after it, a handoff. No ids of responses
+are passed on by hand, and no headers of threadtap's are set, save where a session and a user are named.
 
-usage: framework_flows.py URL FRAMEWORK
+usage: framework_flows.py URL MERGING CONTROL FRAMEWORK
 
-Prints, by flow, the ids of its responses in order.
+What ends in `, merged` is played against MERGING, everything else against URL. Prints, by flow, the ids of its responses in order, which
+the fake server tells at CONTROL.
 """
 
 import asyncio
 import json
 import sys
+import urllib.request
+from dataclasses import dataclass
+from functools import partial
 
-TURNS = ["What are the store hours?", "And on Sundays?", "Thank you."]
+INSTRUCTIONS = "You keep a store."
+OTHER_INSTRUCTIONS = "You take orders."
+KEY = "sk-test-123"
+# What the fake server does by these names of models.
+THINKING = "fake-reason"
+TWICE = "fake-tool_twice"
+MERGED = ("handoff", "tool", "tool, twice")
 
 
-def openai_agents(url):
+@dataclass
+class Talk:
+    """A conversation to be held: by which API, where, and what the user says."""
+
+    api: str
+    url: str
+    texts: list
+
+    @property
+    def base_url(self):
+        return f"{self.url}/v1"
+
+    @property
+    def on_responses(self):
+        return self.api == "Responses"
+
+
+def get_weather(city: str) -> str:
+    """The weather of a city."""
+    return f"sunny in {city}"
+
+
+def get_time(zone: str) -> str:
+    """The time in a zone."""
+    return f"noon in {zone}"
+
+
+def openai_agents():
     import agents
     import openai
 
     agents.set_tracing_disabled(True)
-    client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="sk-test-123", max_retries=0)
+    tools = [agents.function_tool(get_weather), agents.function_tool(get_time)]
 
-    @agents.function_tool
-    def get_weather(city: str) -> str:
-        """The weather of a city."""
-        return f"sunny in {city}"
+    def clerk(talk, model="gpt-5", instructions=INSTRUCTIONS, **options):
+        client = openai.AsyncOpenAI(base_url=talk.base_url, api_key=KEY, max_retries=0)
+        kind = agents.OpenAIResponsesModel if talk.on_responses else agents.OpenAIChatCompletionsModel
+        model = kind(model=model, openai_client=client)
+        return agents.Agent(name="clerk", instructions=instructions, model=model, **options)
 
-    @agents.function_tool
-    def get_time(zone: str) -> str:
-        """The time in a zone."""
-        return f"noon in {zone}"
-
-    def agent(model, **options):
-        return agents.Agent(
-            name="clerk",
-            instructions="You keep a store.",
-            model=agents.OpenAIResponsesModel(model=model, openai_client=client),
-            **options,
-        )
-
-    async def turns(model, texts, streamed=False, **options):
-        history, ids = [], []
-        for text in texts:
-            asked = history + [{"role": "user", "content": text}]
-            if streamed:
-                result = agents.Runner.run_streamed(agent(model, **options), asked)
-                async for _ in result.stream_events():
-                    pass
-            else:
-                result = await agents.Runner.run(agent(model, **options), asked)
+    async def turns(talk, model="gpt-5"):
+        history = []
+        for text in talk.texts:
+            result = await agents.Runner.run(clerk(talk, model), history + [{"role": "user", "content": text}])
             history = result.to_input_list()
-            ids += [response.response_id for response in result.raw_responses]
-        return ids
 
-    async def session():
-        ids, memory = [], agents.SQLiteSession("memory")
-        for text in TURNS:
-            result = await agents.Runner.run(agent("gpt-5"), text, session=memory)
-            ids += [response.response_id for response in result.raw_responses]
-        return ids
+    async def streamed(talk):
+        history = []
+        for text in talk.texts:
+            result = agents.Runner.run_streamed(clerk(talk), history + [{"role": "user", "content": text}])
+            async for _ in result.stream_events():
+                pass
+            history = result.to_input_list()
 
-    async def all_flows():
-        return {
-            "turns": await turns("gpt-5", TURNS),
-            "turns, streamed": await turns("gpt-5", TURNS, streamed=True),
-            "turns of a session": await session(),
-            "tool": await turns("fake-tools", TURNS[:1], tools=[get_weather, get_time]),
-        }
+    async def session(talk):
+        memory = agents.SQLiteSession("memory")
+        for text in talk.texts:
+            await agents.Runner.run(clerk(talk), text, session=memory)
 
-    return asyncio.run(all_flows())
+    async def by_id(talk):
+        last = None
+        for text in talk.texts:
+            last = (await agents.Runner.run(clerk(talk), text, previous_response_id=last)).last_response_id
+
+    async def tool(talk, model="fake-tools"):
+        memory = agents.SQLiteSession("memory")
+        await agents.Runner.run(clerk(talk, model, tools=tools), talk.texts[0], session=memory)
+        await agents.Runner.run(clerk(talk), talk.texts[1], session=memory)
+
+    async def handoff(talk):
+        # The fake server calls no other functions than those of its own names.
+        other = agents.handoff(clerk(talk, instructions=OTHER_INSTRUCTIONS), tool_name_override="get_weather")
+        first = clerk(talk, "fake-tool", handoffs=[other])
+        result = await agents.Runner.run(first, talk.texts[0])
+        asked = result.to_input_list() + [{"role": "user", "content": talk.texts[1]}]
+        await agents.Runner.run(result.last_agent, asked)
+
+    async def named(talk, session, user):
+        settings = agents.ModelSettings(extra_headers={"x-threadtap-session": session, "x-threadtap-user": user})
+        run_config = agents.RunConfig(model_settings=settings)
+        await agents.Runner.run(clerk(talk), talk.texts[0], run_config=run_config)
+
+    chat = {
+        "turns": turns,
+        "turns, streamed": streamed,
+        "turns of a session": session,
+        "turns, thinking": partial(turns, model=THINKING),
+        "tool": tool,
+        "tool, twice": partial(tool, model=TWICE),
+        "handoff": handoff,
+        "named": named,
+    }
+    return {"Responses": chat | {"turns by id": by_id}, "Chat": chat}
 
 
-def langchain(url):
+def langchain():
+    from langchain.agents import create_agent
     from langchain_core.messages import HumanMessage, SystemMessage
     from langchain_openai import ChatOpenAI
+    from langgraph.checkpoint.memory import InMemorySaver
 
-    def turns(streamed):
-        model = ChatOpenAI(
-            model="gpt-5",
-            base_url=f"{url}/v1",
-            api_key="sk-test-123",
-            max_retries=0,
-            use_responses_api=True,
-            output_version="responses/v1",
+    def model(talk, name="gpt-5", **options):
+        return ChatOpenAI(
+            model=name, base_url=talk.base_url, api_key=KEY, max_retries=0, use_responses_api=talk.on_responses, **options
         )
-        messages, ids = [SystemMessage("You keep a store.")], []
-        for text in TURNS:
+
+    async def turns(talk, name="gpt-5", **options):
+        messages = [SystemMessage(INSTRUCTIONS)]
+        for text in talk.texts:
             messages.append(HumanMessage(text))
-            if streamed:
-                answer = None
-                for chunk in model.stream(messages):
-                    answer = chunk if answer is None else answer + chunk
-            else:
-                answer = model.invoke(messages)
+            messages.append(model(talk, name, **options).invoke(messages))
+
+    async def streamed(talk):
+        messages = [SystemMessage(INSTRUCTIONS)]
+        for text in talk.texts:
+            messages.append(HumanMessage(text))
+            answer = None
+            for chunk in model(talk).stream(messages):
+                answer = chunk if answer is None else answer + chunk
             messages.append(answer)
-            ids.append(answer.response_metadata["id"])
-        return ids
 
-    return {"turns": turns(False), "turns, streamed": turns(True)}
+    async def thread(talk):
+        thread = {"configurable": {"thread_id": "thread"}}
+        agent = create_agent(model(talk), system_prompt=INSTRUCTIONS, checkpointer=InMemorySaver())
+        for text in talk.texts:
+            agent.invoke({"messages": [HumanMessage(text)]}, thread)
+
+    async def tool(talk, caller="fake-tools"):
+        messages = []
+        for name, text in zip([caller, "gpt-5"], talk.texts):
+            agent = create_agent(model(talk, name), tools=[get_weather, get_time], system_prompt=INSTRUCTIONS)
+            messages = agent.invoke({"messages": [*messages, HumanMessage(text)]})["messages"]
+
+    async def named(talk, session, user):
+        messages = [SystemMessage(INSTRUCTIONS), HumanMessage(talk.texts[0])]
+        model(talk).invoke(messages, extra_headers={"x-threadtap-session": session, "x-threadtap-user": user})
+
+    async def named_agent(talk, session, user):
+        headers = {"x-threadtap-session": session, "x-threadtap-user": user}
+        agent = create_agent(model(talk, default_headers=headers), system_prompt=INSTRUCTIONS)
+        agent.invoke({"messages": [HumanMessage(talk.texts[0])]})
+
+    chat = {
+        "turns": turns,
+        "turns, streamed": streamed,
+        "turns of a thread": thread,
+        "turns, thinking": partial(turns, name=THINKING),
+        "tool": tool,
+        "tool, twice": partial(tool, caller=TWICE),
+        "named": named,
+        "named, an agent": named_agent,
+    }
+    responses = {
+        "turns of items": partial(turns, output_version="responses/v1"),
+        "turns by id": partial(turns, use_previous_response_id=True),
+    }
+    return {"Responses": chat | responses, "Chat": chat}
 
 
-FRAMEWORKS = {"langchain": langchain, "openai-agents": openai_agents}
+def pydantic_ai():
+    from pydantic_ai import Agent
+    from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    def clerk(talk, name="gpt-5", **options):
+        kind = OpenAIResponsesModel if talk.on_responses else OpenAIChatModel
+        model = kind(name, provider=OpenAIProvider(base_url=talk.base_url, api_key=KEY))
+        return Agent(model, instructions=INSTRUCTIONS, **options)
+
+    async def turns(talk, name="gpt-5", **options):
+        history = []
+        for text in talk.texts:
+            result = await clerk(talk, name, **options).run(text, message_history=history)
+            history = result.all_messages()
+
+    async def streamed(talk):
+        history = []
+        for text in talk.texts:
+            async with clerk(talk).run_stream(text, message_history=history) as result:
+                await result.get_output()
+            history = result.all_messages()
+
+    async def tool(talk, caller="fake-tools"):
+        history = []
+        for name, text in zip([caller, "gpt-5"], talk.texts):
+            result = await clerk(talk, name, tools=[get_weather, get_time]).run(text, message_history=history)
+            history = result.all_messages()
+
+    async def named(talk, session, user):
+        settings = {"extra_headers": {"x-threadtap-session": session, "x-threadtap-user": user}}
+        await clerk(talk).run(talk.texts[0], model_settings=settings)
+
+    chat = {
+        "turns": turns,
+        "turns, streamed": streamed,
+        "turns, thinking": partial(turns, name=THINKING),
+        "tool": tool,
+        "tool, twice": partial(tool, caller=TWICE),
+        "named": named,
+    }
+    responses = {
+        "turns by id": partial(turns, model_settings={"openai_previous_response_id": "auto"}),
+        # What a model thinks that is not known to think is repeated in words, else by its id.
+        "turns, known to think": partial(turns, model_settings={"extra_body": {"metadata": {"behaviour": "reason"}}}),
+    }
+    return {"Responses": chat | responses, "Chat": chat}
+
+
+def semantic_kernel():
+    import openai
+    from semantic_kernel.agents import ChatCompletionAgent, OpenAIResponsesAgent
+    from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion
+    from semantic_kernel.functions import kernel_function
+
+    class Store:
+        get_weather = staticmethod(kernel_function(get_weather))
+        get_time = staticmethod(kernel_function(get_time))
+
+    def clerk(talk, name="gpt-5", plugins=(), **options):
+        client = openai.AsyncOpenAI(base_url=talk.base_url, api_key=KEY, max_retries=0, **options)
+        of_both = {"name": "clerk", "instructions": INSTRUCTIONS, "plugins": list(plugins)}
+        if talk.on_responses:
+            return OpenAIResponsesAgent(ai_model_id=name, client=client, **of_both)
+        return ChatCompletionAgent(service=OpenAIChatCompletion(ai_model_id=name, async_client=client), **of_both)
+
+    async def turns(talk, name="gpt-5"):
+        thread = None
+        for text in talk.texts:
+            thread = (await clerk(talk, name).get_response(text, thread=thread)).thread
+
+    async def streamed(talk):
+        thread = None
+        for text in talk.texts:
+            async for piece in clerk(talk).invoke_stream(text, thread=thread):
+                thread = piece.thread
+
+    async def tool(talk, caller="fake-tools"):
+        thread = None
+        for name, text in zip([caller, "gpt-5"], talk.texts):
+            thread = (await clerk(talk, name, [Store()]).get_response(text, thread=thread)).thread
+
+    async def named(talk, session, user):
+        headers = {"x-threadtap-session": session, "x-threadtap-user": user}
+        await clerk(talk, default_headers=headers).get_response(talk.texts[0])
+
+    async def named_by_call(talk, session, user):
+        metadata = {"session_id": session, "user_id": user}
+        await clerk(talk).get_response(talk.texts[0], metadata=metadata)
+
+    of_both = {
+        "turns": turns,
+        "turns, streamed": streamed,
+        "turns, thinking": partial(turns, name=THINKING),
+        "tool": tool,
+        "named": named,
+    }
+    # On Responses it repeats the question beside what the tools returned: to the fake server a new one, so that it calls no more.
+    return {
+        "Responses": of_both | {"named by metadata": named_by_call},
+        "Chat": of_both | {"tool, twice": partial(tool, caller=TWICE)},
+    }
+
+
+def llama_index():
+    from llama_index.core.agent.workflow import FunctionAgent
+    from llama_index.core.llms import ChatMessage
+    from llama_index.core.memory import ChatMemoryBuffer
+    from llama_index.llms.openai import OpenAI, OpenAIResponses
+
+    def model(talk, behaviour="fake-echo", **options):
+        kind = OpenAIResponses if talk.on_responses else OpenAI
+        # It knows no other models than OpenAI's.
+        metadata = {"metadata": {"behaviour": behaviour.removeprefix("fake-")}}
+        return kind(
+            model="gpt-4o", api_base=talk.base_url, api_key=KEY, max_retries=0, additional_kwargs=metadata, **options
+        )
+
+    async def turns(talk, behaviour="fake-echo"):
+        messages = [ChatMessage(role="system", content=INSTRUCTIONS)]
+        for text in talk.texts:
+            messages.append(ChatMessage(role="user", content=text))
+            messages.append((await model(talk, behaviour).achat(messages)).message)
+
+    async def by_id(talk):
+        llm = model(talk, track_previous_responses=True)
+        for text in talk.texts:
+            await llm.achat([ChatMessage(role="system", content=INSTRUCTIONS), ChatMessage(role="user", content=text)])
+
+    async def tool(talk, caller="fake-tools"):
+        memory = ChatMemoryBuffer.from_defaults(token_limit=4000)
+        for behaviour, text in zip([caller, "fake-echo"], talk.texts):
+            llm = model(talk, behaviour)
+            tools = [get_weather, get_time]
+            # Of a chat's stream it mixes up calls whose pieces come by turns.
+            agent = FunctionAgent(tools=tools, llm=llm, system_prompt=INSTRUCTIONS, streaming=talk.on_responses)
+            await agent.run(text, memory=memory)
+
+    async def named(talk, session, user):
+        llm = model(talk)
+        messages = [ChatMessage(role="system", content=INSTRUCTIONS), ChatMessage(role="user", content=talk.texts[0])]
+        await llm.achat(messages, extra_headers={"x-threadtap-session": session, "x-threadtap-user": user})
+
+    async def named_agent(talk, session, user):
+        headers = {"x-threadtap-session": session, "x-threadtap-user": user}
+        agent = FunctionAgent(tools=[], llm=model(talk, default_headers=headers), system_prompt=INSTRUCTIONS)
+        await agent.run(talk.texts[0])
+
+    chat = {
+        "turns": turns,
+        "turns, thinking": partial(turns, behaviour=THINKING),
+        "tool": tool,
+        "tool, twice": partial(tool, caller=TWICE),
+        "named": named,
+        "named, an agent": named_agent,
+    }
+    return {"Responses": chat | {"turns by id": by_id}, "Chat": chat}
+
+
+FRAMEWORKS = {
+    "langchain": langchain,
+    "llama-index": llama_index,
+    "openai-agents": openai_agents,
+    "pydantic-ai": pydantic_ai,
+    "semantic-kernel": semantic_kernel,
+}
+
+
+def said(name):
+    """What the user says in a flow. No two begin alike: what several say tells nobody apart."""
+    return [f"What are the store hours? ({name})", "And on Sundays?", "Thank you."]
+
+
+def answered(control):
+    """The ids of all responses and completions there were, those of each API in order."""
+    ids = []
+    for path, key in [("responses", "response"), ("completions", "completion")]:
+        with urllib.request.urlopen(f"{control}/{path}") as answer:
+            ids += [truth[key] for truth in json.load(answer)]
+    return ids
+
+
+async def play(url, merging, control, framework):
+    ids = {}
+    for api, flows in FRAMEWORKS[framework]().items():
+        for kind, flow in flows.items():
+            for at, suffix in [(url, ""), (merging, ", merged")][: 1 + (kind in MERGED)]:
+                name = f"{framework}, {api}, {kind}{suffix}"
+                before = answered(control)
+                names = (f"session of {name}", f"user of {name}") if kind.startswith("named") else ()
+                await flow(Talk(api, at, said(name)), *names)
+                ids[name] = [id for id in answered(control) if id not in before]
+    return ids
 
 
 if __name__ == "__main__":
-    print(json.dumps(FRAMEWORKS[sys.argv[2]](sys.argv[1])))
+    print(json.dumps(asyncio.run(play(*sys.argv[1:]))))
