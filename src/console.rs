@@ -39,8 +39,18 @@ impl Console {
 
 /// The line: status, time, tokens, who asked what, what was answered.
 fn line(interaction: &Interaction, coloured: bool) -> String {
-    let Interaction { status, assistant, model, attribution, inputs, outputs, usage, times, .. } =
-        interaction;
+    let Interaction {
+        status,
+        assistant,
+        assistant_name,
+        model,
+        attribution,
+        inputs,
+        outputs,
+        usage,
+        times,
+        ..
+    } = interaction;
     let paint = |code: &str, text: &str| {
         if coloured { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     };
@@ -55,7 +65,7 @@ fn line(interaction: &Interaction, coloured: bool) -> String {
     let tokens = interaction.tokens.or_else(|| usage.as_deref().and_then(Tokens::of));
     let tokens = tokens.and_then(|tokens| Some(format!("{}+{} tokens", tokens.input?, tokens.output?)));
     let who = attribution.user.as_ref().and_then(|user| user.id()).unwrap_or("user");
-    let by = model.as_deref().or(assistant.as_deref()).unwrap_or("assistant");
+    let by = assistant_name.as_deref().or(model.as_deref()).or(assistant.as_deref()).unwrap_or("assistant");
     format!(
         "{} {} {}  {} {}  {} {}",
         paint(colour, status.as_str()),

@@ -10,6 +10,7 @@ mod body;
 pub mod chat;
 mod clean;
 mod credentials;
+mod directory;
 mod field;
 mod history;
 mod inline;
@@ -99,6 +100,8 @@ pub fn interest(method: &Method, path: &str) -> Interest {
 pub struct Observed {
     /// Facts, in the order they happened.
     pub observations: Vec<Observation>,
+    /// What assistants are called.
+    pub assistants: Vec<NamedAssistant>,
     /// Odd input met.
     pub problems: Vec<Problem>,
     /// A call of an API that was shut down.
@@ -115,6 +118,17 @@ impl Observed {
     fn problem(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
+}
+
+/// An assistant, and what it is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedAssistant {
+    /// The upstream's name.
+    pub upstream: Arc<str>,
+    /// The API's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// An answer of an API that is understood, whether or not it can tell anything.

@@ -38,6 +38,9 @@ pub struct Interaction {
     pub status: Status,
     /// The assistant that answered.
     pub assistant: Option<String>,
+    /// What it is called, if a response that says so has passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assistant_name: Option<String>,
     /// The model that answered.
     pub model: Option<String>,
     /// Session, user and app.

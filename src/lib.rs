@@ -38,6 +38,7 @@ pub mod intake;
 pub mod interaction;
 pub mod message;
 pub mod metrics;
+pub mod names;
 pub mod net;
 pub mod observation;
 pub mod operations;

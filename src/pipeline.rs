@@ -226,6 +226,7 @@ impl Pipeline {
         for problem in observed.problems {
             self.metrics.problems.get_or_create(&KindLabel { kind: problem.as_str() }).inc();
         }
+        observed.assistants.into_iter().for_each(|named| self.emission.name(named));
         self.act_on_deadlines(at);
         for observation in observed.observations {
             self.observe(observation);

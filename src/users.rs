@@ -1,28 +1,133 @@
 //! The directory of users, shared by those who learn of them: the pipeline from traffic, intake from the app's own word.
+//!
+//! It is a cache: of a user that was forgotten, what is said next counts as new, and its sinks hear of it again.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use moka::ops::compute::Op;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+use serde_json::Value;
 
 use crate::attribution::User;
-use crate::user::{Directory, Known};
+use crate::user::Known;
 
-/// A handle on the directory.
+/// A handle on the directory. The least recently seen user is forgotten first.
 #[derive(Clone, Debug)]
-pub struct Users(Arc<Mutex<Directory>>);
+pub struct Users(Cache<Arc<str>, Entry>);
+
+/// All that is known of a user; none if that is the id alone, as it is of most.
+type Entry = Option<Arc<User>>;
 
 impl Users {
-    /// Nobody is known.
+    /// Nobody is known. Forgotten is beyond `max_users`, or beyond what users may take in memory.
     #[must_use]
     pub fn new(max_users: usize) -> Self {
-        Self(Arc::new(Mutex::new(Directory::new(max_users))))
+        // An entry that weighs its share at least keeps to both bounds.
+        let share = MAX_BYTES / max_users.clamp(1, MAX_BYTES);
+        let weight = move |id: &Arc<str>, user: &Entry| {
+            let bytes = ENTRY_BYTES + id.len() + user.as_deref().map_or(0, bytes_of);
+            u32::try_from(bytes.max(share)).unwrap_or(u32::MAX)
+        };
+        let users = Cache::builder().max_capacity(MAX_BYTES as u64).weigher(weight);
+        Self(users.eviction_policy(EvictionPolicy::lru()).build())
     }
 
-    /// Takes what is said of a user; see [`Directory::learn`].
+    /// Takes what is said of a user.
     pub fn learn(&self, said: &User) -> Known {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).learn(said)
+        let Some(id) = said.id().filter(|id| !id.is_empty()) else {
+            return Known { user: said.clone(), changed: false };
+        };
+        let known = |entry: Entry| entry.map_or_else(|| User::from_id(id), Arc::unwrap_or_clone);
+        // Nothing new is the rule, and reading is enough then.
+        if let Some(entry) = self.0.get(id) {
+            let after = Known::after(Some(&known(entry)), id, said);
+            if !after.changed {
+                return after;
+            }
+        }
+        let mut learnt = None;
+        self.0.entry(id.into()).and_compute_with(|entry| {
+            let before = entry.map(|entry| known(entry.into_value()));
+            let after = Known::after(before.as_ref(), id, said);
+            let more = Some(&after.user).filter(|user| **user != User::from_id(id)).cloned().map(Arc::new);
+            let op = if after.changed { Op::Put(more) } else { Op::Nop };
+            learnt = Some(after);
+            op
+        });
+        learnt.unwrap_or_else(|| Known::after(None, id, said))
     }
 
     /// Forgets a user. Tells whether it was known.
     pub fn forget(&self, id: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).forget(id)
+        self.0.remove(id).is_some()
+    }
+}
+
+/// What is known of a user beside its id takes so much in memory, about: the least that a map has room for is four members.
+fn bytes_of(user: &User) -> usize {
+    let member = |(name, value): (&String, &Value)| {
+        let tree = if value.is_object() || value.is_array() { TREE_BYTES_PER_BYTE } else { 1 };
+        MEMBER_BYTES + name.len() + tree * value.to_string().len()
+    };
+    user.0.iter().map(member).sum()
+}
+
+/// What users may take in memory. As many with ids of 40 characters are 100,000; of those of whom more is known, some 30,000.
+const MAX_BYTES: usize = 32 << 20;
+/// What the cache takes for a user beside its id.
+const ENTRY_BYTES: usize = 250;
+const MEMBER_BYTES: usize = 250;
+/// What a byte of JSON takes as a tree at most.
+const TREE_BYTES_PER_BYTE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn user(value: Value) -> User {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn users_are_never_mixed_and_one_without_an_id_is_never_remembered() {
+        let users = Users::new(9);
+        let a = user(json!({"userId": "a", "email": "a@x"}));
+        assert_eq!(users.learn(&a), Known { user: a.clone(), changed: true });
+        assert_eq!(users.learn(&User::from_id("a")), Known { user: a, changed: false });
+        assert_eq!(users.learn(&User::from_id("b")).user, User::from_id("b"));
+        let nobody = user(json!({"email": "c@x"}));
+        assert_eq!(users.learn(&nobody), Known { user: nobody.clone(), changed: false });
+        assert_eq!(users.learn(&user(json!({"phone": "1"}))).user, user(json!({"phone": "1"})));
+        assert!(users.forget("b") && !users.forget("b"));
+        assert!(users.learn(&User::from_id("b")).changed);
+    }
+
+    #[test]
+    fn the_least_recently_seen_goes_first() {
+        let users = Users::new(2);
+        let known = |id: &str| {
+            let known = !users.learn(&User::from_id(id)).changed;
+            users.0.run_pending_tasks();
+            known
+        };
+        assert!(!known("a") && !known("b") && known("a") && !known("c"));
+        assert!(known("a") && known("c") && !known("b"));
+    }
+
+    #[test]
+    fn what_users_take_in_memory_is_bounded_however_long_their_names_are() {
+        let users = Users::new(100_000);
+        for number in 0..100_000 {
+            let user = user(json!({"userId": format!("user {number}"), "note": "x".repeat(4000)}));
+            assert!(users.learn(&user).changed);
+            assert!(users.0.entry_count() < 10_000, "{number}");
+        }
+        users.0.run_pending_tasks();
+        let known = users.0.entry_count();
+        assert!((5_000..10_000).contains(&known) && users.0.weighted_size() <= MAX_BYTES as u64, "{known}");
+        assert!(!users.learn(&User::from_id("user 99999")).changed, "the last is known");
     }
 }

@@ -4,7 +4,7 @@
 use http::Method;
 use serde_json::{Map, Value};
 
-use super::{Config, Observed, Request, assistants, chat, responses};
+use super::{Config, Observed, Request, assistants, chat, directory, responses};
 use crate::event::key_of;
 use crate::exchange::{End, Ending, ExchangeId, Start};
 use crate::time::UnixMillis;
@@ -16,6 +16,8 @@ pub(super) enum Dialect {
     Assistants,
     /// Chat Completions.
     Chat,
+    /// What assistants are called.
+    Directory,
     /// Responses and Conversations.
     Responses,
 }
@@ -47,13 +49,14 @@ impl Opening<'_> {
 }
 
 impl Dialect {
-    const ALL: [Self; 3] = [Self::Assistants, Self::Chat, Self::Responses];
+    const ALL: [Self; 4] = [Self::Assistants, Self::Chat, Self::Directory, Self::Responses];
 
     /// The one a request speaks; none if no answer to it can tell anything. Looks at the request line only.
     pub(super) fn of(method: &Method, path: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|dialect| match dialect {
             Self::Assistants => assistants::interest(method, path),
             Self::Chat => chat::interest(method, path),
+            Self::Directory => directory::interest(method, path),
             Self::Responses => responses::interest(method, path),
         })
     }
@@ -63,6 +66,7 @@ impl Dialect {
         match self {
             Self::Assistants => assistants::Observer::start(opening).map(Box::new).map(Kind::Assistants),
             Self::Chat => chat::Observer::start(opening).map(Box::new).map(Kind::Chat),
+            Self::Directory => directory::Observer::start(&opening).map(Kind::Directory),
             Self::Responses => responses::Observer::start(opening).map(Box::new).map(Kind::Responses),
         }
     }
@@ -70,7 +74,7 @@ impl Dialect {
     /// The name in metrics.
     pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::Assistants => "assistants",
+            Self::Assistants | Self::Directory => "assistants",
             Self::Chat => "chat",
             Self::Responses => "responses",
         }
@@ -79,7 +83,7 @@ impl Dialect {
     /// The member of a request's body that is a list which may be long, of which only the end is new. It is read item by item.
     pub(super) fn read_by_item(self) -> Option<&'static str> {
         match self {
-            Self::Assistants => None,
+            Self::Assistants | Self::Directory => None,
             Self::Chat => Some("messages"),
             Self::Responses => Some("input"),
         }
@@ -89,8 +93,7 @@ impl Dialect {
     pub(super) fn hears_refusals(self) -> bool {
         match self {
             Self::Assistants => true,
-            Self::Chat => false,
-            Self::Responses => false,
+            Self::Chat | Self::Directory | Self::Responses => false,
         }
     }
 }
@@ -115,6 +118,7 @@ pub(super) struct NotJson;
 pub(super) enum Kind {
     Assistants(Box<assistants::Observer>),
     Chat(Box<chat::Observer>),
+    Directory(directory::Observer),
     Responses(Box<responses::Observer>),
 }
 
@@ -124,6 +128,7 @@ impl Kind {
         match self {
             Self::Assistants(observer) => observer.set_telling(telling),
             Self::Chat(observer) => observer.set_telling(telling),
+            Self::Directory(_) => {}
             Self::Responses(observer) => observer.set_telling(telling),
         }
     }
@@ -133,7 +138,7 @@ impl Kind {
         match self {
             Self::Assistants(observer) => observer.miss(),
             // What it tells before the end is not said to be all.
-            Self::Chat(_) => {}
+            Self::Chat(_) | Self::Directory(_) => {}
             Self::Responses(observer) => observer.miss(),
         }
     }
@@ -141,7 +146,7 @@ impl Kind {
     /// Whether messages of the request were left out, because they are too many or have too many parts.
     pub(super) fn has_cut_request(&self) -> bool {
         match self {
-            Self::Assistants(_) => false,
+            Self::Assistants(_) | Self::Directory(_) => false,
             Self::Chat(observer) => observer.has_cut_request(),
             Self::Responses(observer) => observer.has_cut_request(),
         }
@@ -150,7 +155,7 @@ impl Kind {
     /// Members of a long text that nobody reads.
     pub(super) fn omitted(&self) -> &'static [&'static str] {
         match self {
-            Self::Assistants(_) | Self::Chat(_) => &[],
+            Self::Assistants(_) | Self::Chat(_) | Self::Directory(_) => &[],
             Self::Responses(_) => responses::OMITTED,
         }
     }
@@ -163,6 +168,7 @@ impl Kind {
         match self {
             Self::Assistants(observer) => observer.cannot_read(end.at, out),
             Self::Chat(observer) => observer.cannot_read(),
+            Self::Directory(_) => {}
             Self::Responses(observer) => observer.cannot_read(end.at, out),
         }
     }
@@ -181,6 +187,7 @@ impl Kind {
         match self {
             Self::Assistants(observer) => observer.event(name, data, at, out),
             Self::Chat(observer) => observer.event(data, at, out),
+            Self::Directory(_) => Ok(()),
             Self::Responses(observer) => observer.event(name, data, at, out),
         }
     }
@@ -193,6 +200,7 @@ impl Kind {
         match self {
             Self::Assistants(observer) => observer.document(json, at, out),
             Self::Chat(observer) => observer.document(json, out),
+            Self::Directory(observer) => observer.document(json, out),
             Self::Responses(observer) => observer.document(json, at, out),
         }
     }
@@ -208,6 +216,7 @@ impl Kind {
         match self {
             Self::Assistants(observer) => observer.prefix(members, at, out),
             Self::Chat(observer) => observer.prefix(members),
+            Self::Directory(_) => {}
             Self::Responses(observer) => observer.prefix(members, ending, at, out),
         }
     }
@@ -215,7 +224,7 @@ impl Kind {
     /// Whether an answer that was broken off tells something: so where it is a whole turn. A run is looked at again.
     pub(super) fn hears_broken_answers(&self) -> bool {
         match self {
-            Self::Assistants(_) => false,
+            Self::Assistants(_) | Self::Directory(_) => false,
             Self::Chat(_) | Self::Responses(_) => true,
         }
     }
@@ -225,6 +234,7 @@ impl Kind {
         match self {
             Self::Assistants(observer) => observer.held_bytes(),
             Self::Chat(observer) => observer.held_bytes(),
+            Self::Directory(_) => 0,
             Self::Responses(observer) => observer.held_bytes(),
         }
     }
@@ -234,6 +244,7 @@ impl Kind {
         match self {
             Self::Assistants(observer) => observer.let_go(),
             Self::Chat(observer) => observer.let_go(),
+            Self::Directory(_) => {}
             Self::Responses(observer) => observer.let_go(),
         }
     }
@@ -243,6 +254,7 @@ impl Kind {
         match self {
             Self::Assistants(observer) => observer.end(end.ending, end.at, out),
             Self::Chat(observer) => observer.end(end.ending, missed, end.at, out),
+            Self::Directory(_) => {}
             Self::Responses(observer) => observer.end(end.ending, missed, end.at, out),
         }
     }

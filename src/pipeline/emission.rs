@@ -8,9 +8,11 @@ use crate::attribution::User;
 use crate::clock::Clock;
 use crate::console::Console;
 use crate::correlator::{self, Remembered};
+use crate::dialect::NamedAssistant;
 use crate::event::{Event, SessionKey, UserIdentified, key_of};
 use crate::interaction::Interaction;
 use crate::metrics::{Metrics, StatusLabel};
+use crate::names::Names;
 use crate::observation::{ConversationKey, Observation};
 use crate::session::{self, Output, Sessions};
 use crate::sink::{self, Sink};
@@ -21,6 +23,7 @@ use crate::users::Users;
 pub(super) struct Emission {
     sessions: Sessions,
     users: Users,
+    names: Names,
     sinks: watch::Receiver<Vec<Arc<Sink>>>,
     console: Console,
     metrics: Metrics,
@@ -43,6 +46,7 @@ impl Emission {
         Self {
             sessions: Sessions::new(sessions),
             users,
+            names: Names::new(),
             sinks,
             console,
             metrics,
@@ -60,6 +64,11 @@ impl Emission {
     /// Takes back what was known of a user.
     pub(super) fn restore_user(&self, user: &User) {
         self.users.learn(user);
+    }
+
+    /// Takes what an assistant is called.
+    pub(super) fn name(&self, named: NamedAssistant) {
+        self.names.learn(named);
     }
 
     /// The batch that was made.
@@ -98,6 +107,7 @@ impl Emission {
     pub(super) fn interaction(&mut self, mut interaction: Interaction) {
         let now = self.clock.now();
         self.identify(&mut interaction, now);
+        self.names.complete(&mut interaction);
         self.sessions.handle(&interaction, now);
         self.conclude(now);
         let status = interaction.status.as_str();

@@ -8,7 +8,7 @@ For each flow of each framework it checks that
 - each response but the first names the one before as its parent, and a tool's output goes on with the turn that called it;
 - the inputs are what is new, and the instructions are those of the agent that was asked;
 - where threadtap is told to wait for what goes on with a turn, the steps of a turn with tools are one record;
-- where the app names a session and a user, the record has them.
+- where the app names a session and a user, the record has them; docs/frameworks.md shows how, in lines of these flows.
 
 Ends with `N passed, N failed`; exit status 1 when anything failed. Needs the standard library alone.
 """
@@ -23,11 +23,13 @@ from runner import HERE, ROOT, Threadtap, play, run
 from turn_records import api_id
 
 PLACES = ["{url}", "{merging}", "{control}"]
-PYTHON = [str(HERE / "python/framework_flows.py"), *PLACES]
+FLOWS = [HERE / "node/framework_flows.mjs", HERE / "python/framework_flows.py"]
+PAGE = ROOT / "docs/frameworks.md"
+PYTHON = [str(FLOWS[1]), *PLACES]
 PYTHON_3 = [str(HERE / ".venv-frameworks/bin/python"), *PYTHON]
 PYTHON_2 = [str(HERE / ".venv-frameworks-openai-2/bin/python"), *PYTHON]
 FRAMEWORKS = {
-    "AI SDK": ["node", str(HERE / "node/framework_flows.mjs"), *PLACES],
+    "AI SDK": ["node", str(FLOWS[0]), *PLACES],
     "langchain": [*PYTHON_3, "langchain"],
     "llama-index": [*PYTHON_2, "llama-index"],
     "openai-agents": [*PYTHON_3, "openai-agents"],
@@ -42,13 +44,12 @@ OUTPUTS = {
     "tool": [["sunny in Paris", "noon in Europe/Paris"]],
     "tool, twice": [["sunny in Paris"], ["noon in Europe/Paris"]],
 }
-# Frameworks that repeat conversations on Responses without ids, and what of them has ids all the same.
+# What repeats a conversation on Responses without ids.
 WITHOUT_IDS = {
-    "AI SDK": ["turns by id", "turns of an old model", "turns, thinking"],
-    "llama-index": ["turns by id"],
+    "AI SDK": ["tool", "tool, twice", "turns", "turns, streamed"],
+    "llama-index": ["tool", "tool, twice", "turns", "turns, thinking"],
+    "pydantic-ai": ["turns of an old model", "turns, thinking"],
 }
-# It leaves out what stands in front of a conversation that it does not repeat.
-WITHOUT_INSTRUCTIONS = [("langchain", "turns by id")]
 # Longer than any flow takes; a turn that goes on is recorded as soon as it is over.
 MERGING = '[correlation]\ncontinuation_grace = "60s"\n'
 RECORDS_SECS = 30
@@ -61,37 +62,39 @@ def said(name):
 def expected(name, ids):
     """What the records of a flow are to say, in short."""
     framework, api, kind = name.removesuffix(", merged").split(", ", 2)
-    merged = name.endswith(", merged")
+    merged, named = name.endswith(", merged"), kind.startswith("named")
+    kind = kind.removeprefix("named ")
     first, second, third = said(name)
     # What hands in what tools returned is no turn of its own: `turn` is where the next one begins.
     returned = OUTPUTS.get(kind, [])
     turn = len(returned) + 1
     steps = [ids[:turn], ids[turn:]] if merged else [[id] for id in ids]
     turns = [ids[0], *ids[turn:]] if merged else [*ids[:1] * turn, *ids[turn:]]
-    asked = [[first], *([] if merged else returned), [second], [third]]
-    by_words = api == "Chat" or framework in WITHOUT_IDS and kind not in WITHOUT_IDS[framework]
-    found = ["history" if by_words else "exact"] * 2
-    pairings = ["exact"] * (1 if merged else turn) + found
-    agents = [INSTRUCTIONS] * len(asked)
-    if kind == "handoff":
-        agents[1:] = [OTHER_INSTRUCTIONS] * len(agents[1:])
-    if (framework, kind) in WITHOUT_INSTRUCTIONS:
-        agents[1:] = [None] * len(agents[1:])
     # What returned is told of the calls where it is in their record.
     calls = [sum(returned, [])] if merged else [[None] * len(outputs) for outputs in returned]
-    named = kind.startswith("named")
-    # Only plain turns have a third question, and only the first of them names anyone.
-    count = 1 if named else len(asked) - (kind in OUTPUTS)
+    asked = [[first], *([] if merged else returned), [second]]
+    if not returned:
+        asked = [[first]] if named else [[first], [second], [third]]
+    by_words = api == "Chat" or kind in WITHOUT_IDS.get(framework, [])
+    after = 1 if merged else turn
+    pairings = ["exact"] * after + ["history" if by_words else "exact"] * (len(asked) - after)
+    if kind == "turns, an object first":
+        asked[1].insert(0, "Final result processed.")
+        calls, pairings[1] = [[None]], "exact"
+    later = OTHER_INSTRUCTIONS if kind == "handoff" else INSTRUCTIONS
+    if (framework, kind) == ("langchain", "turns by id"):
+        # Its system message is part of what it does not repeat.
+        later = None
     return {
         "runs": [step[0] for step in steps],
         "continuations": [step[1:] for step in steps],
         "parents": [None, *[step[-1] for step in steps[:-1]]],
         "turns": turns,
-        "pairings": pairings[:count],
-        "inputs": asked[:count],
-        "calls": [*calls, *[[]] * (count - len(calls))],
-        "instructions": agents[:count],
-        "names": [[f"session of {name}", f"user of {name}"] if named else [None, None]] * count,
+        "pairings": pairings,
+        "inputs": asked,
+        "calls": calls + [[]] * (len(asked) - len(calls)),
+        "instructions": [INSTRUCTIONS] + [later] * (len(asked) - 1),
+        "names": [[f"session of {name}", f"user of {name}"] if named else [None, None]] * len(asked),
     }
 
 
@@ -141,6 +144,15 @@ def check_flow(checks, proxy, name, ids):
     checks.check(f"{name}: complete", all(record["inputs_complete"] and record["outputs_complete"] for record in records))
 
 
+def check_page(checks):
+    """Every line of code of the page is one of a flow."""
+    played = {line.strip() for path in FLOWS for line in path.read_text().splitlines()}
+    code = PAGE.read_text().split("```")[1::2]
+    shown = [line for block in code for line in block.splitlines()[1:]]
+    strays = [line for line in shown if line.strip() not in played]
+    checks.check(f"{PAGE.name}: shows what is played", shown and not strays, strays)
+
+
 @contextmanager
 def merging(fakes):
     """A threadtap that waits for what goes on with a turn."""
@@ -155,11 +167,13 @@ def merging(fakes):
 
 
 def check_frameworks(checks, fakes, proxy):
+    check_page(checks)
     if proxy is None:
         play_all(checks, fakes, None, None)
         return
     with merging(fakes) as waiting:
         play_all(checks, fakes, proxy, waiting)
+    proxy.drain(checks)
 
 
 def play_all(checks, fakes, proxy, waiting):

@@ -73,6 +73,7 @@ impl OpenRun {
             run: shown(self.run.id),
             status,
             assistant: self.run.assistant,
+            assistant_name: None,
             model: self.run.model,
             attribution,
             trace_id: self.trace_id,

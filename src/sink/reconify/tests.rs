@@ -353,6 +353,7 @@ fn plain() -> Interaction {
         continuations: Vec::new(),
         status: Status::Completed,
         assistant: Some("asst_1".to_owned()),
+        assistant_name: None,
         model: Some("gpt-4o-mini".to_owned()),
         attribution: Attribution::default(),
         trace_id: None,

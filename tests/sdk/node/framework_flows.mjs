@@ -79,9 +79,16 @@ const FLOWS = {
   "tool, twice": (talk) => FLOWS.tool(talk, "fake-tool_twice"),
 
   async named(talk, session, user) {
+    const [model, instructions, prompt] = [modelOf(talk), INSTRUCTIONS, talk.texts[0]];
     const headers = { "x-threadtap-session": session, "x-threadtap-user": user };
-    const [prompt] = talk.texts;
-    await generateText({ instructions: INSTRUCTIONS, maxRetries: 0, model: modelOf(talk), prompt, headers });
+    await generateText({ model, instructions, prompt, headers });
+  },
+
+  async "named, an agent"(talk, session, user) {
+    const [model, instructions, prompt] = [modelOf(talk), INSTRUCTIONS, talk.texts[0]];
+    const headers = { "x-threadtap-session": session, "x-threadtap-user": user };
+    const agent = new ToolLoopAgent({ model, instructions, headers });
+    await agent.generate({ prompt });
   },
 };
 
@@ -106,7 +113,7 @@ for (const api of ["Responses", "Chat"]) {
     for (const [played, at] of Object.entries(places)) {
       const name = `AI SDK, ${api}, ${played}`;
       const before = await answered();
-      const names = kind === "named" ? [`session of ${name}`, `user of ${name}`] : [];
+      const names = kind.startsWith("named") ? [`session of ${name}`, `user of ${name}`] : [];
       await flow({ api, at, texts: said(name) }, ...names);
       ids[name] = (await answered()).filter((id) => !before.includes(id));
     }

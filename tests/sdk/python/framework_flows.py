@@ -92,18 +92,23 @@ def openai_agents():
         await agents.Runner.run(clerk(talk, model, tools=tools), talk.texts[0], session=memory)
         await agents.Runner.run(clerk(talk), talk.texts[1], session=memory)
 
-    async def handoff(talk):
+    def handing_off(talk):
         # The fake server calls no other functions than those of its own names.
         other = agents.handoff(clerk(talk, instructions=OTHER_INSTRUCTIONS), tool_name_override="get_weather")
-        first = clerk(talk, "fake-tool", handoffs=[other])
-        result = await agents.Runner.run(first, talk.texts[0])
+        return clerk(talk, "fake-tool", handoffs=[other])
+
+    async def handoff(talk):
+        result = await agents.Runner.run(handing_off(talk), talk.texts[0])
         asked = result.to_input_list() + [{"role": "user", "content": talk.texts[1]}]
         await agents.Runner.run(result.last_agent, asked)
 
     async def named(talk, session, user):
-        settings = agents.ModelSettings(extra_headers={"x-threadtap-session": session, "x-threadtap-user": user})
-        run_config = agents.RunConfig(model_settings=settings)
-        await agents.Runner.run(clerk(talk), talk.texts[0], run_config=run_config)
+        headers = {"x-threadtap-session": session, "x-threadtap-user": user}
+        run_config = agents.RunConfig(model_settings=agents.ModelSettings(extra_headers=headers))
+        agent, memory = handing_off(talk), agents.SQLiteSession("memory")
+        for text in talk.texts[:2]:
+            result = await agents.Runner.run(agent, text, session=memory, run_config=run_config)
+            agent = result.last_agent
 
     chat = {
         "turns": turns,
@@ -113,7 +118,7 @@ def openai_agents():
         "tool": tool,
         "tool, twice": partial(tool, model=TWICE),
         "handoff": handoff,
-        "named": named,
+        "named handoff": named,
     }
     return {"Responses": chat | {"turns by id": by_id}, "Chat": chat}
 
@@ -124,46 +129,50 @@ def langchain():
     from langchain_openai import ChatOpenAI
     from langgraph.checkpoint.memory import InMemorySaver
 
-    def model(talk, name="gpt-5", **options):
-        return ChatOpenAI(
-            model=name, base_url=talk.base_url, api_key=KEY, max_retries=0, use_responses_api=talk.on_responses, **options
-        )
+    def options_of(talk, name="gpt-5"):
+        options = {"model": name, "base_url": talk.base_url, "api_key": KEY, "max_retries": 0}
+        return options | {"use_responses_api": talk.on_responses}
+
+    def model_of(talk, name="gpt-5", **options):
+        return ChatOpenAI(**options_of(talk, name), **options)
 
     async def turns(talk, name="gpt-5", **options):
         messages = [SystemMessage(INSTRUCTIONS)]
         for text in talk.texts:
             messages.append(HumanMessage(text))
-            messages.append(model(talk, name, **options).invoke(messages))
+            messages.append(model_of(talk, name, **options).invoke(messages))
 
     async def streamed(talk):
         messages = [SystemMessage(INSTRUCTIONS)]
         for text in talk.texts:
             messages.append(HumanMessage(text))
             answer = None
-            for chunk in model(talk).stream(messages):
+            for chunk in model_of(talk).stream(messages):
                 answer = chunk if answer is None else answer + chunk
             messages.append(answer)
 
     async def thread(talk):
         thread = {"configurable": {"thread_id": "thread"}}
-        agent = create_agent(model(talk), system_prompt=INSTRUCTIONS, checkpointer=InMemorySaver())
+        agent = create_agent(model_of(talk), system_prompt=INSTRUCTIONS, checkpointer=InMemorySaver())
         for text in talk.texts:
             agent.invoke({"messages": [HumanMessage(text)]}, thread)
 
     async def tool(talk, caller="fake-tools"):
         messages = []
         for name, text in zip([caller, "gpt-5"], talk.texts):
-            agent = create_agent(model(talk, name), tools=[get_weather, get_time], system_prompt=INSTRUCTIONS)
+            agent = create_agent(model_of(talk, name), tools=[get_weather, get_time], system_prompt=INSTRUCTIONS)
             messages = agent.invoke({"messages": [*messages, HumanMessage(text)]})["messages"]
 
     async def named(talk, session, user):
-        messages = [SystemMessage(INSTRUCTIONS), HumanMessage(talk.texts[0])]
-        model(talk).invoke(messages, extra_headers={"x-threadtap-session": session, "x-threadtap-user": user})
+        model, messages = model_of(talk), [SystemMessage(INSTRUCTIONS), HumanMessage(talk.texts[0])]
+        headers = {"x-threadtap-session": session, "x-threadtap-user": user}
+        model.invoke(messages, extra_headers=headers)
 
     async def named_agent(talk, session, user):
+        options, messages = options_of(talk), [HumanMessage(talk.texts[0])]
         headers = {"x-threadtap-session": session, "x-threadtap-user": user}
-        agent = create_agent(model(talk, default_headers=headers), system_prompt=INSTRUCTIONS)
-        agent.invoke({"messages": [HumanMessage(talk.texts[0])]})
+        model = ChatOpenAI(default_headers=headers, **options)
+        create_agent(model, system_prompt=INSTRUCTIONS).invoke({"messages": messages})
 
     chat = {
         "turns": turns,
@@ -183,7 +192,8 @@ def langchain():
 
 
 def pydantic_ai():
-    from pydantic_ai import Agent
+    from pydantic import BaseModel
+    from pydantic_ai import Agent, ToolOutput
     from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
@@ -211,28 +221,41 @@ def pydantic_ai():
             result = await clerk(talk, name, tools=[get_weather, get_time]).run(text, message_history=history)
             history = result.all_messages()
 
+    async def of_object(talk):
+        class City(BaseModel):
+            city: str
+
+        # A model answers an object by calling a tool, and what that returned is told with the next question.
+        asks = ToolOutput(City, name="get_weather")
+        history = []
+        for name, text, options in zip(["fake-tool", "gpt-5", "gpt-5"], talk.texts, [{"output_type": asks}, {}, {}]):
+            history = (await clerk(talk, name, **options).run(text, message_history=history)).all_messages()
+
     async def named(talk, session, user):
-        settings = {"extra_headers": {"x-threadtap-session": session, "x-threadtap-user": user}}
-        await clerk(talk).run(talk.texts[0], model_settings=settings)
+        agent, text = clerk(talk), talk.texts[0]
+        headers = {"x-threadtap-session": session, "x-threadtap-user": user}
+        await agent.run(text, model_settings={"extra_headers": headers})
 
     chat = {
         "turns": turns,
         "turns, streamed": streamed,
         "turns, thinking": partial(turns, name=THINKING),
+        "turns, an object first": of_object,
         "tool": tool,
         "tool, twice": partial(tool, caller=TWICE),
         "named": named,
     }
     responses = {
         "turns by id": partial(turns, model_settings={"openai_previous_response_id": "auto"}),
-        # What a model thinks that is not known to think is repeated in words, else by its id.
+        # Of models that are not known to think no ids are repeated, and what they think is in words.
+        "turns of an old model": partial(turns, name="gpt-4.1"),
         "turns, known to think": partial(turns, model_settings={"extra_body": {"metadata": {"behaviour": "reason"}}}),
     }
     return {"Responses": chat | responses, "Chat": chat}
 
 
 def semantic_kernel():
-    import openai
+    from openai import AsyncOpenAI
     from semantic_kernel.agents import ChatCompletionAgent, OpenAIResponsesAgent
     from semantic_kernel.connectors.ai.open_ai import OpenAIChatCompletion
     from semantic_kernel.functions import kernel_function
@@ -241,8 +264,11 @@ def semantic_kernel():
         get_weather = staticmethod(kernel_function(get_weather))
         get_time = staticmethod(kernel_function(get_time))
 
-    def clerk(talk, name="gpt-5", plugins=(), **options):
-        client = openai.AsyncOpenAI(base_url=talk.base_url, api_key=KEY, max_retries=0, **options)
+    def options_of(talk):
+        return {"base_url": talk.base_url, "api_key": KEY, "max_retries": 0}
+
+    def clerk(talk, name="gpt-5", plugins=(), client=None):
+        client = client or AsyncOpenAI(**options_of(talk))
         of_both = {"name": "clerk", "instructions": INSTRUCTIONS, "plugins": list(plugins)}
         if talk.on_responses:
             return OpenAIResponsesAgent(ai_model_id=name, client=client, **of_both)
@@ -265,12 +291,15 @@ def semantic_kernel():
             thread = (await clerk(talk, name, [Store()]).get_response(text, thread=thread)).thread
 
     async def named(talk, session, user):
+        options = options_of(talk)
         headers = {"x-threadtap-session": session, "x-threadtap-user": user}
-        await clerk(talk, default_headers=headers).get_response(talk.texts[0])
+        client = AsyncOpenAI(default_headers=headers, **options)
+        await clerk(talk, client=client).get_response(talk.texts[0])
 
-    async def named_by_call(talk, session, user):
+    async def named_by_metadata(talk, session, user):
+        agent, text = clerk(talk), talk.texts[0]
         metadata = {"session_id": session, "user_id": user}
-        await clerk(talk).get_response(talk.texts[0], metadata=metadata)
+        await agent.get_response(text, metadata=metadata)
 
     of_both = {
         "turns": turns,
@@ -281,7 +310,7 @@ def semantic_kernel():
     }
     # On Responses it repeats the question beside what the tools returned: to the fake server a new one, so that it calls no more.
     return {
-        "Responses": of_both | {"named by metadata": named_by_call},
+        "Responses": of_both | {"named by metadata": named_by_metadata},
         "Chat": of_both | {"tool, twice": partial(tool, caller=TWICE)},
     }
 
@@ -292,43 +321,50 @@ def llama_index():
     from llama_index.core.memory import ChatMemoryBuffer
     from llama_index.llms.openai import OpenAI, OpenAIResponses
 
-    def model(talk, behaviour="fake-echo", **options):
-        kind = OpenAIResponses if talk.on_responses else OpenAI
+    def options_of(talk, behaviour="fake-echo"):
         # It knows no other models than OpenAI's.
-        metadata = {"metadata": {"behaviour": behaviour.removeprefix("fake-")}}
-        return kind(
-            model="gpt-4o", api_base=talk.base_url, api_key=KEY, max_retries=0, additional_kwargs=metadata, **options
-        )
+        behaviour = {"metadata": {"behaviour": behaviour.removeprefix("fake-")}}
+        options = {"model": "gpt-4o", "api_base": talk.base_url, "api_key": KEY, "max_retries": 0}
+        return options | {"additional_kwargs": behaviour}
+
+    def model_of(talk, behaviour="fake-echo", **options):
+        kind = OpenAIResponses if talk.on_responses else OpenAI
+        return kind(**options_of(talk, behaviour), **options)
 
     async def turns(talk, behaviour="fake-echo"):
         messages = [ChatMessage(role="system", content=INSTRUCTIONS)]
         for text in talk.texts:
             messages.append(ChatMessage(role="user", content=text))
-            messages.append((await model(talk, behaviour).achat(messages)).message)
+            messages.append((await model_of(talk, behaviour).achat(messages)).message)
 
     async def by_id(talk):
-        llm = model(talk, track_previous_responses=True)
+        llm = model_of(talk, track_previous_responses=True)
         for text in talk.texts:
             await llm.achat([ChatMessage(role="system", content=INSTRUCTIONS), ChatMessage(role="user", content=text)])
 
     async def tool(talk, caller="fake-tools"):
         memory = ChatMemoryBuffer.from_defaults(token_limit=4000)
         for behaviour, text in zip([caller, "fake-echo"], talk.texts):
-            llm = model(talk, behaviour)
+            llm = model_of(talk, behaviour)
             tools = [get_weather, get_time]
             # Of a chat's stream it mixes up calls whose pieces come by turns.
             agent = FunctionAgent(tools=tools, llm=llm, system_prompt=INSTRUCTIONS, streaming=talk.on_responses)
             await agent.run(text, memory=memory)
 
     async def named(talk, session, user):
-        llm = model(talk)
-        messages = [ChatMessage(role="system", content=INSTRUCTIONS), ChatMessage(role="user", content=talk.texts[0])]
-        await llm.achat(messages, extra_headers={"x-threadtap-session": session, "x-threadtap-user": user})
+        llm, system = model_of(talk), ChatMessage(role="system", content=INSTRUCTIONS)
+        messages = [system, ChatMessage(role="user", content=talk.texts[0])]
+        headers = {"x-threadtap-session": session, "x-threadtap-user": user}
+        await llm.achat(messages, extra_headers=headers)
 
     async def named_agent(talk, session, user):
+        options = options_of(talk)
         headers = {"x-threadtap-session": session, "x-threadtap-user": user}
-        agent = FunctionAgent(tools=[], llm=model(talk, default_headers=headers), system_prompt=INSTRUCTIONS)
-        await agent.run(talk.texts[0])
+        if talk.on_responses:
+            llm = OpenAIResponses(default_headers=headers, **options)
+        else:
+            llm = OpenAI(default_headers=headers, **options)
+        await FunctionAgent(tools=[], llm=llm, system_prompt=INSTRUCTIONS).run(talk.texts[0])
 
     chat = {
         "turns": turns,

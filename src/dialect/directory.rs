@@ -1,0 +1,61 @@
+//! What assistants are called: read from responses of `/assistants`, where apps create, look at and list them.
+//!
+//! Runs name their assistant by its id alone. Foundry's classic agents have the same endpoints.
+
+use std::sync::Arc;
+
+use http::Method;
+use serde_json::value::RawValue;
+
+use super::kind::{NotJson, Opening};
+use super::object::{Object, for_each_item};
+use super::path::Below;
+use super::{NamedAssistant, Observed};
+
+/// Whether a request is for an assistant, or for several.
+pub(super) fn interest(method: &Method, path: &str) -> bool {
+    matches!(*method, Method::GET | Method::POST)
+        && Below::of(path, "assistants").is_some_and(|below| below.read(|below| below.len() <= 1))
+}
+
+/// Watches one exchange.
+#[derive(Debug)]
+pub(super) struct Observer {
+    upstream: Arc<str>,
+}
+
+impl Observer {
+    /// Begins an exchange that succeeded.
+    pub(super) fn start(opening: &Opening<'_>) -> Option<Self> {
+        interest(&opening.start.method, &opening.start.path)
+            .then(|| Self { upstream: opening.start.upstream.clone() })
+    }
+
+    /// Takes a whole JSON body. What is no assistant tells nothing: other products have paths of the same form.
+    ///
+    /// # Errors
+    /// When it is no JSON.
+    pub(super) fn document(&self, json: &str, out: &mut Observed) -> Result<(), NotJson> {
+        let body: &RawValue = serde_json::from_str(json).map_err(|_| NotJson)?;
+        let Some(object) = Object::parse(body.get()) else { return Ok(()) };
+        match object.raw("data") {
+            Some(list) => for_each_item(list, |item| {
+                out.assistants.extend(Object::parse(item.get()).and_then(|item| self.named(&item)));
+            }),
+            None => out.assistants.extend(self.named(&object)),
+        }
+        Ok(())
+    }
+
+    fn named(&self, object: &Object<'_>) -> Option<NamedAssistant> {
+        let short = |name: &str| object.text(name).filter(|text| text.len() <= MAX_NAME_BYTES);
+        if object.text("object").is_some_and(|object| object != "assistant") {
+            return None;
+        }
+        let (id, name) = (short("id")?.into_owned(), short("name")?.into_owned());
+        Some(NamedAssistant { upstream: self.upstream.clone(), id, name })
+    }
+}
+
+/// Names have at most 256 characters.
+const MAX_NAME_BYTES: usize = 1024;
