@@ -3,7 +3,8 @@
 //! An API without memory is told the whole conversation with every request. Two requests are of one conversation where the
 //! second repeats what the first asked and what the model said to it. Compared is who said what: role and text, and of tool
 //! calls id, name and arguments. Not compared is what clients change on the way: blanks around a text, one text or several
-//! parts, one message of the assistant's or two in a row, how the JSON of arguments is spaced, what the model thought.
+//! parts, one message of the assistant's or two in a row, how the JSON of arguments is spaced, what the model thought
+//! (`<think>…</think>` before a text).
 //! System messages are no part of it: a handoff between agents replaces them.
 //!
 //! Memory is a few hashes, however long the conversation is. Time is linear in its text.
@@ -22,8 +23,9 @@ use crate::observation::{Api, Said};
 pub(super) struct History {
     /// Tells the conversations of different apps, users and sessions apart.
     scope: u64,
-    /// What was asked since the assistant's last word.
+    /// What was asked since the assistant's last word, and the last message of it.
     asked: u64,
+    asked_last: u64,
     /// The assistant's last word, as long as nothing follows it.
     word: Option<Speech>,
     /// All exchanges so far, and the last one.
@@ -41,8 +43,15 @@ impl History {
         let parts = [Some(upstream), Some(api.as_str()), app.as_deref(), user, session.as_deref()];
         let mut hash = Sha256::new();
         parts.iter().for_each(|part| update(&mut hash, part.unwrap_or_default()));
-        let (asked, whole) = (0, 0);
-        Self { scope: finish(hash), asked, word: None, whole, last: None, said: VecDeque::new() }
+        Self {
+            scope: finish(hash),
+            asked: 0,
+            asked_last: 0,
+            word: None,
+            whole: 0,
+            last: None,
+            said: VecDeque::new(),
+        }
     }
 
     /// Takes a message of the app's: of a user's, or of a tool's that `call` names.
@@ -51,7 +60,8 @@ impl History {
         let mut hash = Sha256::new();
         update(&mut hash, role);
         update(&mut hash, call);
-        self.asked = fold(&[self.asked, finish(hash), speech.finish()]);
+        self.asked_last = fold(&[finish(hash), speech.finish()]);
+        self.asked = fold(&[self.asked, self.asked_last]);
     }
 
     /// Takes a message of the assistant's. One that follows another is of the same word.
@@ -90,10 +100,12 @@ impl History {
     /// Ends an exchange, if the assistant said anything.
     fn close(&mut self) {
         let Some(word) = self.word.take().filter(|word| !word.is_empty) else { return };
-        let exchange = fold(&[self.scope, self.asked, word.finish()]);
+        let word = word.finish();
+        // A summary may stand before the first question that is kept.
+        let exchange = fold(&[self.scope, self.asked_last, word]);
         let pair = self.last.and_then(|last| NonZeroU64::new(fold(&[last, exchange])));
-        self.whole = fold(&[self.whole, exchange]);
-        (self.asked, self.last) = (0, Some(exchange));
+        self.whole = fold(&[self.scope, self.whole, self.asked, word]);
+        (self.asked, self.asked_last, self.last) = (0, 0, Some(exchange));
         if self.said.len() >= MAX_SAID {
             self.said.pop_front();
         }
@@ -136,6 +148,12 @@ impl Speech {
         }
     }
 
+    /// Takes a text of the assistant's. What it thought before is none of it: some servers write that into the text, and clients leave it
+    /// out or hand it back.
+    pub(super) fn answer(&mut self, text: &str) {
+        self.say(without_thoughts(text));
+    }
+
     /// Takes the call of a tool.
     pub(super) fn call(&mut self, id: &str, name: &str, arguments: &str) {
         let mut hash = Sha256::new();
@@ -169,6 +187,13 @@ impl Speech {
     fn finish(self) -> u64 {
         fold(&[finish(self.text), self.others])
     }
+}
+
+/// A text without the thoughts that stand before it, in the form that open models write.
+fn without_thoughts(text: &str) -> &str {
+    let thoughts = text.trim_start().strip_prefix("<think>");
+    let said = thoughts.and_then(|thoughts| thoughts.split_once("</think>"));
+    said.map_or(text, |(_, said)| said)
 }
 
 /// Lengths keep ("ab", "c") and ("a", "bc") apart.
@@ -268,6 +293,30 @@ mod tests {
         changed.answer(|word| ["hi ", "", "there "].iter().for_each(|piece| word.say(piece)));
         user(&mut changed, "next");
         assert_eq!(changed.before(), plain);
+    }
+
+    #[test]
+    fn what_the_model_thought_is_no_part_of_what_it_said() {
+        let said = history(&["a"]).with(|word| word.answer("<think>\nhm\n</think>\n\nb")).unwrap();
+        for answer in [&["b"][..], &["<think>\nhm\n</think>", "b"], &["<think>else</think> b "]] {
+            let mut again = history(&["a"]);
+            answer.iter().for_each(|text| again.answer(|word| word.answer(text)));
+            assert_eq!(again.before(), [said], "{answer:?}");
+        }
+        for other in ["b <think>hm</think>", "<think> b", "think b"] {
+            assert_ne!(history(&["a"]).with(|word| word.answer(other)), Some(said), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_summary_before_the_first_question_that_is_kept_hides_no_exchange() {
+        let whole = history(&["a", "b", "c", "d", "e"]).before();
+        let mut summarised = new();
+        ["in short: a and b", "c"].iter().for_each(|text| user(&mut summarised, text));
+        assistant(&mut summarised, "d");
+        let summarised = summarised.before();
+        assert_eq!(summarised[0].exchange, whole[0].exchange);
+        assert_ne!(summarised[0].whole, whole[0].whole);
     }
 
     #[test]

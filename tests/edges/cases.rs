@@ -173,6 +173,8 @@ cases! {
     h10_a_trimmed_or_edited_history_goes_on_with_what_it_shares
     h10_conversations_are_not_joined_by_history_if_that_is_turned_off
     h10_conversations_of_others_are_others_whatever_is_said_in_them
+    h10_a_summary_in_the_users_name_hides_nothing_that_follows
+    h10_thoughts_before_an_answer_are_no_part_of_the_history
     h10_tools_and_handoffs_keep_their_parents
     h10_what_two_open_conversations_say_leads_to_neither
     shape_chat_of_azure

@@ -271,7 +271,7 @@ impl Play {
         let is_open = |turn: &Turn| at - turn.at < HOUR;
         let others = self.turns.iter().filter(|turn| {
             let same = turn.user == talk.user && turn.responses == talk.responses && at - turn.at <= DAY;
-            same && turn.conversation != newest.conversation && !(is_open(newest) && !is_open(turn))
+            same && turn.conversation != newest.conversation && (!is_open(newest) || is_open(turn))
         });
         let others: Vec<&Turn> = others.collect();
         // What another talk ends with may be what is left of it.

@@ -282,7 +282,7 @@ impl Choice {
 
     /// Adds it to what was said.
     pub(super) fn say(&self, speech: &mut Speech) {
-        speech.say(self.content.as_deref().unwrap_or_default());
+        speech.answer(self.content.as_deref().unwrap_or_default());
         speech.say(&self.refusal);
         self.calls.say(speech);
         if let Some(call) = &self.function_call {

@@ -158,7 +158,8 @@ impl<'a> Messages<'a> {
 /// Reads what a message says.
 fn say(speech: &mut Speech, message: &Object<'_>) {
     if let Some(content) = message.raw("content") {
-        say_content(speech, content);
+        let is_answer = role(message.text("role").as_deref()) == Role::Assistant;
+        say_content(speech, content, if is_answer { Speech::answer } else { Speech::say });
     }
     if let Some(refusal) = message.text("refusal") {
         speech.say(&refusal);
@@ -180,9 +181,9 @@ fn say_call(speech: &mut Speech, id: &str, called: &Object<'_>) {
     speech.call(id, &called.text("name").unwrap_or_default(), &arguments.unwrap_or_default());
 }
 
-fn say_content(speech: &mut Speech, content: &RawValue) {
+fn say_content(speech: &mut Speech, content: &RawValue, say: fn(&mut Speech, &str)) {
     if let Some(text) = object::text(content) {
-        return speech.say(&text);
+        return say(speech, &text);
     }
     for_each_item(content, |raw| {
         if let Some(text) = object::text(raw) {
@@ -190,7 +191,9 @@ fn say_content(speech: &mut Speech, content: &RawValue) {
         }
         let part = Object::parse(raw.get()).unwrap_or_default();
         match part.text("type").as_deref() {
-            Some("text" | "input_text" | "output_text") => speech.say(&part.text("text").unwrap_or_default()),
+            Some("text" | "input_text" | "output_text") => {
+                say(speech, &part.text("text").unwrap_or_default())
+            }
             Some("refusal") => speech.say(&part.text("refusal").unwrap_or_default()),
             Some("reasoning" | "thinking") => {}
             _ => speech.show(raw.get()),

@@ -22,7 +22,7 @@ pub(super) fn hear_item(history: &mut History, item: &Object<'_>) {
     let text = |name: &str| item.text(name).unwrap_or_default();
     match &*item::kind_of(item) {
         "message" => match &*text("role") {
-            "assistant" => history.answer(|word| say_content(word, item.raw("content"))),
+            "assistant" => history.answer(|word| say_content(word, item.raw("content"), Speech::answer)),
             "developer" | "system" => {}
             role => ask(history, role, "", item.raw("content")),
         },
@@ -44,14 +44,14 @@ pub(super) fn hear_item(history: &mut History, item: &Object<'_>) {
 
 fn ask(history: &mut History, role: &str, call: &str, content: Option<&RawValue>) {
     let mut speech = Speech::default();
-    say_content(&mut speech, content);
+    say_content(&mut speech, content, Speech::say);
     history.ask(role, call, speech);
 }
 
-fn say_content(speech: &mut Speech, content: Option<&RawValue>) {
+fn say_content(speech: &mut Speech, content: Option<&RawValue>, say: fn(&mut Speech, &str)) {
     let Some(content) = content else { return };
     if let Some(text) = object::text(content) {
-        return speech.say(&text);
+        return say(speech, &text);
     }
     if !content.get().starts_with('[') {
         return speech.show(content.get());
@@ -60,7 +60,7 @@ fn say_content(speech: &mut Speech, content: Option<&RawValue>) {
         let part = Object::parse(raw.get()).unwrap_or_default();
         match part.text("type").as_deref() {
             Some("input_text" | "output_text" | "text") => {
-                speech.say(&part.text("text").unwrap_or_default());
+                say(speech, &part.text("text").unwrap_or_default());
             }
             Some("refusal") => speech.say(&part.text("refusal").unwrap_or_default()),
             _ => speech.show(raw.get()),
@@ -74,9 +74,9 @@ pub(super) fn say_output(word: &mut Speech, item: &Value) {
     match item::kind(item) {
         "message" => {
             for part in item["content"].as_array().into_iter().flatten() {
-                word.say(part["text"].as_str().or_else(|| part["refusal"].as_str()).unwrap_or_default());
+                word.answer(part["text"].as_str().or_else(|| part["refusal"].as_str()).unwrap_or_default());
             }
-            word.say(item["content"].as_str().unwrap_or_default());
+            word.answer(item["content"].as_str().unwrap_or_default());
             word.end_message();
         }
         "function_call" => word.call(text("call_id"), text("name"), text("arguments")),
