@@ -724,7 +724,8 @@ def attack(checks, threadtap, attack, memory_before):
     memory = threadtap.memory() - memory_before
     seen = bystander.report()
     checks.check(f"{name}: others are served", seen["asked"] > 0 and seen["failed"] == 0, seen)
-    quick = seen["median"] < MEDIAN_SECS and seen["slowest"] < SLOWEST_SECS
+    # Of few requests, during a short attack, the median is the slowest one.
+    quick = (seen["asked"] < 20 or seen["median"] < MEDIAN_SECS) and seen["slowest"] < SLOWEST_SECS
     checks.check(f"{name}: others are served quickly", quick, seen)
     bound = MEMORY_BYTES + (HALF_OPEN * HALF_OPEN_BYTES if attack is half_open_connections else 0)
     checks.check(f"{name}: memory stays within its bound", memory < bound, f"{memory >> 20} MiB more")
