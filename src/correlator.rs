@@ -42,7 +42,7 @@ use deadlines::{Deadlines, Place, Stake};
 #[cfg(any(test, fuzzing))]
 pub use fuzz::assert_traffic_is_sound;
 pub use histories::Remembered;
-use histories::{Found, Histories};
+use histories::{Histories, Shared};
 pub use limits::{Limits, Note};
 
 /// What correlation concluded.
@@ -77,11 +77,11 @@ impl Correlator {
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self {
+            histories: Histories::new(config.limits.remembered_turns),
             config,
             conversations: HashMap::new(),
             deadlines: Deadlines::default(),
             chains: Chains::default(),
-            histories: Histories::default(),
             open_runs: 0,
             text_bytes: 0,
             outputs: VecDeque::new(),
@@ -101,7 +101,7 @@ impl Correlator {
 
     /// Takes back what runs of an earlier process added up to, oldest first. To be called before any observation.
     pub fn restore_histories(&mut self, all: impl Iterator<Item = Remembered>) {
-        self.histories.restore(all, self.config.limits.remembered_turns);
+        self.histories.restore(all);
     }
 
     /// Moves an observation to the conversation it belongs to, where its dialect could not know it: that of the chain; and says which
@@ -137,13 +137,13 @@ impl Correlator {
         }
         self.histories.forget_before(at.before(self.config.conversation_ttl));
         match self.histories.find(&turn.said_before, *at) {
-            Found::After(before) => {
+            Ok(Some(before)) => {
                 turn.previous = Some(before.run.to_string());
                 turn.by_history = true;
-                *conversation = before.conversation.clone();
+                *conversation = before.conversation;
             }
-            Found::Shared => self.outputs.push_back(Output::Note(Note::HistoryShared)),
-            Found::Unknown => {}
+            Err(Shared) => self.outputs.push_back(Output::Note(Note::HistoryShared)),
+            Ok(None) => {}
         }
     }
 
@@ -160,7 +160,7 @@ impl Correlator {
         for said in &turn.said {
             let (conversation, run) = (conversation.clone(), Arc::clone(&run));
             let remembered = Remembered { conversation, run, said: *said, at: *at };
-            if self.histories.remember(remembered.clone(), self.config.limits.remembered_turns) {
+            if self.histories.remember(&remembered) {
                 self.outputs.push_back(Output::Remembered(remembered));
             }
         }

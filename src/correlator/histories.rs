@@ -10,7 +10,6 @@
 //! sessions apart.
 
 use std::collections::{HashMap, VecDeque};
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,99 +32,149 @@ pub struct Remembered {
 }
 
 /// The last of them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Histories {
+    /// How many there may be.
+    max: usize,
     /// Oldest first.
     turns: VecDeque<Turn>,
     /// The number of the oldest: they are counted.
     first: u64,
     /// The newest with each last exchange.
     by_exchange: HashMap<u64, u64>,
+    /// The names of upstreams: a few.
+    upstreams: Vec<Arc<str>>,
 }
 
+/// What is remembered, in as little room as may be.
 #[derive(Debug)]
 struct Turn {
-    remembered: Remembered,
-    /// How far before it the last one with the same last exchange is.
-    distance: Option<NonZeroU64>,
+    said: Said,
+    conversation: Arc<str>,
+    run: Arc<str>,
+    /// Seconds since the Unix epoch.
+    at_secs: u32,
+    /// How far before it the last one with the same last exchange is; 0 if there is none.
+    distance: u32,
+    /// The place of the upstream's name.
+    upstream: u16,
 }
 
-/// Where a request goes on.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found<'a> {
-    /// After this run.
-    After(&'a Remembered),
-    /// After one of several, of different conversations.
-    Shared,
-    /// After none that is known.
-    Unknown,
+impl Turn {
+    fn at(&self) -> UnixMillis {
+        UnixMillis(u64::from(self.at_secs) * 1000)
+    }
+
+    /// What has the same exchange is of the same upstream, for the hash is over its name, too.
+    fn is_beside(&self, other: &Self) -> bool {
+        self.conversation == other.conversation
+    }
 }
+
+/// Several conversations say the same, and each may be meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shared;
 
 impl Histories {
+    /// None is remembered yet.
+    pub(super) fn new(max: usize) -> Self {
+        // Room that is not used takes no memory; room that is doubled would take half as much again.
+        let room = max.min(MOST_AT_ONCE);
+        let (turns, by_exchange) = (VecDeque::with_capacity(room), HashMap::with_capacity(room));
+        Self { max, turns, first: 0, by_exchange, upstreams: Vec::new() }
+    }
+
     /// Remembers what a run added up to, and forgets what there is no room for. Tells whether it is new.
-    pub(super) fn remember(&mut self, remembered: Remembered, max: usize) -> bool {
-        let Said { exchange, .. } = remembered.said;
-        let is_same = |known: &Remembered| known.run == remembered.run && known.said == remembered.said;
-        if max == 0 || self.with_exchange(exchange).any(is_same) {
+    pub(super) fn remember(&mut self, remembered: &Remembered) -> bool {
+        let Remembered { conversation: ConversationKey { upstream, id }, run, said, at } = remembered;
+        let is_same = |known: &Turn| known.run == *run && known.said == *said;
+        if self.max == 0 || self.with_exchange(said.exchange).any(is_same) {
             return false;
         }
-        while self.turns.len() >= max {
+        let known = self.upstreams.iter().position(|known| known == upstream);
+        let Ok(place) = u16::try_from(known.unwrap_or(self.upstreams.len())) else { return false };
+        if known.is_none() {
+            self.upstreams.push(upstream.clone());
+        }
+        while self.turns.len() >= self.max {
             self.forget_oldest();
         }
         let number = self.first + self.turns.len() as u64;
-        let before = self.by_exchange.insert(exchange, number);
-        let distance = before.and_then(|before| NonZeroU64::new(number - before));
-        self.turns.push_back(Turn { remembered, distance });
+        let before = self.by_exchange.insert(said.exchange, number);
+        self.turns.push_back(Turn {
+            said: *said,
+            conversation: id.clone(),
+            run: run.clone(),
+            at_secs: u32::try_from(at.0 / 1000).unwrap_or(u32::MAX),
+            distance: before.and_then(|before| u32::try_from(number - before).ok()).unwrap_or_default(),
+            upstream: place,
+        });
         true
     }
 
     /// Takes back what an earlier process remembered, oldest first.
-    pub(super) fn restore(&mut self, all: impl Iterator<Item = Remembered>, max: usize) {
+    pub(super) fn restore(&mut self, all: impl Iterator<Item = Remembered>) {
         // The turns of a conversation share its name in memory.
         let mut names: HashMap<Arc<str>, Arc<str>> = HashMap::new();
-        let mut share = |name: Arc<str>| names.entry(Arc::clone(&name)).or_insert(name).clone();
-        for Remembered { conversation: ConversationKey { upstream, id }, run, said, at } in all {
-            let conversation = ConversationKey { upstream: share(upstream), id: share(id) };
-            let run = if *run == *conversation.id { conversation.id.clone() } else { run };
-            self.remember(Remembered { conversation, run, said, at }, max);
+        for mut remembered in all {
+            let Remembered { conversation: ConversationKey { id, .. }, run, .. } = &mut remembered;
+            *id = names.entry(id.clone()).or_insert_with(|| id.clone()).clone();
+            if *run == *id {
+                *run = id.clone();
+            }
+            self.remember(&remembered);
         }
     }
 
     /// Forgets those from before a time.
     pub(super) fn forget_before(&mut self, time: UnixMillis) {
-        while self.turns.front().is_some_and(|oldest| oldest.remembered.at < time) {
+        while self.turns.front().is_some_and(|oldest| oldest.at() < time) {
             self.forget_oldest();
         }
     }
 
     /// Forgets those of the conversations that `which` names.
     pub(super) fn forget_where(&mut self, which: impl Fn(&ConversationKey) -> bool) {
-        let turns = std::mem::take(self).turns.into_iter().map(|turn| turn.remembered);
-        for kept in turns.filter(|turn| !which(&turn.conversation)) {
-            self.remember(kept, usize::MAX);
+        let Self { turns, upstreams, .. } = std::mem::replace(self, Self::new(self.max));
+        for turn in turns {
+            let remembered = told(&turn, &upstreams);
+            if !which(&remembered.conversation) {
+                self.remember(&remembered);
+            }
         }
     }
 
-    /// The run after which a request goes on that repeats this: up to each of its last words, the last one first.
-    pub(super) fn find(&self, said: &[Said], now: UnixMillis) -> Found<'_> {
-        let Some(end) = said.first() else { return Found::Unknown };
-        let whole = |place: usize| self.newest_open(&said[place..], now);
-        let found = whole(0);
-        if found != Found::Unknown {
-            return found;
+    /// The run after which a request goes on that repeats this: up to each of its last words, the last one first. None if none is
+    /// known.
+    ///
+    /// # Errors
+    /// When it may be one of several, of different conversations.
+    pub(super) fn find(&self, said: &[Said], now: UnixMillis) -> Result<Option<Remembered>, Shared> {
+        let found = self.find_turn(said, now)?;
+        Ok(found.map(|turn| told(turn, &self.upstreams)))
+    }
+
+    fn find_turn(&self, said: &[Said], now: UnixMillis) -> Result<Option<&Turn>, Shared> {
+        let Some(end) = said.first() else { return Ok(None) };
+        if let Some(found) = self.newest_open(said, now)? {
+            return Ok(Some(found));
         }
-        if end.pair.is_some() {
-            let found = self.only_one(end.exchange, |known| known.pair == end.pair);
-            if found != Found::Unknown {
-                return found;
+        if end.pair.is_some()
+            && let Some(found) = self.only_one(end.exchange, |known| known.pair == end.pair)?
+        {
+            return Ok(Some(found));
+        }
+        if let Some(found) =
+            self.only_one(end.exchange, |_| true)?.filter(|found| self.is_borne_out(found, said))
+        {
+            return Ok(Some(found));
+        }
+        for place in 1..said.len() {
+            if let Some(found) = self.newest_open(&said[place..], now)? {
+                return Ok(Some(found));
             }
         }
-        match self.only_one(end.exchange, |_| true) {
-            Found::After(found) if self.is_borne_out(found, said) => return Found::After(found),
-            Found::Shared => return Found::Shared,
-            Found::After(_) | Found::Unknown => {}
-        }
-        (1..said.len()).map(whole).find(|found| *found != Found::Unknown).unwrap_or(Found::Unknown)
+        Ok(None)
     }
 
     /// How many there are.
@@ -135,74 +184,76 @@ impl Histories {
 
     /// The newest run with the same whole conversation, unless another conversation says the same and may be meant as well: as a
     /// whole, or because it ends so and its beginning may have been left out.
-    fn newest_open(&self, said: &[Said], now: UnixMillis) -> Found<'_> {
-        let Some((end, before)) = said.split_first() else { return Found::Unknown };
-        let is_open = |known: &Remembered| now.since(known.at) < OPEN;
-        let is_whole = |known: &Remembered| known.said.whole == end.whole;
+    fn newest_open(&self, said: &[Said], now: UnixMillis) -> Result<Option<&Turn>, Shared> {
+        let Some((end, before)) = said.split_first() else { return Ok(None) };
+        let is_open = |known: &Turn| now.since(known.at()) < OPEN;
+        let is_whole = |known: &Turn| known.said.whole == end.whole;
         let found = self.with_exchange(end.exchange).take(MAX_LOOKED_AT).find(|known| is_whole(known));
-        let Some(found) = found else { return Found::Unknown };
-        let ends_so = |known: &Remembered| {
-            let leads_there = |said: &Said| self.says(&known.conversation, said.exchange);
+        let Some(found) = found else { return Ok(None) };
+        let ends_so = |known: &Turn| {
+            let leads_there = |said: &Said| self.says(known, said.exchange);
             // A pair is the last two exchanges.
             (end.pair.is_none() || known.said.pair == end.pair) && before.iter().skip(1).all(leads_there)
         };
         for (place, other) in self.with_exchange(end.exchange).enumerate() {
-            let is_rival = other.conversation != found.conversation
+            let is_rival = !other.is_beside(found)
                 && (!is_open(found) || is_open(other))
                 && (is_whole(other) || ends_so(other));
             if is_rival || place >= MAX_LOOKED_AT {
-                return Found::Shared;
+                return Err(Shared);
             }
         }
-        Found::After(found)
+        Ok(Some(found))
     }
 
     /// The newest run with a last exchange, if all of those `which` are of one conversation.
-    fn only_one(&self, exchange: u64, which: impl Fn(&Said) -> bool) -> Found<'_> {
-        let mut found: Option<&Remembered> = None;
+    fn only_one(&self, exchange: u64, which: impl Fn(&Said) -> bool) -> Result<Option<&Turn>, Shared> {
+        let mut found: Option<&Turn> = None;
         for (place, known) in self.with_exchange(exchange).enumerate() {
             if place >= MAX_LOOKED_AT {
-                return Found::Shared;
+                return Err(Shared);
             }
             match found {
                 _ if !which(&known.said) => {}
                 None => found = Some(known),
-                Some(newest) if newest.conversation == known.conversation => {}
-                Some(_) => return Found::Shared,
+                Some(newest) if newest.is_beside(known) => {}
+                Some(_) => return Err(Shared),
             }
         }
-        found.map_or(Found::Unknown, Found::After)
+        Ok(found)
     }
 
     /// Whether a run of which only the last exchange is repeated is believed.
-    fn is_borne_out(&self, found: &Remembered, said: &[Said]) -> bool {
-        let leads_there = |said: &Said| self.says(&found.conversation, said.exchange);
+    fn is_borne_out(&self, found: &Turn, said: &[Said]) -> bool {
         match said {
             [only] => only.pair.is_none(),
-            [_, before @ ..] => before.iter().any(leads_there),
+            [_, before @ ..] => before.iter().any(|said| self.says(found, said.exchange)),
             [] => false,
         }
     }
 
-    /// Whether an exchange is one of a conversation's.
-    fn says(&self, conversation: &ConversationKey, exchange: u64) -> bool {
-        self.with_exchange(exchange).take(MAX_LOOKED_AT).any(|known| known.conversation == *conversation)
+    /// Whether an exchange is one of a run's conversation.
+    fn says(&self, run: &Turn, exchange: u64) -> bool {
+        self.with_exchange(exchange).take(MAX_LOOKED_AT).any(|known| known.is_beside(run))
     }
 
     /// Those with a last exchange, newest first.
-    fn with_exchange(&self, exchange: u64) -> impl Iterator<Item = &Remembered> {
+    fn with_exchange(&self, exchange: u64) -> impl Iterator<Item = &Turn> {
         let turn = |number: u64| {
             let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
             Some((number, self.turns.get(place)?))
         };
         let newest = self.by_exchange.get(&exchange).and_then(move |number| turn(*number));
-        let before = move |(number, newer): &(u64, &Turn)| turn(number.checked_sub(newer.distance?.get())?);
-        std::iter::successors(newest, before).map(|(_, turn)| &turn.remembered)
+        let before = move |(number, newer): &(u64, &Turn)| {
+            let distance = Some(u64::from(newer.distance)).filter(|distance| *distance > 0)?;
+            turn(number.checked_sub(distance)?)
+        };
+        std::iter::successors(newest, before).map(|(_, turn)| turn)
     }
 
     fn forget_oldest(&mut self) {
         let Some(oldest) = self.turns.pop_front() else { return };
-        let exchange = oldest.remembered.said.exchange;
+        let exchange = oldest.said.exchange;
         if self.by_exchange.get(&exchange) == Some(&self.first) {
             self.by_exchange.remove(&exchange);
         }
@@ -210,13 +261,28 @@ impl Histories {
     }
 }
 
+/// What is remembered in a turn.
+fn told(turn: &Turn, upstreams: &[Arc<str>]) -> Remembered {
+    let upstream = upstreams[usize::from(turn.upstream)].clone();
+    Remembered {
+        conversation: ConversationKey { upstream, id: turn.conversation.clone() },
+        run: turn.run.clone(),
+        said: turn.said,
+        at: turn.at(),
+    }
+}
+
 /// How long after its last turn a conversation may go on, where another one says the same.
 const OPEN: Duration = Duration::from_secs(3600);
+/// Turns for which room is set aside.
+const MOST_AT_ONCE: usize = 1 << 20;
 /// Turns of one exchange that are looked at: where more say the same, it says nothing.
 const MAX_LOOKED_AT: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use super::*;
 
     /// A conversation as hashes: each exchange is a number.
@@ -240,21 +306,21 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            Self { histories: Histories::default(), now: UnixMillis(1_000_000_000) }
+            Self { histories: Histories::new(100), now: UnixMillis(1_000_000_000) }
         }
 
         fn remember(&mut self, conversation: &str, run: &str, exchanges: &[u64]) -> bool {
             let key = ConversationKey { upstream: "u".into(), id: conversation.into() };
             let said = said(exchanges)[0];
-            self.histories
-                .remember(Remembered { conversation: key, run: run.into(), said, at: self.now }, 100)
+            let remembered = Remembered { conversation: key, run: run.into(), said, at: self.now };
+            self.histories.remember(&remembered)
         }
 
-        fn find(&self, exchanges: &[u64]) -> &str {
+        fn find(&self, exchanges: &[u64]) -> &'static str {
             match self.histories.find(&said(exchanges), self.now) {
-                Found::After(found) => &found.run,
-                Found::Shared => "shared",
-                Found::Unknown => "unknown",
+                Ok(Some(found)) => found.run.to_string().leak(),
+                Ok(None) => "unknown",
+                Err(Shared) => "shared",
             }
         }
     }

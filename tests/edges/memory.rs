@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use threadtap::attribution::Attribution;
-use threadtap::correlator::{Config, Correlator, Limits, Output, State};
+use threadtap::correlator::{Config, Correlator, Limits, Output, Remembered, State};
 use threadtap::dialect::{self, Observed, Observer};
 use threadtap::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
 use threadtap::message::{Message, MessageStatus, Role};
-use threadtap::observation::{ConversationKey, Fact, MessageOrigin, Observation, Step};
+use threadtap::observation::{ConversationKey, Fact, MessageOrigin, Observation, Said, Step};
 use threadtap::time::UnixMillis;
 
 #[test]
@@ -47,6 +47,15 @@ fn what_conversations_take_is_counted_whatever_they_hold() {
     }
 }
 
+/// As the settings say: about 200 bytes.
+#[test]
+fn a_remembered_turn_takes_about_200_bytes() {
+    let Measured { conversations: turns, taken, .. } = measure("remembered 50000");
+    assert_eq!(turns, 50_000);
+    let each = taken / turns;
+    assert!(each < 220, "{each} bytes");
+}
+
 /// What the default limits let be counted.
 fn most_counted() -> u64 {
     Limits::default().text_bytes as u64
@@ -77,6 +86,11 @@ fn measure(what: &str) -> Measured {
 fn measures_for_the_other_tests() {
     let Ok(what) = std::env::var("MEASURE") else { return };
     let mut config = Config::default();
+    if let Some((_, turns)) = what.split_once("remembered ") {
+        let (turns, taken) = remember(turns.parse().unwrap());
+        println!("\nmeasured {turns} 0 {taken}");
+        return;
+    }
     if !what.starts_with("live") {
         config.limits.text_bytes = FULL_BYTES;
     }
@@ -95,6 +109,20 @@ fn measures_for_the_other_tests() {
     }
     let taken = resident_bytes() - before;
     println!("\nmeasured {} {} {taken}", correlator.conversations(), correlator.text_bytes());
+}
+
+/// Completions of conversations of ten turns.
+fn remember(turns: u64) -> (usize, u64) {
+    let mut correlator = Correlator::new(Config::default());
+    let before = resident_bytes();
+    let turn = |n: u64| {
+        let id = |n: u64| Arc::from(format!("chatcmpl-{n:029}~19ac3f5d2b7.{n:x}"));
+        let said = Said { exchange: n, pair: None, whole: n };
+        let conversation = ConversationKey { upstream: "api.openai.com:443".into(), id: id(n / 10 * 10) };
+        Remembered { conversation, run: id(n), said, at: UnixMillis(1_800_000_000_000 + n) }
+    };
+    correlator.restore_histories((0..turns).map(turn));
+    (correlator.remembered_turns(), resident_bytes() - before)
 }
 
 /// A question of 400 characters and a run that goes on.
