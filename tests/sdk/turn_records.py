@@ -120,13 +120,14 @@ def check_records(checks, api, records, truths, attribution):
         time.sleep(0.2)
     strays = [record["run"] for record in found if api_id(record["run"]) not in over]
     checks.check(f"{api}: no record is about what was refused, goes on, or is unknown", not strays, strays)
+    joined = joined_completions(checks, over, found) if api == "chat" else {}
     for id, truth in over.items():
         name = f"record of {id} ({truth['model']})"
         mine = [record for record in found if api_id(record["run"]) == id]
         checks.check(f"{name}: there is one", len(mine) == 1, f"there are {len(mine)}")
         for record in mine[:1]:
             try:
-                expected = expected_response(truth) if api == "responses" else expected_completion(truth)
+                expected = expected_response(truth) if api == "responses" else expected_completion(truth, joined, over)
                 got = in_short(record)
                 if truth["abandoned"] or told_error(truth):
                     check_beginning(checks, name, truth, expected, got)
@@ -137,6 +138,53 @@ def check_records(checks, api, records, truths, attribution):
                 checks.check(f"{name}: no file is in it", not encoded, "a picture is")
             except (KeyError, TypeError, ValueError) as error:
                 checks.check(f"{name}: its shape", False, f"{error!r} in {record}")
+
+
+def joined_completions(checks, truths, records):
+    """The completions that go on with one whose conversation their request repeats, and that one.
+
+    Which one that is, the requests say: it must be joined if there is only one, and to none that says something else.
+    """
+    records = {api_id(record["run"]): record for record in records}
+    joined = {}
+    for id, truth in truths.items():
+        record, said = records.get(id), talk(known_messages(truth))
+        if record is None or not said or truth["continues"]:
+            continue
+        before = [
+            other for other, of in truths.items()
+            if said in [talk(of["request"]["messages"]) + answer for answer in answers(of)] and other in records
+        ]
+        whose = [record["attribution"].get(name) for name in ("app", "user", "session")]
+        before = [
+            other for other in before
+            if whose == [records[other]["attribution"].get(name) for name in ("app", "user", "session")]
+        ]
+        if record["pairing"] == "history":
+            parent = api_id(record["parent_id"])
+            checks.check(f"record of {id}: it repeats what it goes on with", parent in before, [parent, before])
+            joined[id] = parent
+        else:
+            checks.check(f"record of {id}: nothing else says what it repeats", len(before) != 1, before)
+    return joined
+
+
+def known_messages(truth):
+    messages = truth["request"]["messages"]
+    return messages[:len(messages) - len(truth["inputs"])]
+
+
+def talk(messages):
+    """What was said, but for what instructs the assistant."""
+    return [
+        [chat_role(message), readable(message), [call["id"] for call in message.get("tool_calls") or []]]
+        for message in messages if chat_role(message) != "system"
+    ]
+
+
+def answers(truth):
+    for choice in truth["choices"]:
+        yield [["assistant", choice["content"] or "", [call["id"] for call in choice["tool_calls"]]]]
 
 
 def check_beginning(checks, name, truth, expected, got):
@@ -210,7 +258,10 @@ def role_of(item):
     return "tool" if item["kind"] == "function_call_output" else "system" if item["role"] == "developer" else item["role"]
 
 
-def expected_completion(truth):
+def expected_completion(truth, joined, truths):
+    root = truth["turn"]
+    while root in joined:
+        root = truths[joined[root]]["turn"]
     left, failed = truth["abandoned"], truth["error"] is not None
     cut = all(choice["finish_reason"] in ("length", "content_filter") for choice in truth["choices"])
     # Nobody can look at a completion again: what its stream told is the last word of it.
@@ -226,9 +277,9 @@ def expected_completion(truth):
         if choice["function_call"]:
             calls.append(call_of(f"{truth['completion']}#{choice['index']}#{place}", choice["function_call"]))
     return {
-        "conversation": truth["turn"],
+        "conversation": root,
         "turn": truth["turn"],
-        "parent": truth["continues"],
+        "parent": truth["continues"] or joined.get(truth["completion"]),
         "status": status,
         "model": truth["model"],
         "instructions": truth["instructions"],
