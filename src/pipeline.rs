@@ -139,8 +139,8 @@ pub fn spawn(config: Config, ports: Ports) -> std::io::Result<JoinHandle<()>> {
 struct Pipeline {
     config: Config,
     correlator: Correlator,
-    /// Oldest first: ids count up.
-    observers: BTreeMap<ExchangeId, Observer>,
+    /// Oldest first: ids count up. Boxed, because a tree into which ever larger keys are put keeps half of its room empty.
+    observers: BTreeMap<ExchangeId, Box<Observer>>,
     commands: Commands,
     emission: Emission,
     gaps: Gaps,
@@ -237,7 +237,7 @@ impl Pipeline {
         // What is charged is given back when this is done.
         let Capture { exchange, start, segment, end, charge: _charge } = capture;
         let mut observer = match start {
-            Some(start) => Observer::start(exchange, &start, &self.config.dialect, observed),
+            Some(start) => Observer::start(exchange, &start, &self.config.dialect, observed).map(Box::new),
             None => self.observers.remove(&exchange),
         };
         if let Some(observer) = &mut observer
@@ -253,7 +253,7 @@ impl Pipeline {
     }
 
     /// Keeps an observer until its exchange goes on; beyond the limit the oldest one goes.
-    fn keep(&mut self, exchange: ExchangeId, observer: Observer) {
+    fn keep(&mut self, exchange: ExchangeId, observer: Box<Observer>) {
         self.observers.insert(exchange, observer);
         if self.observers.len() > self.config.max_exchanges && self.observers.pop_first().is_some() {
             self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::max_exchanges }).inc();

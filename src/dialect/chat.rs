@@ -78,7 +78,7 @@ pub(super) struct Observer {
     includes_usage: bool,
     question: Option<String>,
     /// All that was said before the answer, if all of it was read.
-    history: Option<History>,
+    history: Option<Box<History>>,
     /// A hash over it, where functions are offered in the form before tools.
     said: Option<String>,
     keep_bodies: bool,
@@ -116,7 +116,7 @@ impl Observer {
             includes_usage: asked.includes_usage,
             question: asked.question.clone(),
             said: asked.offers_functions.then(|| history.fingerprint()),
-            history: Some(history).filter(|_| !request.lost),
+            history: (!request.lost).then(|| Box::new(history)),
             asked_lost: request.lost || asked.is_cut,
             asked: Some(asked),
             keep_bodies: config.chat.keep_bodies,
@@ -274,7 +274,7 @@ impl Observer {
         let Answered { outputs, reasoning, tool_calls, response, whole, usage_absent } = answered;
         let run = self.run.get_or_insert_with(|| unique_id(self.answer.id(), &self.exchange)).clone();
         let asked = self.asked.take();
-        let history = self.history.as_ref();
+        let history = self.history.as_deref();
         let said_before = history.filter(|_| asked.is_some()).map(History::before).unwrap_or_default();
         let choices = self.answer.choices().iter().take(MAX_SAID).filter(|_| whole);
         let said = choices.filter_map(|choice| history?.with(|word| choice.say(word))).collect();

@@ -66,7 +66,7 @@ impl Dialect {
         match self {
             Self::Assistants => assistants::Observer::start(opening).map(Box::new).map(Kind::Assistants),
             Self::Chat => chat::Observer::start(opening).map(Box::new).map(Kind::Chat),
-            Self::Directory => directory::Observer::start(&opening).map(Kind::Directory),
+            Self::Directory => directory::Observer::start(&opening).map(Box::new).map(Kind::Directory),
             Self::Responses => responses::Observer::start(opening).map(Box::new).map(Kind::Responses),
         }
     }
@@ -118,7 +118,7 @@ pub(super) struct NotJson;
 pub(super) enum Kind {
     Assistants(Box<assistants::Observer>),
     Chat(Box<chat::Observer>),
-    Directory(directory::Observer),
+    Directory(Box<directory::Observer>),
     Responses(Box<responses::Observer>),
 }
 

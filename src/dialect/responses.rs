@@ -55,7 +55,7 @@ pub(super) struct Observer {
     /// What the request brings; taken by the first fact that carries it.
     asked: Option<Asked>,
     /// All that was said before the response, where no conversation and no response before it are named and all of it was read.
-    history: Option<History>,
+    history: Option<Box<History>>,
     /// The response that the request goes on from.
     previous: Option<String>,
     /// The prompt or agent that answers, by the request's word.
@@ -140,7 +140,7 @@ impl Observer {
             trace_id: trace_id(start),
             conversation,
             asked,
-            history: Some(history).filter(|_| route == Route::Create && !is_placed && !lost),
+            history: (route == Route::Create && !is_placed && !lost).then(|| Box::new(history)),
             previous,
             assistant: object::assistant(&body).or_else(|| route::agent(&start.path)),
             background: body["background"] == true,

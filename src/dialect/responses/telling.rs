@@ -22,7 +22,7 @@ impl Observer {
     ) {
         let Outputs { messages, reasoning, tool_calls, last_item, said } = outputs;
         let is_told = whole && run.status.is_terminal();
-        let history = self.history.as_ref();
+        let history = self.history.as_deref();
         let said = history.filter(|_| is_told).and_then(|history| history.with(|word| *word = said));
         let said_before = history.filter(|_| self.asked.is_some()).map(History::before).unwrap_or_default();
         let (origin, answers, history) = match self.asked.take() {
