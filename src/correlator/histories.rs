@@ -13,6 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
 use crate::observation::{ConversationKey, Said};
@@ -38,10 +39,10 @@ pub(super) struct Histories {
     max: usize,
     /// Oldest first.
     turns: VecDeque<Turn>,
-    /// The number of the oldest: they are counted.
-    first: u64,
-    /// The newest with each last exchange.
-    by_exchange: HashMap<u64, u64>,
+    /// The number of the oldest: they are counted, and the count begins again after 2³².
+    first: u32,
+    /// The number of the newest with each last exchange. Found by the exchange, which is a hash already.
+    newest: HashTable<u32>,
     /// The names of upstreams: a few.
     upstreams: Vec<Arc<str>>,
 }
@@ -78,10 +79,8 @@ pub(super) struct Shared;
 impl Histories {
     /// None is remembered yet.
     pub(super) fn new(max: usize) -> Self {
-        // Room that is not used takes no memory; room that is doubled would take half as much again.
-        let room = max.min(MOST_AT_ONCE);
-        let (turns, by_exchange) = (VecDeque::with_capacity(room), HashMap::with_capacity(room));
-        Self { max, turns, first: 0, by_exchange, upstreams: Vec::new() }
+        let (turns, newest, upstreams) = (VecDeque::new(), HashTable::new(), Vec::new());
+        Self { max: max.min(MOST), turns, first: 0, newest, upstreams }
     }
 
     /// Remembers what a run added up to, and forgets what there is no room for. Tells whether it is new.
@@ -91,6 +90,7 @@ impl Histories {
         if self.max == 0 || self.with_exchange(said.exchange).any(is_same) {
             return false;
         }
+        self.make_room();
         let known = self.upstreams.iter().position(|known| known == upstream);
         let Ok(place) = u16::try_from(known.unwrap_or(self.upstreams.len())) else { return false };
         if known.is_none() {
@@ -99,17 +99,26 @@ impl Histories {
         while self.turns.len() >= self.max {
             self.forget_oldest();
         }
-        let number = self.first + self.turns.len() as u64;
-        let before = self.by_exchange.insert(said.exchange, number);
+        let distance = self.note_newest(said.exchange);
         self.turns.push_back(Turn {
             said: *said,
             conversation: id.clone(),
             run: run.clone(),
             at_secs: u32::try_from(at.0 / 1000).unwrap_or(u32::MAX),
-            distance: before.and_then(|before| u32::try_from(number - before).ok()).unwrap_or_default(),
+            distance,
             upstream: place,
         });
         true
+    }
+
+    /// Sets room aside for all there may be: what is not used takes no memory, and what is doubled would take half as much again.
+    fn make_room(&mut self) {
+        let room = self.max.min(MOST_AT_ONCE);
+        if self.turns.capacity() < room {
+            let Self { turns, newest, first, .. } = self;
+            turns.reserve_exact(room - turns.len());
+            newest.reserve(room - newest.len(), |number| exchange_at(turns, number.wrapping_sub(*first)));
+        }
     }
 
     /// Takes back what an earlier process remembered, oldest first.
@@ -239,26 +248,43 @@ impl Histories {
 
     /// Those with a last exchange, newest first.
     fn with_exchange(&self, exchange: u64) -> impl Iterator<Item = &Turn> {
-        let turn = |number: u64| {
-            let place = usize::try_from(number.checked_sub(self.first)?).ok()?;
-            Some((number, self.turns.get(place)?))
+        let is_it = |number: &u32| exchange_at(&self.turns, number.wrapping_sub(self.first)) == exchange;
+        let newest = self.newest.find(exchange, is_it);
+        let place = newest.map(|number| number.wrapping_sub(self.first) as usize);
+        let before = |place: &usize| {
+            let distance = usize::try_from(self.turns.get(*place)?.distance).ok()?;
+            place.checked_sub(distance).filter(|before| before != place)
         };
-        let newest = self.by_exchange.get(&exchange).and_then(move |number| turn(*number));
-        let before = move |(number, newer): &(u64, &Turn)| {
-            let distance = Some(u64::from(newer.distance)).filter(|distance| *distance > 0)?;
-            turn(number.checked_sub(distance)?)
-        };
-        std::iter::successors(newest, before).map(|(_, turn)| turn)
+        std::iter::successors(place, before).map_while(|place| self.turns.get(place))
+    }
+
+    /// Notes that the next turn is the newest with an exchange. Tells how far before it the last one is; 0 if there is none.
+    fn note_newest(&mut self, exchange: u64) -> u32 {
+        let Self { turns, first, newest, .. } = self;
+        let next = first.wrapping_add(u32::try_from(turns.len()).unwrap_or(u32::MAX));
+        let exchange_of = |number: &u32| exchange_at(turns, number.wrapping_sub(*first));
+        match newest.find_mut(exchange, |number| exchange_of(number) == exchange) {
+            Some(known) => next.wrapping_sub(std::mem::replace(known, next)),
+            None => {
+                newest.insert_unique(exchange, next, exchange_of);
+                0
+            }
+        }
     }
 
     fn forget_oldest(&mut self) {
         let Some(oldest) = self.turns.pop_front() else { return };
-        let exchange = oldest.said.exchange;
-        if self.by_exchange.get(&exchange) == Some(&self.first) {
-            self.by_exchange.remove(&exchange);
+        let first = self.first;
+        if let Ok(newest) = self.newest.find_entry(oldest.said.exchange, |number| *number == first) {
+            newest.remove();
         }
-        self.first += 1;
+        self.first = first.wrapping_add(1);
     }
+}
+
+/// The last exchange of the turn in a place.
+fn exchange_at(turns: &VecDeque<Turn>, place: u32) -> u64 {
+    turns.get(place as usize).map_or(0, |turn| turn.said.exchange)
 }
 
 /// What is remembered in a turn.
@@ -274,6 +300,8 @@ fn told(turn: &Turn, upstreams: &[Arc<str>]) -> Remembered {
 
 /// How long after its last turn a conversation may go on, where another one says the same.
 const OPEN: Duration = Duration::from_secs(3600);
+/// Numbers of turns that are held are apart.
+const MOST: usize = 1 << 31;
 /// Turns for which room is set aside.
 const MOST_AT_ONCE: usize = 1 << 20;
 /// Turns of one exchange that are looked at: where more say the same, it says nothing.
@@ -405,7 +433,7 @@ mod tests {
         for number in 0..150 {
             world.remember("a", &format!("a{number}"), &[number % 7, number]);
         }
-        assert_eq!((world.histories.len(), world.histories.by_exchange.len()), (100, 100));
+        assert_eq!((world.histories.len(), world.histories.newest.len()), (100, 100));
         assert_eq!((world.find(&[49 % 7, 49]), world.find(&[50 % 7, 50])), ("unknown", "a50"));
         world.now = world.now.after(Duration::from_secs(1));
         world.remember("b", "b", &[200]);
@@ -414,7 +442,7 @@ mod tests {
         world.remember("a", "again", &[200]);
         world.histories.forget_where(|key| *key.id == *"b");
         assert_eq!((world.histories.len(), world.find(&[200])), (1, "again"));
-        assert!(world.histories.by_exchange.len() == 1);
+        assert!(world.histories.newest.len() == 1);
     }
 
     #[test]
