@@ -120,6 +120,15 @@ mod tests {
     }
 
     #[test]
+    fn of_a_list_longer_than_any_page_the_first_are_taken() {
+        let names = Names::new();
+        let data: Vec<Value> =
+            (0..5000).map(|number| json!({"id": format!("asst_{number}"), "name": "x"})).collect();
+        pass(&names, Method::GET, "/v1/assistants", &json!({ "data": data }));
+        assert!(name_of(&names, "u", "asst_999").is_some() && name_of(&names, "u", "asst_1000").is_none());
+    }
+
+    #[test]
     fn what_names_take_in_memory_is_bounded() {
         let names = Names::new();
         for number in 0..50_000 {

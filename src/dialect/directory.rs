@@ -40,7 +40,9 @@ impl Observer {
         let Some(object) = Object::parse(body.get()) else { return Ok(()) };
         match object.raw("data") {
             Some(list) => for_each_item(list, |item| {
-                out.assistants.extend(Object::parse(item.get()).and_then(|item| self.named(&item)));
+                if out.assistants.len() < MAX_NAMED {
+                    out.assistants.extend(Object::parse(item.get()).and_then(|item| self.named(&item)));
+                }
             }),
             None => out.assistants.extend(self.named(&object)),
         }
@@ -57,5 +59,7 @@ impl Observer {
     }
 }
 
+/// A page has at most 100.
+const MAX_NAMED: usize = 1000;
 /// Names have at most 256 characters.
 const MAX_NAME_BYTES: usize = 1024;

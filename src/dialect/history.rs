@@ -119,7 +119,7 @@ pub(super) struct Speech {
     text: Sha256,
     /// Blanks at the end of the text so far, which only count if more follows.
     blanks: String,
-    /// Whether the message has no text yet.
+    /// Whether the message has any text yet.
     is_begun: bool,
     /// Calls, and parts that are no text.
     others: u64,
@@ -158,10 +158,13 @@ impl Speech {
     pub(super) fn call(&mut self, id: &str, name: &str, arguments: &str) {
         let mut hash = Sha256::new();
         [id, name].iter().for_each(|part| update(&mut hash, part));
-        match serde_json::from_str::<Value>(arguments) {
-            Ok(arguments) => update(&mut hash, &arguments.to_string()),
-            Err(_) if arguments.trim().is_empty() => update(&mut hash, "{}"),
-            Err(_) => update(&mut hash, arguments.trim()),
+        let arguments = arguments.trim();
+        // A tree takes many times its text.
+        let tree = Some(arguments).filter(|text| text.len() <= MAX_TREE_BYTES);
+        match tree.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+            Some(tree) => update(&mut hash, &tree.to_string()),
+            None if arguments.is_empty() => update(&mut hash, "{}"),
+            None => update(&mut hash, arguments),
         }
         self.note(hash);
     }
@@ -180,7 +183,8 @@ impl Speech {
 
     /// The message is over; what follows is another one.
     pub(super) fn end_message(&mut self) {
-        self.blanks.clear();
+        // However many they were, nothing is kept of them.
+        self.blanks = String::new();
         self.is_begun = false;
     }
 
@@ -214,6 +218,8 @@ fn fold(parts: &[u64]) -> u64 {
     finish(hash)
 }
 
+/// Longer arguments of calls are compared as they are written.
+const MAX_TREE_BYTES: usize = 64 << 10;
 /// Words of the assistant's that a conversation is looked for by: an edited history has a part before the edit that is known.
 const MAX_SAID: usize = 8;
 
@@ -327,19 +333,20 @@ mod tests {
         };
         let plain = said(&[("c", "f", r#"{"x":1,"y":"é"}"#)]);
         assert_eq!(said(&[("c", "f", "{ \"x\": 1, \"y\": \"\\u00e9\" }")]), plain);
+        let long = |blank: &str| format!("[{}1]", format!("1,{blank}").repeat(MAX_TREE_BYTES / 2));
+        assert_eq!(said(&[("c", "f", &long(""))]), said(&[("c", "f", &long(""))]));
+        assert_ne!(
+            said(&[("c", "f", &long(""))]),
+            said(&[("c", "f", &long(" "))]),
+            "it is not read as a tree"
+        );
         assert_eq!(said(&[("c", "f", "")]), said(&[("c", "f", "{}")]));
         for other in [
             said(&[("d", "f", r#"{"x":1,"y":"é"}"#)]),
             said(&[("c", "g", r#"{"x":1,"y":"é"}"#)]),
             said(&[("c", "f", r#"{"x":2,"y":"é"}"#)]),
             said(&[("c", "f", r#"{"x":1,"y":"é"#)]),
-            said(
-                &[].as_slice()
-                    .iter()
-                    .copied()
-                    .chain([("c", "f", "{}"), ("c", "f", "{}")])
-                    .collect::<Vec<_>>(),
-            ),
+            said(&[("c", "f", "{}"), ("c", "f", "{}")]),
         ] {
             assert_ne!(other, plain);
         }

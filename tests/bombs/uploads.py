@@ -16,6 +16,8 @@ IN_MESSAGE = '{"model":"m","messages":[{"role":"user","content":"a question","ex
 EXTRA = '{"model":"m","messages":[{"role":"user","content":"a question"}],"extra":@}'
 METADATA, USER, TOOLS = (EXTRA.replace("extra", name) for name in ["metadata", "user", "tools"])
 CALLS = CHAT_LIST.replace("@", '[{"role":"user","content":"a"},{"role":"assistant","tool_calls":@}]')
+CALLED = CALLS.replace("@", '[{"id":"c","type":"function","function":{"name":"f","arguments":"[@0]"}}]')
+SAID = CHAT_LIST.replace("@", '[{"role":"user","content":"a"},{"role":"assistant","content":"b@"},{"role":"user","content":"c"}]')
 # Where the other APIs have a list of things that someone said.
 LISTS = [
     ("responses input", '{"model":"m","input":@}', responses_request),
@@ -57,6 +59,8 @@ CHAT_REQUESTS = [
     ("text of escaped backslashes", filled(CONTENT, string("\\\\", SPACE))),
     ("text of 16 MB", filled(CONTENT, string("some text, ", SPACE))),
     ("text of invalid UTF-8", filled(CONTENT, string(b"\xff", SPACE))),
+    ("arguments that are a tree, 15 MB", filled(CALLED, repeated("[],", 5 * MILLION))),
+    ("an answer with 15 MB of blanks", filled(SAID, repeated(" ", 15 * MILLION))),
     ("a number of 16 MB", filled(EXTRA, repeated("7", SPACE))),
     ("blanks, 16 MB", filled(EXTRA, around("@0", repeated(" ", SPACE)))),
     ("metadata of 10^6 keys", filled(METADATA, keys(MILLION, "k%d", '"v"'))),
