@@ -184,29 +184,49 @@ class Upstream(threading.Thread):
         self.address = self.listener.getsockname()
         self.responses = [sent for _, sent, _ in RESPONSES] + [sent for _, sent in LOOSE]
         self.asked = [0] * len(self.responses)
+        self.open, self.changed = 0, threading.Condition()
 
     def run(self):
         while True:
             peer, _ = self.listener.accept()
+            self.count(1)
             threading.Thread(target=self.respond, args=(peer,), daemon=True).start()
+
+    def count(self, more):
+        with self.changed:
+            self.open += more
+            self.changed.notify_all()
+
+    def settle(self):
+        """Waits until every response is closed: the next request must not go out on a connection that is being closed."""
+        with self.changed:
+            return self.changed.wait_for(lambda: self.open == 0, PATIENCE_SECS)
 
     def respond(self, peer):
         with peer:
-            request = b""
-            while not request.endswith(POST):
-                data = peer.recv(65536)
-                if not data:
-                    return
-                request += data
-            index = int(request.split(b" ", 2)[1].rsplit(b"/", 1)[1])
-            self.asked[index] += 1
             try:
-                peer.sendall(self.responses[index])
-                # A close before all was read would be a reset.
-                peer.shutdown(socket.SHUT_WR)
-                peer.recv(65536)
+                self.send(peer)
             except OSError:
                 pass  # Not all of it was wanted.
+            finally:
+                self.count(-1)
+            try:
+                # A close before all was read would be a reset.
+                peer.recv(65536)
+            except OSError:
+                pass
+
+    def send(self, peer):
+        request = b""
+        while not request.endswith(POST):
+            data = peer.recv(65536)
+            if not data:
+                return
+            request += data
+        index = int(request.split(b" ", 2)[1].rsplit(b"/", 1)[1])
+        self.asked[index] += 1
+        peer.sendall(self.responses[index])
+        peer.shutdown(socket.SHUT_WR)
 
 
 class Nginx:
@@ -306,7 +326,11 @@ def compare(checks, upstream, ways):
     names = [(name, expected) for name, _, expected in RESPONSES] + [(name, AS_DIRECTLY) for name, _ in LOOSE]
     for index, (name, expected) in enumerate(names):
         path = f"/v1/chat/completions/{index}"
-        got = {(way, client): ask(address, path) for way, address in ways.items() for client, ask in CLIENTS.items()}
+        got = {}
+        for way, address in ways.items():
+            for client, ask in CLIENTS.items():
+                got[way, client] = ask(address, path)
+                checks.check(f"{name}: {way} has asked, and was answered", upstream.settle())
         if "--all" in sys.argv:
             seen = {f"{way} {client}": short(value) for (way, client), value in got.items()}
             print(f"{name:40} {seen}", flush=True)
