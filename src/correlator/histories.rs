@@ -87,7 +87,7 @@ impl Histories {
     pub(super) fn remember(&mut self, remembered: &Remembered) -> bool {
         let Remembered { conversation: ConversationKey { upstream, id }, run, said, at } = remembered;
         let is_same = |known: &Turn| known.run == *run && known.said == *said;
-        if self.max == 0 || self.with_exchange(said.exchange).any(is_same) {
+        if self.max == 0 || self.with_exchange(said.exchange).take(MAX_LOOKED_AT).any(is_same) {
             return false;
         }
         self.make_room();
@@ -456,8 +456,8 @@ mod tests {
 
     #[test]
     fn a_turn_takes_no_more_than_its_share() {
-        // With an id of 60 letters, and a share in the index of which a part stays empty.
+        // With an id of 60 letters, and a share in the table, of which a part stays empty.
         let id = 16 + 64;
-        assert!(size_of::<Turn>() + size_of::<(u64, u64)>() * 3 / 2 + id <= 200, "{}", size_of::<Turn>());
+        assert!(size_of::<Turn>() + size_of::<(u32, u8)>() * 3 / 2 + id <= 200, "{}", size_of::<Turn>());
     }
 }

@@ -13,9 +13,11 @@ use std::collections::VecDeque;
 use std::num::NonZeroU64;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use crate::attribution::{Attribution, User};
+use crate::dialect::object::{self, Object, for_each_item};
 use crate::observation::{Api, Said};
 
 /// The messages of a request, read in their order.
@@ -152,6 +154,30 @@ impl Speech {
     /// out or hand it back.
     pub(super) fn answer(&mut self, text: &str) {
         self.say(without_thoughts(text));
+    }
+
+    /// Takes the content of a message, a text or parts, in the words of either API; its texts by `say`.
+    pub(super) fn say_content(&mut self, content: &RawValue, say: fn(&mut Self, &str)) {
+        if let Some(text) = object::text(content) {
+            return say(self, &text);
+        }
+        if !content.get().starts_with('[') {
+            return self.show(content.get());
+        }
+        for_each_item(content, |raw| {
+            if let Some(text) = object::text(raw) {
+                return self.say(&text);
+            }
+            let part = Object::parse(raw.get()).unwrap_or_default();
+            match part.text("type").as_deref() {
+                Some("input_text" | "output_text" | "text") => {
+                    say(self, &part.text("text").unwrap_or_default());
+                }
+                Some("refusal") => self.say(&part.text("refusal").unwrap_or_default()),
+                Some("reasoning" | "thinking") => {}
+                _ => self.show(raw.get()),
+            }
+        });
     }
 
     /// Takes the call of a tool.

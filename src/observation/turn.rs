@@ -123,12 +123,12 @@ impl Turn {
 /// A conversation up to one of the assistant's words, as hashes that also tell upstreams, apps, users and sessions apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
-    /// The last exchange: what was asked, and that word.
+    /// The last exchange: the last message of what was asked, and that word.
     pub exchange: u64,
     /// The last two exchanges; none where there is only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<NonZeroU64>,
-    /// All of it.
+    /// All of it, whatever was asked.
     pub whole: u64,
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use crate::dialect::history::{History, Speech};
-use crate::dialect::object::{self, Object, for_each_item};
+use crate::dialect::object::Object;
 use crate::event::KeyHash;
 use crate::message::Role;
 
@@ -159,7 +159,7 @@ impl<'a> Messages<'a> {
 fn say(speech: &mut Speech, message: &Object<'_>) {
     if let Some(content) = message.raw("content") {
         let is_answer = role(message.text("role").as_deref()) == Role::Assistant;
-        say_content(speech, content, if is_answer { Speech::answer } else { Speech::say });
+        speech.say_content(content, if is_answer { Speech::answer } else { Speech::say });
     }
     if let Some(refusal) = message.text("refusal") {
         speech.say(&refusal);
@@ -179,26 +179,6 @@ fn say_call(speech: &mut Speech, id: &str, called: &Object<'_>) {
     // Some clients hand them back as an object.
     let arguments = arguments.or_else(|| called.raw("arguments").map(|object| object.get().into()));
     speech.call(id, &called.text("name").unwrap_or_default(), &arguments.unwrap_or_default());
-}
-
-fn say_content(speech: &mut Speech, content: &RawValue, say: fn(&mut Speech, &str)) {
-    if let Some(text) = object::text(content) {
-        return say(speech, &text);
-    }
-    for_each_item(content, |raw| {
-        if let Some(text) = object::text(raw) {
-            return speech.say(&text);
-        }
-        let part = Object::parse(raw.get()).unwrap_or_default();
-        match part.text("type").as_deref() {
-            Some("text" | "input_text" | "output_text") => {
-                say(speech, &part.text("text").unwrap_or_default())
-            }
-            Some("refusal") => speech.say(&part.text("refusal").unwrap_or_default()),
-            Some("reasoning" | "thinking") => {}
-            _ => speech.show(raw.get()),
-        }
-    });
 }
 
 pub(super) fn role(role: Option<&str>) -> Role {

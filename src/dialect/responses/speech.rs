@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::item;
 use crate::dialect::history::{History, Speech};
-use crate::dialect::object::{self, Object, for_each_item};
+use crate::dialect::object::Object;
 
 /// Adds a user's text to a history.
 pub(super) fn hear_text(history: &mut History, text: &str) {
@@ -22,7 +22,11 @@ pub(super) fn hear_item(history: &mut History, item: &Object<'_>) {
     let text = |name: &str| item.text(name).unwrap_or_default();
     match &*item::kind_of(item) {
         "message" => match &*text("role") {
-            "assistant" => history.answer(|word| say_content(word, item.raw("content"), Speech::answer)),
+            "assistant" => history.answer(|word| {
+                if let Some(content) = item.raw("content") {
+                    word.say_content(content, Speech::answer);
+                }
+            }),
             "developer" | "system" => {}
             role => ask(history, role, "", item.raw("content")),
         },
@@ -44,28 +48,10 @@ pub(super) fn hear_item(history: &mut History, item: &Object<'_>) {
 
 fn ask(history: &mut History, role: &str, call: &str, content: Option<&RawValue>) {
     let mut speech = Speech::default();
-    say_content(&mut speech, content, Speech::say);
+    if let Some(content) = content {
+        speech.say_content(content, Speech::say);
+    }
     history.ask(role, call, speech);
-}
-
-fn say_content(speech: &mut Speech, content: Option<&RawValue>, say: fn(&mut Speech, &str)) {
-    let Some(content) = content else { return };
-    if let Some(text) = object::text(content) {
-        return say(speech, &text);
-    }
-    if !content.get().starts_with('[') {
-        return speech.show(content.get());
-    }
-    for_each_item(content, |raw| {
-        let part = Object::parse(raw.get()).unwrap_or_default();
-        match part.text("type").as_deref() {
-            Some("input_text" | "output_text" | "text") => {
-                say(speech, &part.text("text").unwrap_or_default());
-            }
-            Some("refusal") => speech.say(&part.text("refusal").unwrap_or_default()),
-            _ => speech.show(raw.get()),
-        }
-    });
 }
 
 /// Adds an item that the model put out to what it said.
