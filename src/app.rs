@@ -21,7 +21,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::admin::{self, Readiness};
@@ -62,7 +62,7 @@ impl App {
     /// # Errors
     /// When a setting that somebody asked for cannot be used: an address that is taken, a data directory that is locked.
     pub fn start(mut config: Config) -> Result<Self> {
-        let front = Builder::new_current_thread().enable_all().build()?;
+        let front = net::runtime()?;
         let listener = front
             .block_on(async { net::bind(config.net.listen) })
             .with_context(|| format!("listen is `{}`: cannot listen there", config.net.listen))?;

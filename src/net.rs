@@ -153,6 +153,14 @@ impl Drained {
     }
 }
 
+/// A runtime for the thread that starts to [`serve`].
+///
+/// # Errors
+/// When the system has no descriptors left.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    workers::runtime()
+}
+
 /// How many threads serve connections where `wished` are asked for; none is one per core.
 #[must_use]
 pub fn workers(wished: Option<usize>) -> usize {

@@ -65,7 +65,8 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         &mut self.body
     }
 
-    /// Sends what is there; ready when that was all.
+    /// Sends what is there; ready when that was all. A long body pauses now and then, so that other connections of the same thread
+    /// get their turn.
     ///
     /// # Errors
     /// When the body or the connection fails.
@@ -74,6 +75,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         io: &mut W,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), SendError<B::Error>>> {
+        let mut taken = 0;
         loop {
             while !self.output.is_full()
                 && let Some(encoder) = &mut self.encoder
@@ -83,6 +85,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
                     None => self.end(None)?,
                     Some(Err(frame)) => self.end(frame.into_trailers().ok().as_ref())?,
                     Some(Ok(data)) => {
+                        taken += data.len();
                         encoder.data(data, &mut self.output)?;
                         if self.body.is_end_stream() {
                             self.end(None)?;
@@ -94,6 +97,10 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
                 return if self.encoder.is_none() { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
             ready!(self.poll_flush(io, cx))?;
+            if taken >= TURN_BYTES && !self.is_sent() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
     }
 
@@ -119,5 +126,74 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
             Some(encoder) => encoder.end(trailers, &mut self.output),
             None => Ok(()),
         }
+    }
+}
+
+/// How much of a body is sent in one turn. Its sockets may hold many times as much, and a thread serves many connections.
+const TURN_BYTES: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use http::{Method, StatusCode, Version};
+    use http_body::{Frame, SizeHint};
+
+    use super::*;
+    use crate::head::ResponseHead;
+
+    const PART: usize = 64 << 10;
+    const PARTS: usize = 64;
+
+    /// So many parts of a body, all there.
+    struct Parts(usize);
+
+    impl Body for Parts {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+            let left = self.0.checked_sub(1);
+            self.0 = left.unwrap_or_default();
+            Poll::Ready(left.map(|_| Ok(Frame::data(vec![b'x'; PART].into()))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::default()
+        }
+    }
+
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_long_body_that_is_all_there_gives_others_a_turn() {
+        let mut head = ResponseHead::new(StatusCode::OK);
+        let encoder = Encoder::of_response(&Method::GET, Version::HTTP_11, &mut head).unwrap();
+        let mut sending = Sending::new(Output::default(), Parts(PARTS), encoder);
+        let woken = Arc::new(Woken(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut cx = Context::from_waker(&waker);
+        let mut sent = Vec::new();
+        let mut turns = 1;
+        while sending.poll(&mut sent, &mut cx).map(Result::unwrap).is_pending() {
+            assert!(sent.len() <= turns * (TURN_BYTES + 2 * PART), "{} bytes in {turns} turns", sent.len());
+            assert_eq!(woken.0.load(Ordering::Relaxed), turns, "it asks for its next turn");
+            turns += 1;
+        }
+        assert!(
+            turns >= PARTS * PART / (TURN_BYTES + 2 * PART) && sent.len() > PARTS * PART,
+            "{turns} turns"
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::thread;
 
 use socket2::SockRef;
 use tokio::net::TcpListener;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 
 use super::link::Phase;
@@ -15,6 +15,11 @@ use super::{Drained, Handler, Listening};
 /// So many workers as were asked for; by default one for each core.
 pub(super) fn count(wished: Option<usize>) -> usize {
     wished.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get))
+}
+
+/// A runtime for a thread that serves connections.
+pub(super) fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()
 }
 
 /// Threads that serve connections beside the one that started them. Each has a runtime of its own, takes connections from the
@@ -59,7 +64,7 @@ fn start<H: Handler>(
     told: watch::Receiver<Phase>,
 ) -> io::Result<oneshot::Receiver<Drained>> {
     let socket = std::net::TcpListener::from(SockRef::from(listener).try_clone()?);
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime()?;
     let (done, drained) = oneshot::channel();
     let work = async move {
         let listener = TcpListener::from_std(socket)?;
@@ -76,3 +81,7 @@ fn start<H: Handler>(
     })?;
     Ok(drained)
 }
+
+/// After how many turns of connections the sockets are asked what is new. Each turn may send a quarter of a megabyte, so that by
+/// tokio's own number, 61, a small request would wait for 15 MB of others.
+const EVENT_INTERVAL: u32 = 8;

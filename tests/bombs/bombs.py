@@ -16,8 +16,8 @@ The table says of each bomb:
   CPU, CPU/MB     CPU seconds beyond what the other client alone takes; the same per decoded MB
   p50, p99,       response times of the other client during the bomb, and the p99 of its last 200
   quiet p99       requests without one, ms. `!` marks a p99 of more than twice the quiet one. All
-                  processes share the cores, so this also shows what sending the bomb takes:
-                  --forward-only plays the same without capture, and shows that alone
+                  processes share the cores; those that send the bomb give way to all others.
+                  --forward-only plays the same without capture, and shows what forwarding costs
   record after    the longest time from the end of a response of the other client to its record
                   being readable at the admin listener, s
   record          what the bomb's own records say; `?` marks what the catalogue does not expect

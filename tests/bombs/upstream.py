@@ -1,4 +1,8 @@
-"""The fake upstream, a process of its own: serves bombs from the catalogue, and small completions.
+"""The fake upstream: serves bombs from the catalogue, and small completions to the other client.
+
+It is two processes, so that the other client does not wait for Python to serve a bomb: one accepts
+all connections and serves the other client, and one serves the bombs. Each connection serves one
+exchange, for threadtap may reuse it for any other; only bombs of many small exchanges keep theirs.
 
 Prints its port, and ends when its standard input does. A request with the name of a bomb in
 `x-prepare` makes the responses of that bomb, so that making them takes no time of the test.
@@ -10,11 +14,16 @@ import re
 import socket
 import sys
 import threading
+import time
 
 import catalogue
 from apis import CHAT_RESPONSE, CHAT_STREAM
 from bomb import Pace, once, prepared
-from wire import Reader, framing, send
+from wire import NICE, Reader, framing, send
+
+# As long as a head may be.
+PEEK = 1 << 16
+CLOSE = "connection: close\r\n"
 
 
 class Prepared:
@@ -44,15 +53,16 @@ class Prepared:
             number = re.search(rb"x-number: (\d+)", head)[1]
             peer.sendall(message("application/json", b"".join(body.wire).replace(b"%d", number)))
             return True
-        return send(peer, f"HTTP/1.1 200 OK\r\n{framing(part, body)}\r\n".encode(), part, body, self.gate)
+        head = f"HTTP/1.1 200 OK\r\n{framing(part, body)}{CLOSE}\r\n"
+        send(peer, head.encode(), part, body, self.gate)
+        return False
 
 
-class Upstream:
-    def __init__(self):
-        self.prepared = None
-        self.other = {}
-        for name, part in [(b"plain", CHAT_RESPONSE), (b"stream", CHAT_STREAM)]:
-            self.other[name] = message(part.type, b"".join(prepared(part).wire))
+class Bombs:
+    """Serves the bombs, in a process that gives way to all others: upstream is not what is measured."""
+
+    def __init__(self, other):
+        self.prepared, self.other = None, other
 
     def prepare(self, name):
         # What was prepared before goes first: both may not fit.
@@ -71,29 +81,82 @@ class Upstream:
                 bomb = self.prepared
                 if not reader.body(head)[1]:
                     return
+                # threadtap may send one on a connection that small exchanges left open.
                 if other := re.search(rb"\r\nx-other: (\w+)", head):
                     peer.sendall(self.other[other[1]])
-                elif not bomb.respond(peer, head):
+                    return
+                if not bomb.respond(peer, head):
                     return
         except OSError:
             pass
         finally:
             peer.close()
 
+    def run(self, handover):
+        os.nice(NICE)
+        while peers := socket.recv_fds(handover, 1, 1)[1]:
+            peer = socket.socket(fileno=peers[0])
+            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
 
-def message(kind, body):
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
+
+class Front:
+    """Accepts connections, serves the other client, and hands all else to the process with the bombs."""
+
+    def __init__(self, handover, other):
+        self.handover, self.other = handover, other
+
+    def serve(self, peer):
+        try:
+            if other := re.search(rb"\r\nx-other: (\w+)", self.peek(peer)):
+                reader = Reader(peer)
+                if reader.body(reader.head())[1]:
+                    peer.sendall(self.other[other[1]])
+            else:
+                socket.send_fds(self.handover, [b"."], [peer.fileno()])
+        except OSError:
+            pass
+        finally:
+            peer.close()
+
+    def peek(self, peer):
+        """The head of the request, which stays in the socket."""
+        head = b""
+        while b"\r\n\r\n" not in head:
+            # Waits until there is more than before, or the connection ends.
+            more = peer.recv(PEEK, socket.MSG_PEEK)
+            if len(more) <= len(head):
+                time.sleep(0.001)
+            if not more:
+                break
+            head = more
+        return head
+
+    def run(self, listener):
+        while True:
+            peer, _ = listener.accept()
+            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
+
+
+def message(kind, body, lines=""):
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n{lines}\r\n"
     return head.encode() + body
 
 
 def main():
-    upstream = Upstream()
+    other = {
+        name: message(part.type, b"".join(prepared(part).wire), CLOSE)
+        for name, part in [(b"plain", CHAT_RESPONSE), (b"stream", CHAT_STREAM)]
+    }
+    ours, theirs = socket.socketpair()
+    if os.fork() == 0:
+        ours.close()
+        Bombs(other).run(theirs)
+        os._exit(0)
+    theirs.close()
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     print(listener.getsockname()[1], flush=True)
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
-    while True:
-        peer, _ = listener.accept()
-        threading.Thread(target=upstream.serve, args=(peer,), daemon=True).start()
+    Front(ours, other).run(listener)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from bomb import Pace
 HOLD_SECS = 1.5
 GATE_SECS = 120
 SCRATCH_BYTES = 1 << 18
+# How much the attacker and its upstream give way to all others: they would be on other machines.
+NICE = 19
 
 
 class Reader:
