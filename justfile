@@ -1,0 +1,24 @@
+# What people do here. `just` lists it; each line also works on its own.
+
+_default:
+    @just --list --unsorted
+
+# Run threadtap with a fake API, app and backend, and print what it records
+demo:
+    cargo run --release -- demo
+
+# Quick tests while working: no network clients, no valgrind
+test *filter:
+    cargo test --locked {{ filter }}
+
+# All that has to pass before a change is taken (about 25 minutes on 2 cores)
+check:
+    .ci/run
+
+# Compare the cost of forwarding and capture with nginx
+bench *options:
+    scripts/bench {{ options }}
+
+# Fuzz every target for a minute, or as many seconds as given
+fuzz seconds="60" *targets:
+    scripts/fuzz {{ seconds }} {{ targets }}
