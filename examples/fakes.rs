@@ -20,10 +20,10 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use serde_json::{Value, json};
-use threadtap::demo::assistants::{
+use threadtap_testkit::assistants::{
     Assistants, ChatShape, Framing, LineEnd, Script, Split, StreamedUsage, Tail, WireShape,
 };
-use threadtap::demo::collector::Collector;
+use threadtap_testkit::collector::Collector;
 use tokio::net::TcpListener;
 
 struct World {

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use threadtap::clock::Clock;
 use threadtap::metrics::{KindLabel, Metrics};
-use threadtap::observation::ConversationKey;
 use threadtap::store::{Config, NewEvent, Op, Store};
-use threadtap::time::UnixMillis;
+use threadtap_core::observation::ConversationKey;
+use threadtap_core::time::UnixMillis;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {

@@ -29,15 +29,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
+use threadtap_core::budget::{Budget, Charge};
+use threadtap_core::exchange::{Capture, End, ExchangeId, Segment, Start};
+use threadtap_http::head::RequestHead;
+
+use crate::clock::Clock;
+use crate::metrics::{DropLabel, DropReason, Metrics};
 
 pub use self::request::{RequestTap, RequestTee};
 pub use self::response::{ResponseTap, ResponseTee};
-
-use crate::budget::{Budget, Charge};
-use crate::clock::Clock;
-use crate::exchange::{Capture, End, ExchangeId, Segment, Start};
-use crate::head::RequestHead;
-use crate::metrics::{DropLabel, DropReason, Metrics};
 
 /// The bounds of capture.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub struct Config {
     pub segment_bytes: usize,
     /// A segment is handed over when a frame passes this long after the last hand-over.
     pub segment_age: Duration,
-    /// Request headers that are copied beside [`CAPTURED_HEADERS`](crate::exchange::CAPTURED_HEADERS). None may carry a
+    /// Request headers that are copied beside [`CAPTURED_HEADERS`](threadtap_core::exchange::CAPTURED_HEADERS). None may carry a
     /// credential.
     pub extra_headers: Vec<String>,
 }

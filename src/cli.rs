@@ -20,9 +20,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
+use threadtap_core::printable::printable;
 
 use crate::config::{Flags, Log};
-use crate::printable::printable;
 
 /// A transparent HTTP reverse proxy that logs LLM assistant traffic: point the app's base URL here.
 #[derive(Debug, Parser)]

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::time::UnixMillis;
+use threadtap_core::time::UnixMillis;
 
 /// The process's clock: all values are the same one.
 #[derive(Clone, Copy, Debug)]

@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
-
-pub use self::raw::{Interactions, LogFormat};
+use threadtap_core::sink::Sink;
 
 use self::raw::{File, Span};
 use crate::proxy::Upstream;
-use crate::sink::Sink;
 use crate::{admin, capture, delivery, intake, net, pipeline, proxy, store};
+
+pub use self::raw::{Interactions, LogFormat};
 
 /// What the command line or its environment says.
 #[derive(Clone, Debug, Default)]

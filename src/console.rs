@@ -4,9 +4,9 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::interaction::{Interaction, Status, Tokens};
-use crate::message::Message;
-use crate::printable::printable;
+use threadtap_core::interaction::{Interaction, Status, Tokens};
+use threadtap_core::message::Message;
+use threadtap_core::printable::printable;
 
 /// Whether, and how, interactions are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@
 //! # Batches
 //!
 //! A sink that takes several events in one request gets the next ones of a lane together, as many as
-//! [`Batch::events`](crate::sink::Batch::events) allows and 1 MiB of stored records hold. A record that is more than that by
-//! itself goes alone. A batch that is not full waits until its oldest delivery is [`Batch::linger`](crate::sink::Batch::linger)
+//! [`Batch::events`](threadtap_core::sink::Batch::events) allows and 1 MiB of stored records hold. A record that is more than that by
+//! itself goes alone. A batch that is not full waits until its oldest delivery is [`Batch::linger`](threadtap_core::sink::Batch::linger)
 //! old; nothing waits for company that was tried before, that a sink which fails is probed with, or at the last call.
 //!
 //! # What becomes of an attempt
@@ -48,19 +48,18 @@ mod lanes;
 use std::sync::Arc;
 use std::time::Duration;
 
+use threadtap_core::sink::Sink;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-
-use crate::clock::Clock;
-use crate::metrics::Metrics;
-use crate::sink::Sink;
-use crate::store::Store;
-
-pub use self::backoff::{Backoff, InvalidBackoff};
 
 use self::budget::Share;
 use self::client::{Client, Connector};
 use self::courier::Courier;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::store::Store;
+
+pub use self::backoff::{Backoff, InvalidBackoff};
 
 /// Settings of delivery, the same for all sinks.
 #[derive(Clone, Debug)]

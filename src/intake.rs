@@ -23,20 +23,20 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, StatusCode, request::Parts};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use threadtap_core::event::{self, Event, FeedbackTarget, SessionKey, UserIdentified, key_of};
+use threadtap_core::sink::{self, Sink};
+use threadtap_core::time::UnixMillis;
 use tokio::sync::{Notify, watch};
-
-pub use self::answer::Answer;
 
 use self::answer::{refusal, success, unavailable};
 use self::request::{Feedback, Profile};
 use crate::admission::{Refusal, is_secret, refuse_web_pages};
 use crate::clock::Clock;
-use crate::event::{self, Event, FeedbackTarget, SessionKey, UserIdentified, key_of};
 use crate::metrics::{IntakeLabel, Metrics};
-use crate::sink::{self, Sink};
 use crate::store::{Found, Held, Mention, Op, Store};
-use crate::time::UnixMillis;
 use crate::users::Users;
+
+pub use self::answer::Answer;
 
 /// Settings of intake.
 #[derive(Clone, Debug)]

@@ -5,9 +5,8 @@
 use std::sync::Arc;
 
 use moka::sync::Cache;
-
-use crate::dialect::NamedAssistant;
-use crate::interaction::Interaction;
+use threadtap_core::dialect::NamedAssistant;
+use threadtap_core::interaction::Interaction;
 
 /// The names of assistants, by upstream and id.
 #[derive(Debug)]
@@ -52,11 +51,11 @@ const ENTRY_BYTES: usize = 300;
 mod tests {
     use http::{HeaderValue, Method};
     use serde_json::{Value, json};
+    use threadtap_core::dialect::{Config, Observed, Observer};
+    use threadtap_core::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
+    use threadtap_core::time::UnixMillis;
 
     use super::*;
-    use crate::dialect::{Config, Observed, Observer};
-    use crate::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
-    use crate::time::UnixMillis;
 
     fn pass(names: &Names, method: Method, path: &str, body: &Value) {
         let at = UnixMillis(1);

@@ -9,17 +9,17 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
+use threadtap_core::event::Event;
+use threadtap_core::observation::ConversationKey;
+use threadtap_core::sink::Sink;
+use threadtap_core::time::UnixMillis;
 use tokio::sync::watch;
 
 use crate::descriptors::Shares;
-use crate::event::Event;
-use crate::observation::ConversationKey;
 use crate::pipeline;
-use crate::sink::Sink;
 use crate::store::{
     Cursor, DeadLetter, DeadLetters, Erased, Overview, Period, ReadError, Refused, Store, Subject,
 };
-use crate::time::UnixMillis;
 use crate::users::Users;
 
 /// The operations. Cloning shares them.

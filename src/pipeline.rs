@@ -24,26 +24,27 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use emission::Emission;
+use gaps::Gaps;
+use sunset::Sunset;
+use threadtap_core::correlator::{self, Correlator, Output};
+use threadtap_core::dialect::{self, Answered, Observed, Observer};
+use threadtap_core::exchange::{Capture, ExchangeId};
+use threadtap_core::observation::{Fact, Observation};
+use threadtap_core::session;
+use threadtap_core::sink::Sink;
+use threadtap_core::time::UnixMillis;
 use tokio::sync::watch;
+use uncaptured::UncapturedApis;
 
 use crate::capture::Receiver;
 use crate::clock::Clock;
 use crate::console::Console;
-use crate::correlator::{self, Correlator, Output};
-use crate::dialect::{self, Answered, Observed, Observer};
-use crate::exchange::{Capture, ExchangeId};
 use crate::metrics::{ApiLabel, DropLabel, DropReason, KindLabel, Metrics, result_of};
-use crate::observation::{Fact, Observation};
-use crate::session;
-use crate::sink::Sink;
 use crate::store::{Recovered, Refused, Store};
-use crate::time::UnixMillis;
 use crate::users::Users;
+
 pub use command::{Commands, Handle, TooBusy, commands};
-use emission::Emission;
-use gaps::Gaps;
-use sunset::Sunset;
-use uncaptured::UncapturedApis;
 
 /// Settings of the pipeline.
 #[derive(Clone, Debug)]

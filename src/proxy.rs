@@ -33,17 +33,10 @@ use http::{Method, StatusCode, Version};
 use http_body::Body;
 use prometheus_client::metrics::counter::Counter;
 use thiserror::Error as ThisError;
+use threadtap_core::dialect::Interest;
+use threadtap_http::head::{Fields, RequestHead, ResponseHead, is};
+use threadtap_http::http1::{self, Encoder, Parser, Settled, settle_response};
 use tokio::sync::watch;
-
-pub use self::body::AnswerBody;
-pub use self::caller::CallerKey;
-pub use self::config::Config;
-#[cfg(any(test, fuzzing))]
-pub use self::headers::assert_heads_are_sound;
-pub use self::own::{Door, OwnAnswer, OwnRequest, OwnRequests};
-#[cfg(any(test, fuzzing))]
-pub use self::upstream::assert_targets_are_kept;
-pub use self::upstream::{ParseUpstreamError, Upstream};
 
 use self::body::{Linger, Progress, Upload};
 use self::connect::Connector;
@@ -55,11 +48,18 @@ use self::pool::Pool;
 use self::read_on::ReadOn;
 use self::room::Room;
 use crate::capture::{Recorder, RequestTap, RequestTee, ResponseTee};
-use crate::dialect::Interest;
-use crate::head::{Fields, RequestHead, ResponseHead, is};
-use crate::http1::{self, Encoder, Parser, Settled, settle_response};
 use crate::metrics::{KindLabel, Metrics, RESULTS, ResultLabel, result_index};
 use crate::net::{self, Answer, Link, Request, Takeover};
+
+pub use self::body::AnswerBody;
+pub use self::caller::CallerKey;
+pub use self::config::Config;
+#[cfg(any(test, fuzzing))]
+pub use self::headers::assert_heads_are_sound;
+pub use self::own::{Door, OwnAnswer, OwnRequest, OwnRequests};
+#[cfg(any(test, fuzzing))]
+pub use self::upstream::assert_targets_are_kept;
+pub use self::upstream::{ParseUpstreamError, Upstream};
 
 /// Why a proxy cannot be made.
 #[derive(Debug, ThisError)]

@@ -8,9 +8,8 @@ use moka::ops::compute::Op;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use serde_json::Value;
-
-use crate::attribution::User;
-use crate::user::Known;
+use threadtap_core::attribution::User;
+use threadtap_core::user::Known;
 
 /// A handle on the directory. The least recently seen user is forgotten first.
 #[derive(Clone, Debug)]

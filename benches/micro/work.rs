@@ -17,19 +17,19 @@ use http_body::{Body, Frame};
 use secrecy::SecretString;
 use threadtap::capture::{self, Receiver, Recorder};
 use threadtap::clock::Clock;
-use threadtap::correlator::{self, Correlator, Output};
-use threadtap::dialect::{self, Observed, Observer};
-use threadtap::event::{Event, Record};
-use threadtap::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
-use threadtap::head::{Fields, RequestHead, ResponseHead};
 use threadtap::metrics::Metrics;
-use threadtap::observation::Observation;
-use threadtap::payload::Payload;
-use threadtap::sink::Sink;
-use threadtap::sink::reconify::{self, Reconify};
-use threadtap::sse;
 use threadtap::store::{self, Op, Store};
-use threadtap::time::UnixMillis;
+use threadtap_core::correlator::{self, Correlator, Output};
+use threadtap_core::dialect::{self, Observed, Observer};
+use threadtap_core::event::{Event, Record};
+use threadtap_core::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
+use threadtap_core::observation::Observation;
+use threadtap_core::payload::Payload;
+use threadtap_core::sink::Sink;
+use threadtap_core::sink::reconify::{self, Reconify};
+use threadtap_core::sse;
+use threadtap_core::time::UnixMillis;
+use threadtap_http::head::{Fields, RequestHead, ResponseHead};
 
 /// A streamed run of [`DELTAS`] deltas, prepared for every step.
 pub(crate) struct Work {

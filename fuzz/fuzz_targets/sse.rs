@@ -1,4 +1,4 @@
 //! The events of a stream do not depend on how it is cut.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| threadtap::sse::assert_cuts_do_not_matter(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| threadtap_core::sse::assert_cuts_do_not_matter(data));

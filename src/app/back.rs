@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use threadtap_core::sink::Sink;
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,7 +18,6 @@ use crate::delivery::{self, Delivery};
 use crate::intake::{Answer, Intake};
 use crate::metrics::Metrics;
 use crate::proxy::{OwnAnswer, OwnRequest};
-use crate::sink::Sink;
 use crate::store::Store;
 
 /// All that it needs.

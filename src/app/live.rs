@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use secrecy::ExposeSecret;
+use threadtap_core::sink::Sink;
 use tokio::sync::watch;
 
 use super::caller_key;
 use crate::config::{Callers, Choice, Config};
 use crate::proxy::CallerKey;
-use crate::sink::Sink;
 use crate::{admin, intake};
 
 /// Where records go. The pipeline asks their filters, delivery sends to them.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use prometheus_client::metrics::gauge::Gauge;
-
-use crate::budget::{Budget, Charge, OverBudget, Pool};
+use threadtap_core::budget::{Budget, Charge, OverBudget, Pool};
 
 /// How many bytes capture may hold. The gauge that shows the use is also what keeps it: one number, never two that disagree.
 ///

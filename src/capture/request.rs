@@ -7,15 +7,15 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
 use http_body::{Body, Frame, SizeHint};
+use threadtap_core::budget::{Charge, OverBudget};
+use threadtap_core::exchange::{CAPTURED_HEADERS, Capture, End, Ending, ExchangeId, RequestBody, Start};
+use threadtap_core::time::UnixMillis;
+use threadtap_http::head::{Fields, RequestHead, ResponseHead, is};
 
 use super::Shared;
 use super::buffer::Buffer;
 use super::response::ResponseTap;
-use crate::budget::{Charge, OverBudget};
-use crate::exchange::{CAPTURED_HEADERS, Capture, End, Ending, ExchangeId, RequestBody, Start};
-use crate::head::{Fields, RequestHead, ResponseHead, is};
 use crate::metrics::DropReason;
-use crate::time::UnixMillis;
 
 /// A tap on an exchange that has no response yet. Dropping it records nothing: without a response nothing happened.
 #[must_use]

@@ -6,15 +6,15 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use threadtap_core::budget::{Charge, OverBudget};
+use threadtap_core::exchange::{Capture, End, Ending, ExchangeId, Segment, Start};
+use threadtap_core::sse::{self, Beginning};
+use threadtap_core::time::UnixMillis;
+use threadtap_http::head::ResponseHead;
 
 use super::buffer::Buffer;
 use super::{Lost, Shared};
-use crate::budget::{Charge, OverBudget};
-use crate::exchange::{Capture, End, Ending, ExchangeId, Segment, Start};
-use crate::head::ResponseHead;
 use crate::metrics::DropReason;
-use crate::sse::{self, Beginning};
-use crate::time::UnixMillis;
 
 /// A tap on an exchange whose response head has come. It belongs around the body at once: only the
 /// [`ResponseTee`] reports the end.

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use proptest::prelude::*;
+use threadtap_core::exchange::{End, Ending};
+use threadtap_http::head::{Fields, RequestHead, ResponseHead};
 
 use super::*;
-use crate::exchange::{End, Ending};
-use crate::head::{Fields, RequestHead, ResponseHead};
 
 /// A body of these frames, which knows its length or does not.
 struct Frames {

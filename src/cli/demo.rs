@@ -8,15 +8,15 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use secrecy::SecretString;
 use serde_json::Value;
+use threadtap_core::observation::api_id;
+use threadtap_core::sink::{Sink, reconify};
+use threadtap_testkit::assistants::{Assistants, Pace, Progress, Script};
+use threadtap_testkit::collector::{Collector, Received};
+use threadtap_testkit::driver::{self, Line, Report, Turn};
 
 use super::{Failure, logs};
 use crate::app::App;
 use crate::config::{Config, Environment, Flags, Interactions, Log, LogFormat};
-use crate::demo::assistants::{Assistants, Pace, Progress, Script};
-use crate::demo::collector::{Collector, Received};
-use crate::demo::driver::{self, Line, Report, Turn};
-use crate::observation::api_id;
-use crate::sink::{Sink, reconify};
 
 pub(super) fn run() -> Result<(), Failure> {
     let log = Log { level: "warn".to_owned(), format: LogFormat::Text, interactions: Interactions::Never };

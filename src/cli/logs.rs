@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 
+use threadtap_core::printable::{is_unprintable, printable};
 use tracing::Subscriber;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format;
@@ -16,7 +17,6 @@ use tracing_subscriber::{EnvFilter, Layer, fmt, reload};
 
 use super::Failure;
 use crate::config::{Log, LogFormat};
-use crate::printable::{is_unprintable, printable};
 
 /// Changes level and format of the logs.
 pub(super) type SetLogs = Box<dyn Fn(&Log) -> Result<(), Failure>>;

@@ -4,11 +4,11 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
+use threadtap_core::time::UnixMillis;
 
 use super::Failure;
 use crate::config;
 use crate::store::{Cursor, Period};
-use crate::time::UnixMillis;
 
 /// From when to when.
 #[derive(Debug, clap::Args)]

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use threadtap_core::correlator::{AppMessages, Limits};
+use threadtap_core::dialect::{Credentials, Interest, Order, ParseSourceError, Source};
+use threadtap_core::exchange::CAPTURED_HEADERS;
+use threadtap_core::{correlator, dialect};
 
 use super::ConfigError;
 use super::raw::{self, Size, Span};
-use crate::correlator::{AppMessages, Limits};
-use crate::dialect::{Credentials, Interest, Order, ParseSourceError, Source};
-use crate::exchange::CAPTURED_HEADERS;
 use crate::proxy::Upstream;
-use crate::{capture, correlator, delivery, dialect, intake, net, pipeline, proxy, store};
+use crate::{capture, delivery, intake, net, pipeline, proxy, store};
 
 pub(super) fn correlation(file: &raw::Correlation) -> Result<correlator::Config, ConfigError> {
     let mut config = correlator::Config::default();

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use http::Uri;
 use secrecy::SecretString;
+use threadtap_core::interaction::Status;
+use threadtap_core::sink::filter::Filter;
+use threadtap_core::sink::reconify::ResponsesShape;
+use threadtap_core::sink::{Sink, align, reconify};
 
 use super::{ConfigError, Environment, raw, secret};
-use crate::interaction::Status;
-use crate::sink::filter::Filter;
-use crate::sink::reconify::ResponsesShape;
-use crate::sink::{Sink, align, reconify};
 
 /// Builds the sinks. Keys in the environment fill the file's first sink of their kind, or make one; they never add a second.
 pub(super) fn build(

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use threadtap_core::event::Event;
+
 use super::*;
-use crate::event::Event;
 
 impl Environment for HashMap<&'static str, &'static str> {
     fn variable(&self, name: &str) -> Option<String> {

@@ -4,15 +4,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use threadtap_core::event::{Event, Record};
+use threadtap_core::payload::Payload;
+use threadtap_core::sink::Sink;
+use threadtap_core::sink::verdict::Verdict;
+
 use crate::clock::Clock;
 use crate::delivery::backoff::retry_after;
 use crate::delivery::batch::Load;
 use crate::delivery::budget::{Desk, Share};
 use crate::delivery::client::{Client, Outcome};
-use crate::event::{Event, Record};
-use crate::payload::Payload;
-use crate::sink::Sink;
-use crate::sink::verdict::Verdict;
 use crate::store::{DueRecord, DueRecords, ReadError, Store};
 
 /// How an attempt went, and what took part in it. What is named nowhere was left for the next one.

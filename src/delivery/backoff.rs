@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use thiserror::Error;
-
-use crate::time::UnixMillis;
+use threadtap_core::time::UnixMillis;
 
 /// Exponential pauses with full jitter: after the n-th failure anything between nothing and `min` · 2ⁿ⁻¹, at most `max`. Full,
 /// because many proxies that lost the same backend must not come back together.

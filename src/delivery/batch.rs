@@ -4,7 +4,7 @@
 //! again when it is refused: a payload that is refused alone is the one to blame, and all others go through in their order. One
 //! such payload in a batch of *n* costs at most 2·⌈log₂ n⌉ further requests, wherever it is.
 
-use crate::sink::Batch;
+use threadtap_core::sink::Batch;
 
 /// The parts a refused batch was divided into.
 #[derive(Clone, Debug, Default)]

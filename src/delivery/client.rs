@@ -12,8 +12,7 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
-
-use crate::payload::Payload;
+use threadtap_core::payload::Payload;
 
 /// Sends payloads to one sink. Cloning shares the connections. Follows no redirect.
 #[derive(Clone, Debug)]

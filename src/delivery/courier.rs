@@ -5,6 +5,8 @@ mod settle;
 use std::sync::Arc;
 use std::time::Duration;
 
+use threadtap_core::sink::Sink;
+use threadtap_core::time::UnixMillis;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -17,9 +19,7 @@ use crate::delivery::gate::{Gate, Health};
 use crate::delivery::jitter::Jitter;
 use crate::delivery::lanes::{Lanes, WINDOW};
 use crate::metrics::Metrics;
-use crate::sink::Sink;
 use crate::store::{Closed, ReadError, Store};
-use crate::time::UnixMillis;
 
 pub(super) struct Courier {
     config: Config,

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use threadtap_core::time::UnixMillis;
+
 use crate::delivery::backoff::Backoff;
-use crate::time::UnixMillis;
 
 /// The state of a sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

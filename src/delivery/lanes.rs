@@ -5,10 +5,11 @@
 
 use std::collections::VecDeque;
 
+use threadtap_core::sink::Batch;
+use threadtap_core::time::UnixMillis;
+
 use crate::delivery::batch::Parts;
-use crate::sink::Batch;
 use crate::store::{Due, DuePage, Lane as Share};
-use crate::time::UnixMillis;
 
 #[derive(Debug)]
 pub(super) struct Lanes {

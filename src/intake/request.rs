@@ -1,12 +1,12 @@
 //! What the app says of its users and their feedback: JSON in, checked values out.
 
+use std::net::Ipv4Addr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::net::Ipv4Addr;
 use thiserror::Error;
-
-use crate::attribution::User;
-use crate::event::Rating;
+use threadtap_core::attribution::User;
+use threadtap_core::event::Rating;
 
 /// Why a request is refused; names the field.
 #[derive(Debug, PartialEq, Eq, Error)]

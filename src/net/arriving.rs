@@ -6,12 +6,12 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::Frame;
+use threadtap_http::http1::{BodyError, Decoder, Input};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::oneshot;
 
 use super::link::Link;
-use crate::http1::{BodyError, Decoder, Input};
 
 /// The reading side of a connection.
 #[derive(Debug)]
@@ -114,13 +114,13 @@ mod tests {
 
     use prometheus_client::metrics::counter::Counter;
     use prometheus_client::metrics::gauge::Gauge;
+    use threadtap_http::http1::Framing;
     use tokio::net::TcpListener;
     use tokio::sync::watch;
 
     use super::super::link::Phase;
     use super::super::places::Places;
     use super::*;
-    use crate::http1::Framing;
 
     #[tokio::test]
     async fn a_body_whose_invitation_was_cut_is_not_whole() {

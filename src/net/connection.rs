@@ -11,6 +11,7 @@ use hyper::server::conn::http2 as hyper_http2;
 use hyper_util::rt::TokioExecutor;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
+use threadtap_http::http1::{Input, Parser};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -21,7 +22,6 @@ use super::link::{Link, Phase};
 use super::places::{Exchanges, Waiting};
 use super::room::Room;
 use super::{Config, Handler, MIN_HEAD_BYTES, http2};
-use crate::http1::{Input, Parser};
 
 /// What all connections of a listener share.
 pub(super) struct Server<H> {

@@ -14,6 +14,10 @@ use std::time::Duration;
 use http::{Method, StatusCode, Version};
 use socket2::SockRef;
 use thiserror::Error;
+use threadtap_http::head::{RequestHead, ResponseHead};
+use threadtap_http::http1::{
+    Decoder, Encoder, Input, Malformed, Output, SendError, Sending, keeps_alive, of_request, write_response,
+};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
@@ -28,10 +32,6 @@ use super::io::ClientStream;
 use super::link::Link;
 use super::message::{Answer, Request, RequestBody};
 use super::places::{Standing, Waiting};
-use crate::head::{RequestHead, ResponseHead};
-use crate::http1::{
-    Decoder, Encoder, Input, Malformed, Output, SendError, Sending, keeps_alive, of_request, write_response,
-};
 
 /// What becomes of a connection after an exchange.
 enum After {

@@ -13,6 +13,7 @@ use hyper::server::conn::http2;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prometheus_client::metrics::counter::Counter;
+use threadtap_http::head::{Fields, RequestHead};
 
 use super::connection::Counts;
 use super::io::ClientStream;
@@ -21,7 +22,6 @@ use super::message::{Answer, Request, RequestBody};
 use super::places::{Exchange, Exchanges};
 use super::room::{Held, Room};
 use super::{Config, Handler, MAX_WINDOW_BYTES};
-use crate::head::{Fields, RequestHead};
 
 pub(super) fn builder(config: &Config) -> http2::Builder<TokioExecutor> {
     let window = config.h2_stream_window_bytes.min(MAX_WINDOW_BYTES);

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
+use threadtap_http::head::{RequestHead, ResponseHead};
+use threadtap_http::http1;
 
 use super::arriving::Arriving;
 use super::io::ClientStream;
 use super::link::Link;
-use crate::head::{RequestHead, ResponseHead};
-use crate::http1;
 
 /// A request.
 #[derive(Debug)]

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use threadtap_core::observation::ConversationKey;
 use tokio::sync::oneshot;
 
 use super::Pipeline;
-use crate::observation::ConversationKey;
 
 /// Tells the pipeline. Cloning shares it.
 #[derive(Clone, Debug)]

@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
+use threadtap_core::attribution::User;
+use threadtap_core::correlator::{self, Remembered};
+use threadtap_core::dialect::NamedAssistant;
+use threadtap_core::event::{Event, SessionKey, UserIdentified, key_of};
+use threadtap_core::interaction::Interaction;
+use threadtap_core::observation::{ConversationKey, Observation};
+use threadtap_core::session::{self, Output, Sessions};
+use threadtap_core::sink::{self, Sink};
+use threadtap_core::time::UnixMillis;
 use tokio::sync::watch;
 
-use crate::attribution::User;
 use crate::clock::Clock;
 use crate::console::Console;
-use crate::correlator::{self, Remembered};
-use crate::dialect::NamedAssistant;
-use crate::event::{Event, SessionKey, UserIdentified, key_of};
-use crate::interaction::Interaction;
 use crate::metrics::{Metrics, StatusLabel};
 use crate::names::Names;
-use crate::observation::{ConversationKey, Observation};
-use crate::session::{self, Output, Sessions};
-use crate::sink::{self, Sink};
 use crate::store::{Op, json};
-use crate::time::UnixMillis;
 use crate::users::Users;
 
 pub(super) struct Emission {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::time::UnixMillis;
+use threadtap_core::time::UnixMillis;
 
 /// Where time was last seen to pass, and what became of the last gap.
 #[derive(Debug)]

@@ -2,12 +2,12 @@
 //! journal replayed through the same correlator, with the times of then.
 
 use thiserror::Error;
+use threadtap_core::attribution::User;
+use threadtap_core::correlator::{Output, Remembered, State};
+use threadtap_core::observation::Observation;
+use threadtap_core::session;
 
 use super::Pipeline;
-use crate::attribution::User;
-use crate::correlator::{Output, Remembered, State};
-use crate::observation::Observation;
-use crate::session;
 use crate::store::{ReadError, Recovered};
 
 /// Why what an earlier process left could not be read to its end.

@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use crate::dialect::SunsetCall;
+use threadtap_core::dialect::SunsetCall;
+use threadtap_core::time::UnixMillis;
+
 use crate::metrics::{Metrics, SdkLabel};
-use crate::time::UnixMillis;
 
 /// What was said already.
 #[derive(Debug, Default)]

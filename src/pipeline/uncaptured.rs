@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::dialect::Uncaptured;
+use threadtap_core::dialect::Uncaptured;
+
 use crate::metrics::{ApiLabel, Metrics, result_of};
 
 /// The APIs that were logged already.

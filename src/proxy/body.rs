@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use prometheus_client::metrics::gauge::Gauge;
+use threadtap_http::http1::BodyError;
 use tokio::time::Sleep;
 
 use super::download::Download;
@@ -15,7 +16,6 @@ use super::error::ClientBodyError;
 use super::headers;
 use super::read_on::Reader;
 use crate::capture::ResponseTee;
-use crate::http1::BodyError;
 use crate::net::RequestBody;
 
 /// How much of a body nobody wants any more is still read, and for how long.

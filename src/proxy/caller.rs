@@ -5,8 +5,7 @@
 use std::fmt;
 
 use sha2::{Digest, Sha256};
-
-use crate::head::Fields;
+use threadtap_http::head::Fields;
 
 /// The key of the hash.
 #[derive(Clone)]

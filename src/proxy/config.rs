@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use http::Method;
+use threadtap_core::dialect::Interest;
 
 use super::own::OwnRequests;
 use super::upstream::Upstream;
-use crate::dialect::Interest;
 use crate::net::tcp;
 
 /// Where to forward to, and the limits of it.

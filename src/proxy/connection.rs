@@ -9,6 +9,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{StatusCode, Version};
 use http_body::Frame;
+use threadtap_http::head::RequestHead;
+use threadtap_http::http1::{
+    Answer, BodyError, Decoder, Encoder, Input, Malformed, Output, Parser, SendError, Sending, write_request,
+};
 use tokio::io::WriteHalf;
 use tokio::task::unconstrained;
 
@@ -16,10 +20,6 @@ use super::body::Upload;
 use super::connect::Stream;
 use super::error::{ClientBodyError, Error, Kind};
 use crate::capture::RequestTee;
-use crate::head::RequestHead;
-use crate::http1::{
-    Answer, BodyError, Decoder, Encoder, Input, Malformed, Output, Parser, SendError, Sending, write_request,
-};
 
 /// The body of a request to upstream.
 pub(super) type RequestBody = RequestTee<Upload>;

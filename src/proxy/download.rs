@@ -5,13 +5,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use threadtap_http::http1::{BodyError, Decoder, Framing, Input, Sending};
 use tokio::io::ReadHalf;
 use tokio::task::AbortHandle;
 
 use super::connect::Stream;
 use super::connection::{Connection, RequestBody, send_rest};
 use super::pool::Pool;
-use crate::http1::{BodyError, Decoder, Framing, Input, Sending};
 use crate::net::Link;
 
 /// The body of an answer, with the connection it comes over. When the body is over, the connection goes back to the pool; when it

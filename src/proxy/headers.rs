@@ -6,9 +6,9 @@ mod soundness;
 use std::collections::HashSet;
 
 use http::{HeaderMap, HeaderName, StatusCode, Version};
+use threadtap_http::head::{Fields, RequestHead, ResponseHead, Verdict, is};
 
 use super::error::{Error, Kind};
-use crate::head::{Fields, RequestHead, ResponseHead, Verdict, is};
 
 #[cfg(any(test, fuzzing))]
 pub use self::soundness::assert_heads_are_sound;

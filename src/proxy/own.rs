@@ -7,9 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{StatusCode, request};
 use http_body_util::{BodyExt, Limited};
+use threadtap_http::head::RequestHead;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::head::RequestHead;
 use crate::metrics::{AccessLabel, Metrics};
 use crate::net::RequestBody;
 

@@ -1,11 +1,11 @@
 //! What goes on after an upgrade: bytes both ways, until both sides are done or one fails.
 
+use threadtap_http::http1::Input;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 
 use super::body::Progress;
 use super::connect::Stream;
 use super::frames::Counted;
-use crate::http1::Input;
 use crate::metrics::{Metrics, SideLabel};
 use crate::net::ClientStream;
 

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use http::uri::{Authority, InvalidUri, PathAndQuery, Scheme, Uri};
 use thiserror::Error;
-
-use crate::head::path_and_query;
+use threadtap_http::head::path_and_query;
 
 /// An upstream: `http` or `https`, a host, a port, and a path prefix that goes before every request's path.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use threadtap_core::event::SessionKey;
+use threadtap_core::observation::ConversationKey;
+use threadtap_core::time::UnixMillis;
 
-use crate::event::SessionKey;
-use crate::observation::ConversationKey;
 use crate::store::Op;
 use crate::store::op::{NewEvent, Ref};
 use crate::store::reads::is_known;
-use crate::time::UnixMillis;
 
 /// What a transaction changed that others are told of, once it is committed.
 #[derive(Debug, Default)]

@@ -2,9 +2,9 @@
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
+use threadtap_core::time::UnixMillis;
 
 use crate::store::apply::{sql, unsql};
-use crate::time::UnixMillis;
 
 /// A walk over delivered events, oldest first.
 ///

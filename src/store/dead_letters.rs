@@ -5,11 +5,11 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use threadtap_core::time::UnixMillis;
 
 use crate::store::apply::{Effects, sql, unsql};
 use crate::store::reads::PAGE_BYTES;
 use crate::store::{ReadError, Store};
-use crate::time::UnixMillis;
 
 /// A delivery that was given up.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -11,8 +11,8 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use threadtap_core::observation::ConversationKey;
 
-use crate::observation::ConversationKey;
 use crate::store::apply::Effects;
 use crate::store::{ReadError, Store};
 

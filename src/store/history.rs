@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
+use threadtap_core::time::UnixMillis;
 
 use crate::store::apply::{Effects, sql, unsql};
 use crate::store::dead_letters::make_due;
 use crate::store::op::lane_number;
 use crate::store::reads::PAGE_BYTES;
 use crate::store::{ReadError, Store, Stored};
-use crate::time::UnixMillis;
 
 /// A span of time: `since` belongs to it, `until` does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

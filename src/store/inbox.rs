@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use thiserror::Error;
+use threadtap_core::time::UnixMillis;
 use tokio::sync::oneshot;
 
 use crate::store::Op;
 use crate::store::apply::Effects;
 use crate::store::trouble::Failure;
-use crate::time::UnixMillis;
 
 /// Why a batch was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

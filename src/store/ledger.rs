@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rusqlite::Connection;
+use threadtap_core::time::UnixMillis;
 
 use crate::metrics::{LossLabel, Metrics, SinkLabel};
 use crate::store::apply::Change;
 use crate::store::reads::{self, Backlog, Waiting};
 use crate::store::{Op, gauge};
-use crate::time::UnixMillis;
 
 pub(super) struct Ledger {
     sinks: BTreeMap<Arc<str>, Waiting>,

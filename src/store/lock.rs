@@ -5,8 +5,9 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use threadtap_core::time::UnixMillis;
+
 use crate::store::file::identity;
-use crate::time::UnixMillis;
 
 /// Holds the directory as long as it lives. The kernel gives it up with the process, however that ends.
 #[derive(Debug)]

@@ -1,10 +1,10 @@
 //! Finding the record an id belongs to.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use threadtap_core::time::UnixMillis;
 
 use crate::store::apply::{sql, unsql};
 use crate::store::{ReadError, Store};
-use crate::time::UnixMillis;
 
 /// What is known of an id of the API's or the app's.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-
-use crate::event::{Event, SessionKey};
-use crate::interaction::Interaction;
-use crate::observation::ConversationKey;
-use crate::time::UnixMillis;
+use threadtap_core::event::{Event, SessionKey};
+use threadtap_core::interaction::Interaction;
+use threadtap_core::observation::ConversationKey;
+use threadtap_core::time::UnixMillis;
 
 /// One change. Those handed over together are written together, in order, or not at all.
 #[derive(Clone, Debug)]

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use threadtap_core::time::UnixMillis;
 
 use crate::metrics::StateLabel;
 use crate::store::reads::{self, Backlog};
 use crate::store::{ReadError, Store, budget};
-use crate::time::UnixMillis;
 
 /// How the store is, at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
+use threadtap_core::event::SessionKey;
+use threadtap_core::observation::ConversationKey;
+use threadtap_core::time::UnixMillis;
 
-use crate::event::SessionKey;
-use crate::observation::ConversationKey;
 use crate::store::Lane;
 use crate::store::apply::{sql, unsql};
-use crate::time::UnixMillis;
 
 /// A delivery that is still to be made; its event is fetched when it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! Reading what an earlier process left.
 
-use crate::event::SessionKey;
-use crate::observation::ConversationKey;
+use threadtap_core::event::SessionKey;
+use threadtap_core::observation::ConversationKey;
+use threadtap_core::time::UnixMillis;
+
 use crate::store::reads::{self, JournalRow};
 use crate::store::{ReadError, Store};
-use crate::time::UnixMillis;
 
 /// What an earlier process left. Reading it blocks, a page at a time.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! Numbers of deliveries in a database that takes the place of another.
 
 use rusqlite::{Connection, OptionalExtension, params};
+use threadtap_core::time::UnixMillis;
 
 use crate::store::apply::{sql, unsql};
-use crate::time::UnixMillis;
 
 /// Gives the deliveries of a database that was begun, or found, while couriers know another one's the numbers after all that
 /// were given so far: a courier looks at each number once. Returns the last one given.

@@ -1,12 +1,12 @@
 //! How a handle asks the store's thread: by closures that it runs between two commits.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use threadtap_core::time::UnixMillis;
 use tokio::sync::oneshot;
 
 use crate::store::apply::Effects;
 use crate::store::trouble::Failure;
 use crate::store::{Op, ReadError, Refused, Store};
-use crate::time::UnixMillis;
 
 impl Store {
     pub(super) async fn read<T: Send + 'static>(

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
+use threadtap_core::time::UnixMillis;
 
 use crate::store::Config;
 use crate::store::apply::{sql, unsql};
-use crate::time::UnixMillis;
 
 /// Where the walk over old events stands.
 #[derive(Debug, Default)]

@@ -5,11 +5,11 @@ use std::path::Path;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use tempfile::TempDir;
+use threadtap_core::event::SessionKey;
+use threadtap_core::observation::ConversationKey;
+use threadtap_core::time::UnixMillis;
 
 use super::*;
-use crate::event::SessionKey;
-use crate::observation::ConversationKey;
-use crate::time::UnixMillis;
 
 mod full;
 mod memory;

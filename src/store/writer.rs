@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::TransactionBehavior;
+use threadtap_core::time::UnixMillis;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -17,7 +18,6 @@ use crate::store::retention::{MIN_RETAIN, Trim};
 use crate::store::syncer::Syncer;
 use crate::store::trouble::{Failure, Trouble, is_hopeless};
 use crate::store::{Config, Op};
-use crate::time::UnixMillis;
 
 mod care;
 mod freeing;

@@ -1,7 +1,7 @@
 //! Cases that one script cannot tell: keys, replicas, credentials, limits on text.
 
-use threadtap::dialect::Source;
-use threadtap::exchange::CAPTURED_HEADERS;
+use threadtap_core::dialect::Source;
+use threadtap_core::exchange::CAPTURED_HEADERS;
 
 use crate::harness::{Settings, World};
 use crate::script;

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
-use threadtap::correlator::{self, Correlator, Limits, Output, Remembered, State};
-use threadtap::dialect::{self, Observed, Observer};
-use threadtap::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
-use threadtap::interaction::Interaction;
-use threadtap::message::{Message, Role};
-use threadtap::observation::{ConversationKey, Observation};
-use threadtap::time::UnixMillis;
+use threadtap_core::correlator::{self, Correlator, Limits, Output, Remembered, State};
+use threadtap_core::dialect::{self, Observed, Observer};
+use threadtap_core::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
+use threadtap_core::interaction::Interaction;
+use threadtap_core::message::{Message, Role};
+use threadtap_core::observation::{ConversationKey, Observation};
+use threadtap_core::time::UnixMillis;
 
 use crate::script::{self, Exchange, Step};
 

@@ -7,13 +7,13 @@ use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use threadtap::attribution::Attribution;
-use threadtap::correlator::{Config, Correlator, Limits, Output, Remembered, State};
-use threadtap::dialect::{self, Observed, Observer};
-use threadtap::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
-use threadtap::message::{Message, MessageStatus, Role};
-use threadtap::observation::{ConversationKey, Fact, MessageOrigin, Observation, Said, Step};
-use threadtap::time::UnixMillis;
+use threadtap_core::attribution::Attribution;
+use threadtap_core::correlator::{Config, Correlator, Limits, Output, Remembered, State};
+use threadtap_core::dialect::{self, Observed, Observer};
+use threadtap_core::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
+use threadtap_core::message::{Message, MessageStatus, Role};
+use threadtap_core::observation::{ConversationKey, Fact, MessageOrigin, Observation, Said, Step};
+use threadtap_core::time::UnixMillis;
 
 #[test]
 fn a_live_conversation_takes_less_than_3500_bytes() {

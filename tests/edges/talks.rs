@@ -13,7 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use serde_json::{Value, json};
-use threadtap::interaction::{Interaction, Pairing};
+use threadtap_core::interaction::{Interaction, Pairing};
 
 use crate::harness::{Settings, World};
 use crate::script::{Exchange, Step as Run};

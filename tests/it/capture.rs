@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use threadtap::dialect;
-use threadtap::exchange::{End, Ending};
 use threadtap::metrics::{DropLabel, DropReason};
+use threadtap_core::dialect;
+use threadtap_core::exchange::{End, Ending};
 
 use crate::support::{Captured, Rig};
 

@@ -1,4 +1,4 @@
-//! The real binary between the fakes of `threadtap::demo`: an app, an Assistants server, an analytics backend.
+//! The real binary between the fakes of `threadtap_testkit`: an app, an Assistants server, an analytics backend.
 
 /// The operator's commands, on an instance that runs and on what a stopped one left.
 mod commands;

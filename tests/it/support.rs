@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use threadtap::capture::{self, Receiver};
 use threadtap::clock::Clock;
-use threadtap::dialect::Interest;
-use threadtap::exchange::{Capture, End, Segment, Start};
 use threadtap::metrics::Metrics;
 use threadtap::net::{self, Drained};
 use threadtap::proxy::{self, Proxy};
+use threadtap_core::dialect::Interest;
+use threadtap_core::exchange::{Capture, End, Segment, Start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;

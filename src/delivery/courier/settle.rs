@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use threadtap_core::sink::verdict::Verdict;
+
 use super::{Courier, READ_PAUSE, Start};
 use crate::delivery::attempt::{Attempt, Ending};
 use crate::delivery::gate::Health;
 use crate::metrics::{DeadLetterLabel, DeliveryLabel, SinkLabel};
-use crate::sink::verdict::Verdict;
 use crate::store::{Due, Op};
 
 impl Courier {

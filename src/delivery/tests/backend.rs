@@ -12,15 +12,15 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use threadtap_core::event::Event;
+use threadtap_core::sink::align::{self, Align};
+use threadtap_core::sink::reconify::{Config, Reconify};
+use threadtap_core::sink::{Batch, Sink};
+use threadtap_core::time::UnixMillis;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::event::Event;
-use crate::sink::align::{self, Align};
-use crate::sink::reconify::{Config, Reconify};
-use crate::sink::{Batch, Sink};
-use crate::time::UnixMillis;
 
 /// Serves until dropped with its runtime.
 pub(super) struct Backend {

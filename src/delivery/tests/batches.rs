@@ -1,9 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use threadtap_core::event::Event;
+use threadtap_core::sink::Batch;
+
 use super::backend::{Received, batching, event_of};
 use super::*;
-use crate::event::Event;
-use crate::sink::Batch;
 
 const FIFTY: Batch = Batch { events: 50, linger: Duration::ZERO };
 

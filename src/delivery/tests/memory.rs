@@ -1,11 +1,11 @@
 use std::sync::Mutex;
 
+use threadtap_core::event::Event;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::backend::event;
 use super::*;
-use crate::event::Event;
 
 #[tokio::test]
 async fn all_sinks_together_hold_no_more_than_the_budget_and_a_dead_one_none_of_another() {

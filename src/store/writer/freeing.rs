@@ -78,9 +78,10 @@ pub(super) fn settlings_first(pending: &mut Vec<Write>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use threadtap_core::observation::ConversationKey;
+    use threadtap_core::time::UnixMillis;
+
     use super::*;
-    use crate::observation::ConversationKey;
-    use crate::time::UnixMillis;
 
     #[test]
     fn what_was_delivered_goes_first_and_alone() {

@@ -2,7 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use threadtap::demo::assistants::{Framing, LineEnd, Progress, Script, UsageTiming, WireShape};
+use threadtap_testkit::assistants::{Framing, LineEnd, Progress, Script, UsageTiming, WireShape};
 
 /// A case.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use threadtap::interaction::Status;
+use threadtap_core::interaction::Status;
 
 use super::ledger::Ending;
 

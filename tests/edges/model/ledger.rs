@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use threadtap::correlator::Config;
+use threadtap_core::correlator::Config;
 
 /// All that was shown.
 #[derive(Debug, Default)]

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use threadtap::correlator::Config;
-use threadtap::demo::assistants::{RunTruth, TruthMessage};
-use threadtap::interaction::{Interaction, Pairing, Status};
-use threadtap::message::{Message, Role};
-use threadtap::observation::{ToolCall, UsageAbsent};
+use threadtap_core::correlator::Config;
+use threadtap_core::interaction::{Interaction, Pairing, Status};
+use threadtap_core::message::{Message, Role};
+use threadtap_core::observation::{ToolCall, UsageAbsent};
+use threadtap_testkit::assistants::{RunTruth, TruthMessage};
 
 use super::ledger::{Ending, Ledger, RunSeen, is_terminal};
 

@@ -5,18 +5,18 @@ mod exchange;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use exchange::{Asked, Flight, Live, Request};
 use http::Method;
 use serde_json::{Value, json};
-use threadtap::correlator::AppMessages;
-use threadtap::demo::assistants::{Simulation, TruthMessage};
-use threadtap::time::UnixMillis;
+use threadtap_core::correlator::AppMessages;
+use threadtap_core::time::UnixMillis;
+use threadtap_testkit::assistants::{Simulation, TruthMessage};
 
 use super::case::{Act, BEHAVIOURS, Back, Case, Fate, Page, Setup, Start as PageStart, Step, TEXTS};
 use super::coverage::{Coverage, Route};
 use super::ledger::{Ledger, PageAsked};
 use super::oracle::Judged;
 use crate::harness::{START, Settings, World};
-use exchange::{Asked, Flight, Live, Request};
 
 /// Plays a case. Tells what is wrong, if anything is.
 pub(super) fn play(case: &Case, coverage: &mut Coverage) -> Result<(), String> {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use threadtap::interaction::{Interaction, Pairing, Status};
-use threadtap::message::{Message, Role};
+use threadtap_core::interaction::{Interaction, Pairing, Status};
+use threadtap_core::message::{Message, Role};
 
 use super::case::Style;
 use super::server::Response;

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use threadtap::demo::assistants::Script;
-use threadtap::demo::collector::Reaction;
+use threadtap_testkit::assistants::Script;
+use threadtap_testkit::collector::Reaction;
 
 use super::launch::Threadtap;
 use super::talk::{Talk, read_deltas};

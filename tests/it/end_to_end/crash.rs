@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::{Value, json};
-use threadtap::demo::assistants::{Pace, RunTruth, Script};
-use threadtap::demo::client::Client;
-use threadtap::demo::collector::{Collector, Reaction};
+use threadtap_testkit::assistants::{Pace, RunTruth, Script};
+use threadtap_testkit::client::Client;
+use threadtap_testkit::collector::{Collector, Reaction};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -443,7 +443,7 @@ fn now() -> Instant {
 
 fn texts(messages: &Value) -> Vec<String> {
     let messages = messages.as_array().unwrap().iter();
-    messages.map(|message| threadtap::message::content_text(&message["object"]["content"])).collect()
+    messages.map(|message| threadtap_core::message::content_text(&message["object"]["content"])).collect()
 }
 
 fn inputs(truth: &RunTruth) -> Vec<String> {

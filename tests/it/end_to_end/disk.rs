@@ -17,9 +17,9 @@ use std::time::{Duration, Instant};
 use http::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use threadtap::demo::assistants::Script;
-use threadtap::demo::client::Client;
-use threadtap::demo::collector::Reaction;
+use threadtap_testkit::assistants::Script;
+use threadtap_testkit::client::Client;
+use threadtap_testkit::collector::Reaction;
 use tokio::task::JoinSet;
 
 use super::launch::{Launch, Threadtap};

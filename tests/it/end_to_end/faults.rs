@@ -2,8 +2,8 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use threadtap::demo::assistants::{Cut, CutKind, Script, Split, WireShape};
-use threadtap::demo::collector::Reaction;
+use threadtap_testkit::assistants::{Cut, CutKind, Script, Split, WireShape};
+use threadtap_testkit::collector::Reaction;
 
 use super::front::{Front, Vanishing};
 use super::launch::{Launch, Threadtap};
@@ -41,7 +41,7 @@ async fn compressed_answers_reach_the_client_compressed_and_are_captured() {
     let threadtap = world.start().await;
     for coding in ["gzip", "deflate", "zstd"] {
         // The fake's client reads no compressed JSON; what it needs it takes from the server itself.
-        let direct = threadtap::demo::client::Client::new(&world.assistants.base_url());
+        let direct = threadtap_testkit::client::Client::new(&world.assistants.base_url());
         let client = threadtap.client().with_header("accept-encoding", coding);
         let thread = super::talk::post(&direct, "/threads", &json!({})).await;
         let talk = Talk::resume(client, thread["id"].as_str().unwrap());
@@ -100,7 +100,8 @@ async fn a_stream_that_breaks_off_aborts_the_client_and_a_poll_completes_the_run
 #[tokio::test]
 async fn a_client_that_leaves_its_stream_and_polls_later_has_one_record() {
     let world =
-        World::with(Script { pace: threadtap::demo::assistants::Pace::Human, ..Script::default() }, []).await;
+        World::with(Script { pace: threadtap_testkit::assistants::Pace::Human, ..Script::default() }, [])
+            .await;
     let threadtap = world.start().await;
     let talk = Talk::begin(threadtap.client(), &["I will not stay to hear all of it"]).await;
     let mut stream = talk.open_stream("asst_echo").await;

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::json;
-use threadtap::demo::assistants::{LineEnd, Progress, Script, Split, WireShape};
+use threadtap_testkit::assistants::{LineEnd, Progress, Script, Split, WireShape};
 
 use super::launch::Threadtap;
 use super::talk::{Talk, finish, post, read_deltas, text, users};

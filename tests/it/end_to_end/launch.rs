@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::Value;
-use threadtap::demo::client::Client;
+use threadtap_testkit::client::Client;
 use tokio::sync::watch;
 
 use crate::support::soon;

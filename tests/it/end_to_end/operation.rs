@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use threadtap::demo::assistants::{Pace, Script};
-use threadtap::demo::collector::Reaction;
+use threadtap_testkit::assistants::{Pace, Script};
+use threadtap_testkit::collector::Reaction;
 
 use super::talk::{Talk, finish, read_deltas};
 use super::world::{API_KEY, APP_KEY, World, check_record};

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use threadtap::demo::assistants::{Assistants, Pace, Script};
-use threadtap::demo::client::Client;
-use threadtap::demo::collector::{Collector, Reaction};
-use threadtap::message::content_text;
+use threadtap_core::message::content_text;
+use threadtap_testkit::assistants::{Assistants, Pace, Script};
+use threadtap_testkit::client::Client;
+use threadtap_testkit::collector::{Collector, Reaction};
 use tokio::task::JoinSet;
 
 use super::front::{Front, Mode};

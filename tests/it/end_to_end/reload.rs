@@ -1,6 +1,6 @@
 use http::Method;
 use serde_json::{Value, json};
-use threadtap::demo::client::Client;
+use threadtap_testkit::client::Client;
 
 use super::launch::Threadtap;
 use super::talk::Talk;

@@ -3,9 +3,9 @@ use std::path::Path;
 
 use http::Method;
 use serde_json::{Value, json};
-use threadtap::demo::assistants::Script;
-use threadtap::demo::client::Client;
-use threadtap::demo::collector::{Collector, Reaction};
+use threadtap_testkit::assistants::Script;
+use threadtap_testkit::client::Client;
+use threadtap_testkit::collector::{Collector, Reaction};
 
 use super::launch::{Launch, Threadtap};
 use super::talk::{Talk, read_deltas};

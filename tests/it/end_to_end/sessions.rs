@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use http::Method;
 use serde_json::{Value, json};
-use threadtap::demo::client::Client;
-use threadtap::demo::collector::{Collector, Received};
+use threadtap_testkit::client::Client;
+use threadtap_testkit::collector::{Collector, Received};
 
 use super::launch::{Launch, Threadtap};
 use super::talk::{Talk, post, text};

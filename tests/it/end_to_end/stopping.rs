@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use threadtap::demo::assistants::{Pace, Script};
+use threadtap_testkit::assistants::{Pace, Script};
 
 use super::talk::{Talk, finish, read_deltas};
 use super::world::{World, check_record};
@@ -39,8 +39,9 @@ async fn a_process_that_is_stopped_for_a_while_loses_nothing_and_gives_up_no_run
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_second_sigterm_ends_a_drain_at_once_and_what_was_captured_is_kept() {
+    use threadtap_testkit::collector::Reaction;
+
     use super::disk::Faults;
-    use threadtap::demo::collector::Reaction;
 
     const TURNS: usize = 20;
     let faults = Faults::new();

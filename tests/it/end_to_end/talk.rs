@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use threadtap::demo::client::{Answered, Client};
+use threadtap_testkit::client::{Answered, Client};
 
 use crate::support::soon;
 

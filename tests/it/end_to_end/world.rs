@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use threadtap::demo::assistants::{Assistants, RunTruth, Script};
-use threadtap::demo::collector::{Collector, Reaction, Received};
-use threadtap::message::content_text;
+use threadtap_core::message::content_text;
+use threadtap_testkit::assistants::{Assistants, RunTruth, Script};
+use threadtap_testkit::collector::{Collector, Reaction, Received};
 
 use super::launch::{Launch, Threadtap};
 use crate::support::soon;
@@ -200,7 +200,7 @@ pub(crate) fn check_payload(payload: &Value, truth: &RunTruth) {
     });
     assert_eq!(payload["reconify"], envelope);
     let request = &payload["request"];
-    let joined = |messages: &[threadtap::demo::assistants::TruthMessage]| {
+    let joined = |messages: &[threadtap_testkit::assistants::TruthMessage]| {
         messages.iter().map(|message| message.text.as_str()).collect::<Vec<_>>().join("\n")
     };
     assert_eq!(content_text(&request["content"]), joined(&truth.inputs), "{payload}");

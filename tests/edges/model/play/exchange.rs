@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 use serde_json::Value;
-use threadtap::demo::assistants::{Answered, EventStream, Payload, Piece};
-use threadtap::dialect::{Observed, Observer};
-use threadtap::exchange::{End, Ending as BodyEnding, ExchangeId, RequestBody, Segment, Start};
-use threadtap::time::UnixMillis;
+use threadtap_core::dialect::{Observed, Observer};
+use threadtap_core::exchange::{End, Ending as BodyEnding, ExchangeId, RequestBody, Segment, Start};
+use threadtap_core::time::UnixMillis;
+use threadtap_testkit::assistants::{Answered, EventStream, Payload, Piece};
 
 use super::Player;
 use crate::model::case::{Break, Fate};

@@ -1,0 +1,35 @@
+//! What threadtap knows of LLM APIs, without sockets, files, clocks and threads: values in and values out.
+//!
+//! The modules in reading order. *Vocabulary*, plain data: [`time`], [`budget`], [`exchange`], [`attribution`], [`message`],
+//! [`observation`], [`interaction`], [`event`], [`payload`], [`printable`].
+//!
+//! *From bytes to records*: [`sse`] and [`content`] read copies of bodies, [`dialect`] says what they mean in each API,
+//! [`correlator`] pairs them to records, [`session`] and [`user`] say whose they are, and [`sink`] encodes them for
+//! analytics backends.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests read corpora, measure time and share counters"
+    )
+)]
+
+pub mod attribution;
+pub mod budget;
+pub mod content;
+pub mod correlator;
+pub mod dialect;
+pub mod event;
+pub mod exchange;
+pub mod interaction;
+pub mod message;
+pub mod observation;
+pub mod payload;
+pub mod printable;
+pub mod session;
+pub mod sink;
+pub mod sse;
+pub mod time;
+pub mod user;

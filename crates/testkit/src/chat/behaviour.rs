@@ -1,0 +1,165 @@
+//! What a completion does: its choices, made when it is asked for.
+
+use serde_json::{Map, Value, json};
+
+use super::truth::{ChatCall, ChatChoice};
+use crate::answers::{
+    Function, REFUSAL, TIME, WEATHER, behaviour_named, conclusion, echo, long, shop_says, tokens,
+};
+use crate::random::Random;
+
+/// What a completion does.
+///
+/// It is named by the request's metadata (`{"behaviour": "tool"}`), else by the model: `fake-tool` calls a tool. Any other model
+/// echoes. When the request asks for JSON, answers are JSON objects with the text as their `answer`; when it asks for audio,
+/// answers are spoken. Of several choices all but the first begin with their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// `echo`: answers `You said: ` and the user's new text, joined by ` / `.
+    Echo,
+    /// `empty`: says nothing.
+    Empty,
+    /// `error`: the stream tells an error in the middle and ends; without a stream, the request is answered with 500.
+    Error,
+    /// `fail_early`: the request is answered with 429.
+    FailEarly,
+    /// `filter`: is stopped by the content filter in the middle of its answer.
+    Filter,
+    /// `function`: calls the function `get_weather` as it was done before there were tools.
+    Function,
+    /// `handoff`: hands over to another agent by the first function of the request whose name says that it does, given the
+    /// `arguments` of the metadata, then echoes with its output once that is given.
+    Handoff,
+    /// `incomplete`: runs out of tokens in the middle of its answer.
+    Incomplete,
+    /// `long`: answers with 400 words.
+    Long,
+    /// `reason`: thinks aloud in `reasoning_content`, as DeepSeek and vLLM do, then answers.
+    Reason,
+    /// `refuse`: answers with a refusal.
+    Refuse,
+    /// `shop`: answers as a shop would, by the words of the question.
+    Shop,
+    /// `stall`: begins an answer and never ends it.
+    Stall,
+    /// `talk_tool`: says that it will look and calls `get_weather`, then echoes with its output once that is given.
+    TalkTool,
+    /// `tool`: calls the function `get_weather`, then echoes with its output once that is given.
+    Tool,
+    /// `tool_twice`: calls `get_weather`, then `get_time`, then echoes with the last output.
+    ToolTwice,
+    /// `tools`: calls `get_weather` and `get_time` at once, then echoes with their outputs once those are given.
+    Tools,
+}
+
+/// What a completion is asked.
+pub(super) struct Asked<'a> {
+    /// What the user said in this turn.
+    pub(super) texts: &'a [String],
+    /// What the tools gave since the last answer.
+    pub(super) tool_outputs: &'a [String],
+    /// What hands over to another agent.
+    pub(super) handoff: Option<Function>,
+    /// How many answers of this turn came before.
+    pub(super) depth: usize,
+    /// Whether the answer is to be JSON.
+    pub(super) json: bool,
+    /// Whether the answer is to be spoken.
+    pub(super) spoken: bool,
+}
+
+impl Behaviour {
+    /// Finds what a completion of this model and metadata does.
+    pub(super) fn of(model: &str, metadata: &Map<String, Value>) -> Self {
+        behaviour_named(&NAMES, metadata, model.strip_prefix("fake-")).unwrap_or(Self::Echo)
+    }
+
+    /// The choice of this index.
+    pub(super) fn choice(self, index: usize, asked: &Asked<'_>, random: &mut Random) -> ChatChoice {
+        let texts: Vec<&str> = asked.texts.iter().map(String::as_str).collect();
+        let outputs: Vec<&str> = asked.tool_outputs.iter().map(String::as_str).collect();
+        let said = if outputs.is_empty() { echo(&texts) } else { conclusion(&outputs, &texts) };
+        let mut choice = ChatChoice { index, finish_reason: "stop".to_owned(), ..ChatChoice::default() };
+        let mut says = |text: &str| {
+            let text = if index == 0 { text.to_owned() } else { format!("({}) {text}", index + 1) };
+            let text = if asked.json { json!({ "answer": text }).to_string() } else { text };
+            if asked.spoken { choice.transcript = Some(text) } else { choice.content = Some(text) }
+        };
+        let mut calls = Vec::new();
+        match self {
+            Self::Empty => says(""),
+            Self::Filter | Self::Incomplete => {
+                says(&said);
+                choice.content = choice.content.as_deref().map(half);
+                let reason = if self == Self::Filter { "content_filter" } else { "length" };
+                choice.finish_reason = reason.to_owned();
+            }
+            Self::Long => says(&long()),
+            Self::Reason => {
+                says(&said);
+                choice.reasoning = Some("The user wants an echo.".to_owned());
+            }
+            Self::Refuse => choice.refusal = Some(REFUSAL.to_owned()),
+            Self::Shop => says(shop_says(texts.last().copied().unwrap_or_default())),
+            Self::Function if outputs.is_empty() => {
+                choice.function_call = Some(call(WEATHER, String::new()));
+                choice.finish_reason = "function_call".to_owned();
+            }
+            Self::Handoff if outputs.is_empty() && asked.handoff.is_some() => {
+                calls.extend(asked.handoff.clone())
+            }
+            Self::TalkTool if outputs.is_empty() => {
+                says("Let me look.");
+                calls.push(WEATHER);
+            }
+            Self::Tool | Self::ToolTwice if outputs.is_empty() => calls.push(WEATHER),
+            Self::ToolTwice if asked.depth == 1 => calls.push(TIME),
+            Self::Tools if outputs.is_empty() => calls.extend([WEATHER, TIME]),
+            Self::Echo
+            | Self::Error
+            | Self::FailEarly
+            | Self::Function
+            | Self::Handoff
+            | Self::Stall
+            | Self::TalkTool
+            | Self::Tool
+            | Self::ToolTwice
+            | Self::Tools => says(&said),
+        }
+        if !calls.is_empty() {
+            choice.tool_calls = calls.into_iter().map(|function| call(function, random.id("call"))).collect();
+            choice.finish_reason = "tool_calls".to_owned();
+        }
+        choice
+    }
+}
+
+fn call(function: Function, id: String) -> ChatCall {
+    ChatCall { id, name: function.name.into_owned(), arguments: function.arguments.into_owned() }
+}
+
+/// The first half of a text's words.
+fn half(text: &str) -> String {
+    let tokens: Vec<String> = tokens(text).collect();
+    tokens[..tokens.len().div_ceil(2)].concat()
+}
+
+const NAMES: [(&str, Behaviour); 17] = [
+    ("echo", Behaviour::Echo),
+    ("empty", Behaviour::Empty),
+    ("error", Behaviour::Error),
+    ("fail_early", Behaviour::FailEarly),
+    ("filter", Behaviour::Filter),
+    ("function", Behaviour::Function),
+    ("handoff", Behaviour::Handoff),
+    ("incomplete", Behaviour::Incomplete),
+    ("long", Behaviour::Long),
+    ("reason", Behaviour::Reason),
+    ("refuse", Behaviour::Refuse),
+    ("shop", Behaviour::Shop),
+    ("stall", Behaviour::Stall),
+    ("talk_tool", Behaviour::TalkTool),
+    ("tool", Behaviour::Tool),
+    ("tool_twice", Behaviour::ToolTwice),
+    ("tools", Behaviour::Tools),
+];
