@@ -9,7 +9,7 @@ fn every_edge_case_has_a_test_and_every_named_test_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let list = fs::read_to_string(root.join("docs/edge-cases.md")).unwrap();
     let mut sources = String::new();
-    for directory in ["src", "tests"] {
+    for directory in ["crates", "src", "tests"] {
         read(&root.join(directory), &mut sources);
     }
     let tests: BTreeSet<&str> = names(&sources).collect();

@@ -1,12 +1,32 @@
 //! What the fake models say and call, whichever API asks.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 /// A function of the app, with what it is given.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Function {
-    pub(super) name: &'static str,
-    pub(super) arguments: &'static str,
+    pub(super) name: Cow<'static, str>,
+    /// JSON.
+    pub(super) arguments: Cow<'static, str>,
+}
+
+impl Function {
+    const fn of(name: &'static str, arguments: &'static str) -> Self {
+        Self { name: Cow::Borrowed(name), arguments: Cow::Borrowed(arguments) }
+    }
+
+    /// The first of a request's functions that by its name hands the conversation over to another agent, given the `arguments`
+    /// that the metadata has (`{}` if none).
+    pub(super) fn of_handoff(tools: &Value, metadata: &Map<String, Value>) -> Option<Self> {
+        // Chat Completions has the function inside of the tool; in Responses it is the tool.
+        let names =
+            tools.as_array()?.iter().filter_map(|tool| tool.get("function").unwrap_or(tool)["name"].as_str());
+        let mut handoffs = names.filter(|name| HANDOFFS.iter().any(|word| name.contains(word)));
+        let arguments = metadata.get("arguments").and_then(Value::as_str).unwrap_or("{}");
+        Some(Self { name: handoffs.next()?.to_owned().into(), arguments: arguments.to_owned().into() })
+    }
 }
 
 /// Why something fails.
@@ -42,6 +62,11 @@ pub(super) fn conclusion(outputs: &[&str], inputs: &[&str]) -> String {
     format!("The tools said: {}. {}", outputs.join(", "), echo(inputs))
 }
 
+/// The two halves that arguments of a function are told in.
+pub(super) fn halves(arguments: &str) -> (&str, &str) {
+    arguments.split_at(arguments.floor_char_boundary(arguments.len() / 2))
+}
+
 /// An answer of 400 words.
 pub(super) fn long() -> String {
     let words: Vec<String> = (1..=LONG_WORDS).map(|n| format!("word{n}")).collect();
@@ -69,8 +94,10 @@ pub(super) fn tokens(text: &str) -> impl Iterator<Item = String> {
 }
 
 pub(super) const REFUSAL: &str = "I can't help with that.";
-pub(super) const WEATHER: Function = Function { name: "get_weather", arguments: "{\"city\":\"Paris\"}" };
-pub(super) const TIME: Function = Function { name: "get_time", arguments: "{\"zone\":\"Europe/Paris\"}" };
+pub(super) const WEATHER: Function = Function::of("get_weather", "{\"city\":\"Paris\"}");
+pub(super) const TIME: Function = Function::of("get_time", "{\"zone\":\"Europe/Paris\"}");
+/// What the names of functions have in them that hand a conversation over.
+const HANDOFFS: [&str; 3] = ["hand_off", "handoff", "transfer_to"];
 const SHOP: [(&str, &str); 3] = [
     ("hours", "We are open from 9 to 5, Monday to Saturday. On Sundays we sleep in."),
     ("ship", "Yes, we ship there. It takes three to five days, and from 50 euros on it is free."),
@@ -80,7 +107,31 @@ const LONG_WORDS: usize = 400;
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_handoff_is_known_by_the_name_of_its_function() {
+        let metadata = Map::from_iter([("arguments".to_owned(), json!(r#"{"to_agent":"cashier"}"#))]);
+        let named =
+            |name: &str| [json!({"type": "function", "name": "get_weather"}), json!({ "name": name })];
+        for name in ["handoff", "hand_off_to_cashier", "Handoff-transfer_to_cashier"] {
+            let found = Function::of_handoff(&json!(named(name)), &metadata).unwrap();
+            assert_eq!((&*found.name, &*found.arguments), (name, r#"{"to_agent":"cashier"}"#));
+        }
+        let in_chat = json!([{"type": "function", "function": {"name": "transfer_to_cashier"}}]);
+        let found = Function::of_handoff(&in_chat, &Map::new()).unwrap();
+        assert_eq!((&*found.name, &*found.arguments), ("transfer_to_cashier", "{}"));
+        for tools in [json!(null), json!([{"type": "web_search"}]), json!(named("get_time"))] {
+            assert_eq!(Function::of_handoff(&tools, &metadata), None);
+        }
+    }
+
+    #[test]
+    fn characters_are_not_halved() {
+        assert_eq!((halves("{}"), halves("aéb"), halves("")), (("{", "}"), ("a", "éb"), ("", "")));
+    }
 
     #[test]
     fn tokens_lose_nothing() {

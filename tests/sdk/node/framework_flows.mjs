@@ -1,5 +1,5 @@
-// Conversations as users of the AI SDK write them: three turns, and a turn with tools and one after it. No ids of responses are passed
-// on by hand, and no headers of threadtap's are set, save where a session and a user are named.
+// Conversations as users of the AI SDK write them: three turns, a turn with tools and one after it, handoffs to another agent. No ids of
+// responses are passed on by hand, and no headers of threadtap's are set, save where a session and a user are named.
 //
 // usage: framework_flows.mjs URL MERGING CONTROL
 //
@@ -12,7 +12,15 @@ import { z } from "zod";
 
 const [url, merging, control] = process.argv.slice(2);
 const INSTRUCTIONS = "You keep a store.";
+const OTHER_INSTRUCTIONS = "You take orders.";
 const RESPONSES_ALONE = ["turns by id", "turns of an old model", "turns, thinking"];
+const MERGED = ["handoff", "handoff within a loop", "tool", "tool, twice"];
+const TO_CASHIER = {
+  transfer_to_cashier: tool({ inputSchema: z.object({}), execute: async () => "Transferred to cashier." }),
+};
+const TO_CLERK = {
+  transfer_to_clerk: tool({ inputSchema: z.object({}), execute: async () => "Transferred to clerk." }),
+};
 const TOOLS = {
   get_weather: tool({
     inputSchema: z.object({ city: z.string() }),
@@ -78,6 +86,38 @@ const FLOWS = {
 
   "tool, twice": (talk) => FLOWS.tool(talk, "fake-tool_twice"),
 
+  // It has no handoffs of its own. Either the app asks again, in the name of another agent, …
+  async handoff(talk) {
+    const clerk = { instructions: INSTRUCTIONS, tools: TO_CASHIER };
+    const cashier = { instructions: OTHER_INSTRUCTIONS, tools: TO_CLERK };
+    const providerOptions = { openai: { metadata: { behaviour: "handoff" } } };
+    const [model, messages] = [modelOf(talk), []];
+    let agent = clerk;
+    for (const content of talk.texts) {
+      messages.push({ role: "user", content });
+      for (let isDone = false; !isDone; ) {
+        const result = await generateText({ ...agent, maxRetries: 0, model, messages, providerOptions });
+        messages.push(...result.responseMessages);
+        isDone = result.toolCalls.length === 0;
+        if (!isDone) agent = agent === clerk ? cashier : clerk;
+      }
+    }
+  },
+
+  // … or one agent becomes another between two steps.
+  async "handoff within a loop"(talk) {
+    const cashier = { instructions: OTHER_INSTRUCTIONS, activeTools: [] };
+    const isCashier = (steps) => steps.some((step) => step.toolCalls.length > 0);
+    const prepareStep = ({ steps }) => (isCashier(steps) ? cashier : {});
+    const clerk = { instructions: INSTRUCTIONS, tools: TO_CASHIER, prepareStep };
+    const messages = [{ role: "user", content: talk.texts[0] }];
+    const first = new ToolLoopAgent({ ...clerk, maxRetries: 0, model: modelOf(talk, "fake-handoff") });
+    messages.push(...(await first.generate({ messages })).responseMessages);
+    messages.push({ role: "user", content: talk.texts[1] });
+    const second = new ToolLoopAgent({ instructions: OTHER_INSTRUCTIONS, maxRetries: 0, model: modelOf(talk) });
+    await second.generate({ messages });
+  },
+
   async named(talk, session, user) {
     const [model, instructions, prompt] = [modelOf(talk), INSTRUCTIONS, talk.texts[0]];
     const headers = { "x-threadtap-session": session, "x-threadtap-user": user };
@@ -109,7 +149,7 @@ const ids = {};
 for (const api of ["Responses", "Chat"]) {
   for (const [kind, flow] of Object.entries(FLOWS)) {
     if (RESPONSES_ALONE.includes(kind) && api !== "Responses") continue;
-    const places = { [kind]: url, ...(kind.startsWith("tool") && { [`${kind}, merged`]: merging }) };
+    const places = { [kind]: url, ...(MERGED.includes(kind) && { [`${kind}, merged`]: merging }) };
     for (const [played, at] of Object.entries(places)) {
       const name = `AI SDK, ${api}, ${played}`;
       const before = await answered();

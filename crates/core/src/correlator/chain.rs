@@ -263,6 +263,18 @@ impl Chain {
         self.callers.iter().rev().find(made).map(Caller::names)
     }
 
+    /// The run that made one of these calls after the run that a request names, and the run that began its turn; none if the named
+    /// one made such a call itself. An agent that goes on with its own last run may hand in what another agent has called since.
+    pub(super) fn caller_after(&self, named: &str, calls: &[String]) -> Option<(&str, &str)> {
+        let place = |run: &str| self.runs.iter().position(|known| *known == fingerprint(run));
+        let named_place = place(named)?;
+        let named_calls = self.callers.iter().find(|caller| caller.run == named).map(|named| &named.calls);
+        if named_calls.is_some_and(|made| calls.iter().any(|call| made.contains(&call_link(call)))) {
+            return None;
+        }
+        self.caller(calls).filter(|(caller, _)| place(caller) > Some(named_place))
+    }
+
     /// A run, and the run that began its turn as far as that is known.
     pub(super) fn turn_of<'a>(&'a self, run: &'a str) -> (&'a str, &'a str) {
         self.callers.iter().find(|caller| caller.run == run).map_or((run, run), Caller::names)

@@ -66,9 +66,14 @@ impl Conversation {
     /// The run before a turn, and the one that began it if that is another.
     fn place_turn(&self, turn: &Turn) -> (Option<String>, Option<String>) {
         let chain = &self.state.chain;
-        let named = turn.previous.as_deref().map(|previous| chain.turn_of(previous));
-        let by_item = || chain.run_of_item(&turn.history).map(|run| chain.turn_of(run));
-        let before = named.or_else(|| chain.caller(&turn.answers)).or_else(by_item);
+        let before = match turn.previous.as_deref() {
+            Some(named) => {
+                Some(chain.caller_after(named, &turn.answers).unwrap_or_else(|| chain.turn_of(named)))
+            }
+            None => chain
+                .caller(&turn.answers)
+                .or_else(|| chain.run_of_item(&turn.history).map(|run| chain.turn_of(run))),
+        };
         let asks = match &turn.origin {
             RunOrigin::Created { messages, .. } => messages.iter().any(|message| message.role == Role::User),
             RunOrigin::Continued { .. } | RunOrigin::Seen => true,

@@ -8,7 +8,7 @@ use super::behaviour::{Act, Finish, answer, cut};
 use super::objects::{Message, MessageState, Run, RunState, Step, StepDetails, Thread};
 use super::state::{Driver, Playing, State};
 use super::truth::TruthCall;
-use crate::answers::{Failure, Function, conclusion};
+use crate::answers::{Failure, Function, conclusion, halves};
 use crate::random::Random;
 use crate::script::{Progress, UsageTiming};
 use crate::stream::Event;
@@ -290,7 +290,7 @@ impl Stage<'_> {
             events.push(
                 self.call_delta(json!({"index": index, "id": id, "type": "function", "function": head})),
             );
-            let (first, second) = function.arguments.split_at(function.arguments.len() / 2);
+            let (first, second) = halves(&function.arguments);
             for arguments in [first, second] {
                 let function = json!({ "arguments": arguments });
                 events
@@ -300,8 +300,8 @@ impl Stage<'_> {
             calls.push(TruthCall {
                 id,
                 kind: "function".to_owned(),
-                name: function.name.to_owned(),
-                arguments: function.arguments.to_owned(),
+                name: function.name.to_string(),
+                arguments: function.arguments.to_string(),
                 output: None,
             });
         }

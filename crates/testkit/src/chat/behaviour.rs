@@ -27,6 +27,9 @@ pub enum Behaviour {
     Filter,
     /// `function`: calls the function `get_weather` as it was done before there were tools.
     Function,
+    /// `handoff`: hands over to another agent by the first function of the request whose name says that it does, given the
+    /// `arguments` of the metadata, then echoes with its output once that is given.
+    Handoff,
     /// `incomplete`: runs out of tokens in the middle of its answer.
     Incomplete,
     /// `long`: answers with 400 words.
@@ -55,6 +58,8 @@ pub(super) struct Asked<'a> {
     pub(super) texts: &'a [String],
     /// What the tools gave since the last answer.
     pub(super) tool_outputs: &'a [String],
+    /// What hands over to another agent.
+    pub(super) handoff: Option<Function>,
     /// How many answers of this turn came before.
     pub(super) depth: usize,
     /// Whether the answer is to be JSON.
@@ -80,7 +85,7 @@ impl Behaviour {
             let text = if asked.json { json!({ "answer": text }).to_string() } else { text };
             if asked.spoken { choice.transcript = Some(text) } else { choice.content = Some(text) }
         };
-        let mut calls: &[Function] = &[];
+        let mut calls = Vec::new();
         match self {
             Self::Empty => says(""),
             Self::Filter | Self::Incomplete => {
@@ -100,17 +105,21 @@ impl Behaviour {
                 choice.function_call = Some(call(WEATHER, String::new()));
                 choice.finish_reason = "function_call".to_owned();
             }
+            Self::Handoff if outputs.is_empty() && asked.handoff.is_some() => {
+                calls.extend(asked.handoff.clone())
+            }
             Self::TalkTool if outputs.is_empty() => {
                 says("Let me look.");
-                calls = &[WEATHER];
+                calls.push(WEATHER);
             }
-            Self::Tool | Self::ToolTwice if outputs.is_empty() => calls = &[WEATHER],
-            Self::ToolTwice if asked.depth == 1 => calls = &[TIME],
-            Self::Tools if outputs.is_empty() => calls = &[WEATHER, TIME],
+            Self::Tool | Self::ToolTwice if outputs.is_empty() => calls.push(WEATHER),
+            Self::ToolTwice if asked.depth == 1 => calls.push(TIME),
+            Self::Tools if outputs.is_empty() => calls.extend([WEATHER, TIME]),
             Self::Echo
             | Self::Error
             | Self::FailEarly
             | Self::Function
+            | Self::Handoff
             | Self::Stall
             | Self::TalkTool
             | Self::Tool
@@ -118,7 +127,7 @@ impl Behaviour {
             | Self::Tools => says(&said),
         }
         if !calls.is_empty() {
-            choice.tool_calls = calls.iter().map(|function| call(*function, random.id("call"))).collect();
+            choice.tool_calls = calls.into_iter().map(|function| call(function, random.id("call"))).collect();
             choice.finish_reason = "tool_calls".to_owned();
         }
         choice
@@ -126,7 +135,7 @@ impl Behaviour {
 }
 
 fn call(function: Function, id: String) -> ChatCall {
-    ChatCall { id, name: function.name.to_owned(), arguments: function.arguments.to_owned() }
+    ChatCall { id, name: function.name.into_owned(), arguments: function.arguments.into_owned() }
 }
 
 /// The first half of a text's words.
@@ -135,13 +144,14 @@ fn half(text: &str) -> String {
     tokens[..tokens.len().div_ceil(2)].concat()
 }
 
-const NAMES: [(&str, Behaviour); 16] = [
+const NAMES: [(&str, Behaviour); 17] = [
     ("echo", Behaviour::Echo),
     ("empty", Behaviour::Empty),
     ("error", Behaviour::Error),
     ("fail_early", Behaviour::FailEarly),
     ("filter", Behaviour::Filter),
     ("function", Behaviour::Function),
+    ("handoff", Behaviour::Handoff),
     ("incomplete", Behaviour::Incomplete),
     ("long", Behaviour::Long),
     ("reason", Behaviour::Reason),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::objects::{AUDIO, Completion, FINGERPRINT, filter_results, prompt_filter_results};
 use super::truth::ChatChoice;
-use crate::answers::tokens;
+use crate::answers::{halves, tokens};
 use crate::random::Random;
 use crate::script::{ChatShape, StreamedUsage};
 use crate::stream::Event;
@@ -153,13 +153,13 @@ fn deltas(choice: &ChatChoice) -> VecDeque<Value> {
     }
     for part in 0..2 {
         for (index, call) in choice.tool_calls.iter().enumerate() {
-            let (first, second) = call.arguments.split_at(call.arguments.len() / 2);
+            let (first, second) = halves(&call.arguments);
             let arguments = if part == 0 { first } else { second };
             deltas.push_back(json!({"tool_calls": [{"index": index, "function": {"arguments": arguments}}]}));
         }
     }
     if let Some(call) = &choice.function_call {
-        let (first, second) = call.arguments.split_at(call.arguments.len() / 2);
+        let (first, second) = halves(&call.arguments);
         deltas.push_back(json!({"function_call": {"name": call.name, "arguments": ""}}));
         deltas.push_back(json!({"function_call": {"arguments": first}}));
         deltas.push_back(json!({"function_call": {"arguments": second}}));

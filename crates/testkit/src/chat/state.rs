@@ -9,7 +9,7 @@ use super::chunks::Chunking;
 use super::messages::{self, instructions, is_output, known_messages, text, turn_of, words};
 use super::objects::Completion;
 use super::truth::{ChatChoice, ChatTruth, ChatUsage};
-use crate::answers::tokens;
+use crate::answers::{Function, tokens};
 use crate::call::{Call, Routed, Source, metadata};
 use crate::fault::Fault;
 use crate::page::PageQuery;
@@ -83,6 +83,7 @@ impl State {
         let asked = Asked {
             texts: &texts,
             tool_outputs: &tool_outputs,
+            handoff: Function::of_handoff(&body["tools"], &metadata),
             depth: turn.iter().filter(|message| message["role"] == "assistant").count(),
             json: body["response_format"]["type"].as_str().unwrap_or_default().starts_with("json"),
             spoken: body["modalities"].as_array().is_some_and(|kinds| kinds.contains(&json!("audio"))),

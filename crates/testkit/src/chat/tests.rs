@@ -160,6 +160,24 @@ async fn tool_messages_continue_the_turn_that_called() {
 }
 
 #[tokio::test]
+async fn the_conversation_is_handed_over_by_the_function_that_says_so() {
+    let world = World::new(Script::default()).await;
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let tools = json!([tool("get_weather"), tool("transfer_to_cashier")]);
+    let first = world.complete(asking("fake-handoff", json!({ "tools": tools }))).await;
+    let message = &first["choices"][0]["message"];
+    let call = &message["tool_calls"][0];
+    assert_eq!(call["function"], json!({"name": "transfer_to_cashier", "arguments": "{}"}));
+    let output = json!({"role": "tool", "tool_call_id": call["id"], "content": "done"});
+    let messages = json!([{"role": "user", "content": "hi there"}, message, output]);
+    world.complete(asking("fake-handoff", json!({"messages": messages, "tools": tools}))).await;
+    let said = |truth: &ChatTruth| truth.choices[0].content.clone().unwrap();
+    assert_eq!(said(&world.truth()), "The tools said: done. You said: hi there");
+    world.complete(asking("fake-handoff", json!({}))).await;
+    assert_eq!(said(&world.truth()), "You said: hi there");
+}
+
+#[tokio::test]
 async fn a_functions_result_continues_the_completion_that_called_it_after_the_same_words() {
     let world = World::new(Script::default()).await;
     let first = world.complete(asking("fake-function", json!({}))).await;

@@ -26,6 +26,9 @@ pub enum Behaviour {
     FailEarly,
     /// `filter`: is stopped by the content filter in the middle of its answer.
     Filter,
+    /// `handoff`: hands over to another agent by the first function of the request whose name says that it does, given the
+    /// `arguments` of the metadata, and echoes with its output once that is given.
+    Handoff,
     /// `incomplete`: runs out of tokens in the middle of its answer.
     Incomplete,
     /// `long`: answers with 400 words.
@@ -64,6 +67,8 @@ pub(super) struct Asked<'a> {
     pub(super) texts: &'a [String],
     /// What the tools gave since the last response.
     pub(super) tool_outputs: &'a [String],
+    /// What hands over to another agent.
+    pub(super) handoff: Option<Function>,
     /// How many responses of this turn came before.
     pub(super) depth: usize,
     /// Whether the answer is to be JSON.
@@ -131,6 +136,9 @@ impl Behaviour {
                 open(&mut plan, &said);
                 plan.push_back(Act::Stall);
             }
+            Self::Handoff if outputs.is_empty() && asked.handoff.is_some() => {
+                plan.extend(asked.handoff.clone().map(Act::Call));
+            }
             Self::ReasonTool if outputs.is_empty() => {
                 plan.extend([Act::Reason("I have to look that up."), Act::Call(WEATHER)]);
             }
@@ -141,9 +149,13 @@ impl Behaviour {
             Self::Tool | Self::ToolTwice if outputs.is_empty() => plan.push_back(Act::Call(WEATHER)),
             Self::ToolTwice if asked.depth == 1 => plan.push_back(Act::Call(TIME)),
             Self::Tools if outputs.is_empty() => plan.extend([Act::Call(WEATHER), Act::Call(TIME)]),
-            Self::Echo | Self::ReasonTool | Self::TalkTool | Self::Tool | Self::ToolTwice | Self::Tools => {
-                answer(&mut plan, None, &said);
-            }
+            Self::Echo
+            | Self::Handoff
+            | Self::ReasonTool
+            | Self::TalkTool
+            | Self::Tool
+            | Self::ToolTwice
+            | Self::Tools => answer(&mut plan, None, &said),
         }
         plan.push_back(Act::Complete);
         plan
@@ -229,13 +241,14 @@ fn cut(plan: &mut VecDeque<Act>, text: &str, reason: &'static str) {
 
 const SLOW_IDLES: usize = 8;
 
-const NAMES: [(&str, Behaviour); 21] = [
+const NAMES: [(&str, Behaviour); 22] = [
     ("echo", Behaviour::Echo),
     ("empty", Behaviour::Empty),
     ("error", Behaviour::Error),
     ("fail", Behaviour::Fail),
     ("fail_early", Behaviour::FailEarly),
     ("filter", Behaviour::Filter),
+    ("handoff", Behaviour::Handoff),
     ("incomplete", Behaviour::Incomplete),
     ("long", Behaviour::Long),
     ("mcp", Behaviour::Mcp),
@@ -273,6 +286,7 @@ mod tests {
                 let asked = Asked {
                     texts: &["hi".to_owned()],
                     tool_outputs: outputs,
+                    handoff: None,
                     depth: outputs.len(),
                     json: false,
                 };

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::behaviour::Act;
 use super::objects::{Driver, Response, ResponseState};
 use super::state::State;
-use crate::answers::{Failure, Function};
+use crate::answers::{Failure, Function, halves};
 use crate::random::Random;
 use crate::script::UsageTiming;
 use crate::stream::Event;
@@ -244,7 +244,7 @@ impl Stage<'_> {
             "call_id": self.random.id("call"), "name": name, "arguments": "",
         });
         self.begin(item);
-        let (first, second) = arguments.split_at(arguments.len() / 2);
+        let (first, second) = halves(&arguments);
         for delta in [first, second] {
             self.response.usage.output_tokens += 1;
             self.tell_item("response.function_call_arguments.delta", json!({ "delta": delta }));

@@ -9,6 +9,7 @@ use super::items::{self, known_items, text, words};
 use super::objects::{Conversation, Driver, Response, ResponseState};
 use super::play::Advanced;
 use super::truth::{ResponseTruth, ResponseUsage, TruthItem};
+use crate::answers::Function;
 use crate::call::metadata;
 use crate::fault::Fault;
 use crate::random::Random;
@@ -88,16 +89,25 @@ impl State {
         }
 
         let id = self.random.id("resp");
-        let parent = self.parent_of(&inputs);
-        let mut texts = parent.map_or_else(Vec::new, |parent| parent.texts.clone());
-        texts.extend(inputs.iter().filter(|item| item["role"] == "user").map(text));
-        let outputs = inputs.iter().filter(|item| item["type"] == "function_call_output").map(text);
+        let parent = self.parent_of(&inputs, previous.as_deref());
+        let said = inputs.iter().filter(|item| item["role"] == "user").map(text);
+        let texts: Vec<String> = parent.map_or_else(|| said.collect(), |parent| parent.texts.clone());
+        let is_new = |item: &Value| {
+            let caller = self.caller_of(item);
+            parent.is_none_or(|parent| caller.is_some_and(|caller| caller.id == parent.id))
+        };
+        let outputs = inputs.iter().filter(|item| is_output(item) && is_new(item)).map(text);
         let tool_outputs: Vec<String> = outputs.collect();
         let depth = parent.map_or(0, |parent| parent.depth + 1);
         let format = body["text"]["format"]["type"].as_str().unwrap_or_default();
-        let asked =
-            Asked { texts: &texts, tool_outputs: &tool_outputs, depth, json: format.starts_with("json") };
         let metadata = metadata(body);
+        let asked = Asked {
+            texts: &texts,
+            tool_outputs: &tool_outputs,
+            handoff: Function::of_handoff(&body["tools"], &metadata),
+            depth,
+            json: format.starts_with("json"),
+        };
         let plan = Behaviour::of(model, &metadata).plan(&asked);
         let input_tokens = 10 + context.iter().chain(&inputs).map(words).sum::<u64>();
         let previous_response = previous.as_ref().and_then(|id| self.responses.get(id));
@@ -298,11 +308,18 @@ impl State {
         })
     }
 
-    /// The response whose calls the inputs answer, when they do nothing else.
-    fn parent_of(&self, inputs: &[Value]) -> Option<&Response> {
-        let first = inputs.first()?;
-        inputs.iter().all(|item| item["type"] == "function_call_output").then_some(())?;
-        self.responses.get(self.calls.get(first["call_id"].as_str()?)?)
+    /// The response whose calls the inputs answer, when they do nothing else. Some clients repeat all of the turn beside, even if
+    /// they name that response as their previous one.
+    fn parent_of(&self, inputs: &[Value], previous: Option<&str>) -> Option<&Response> {
+        let caller = self.caller_of(inputs.last()?)?;
+        let is_named = previous == Some(&caller.id);
+        let repeats = |item: &Value| is_named && item["role"] == "user" && caller.texts.contains(&text(item));
+        inputs.iter().all(|item| is_output(item) || repeats(item)).then_some(caller)
+    }
+
+    /// The response that made the call whose output an item is.
+    fn caller_of(&self, item: &Value) -> Option<&Response> {
+        self.responses.get(self.calls.get(item["call_id"].as_str()?)?)
     }
 
     fn truth(&self, response: &Response) -> ResponseTruth {
@@ -337,11 +354,16 @@ impl State {
     }
 }
 
+/// Whether an item is the output of a function.
+fn is_output(item: &Value) -> bool {
+    item["type"] == "function_call_output"
+}
+
 /// Refuses outputs of calls that nobody made, as OpenAI does.
 fn check_outputs(context: &[Value], inputs: &[Value]) -> Result<(), Fault> {
     let called =
         |id: &Value| context.iter().any(|item| item["type"] == "function_call" && item["call_id"] == *id);
-    let outputs = inputs.iter().filter(|item| item["type"] == "function_call_output");
+    let outputs = inputs.iter().filter(|item| is_output(item));
     match outputs.map(|item| &item["call_id"]).find(|id| !called(id)) {
         Some(id) => {
             let id = id.as_str().unwrap_or_default();

@@ -218,8 +218,48 @@ async fn tool_outputs_continue_the_turn_that_called() {
     let truth = world.truth();
     assert_eq!((json!(truth.continues), texts(&truth.inputs)), (first["id"].clone(), vec!["rain"]));
 
+    // Semantic Kernel names the response before, and repeats its turn all the same.
+    let first = world.respond("fake-tool_twice", json!({})).await;
+    let mut input = vec![json!({"role": "user", "content": "hi there"})];
+    input.extend(output(call(&first), "rain").as_array().unwrap().clone());
+    let fields = json!({"previous_response_id": first["id"], "input": input});
+    let second = world.respond("fake-tool_twice", fields).await;
+    assert_eq!(second["output"][0]["name"], "get_time");
+    input.extend(output(call(&second), "noon").as_array().unwrap().clone());
+    let fields = json!({"previous_response_id": second["id"], "input": input});
+    world.respond("fake-tool_twice", fields).await;
+    let truth = world.truth();
+    assert_eq!(texts(&truth.outputs), ["The tools said: noon. You said: hi there"]);
+    assert_eq!((json!(truth.continues), json!(truth.turn)), (second["id"].clone(), first["id"].clone()));
+
+    // Who asks something else beside has begun a turn.
+    let first = world.respond("fake-tool", json!({})).await;
+    let mut input = vec![json!({"role": "user", "content": "and then?"})];
+    input.extend(output(call(&first), "rain").as_array().unwrap().clone());
+    world.respond("gpt-5", json!({"previous_response_id": first["id"], "input": input})).await;
+    assert_eq!((world.truth().continues, texts(&world.truth().inputs)), (None, vec!["and then?", "rain"]));
+
     let strange = json!({"model": "gpt-5", "input": output(json!("call_none"), "x")});
     assert_eq!(world.refusal(Method::POST, "/responses", strange).await.0, 400);
+}
+
+#[tokio::test]
+async fn the_conversation_is_handed_over_by_the_function_that_says_so() {
+    let world = World::new(Script::default()).await;
+    let tools = json!([{"type": "function", "name": "get_weather"}, {"type": "function", "name": "handoff"}]);
+    let arguments = r#"{"to_agent":"Zoé"}"#;
+    let metadata = json!({"behaviour": "handoff", "arguments": arguments});
+    let first = world.respond("gpt-5", json!({"tools": tools, "metadata": metadata})).await;
+    let call = &first["output"][0];
+    assert_eq!((&call["name"], &call["arguments"]), (&json!("handoff"), &json!(arguments)));
+    let output = json!([{"type": "function_call_output", "call_id": call["call_id"], "output": "done"}]);
+    let fields = json!({"previous_response_id": first["id"], "input": output, "tools": tools});
+    world.respond("fake-handoff", fields).await;
+    let truth = world.truth();
+    assert_eq!(texts(&truth.outputs), ["The tools said: done. You said: hi there"]);
+    assert_eq!(json!(truth.continues), first["id"]);
+    world.respond("fake-handoff", json!({})).await;
+    assert_eq!(texts(&world.truth().outputs), ["You said: hi there"]);
 }
 
 #[tokio::test]

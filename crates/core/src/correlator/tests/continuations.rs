@@ -78,6 +78,18 @@ fn what_goes_on_with_a_turn_becomes_part_of_it() {
 }
 
 #[test]
+fn what_names_an_older_run_becomes_part_of_the_turn_whose_calls_it_answers() {
+    let mut world = holding(Limits::default());
+    let first = turn(&world, "resp_1", &["question"], RunStatus::Completed);
+    world.turn(first);
+    let second = after(turn(&world, "resp_2", &["more"], RunStatus::Completed), "resp_1");
+    world.turn(calls(second, &["call of resp_2"]));
+    let third = after(world.handed_in("resp_3", "resp_2"), "resp_1");
+    world.turn(third);
+    assert_eq!(world.told(), [("resp_1", &[][..]), ("resp_2", &["resp_3".to_owned()])]);
+}
+
+#[test]
 fn what_else_was_new_when_tools_returned_is_not_lost() {
     let mut world = holding(Limits::default());
     let first = calls(turn(&world, "resp_1", &["question"], RunStatus::Completed), &["call of resp_1"]);

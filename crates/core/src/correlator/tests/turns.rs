@@ -188,6 +188,37 @@ fn what_hands_in_tool_outputs_goes_on_with_the_turn_that_asked() {
 }
 
 #[test]
+fn what_a_run_called_after_the_one_that_is_named_is_gone_on_with() {
+    // Two agents take turns, and each names its own last run only, whatever the other called meanwhile.
+    let mut world = World::new();
+    world.turn(calls(turn(&world, "resp_1", &["question"], RunStatus::Completed), &["call_1"]));
+    world.turn(answers(turn(&world, "resp_2", &[], RunStatus::Completed), &["call_1"]));
+    let third = after(turn(&world, "resp_3", &["more"], RunStatus::Completed), "resp_2");
+    world.turn(calls(third, &["call_2"]));
+    let fourth = answers(turn(&world, "resp_4", &[], RunStatus::Completed), &["call_2"]);
+    world.turn(after(fourth, "resp_1"));
+    // What the named run called itself, or what was called before it, leads nowhere else.
+    for (id, previous, call) in [("resp_5", "resp_3", "call_2"), ("resp_6", "resp_4", "call_2")] {
+        let told = answers(turn(&world, id, &[], RunStatus::Completed), &[call]);
+        world.turn(after(told, previous));
+    }
+    let placed = world.interactions.iter().map(|record| {
+        (conversation_of(record), record.turn_id.as_deref().unwrap(), record.parent_id.as_deref())
+    });
+    assert_eq!(
+        placed.collect::<Vec<_>>(),
+        [
+            ("resp_1", "resp_1", None),
+            ("resp_1", "resp_1", Some("resp_1")),
+            ("resp_1", "resp_3", Some("resp_2")),
+            ("resp_1", "resp_3", Some("resp_3")),
+            ("resp_1", "resp_3", Some("resp_3")),
+            ("resp_1", "resp_4", Some("resp_4")),
+        ]
+    );
+}
+
+#[test]
 fn a_completion_that_called_nothing_leaves_no_trace() {
     let mut world = World::new();
     let told = turn(&world, "chat_1", &["question"], RunStatus::Completed);
