@@ -283,9 +283,10 @@ fn full_chain(n: u64) -> State {
     serde_json::from_str(&serde_json::to_string(&fields).unwrap()).unwrap()
 }
 
+/// Without the code, which the system reads in as it is first run.
 fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
