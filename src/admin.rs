@@ -20,6 +20,7 @@
 
 mod operations;
 mod server;
+mod service;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -33,25 +34,26 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
+use threadtap_core::settings::Secret;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-
-pub use self::server::Limits;
 
 use crate::admission::{Refusal, is_secret, names_loopback, refuse_web_pages};
 use crate::intake::{Answer, Intake, Listener};
 use crate::metrics::Metrics;
 use crate::operations::Operations;
 
+pub use self::server::Limits;
+pub use self::service::Service;
+
 /// Settings of the admin listener.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// What `Authorization: Bearer …` must carry to use the API; none admits loopback only.
-    pub token: Option<SecretString>,
+    pub token: Option<Secret>,
 }
 
 /// Whether requests are accepted. Cloning shares it.
@@ -100,7 +102,7 @@ pub struct Ports {
 ///
 /// # Errors
 /// When the listener has no address.
-pub async fn serve(
+async fn serve(
     listener: TcpListener,
     ports: Ports,
     shutdown: impl Future<Output = ()>,
@@ -247,7 +249,7 @@ mod tests {
     use super::*;
 
     fn check(token: Option<&str>, loopback: bool, headers: &[(&'static str, &'static str)], expected: u16) {
-        let (_, config) = watch::channel(Config { token: token.map(SecretString::from) });
+        let (_, config) = watch::channel(Config { token: token.map(Secret::from) });
         let guard = Guard { config, loopback, metrics: Metrics::new().0 };
         let headers = headers
             .iter()

@@ -8,10 +8,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, StatusCode, header};
-use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
+use threadtap_core::settings::Secret;
 
 use crate::metrics::{AccessLabel, Metrics};
 
@@ -80,8 +80,8 @@ pub fn refuse_web_pages(headers: &HeaderMap, on_loopback: bool) -> Result<(), Re
 
 /// Whether `given` is the secret. The time it takes says nothing about the secret, nor about its length.
 #[must_use]
-pub fn is_secret(given: &[u8], secret: &SecretString) -> bool {
-    let [given, secret] = [given, secret.expose_secret().as_bytes()].map(Sha256::digest);
+pub fn is_secret(given: &[u8], secret: &Secret) -> bool {
+    let [given, secret] = [given, secret.expose().as_bytes()].map(Sha256::digest);
     given.as_slice().ct_eq(secret.as_slice()).into()
 }
 
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn only_the_secret_is_the_secret() {
-        let secret = SecretString::from("secret");
+        let secret = Secret::from("secret");
         assert!(is_secret(b"secret", &secret));
         for wrong in [&b""[..], b"secre", b"secrets", b"Secret", b"\xffecret"] {
             assert!(!is_secret(wrong, &secret), "{wrong:?}");

@@ -4,24 +4,28 @@
 //! named. An error is one line: the key, the value, what is allowed. Secrets come from the environment, from a file of their
 //! own, or from the settings file, and are shown nowhere.
 
+mod changes;
 mod modules;
 mod raw;
 mod sinks;
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
+use threadtap_core::settings::{Invalid, Secret};
 use threadtap_core::sink::Sink;
 
-use self::raw::{File, Span};
+use self::raw::File;
 use crate::proxy::Upstream;
 use crate::{admin, capture, delivery, intake, net, pipeline, proxy, store};
 
+pub use self::changes::Changes;
 pub use self::raw::{Interactions, LogFormat};
+pub use threadtap_core::settings::Environment;
 
 /// What the command line or its environment says.
 #[derive(Clone, Debug, Default)]
@@ -38,12 +42,6 @@ pub struct Flags {
     pub data_dir: Option<PathBuf>,
 }
 
-/// Where variables are looked up: the environment, or a map in tests.
-pub trait Environment {
-    /// The value of a variable; none when it is unset or empty.
-    fn variable(&self, name: &str) -> Option<String>;
-}
-
 /// The environment of the process.
 #[derive(Clone, Copy, Debug)]
 pub struct ProcessEnvironment;
@@ -51,6 +49,10 @@ pub struct ProcessEnvironment;
 impl Environment for ProcessEnvironment {
     fn variable(&self, name: &str) -> Option<String> {
         std::env::var(name).ok().filter(|value| !value.is_empty())
+    }
+
+    fn text_of(&self, file: &Path) -> io::Result<String> {
+        std::fs::read_to_string(file)
     }
 }
 
@@ -76,12 +78,14 @@ impl<T> Choice<T> {
 }
 
 /// All settings, checked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Client connections.
     pub net: net::Config,
     /// Forwarding.
     pub proxy: proxy::Config,
+    /// Whether anything is captured.
+    pub capture_enabled: bool,
     /// Taps.
     pub capture: capture::Config,
     /// Dialects and correlation.
@@ -96,8 +100,6 @@ pub struct Config {
     pub callers: Callers,
     /// Feedback and users told by the app.
     pub intake: intake::Config,
-    /// Whether they may be told on the proxy's listener too.
-    pub intake_on_proxy: bool,
     /// How deliveries are made.
     pub delivery: delivery::Config,
     /// Where to.
@@ -113,24 +115,14 @@ pub struct Config {
 }
 
 /// How callers are told apart by their credentials: by a keyed hash, never the credential itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Callers {
     /// With this key, so that several processes give the same names.
-    Keyed(SecretString),
+    Keyed(Secret),
     /// With a key the data directory keeps.
     KeyOfDataDir,
     /// Not at all.
     Off,
-}
-
-impl PartialEq for Callers {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Keyed(a), Self::Keyed(b)) => a.expose_secret() == b.expose_secret(),
-            (Self::KeyOfDataDir, Self::KeyOfDataDir) | (Self::Off, Self::Off) => true,
-            (Self::Keyed(_) | Self::KeyOfDataDir | Self::Off, _) => false,
-        }
-    }
 }
 
 /// How the process ends.
@@ -145,7 +137,7 @@ pub struct Drain {
 /// What is told to whoever watches the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// A filter of levels by module, in the syntax of `RUST_LOG`.
+    /// A filter of levels by module, in the syntax of `RUST_LOG`, which goes before the file.
     pub level: String,
     /// How lines are written.
     pub format: LogFormat,
@@ -177,20 +169,13 @@ pub enum ConfigError {
         reason: String,
     },
     /// A value cannot be used.
-    #[error("{key} is `{value}`: {allowed}")]
-    Value {
-        /// The setting's key.
-        key: String,
-        /// The value; not shown where it is a secret.
-        value: String,
-        /// What is allowed.
-        allowed: String,
-    },
+    #[error(transparent)]
+    Value(#[from] Invalid),
 }
 
 impl ConfigError {
     fn value(key: impl Into<String>, value: impl Into<String>, allowed: impl Into<String>) -> Self {
-        Self::Value { key: key.into(), value: value.into(), allowed: allowed.into() }
+        Self::Value(Invalid::new(key, value, allowed))
     }
 }
 
@@ -231,26 +216,28 @@ impl Config {
         store.conversation_ttl = correlation.conversation_ttl;
         store.remembered_turns = correlation.limits.remembered_turns;
         Ok(Self {
-            net: modules::net(address("listen", listen)?, file.server)?,
-            proxy: modules::proxy(upstream, file.capture.enabled, file.proxy)?,
+            net: file.server.build(address("listen", listen)?)?,
+            proxy: file.proxy.build(upstream)?,
+            capture_enabled: file.capture.enabled.unwrap_or(true),
             capture: modules::capture(&file.capture, &dialect.attribution)?,
             pipeline: modules::pipeline(dialect, correlation, &file.sessions)?,
             store,
             data_dir,
             store_required,
-            intake: modules::intake(
-                &file.intake,
-                secret("intake.key", file.intake.key.clone(), file.intake.key_file.as_deref())?,
-            ),
-            intake_on_proxy: file.intake.on_proxy.unwrap_or(true),
-            delivery: modules::delivery(file.delivery)?,
-            callers: callers(file.attribution)?,
+            intake: file.intake.build(environment)?,
+            delivery: file.delivery.build()?,
+            callers: callers(file.attribution, environment)?,
             sinks: sinks::build(file.sinks, environment)?,
             admin_listen,
             admin: admin::Config {
                 token: match environment.variable("THREADTAP_ADMIN_TOKEN") {
                     Some(token) => Some(token.into()),
-                    None => secret("admin.token", file.admin.token, file.admin.token_file.as_deref())?,
+                    None => Secret::from_settings(
+                        "admin.token",
+                        file.admin.token,
+                        file.admin.token_file.as_deref(),
+                        environment,
+                    )?,
                 },
             },
             drain: Drain {
@@ -258,18 +245,15 @@ impl Config {
                 grace: file.drain.grace.map_or(DEFAULT_DRAIN_GRACE, |span| span.0),
             },
             log: Log {
-                level: file.log.level.unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned()),
+                level: environment
+                    .variable("RUST_LOG")
+                    .or(file.log.level)
+                    .unwrap_or_else(|| DEFAULT_LOG_LEVEL.to_owned()),
                 format: file.log.format.unwrap_or_default(),
                 interactions: file.log.interactions.unwrap_or_default(),
             },
         })
     }
-}
-
-/// Reads a duration as settings have it, such as `2h`.
-#[must_use]
-pub fn duration(text: &str) -> Option<Duration> {
-    Span::parse(text).map(|span| span.0)
 }
 
 fn read(path: &Path) -> Result<File, ConfigError> {
@@ -308,33 +292,10 @@ fn address(key: &str, text: &str) -> Result<SocketAddr, ConfigError> {
     })
 }
 
-/// A secret given directly, or in a file whose trailing line break does not count.
-fn secret(
-    key: &str,
-    direct: Option<SecretString>,
-    file: Option<&Path>,
-) -> Result<Option<SecretString>, ConfigError> {
-    let Some(path) = file else { return Ok(direct) };
-    if direct.is_some() {
-        return Err(ConfigError::value(
-            format!("{key}_file"),
-            path.display().to_string(),
-            format!("use {key} or {key}_file, not both"),
-        ));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        ConfigError::value(
-            format!("{key}_file"),
-            path.display().to_string(),
-            format!("name a file that can be read: {error}"),
-        )
-    })?;
-    Ok(Some(SecretString::from(text.trim_end())))
-}
-
-fn callers(file: raw::Attribution) -> Result<Callers, ConfigError> {
-    let key = secret("attribution.hash_key", file.hash_key, file.hash_key_file.as_deref())?;
-    Ok(match (file.hash_credentials.unwrap_or(false), key) {
+fn callers(file: raw::Attribution, environment: &impl Environment) -> Result<Callers, ConfigError> {
+    let raw::Attribution { hash_credentials, hash_key, hash_key_file, .. } = file;
+    let key = Secret::from_settings("attribution.hash_key", hash_key, hash_key_file.as_deref(), environment)?;
+    Ok(match (hash_credentials.unwrap_or(false), key) {
         (false, _) => Callers::Off,
         (true, Some(key)) => Callers::Keyed(key),
         (true, None) => Callers::KeyOfDataDir,

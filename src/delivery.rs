@@ -44,6 +44,8 @@ mod courier;
 mod gate;
 mod jitter;
 mod lanes;
+mod service;
+mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,9 +62,11 @@ use crate::metrics::Metrics;
 use crate::store::Store;
 
 pub use self::backoff::{Backoff, InvalidBackoff};
+pub use self::service::{Ports, Service};
+pub use self::settings::Settings;
 
 /// Settings of delivery, the same for all sinks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Lanes per sink: deliveries in flight at once. At least 1.
     pub lanes: u32,

@@ -15,15 +15,16 @@
 
 mod answer;
 mod request;
+mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, StatusCode, request::Parts};
-use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use threadtap_core::event::{self, Event, FeedbackTarget, SessionKey, UserIdentified, key_of};
+use threadtap_core::settings::Secret;
 use threadtap_core::sink::{self, Sink};
 use threadtap_core::time::UnixMillis;
 use tokio::sync::{Notify, watch};
@@ -37,12 +38,15 @@ use crate::store::{Found, Held, Mention, Op, Store};
 use crate::users::Users;
 
 pub use self::answer::Answer;
+pub use self::settings::Settings;
 
 /// Settings of intake.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
+    /// Whether requests are answered on the proxy's listener too.
+    pub on_proxy: bool,
     /// What `x-threadtap-key` must carry on the proxy's listener; none refuses web pages only.
-    pub key: Option<SecretString>,
+    pub key: Option<Secret>,
     /// How long feedback is held whose record has not come.
     pub hold: Duration,
     /// How much feedback may be held.
@@ -51,7 +55,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { key: None, hold: Duration::from_secs(24 * 3600), max_held: 10_000 }
+        Self { on_proxy: true, key: None, hold: Duration::from_secs(24 * 3600), max_held: 10_000 }
     }
 }
 
@@ -97,6 +101,12 @@ impl Intake {
     ) -> Self {
         let held = Notify::new();
         Self { shared: Arc::new(Shared { config, store, users, sinks, metrics, clock, held }) }
+    }
+
+    /// Whether requests are answered on the proxy's listener.
+    #[must_use]
+    pub fn is_on_proxy(&self) -> bool {
+        self.shared.config.borrow().on_proxy
     }
 
     /// Whether a request may be answered: looks at its head alone, and takes no time.

@@ -17,6 +17,8 @@ mod link;
 mod message;
 mod places;
 mod room;
+mod service;
+mod settings;
 pub mod tcp;
 mod workers;
 
@@ -36,11 +38,14 @@ pub use self::io::ClientStream;
 pub use self::io::assert_greetings_are_told;
 pub use self::link::Link;
 pub use self::message::{Answer, Request, RequestBody, RequestBodyError, Takeover};
+pub use self::service::Service;
+pub use self::settings::Settings;
 
 pub(crate) use self::accept::{Acceptor, Arrival};
 pub(crate) use self::connection::drive;
 pub(crate) use self::link::Phase;
 pub(crate) use self::places::{Exchanges, Places};
+pub(crate) use self::settings::set_head;
 
 use self::connection::{Counts, Server};
 use self::room::Room;
@@ -151,14 +156,6 @@ impl Drained {
     fn and(self, other: Self) -> Self {
         if self == Self::Complete { other } else { self }
     }
-}
-
-/// A runtime for the thread that starts to [`serve`].
-///
-/// # Errors
-/// When the system has no descriptors left.
-pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    workers::runtime()
 }
 
 /// How many threads serve connections where `wished` are asked for; none is one per core.

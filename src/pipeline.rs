@@ -13,17 +13,17 @@ mod command;
 mod emission;
 mod gaps;
 mod recovery;
+mod service;
 mod sunset;
 mod uncaptured;
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use command::Commands;
 use emission::Emission;
 use gaps::Gaps;
 use sunset::Sunset;
@@ -32,19 +32,16 @@ use threadtap_core::dialect::{self, Answered, Observed, Observer};
 use threadtap_core::exchange::{Capture, ExchangeId};
 use threadtap_core::observation::{Fact, Observation};
 use threadtap_core::session;
-use threadtap_core::sink::Sink;
 use threadtap_core::time::UnixMillis;
-use tokio::sync::watch;
 use uncaptured::UncapturedApis;
 
 use crate::capture::Receiver;
 use crate::clock::Clock;
-use crate::console::Console;
 use crate::metrics::{ApiLabel, DropLabel, DropReason, KindLabel, Metrics, result_of};
-use crate::store::{Recovered, Refused, Store};
-use crate::users::Users;
+use crate::store::{Refused, Store};
 
-pub use command::{Commands, Handle, TooBusy, commands};
+pub use command::{Handle, TooBusy};
+pub use service::{Ports, Service};
 
 /// Settings of the pipeline.
 #[derive(Clone, Debug)]
@@ -83,58 +80,6 @@ impl Default for Config {
             max_exchanges: 65_536,
         }
     }
-}
-
-/// What the pipeline is connected to.
-#[derive(Debug)]
-pub struct Ports {
-    /// Where captures come from.
-    pub captures: Receiver,
-    /// What it is told from outside.
-    pub commands: Commands,
-    /// Where records go.
-    pub store: Store,
-    /// What an earlier process left there.
-    pub recovered: Recovered,
-    /// What is known of users.
-    pub users: Users,
-    /// Whose filters say where a record is due; they may change.
-    pub sinks: watch::Receiver<Vec<Arc<Sink>>>,
-    /// Where records are shown.
-    pub console: Console,
-    /// What is counted.
-    pub metrics: Metrics,
-    /// The time.
-    pub clock: Clock,
-}
-
-/// Starts the thread. It ends by itself when all taps and recorders are gone.
-///
-/// # Errors
-/// When no thread can be had.
-pub fn spawn(config: Config, ports: Ports) -> std::io::Result<JoinHandle<()>> {
-    let Ports { captures, commands, store, recovered, users, sinks, console, metrics, clock } = ports;
-    let mut pipeline = Pipeline {
-        correlator: Correlator::new(config.correlation.clone()),
-        gaps: Gaps::new(config.correlation.unresolved_grace),
-        told_ahead: false,
-        emission: Emission::new(config.sessions.clone(), users, sinks, console, metrics.clone(), clock),
-        config,
-        observers: BTreeMap::new(),
-        commands,
-        store,
-        metrics,
-        clock,
-        sunset: Sunset::default(),
-        uncaptured: UncapturedApis::default(),
-    };
-    std::thread::Builder::new().name("threadtap-pipeline".to_owned()).spawn(move || {
-        if let Err(error) = recovery::recover(&mut pipeline, &recovered) {
-            tracing::error!(error = %error, "what an earlier process left cannot be read; it stays on disk, capture begins anew");
-        }
-        drop(recovered);
-        pipeline.run(&captures);
-    })
 }
 
 struct Pipeline {

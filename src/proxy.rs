@@ -23,6 +23,7 @@ mod own;
 mod pool;
 mod read_on;
 mod room;
+mod settings;
 mod tunnel;
 mod upstream;
 
@@ -57,6 +58,7 @@ pub use self::config::Config;
 #[cfg(any(test, fuzzing))]
 pub use self::headers::assert_heads_are_sound;
 pub use self::own::{Door, OwnAnswer, OwnRequest, OwnRequests};
+pub use self::settings::Settings;
 #[cfg(any(test, fuzzing))]
 pub use self::upstream::assert_targets_are_kept;
 pub use self::upstream::{ParseUpstreamError, Upstream};
@@ -137,6 +139,7 @@ impl net::Handler for Proxy {
         let to_head = request.head.method == Method::HEAD;
         if let Some(own) = &shared.config.own
             && own::is_own(request.head.path())
+            && own.is_open()
         {
             let OwnAnswer { status, body } =
                 own::answer(own, &request.head, request.body, &shared.metrics).await;

@@ -61,6 +61,7 @@ const CORE_DEPENDENCIES: &[&str] = &[
     "serde",
     "serde_json",
     "sha2",
+    "subtle",
     "thiserror",
     "zstd",
 ];

@@ -1,17 +1,17 @@
-//! What a reload replaces while everything runs: sinks, keys and tokens, and what else is cheap to replace.
+//! What a reload replaces while everything runs; [`Changes`](crate::config::Changes) says which settings that are.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use secrecy::ExposeSecret;
 use threadtap_core::sink::Sink;
 use tokio::sync::watch;
 
 use super::caller_key;
-use crate::config::{Callers, Choice, Config};
+use crate::config::{Callers, Choice, Config, Interactions};
+use crate::console::Console;
 use crate::proxy::CallerKey;
-use crate::{admin, intake};
+use crate::{admin, delivery, intake};
 
 /// Where records go. The pipeline asks their filters, delivery sends to them.
 pub(super) type Sinks = Vec<Arc<Sink>>;
@@ -20,8 +20,10 @@ pub(super) type Sinks = Vec<Arc<Sink>>;
 #[derive(Debug)]
 pub(super) struct Live {
     sinks: watch::Sender<Sinks>,
+    delivery: watch::Sender<delivery::Config>,
     admin: watch::Sender<admin::Config>,
     intake: watch::Sender<intake::Config>,
+    console: watch::Sender<Console>,
     caller_key: watch::Sender<Option<CallerKey>>,
     /// What the key of callers was made of.
     callers: Callers,
@@ -33,8 +35,10 @@ pub(super) struct Live {
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) sinks: watch::Receiver<Sinks>,
+    pub(super) delivery: watch::Receiver<delivery::Config>,
     pub(super) admin: watch::Receiver<admin::Config>,
     pub(super) intake: watch::Receiver<intake::Config>,
+    pub(super) console: watch::Receiver<Console>,
     pub(super) caller_key: watch::Receiver<Option<CallerKey>>,
 }
 
@@ -44,19 +48,22 @@ impl Live {
     /// # Errors
     /// When no key can be made for callers.
     pub(super) fn new(config: &Config) -> Result<(Self, Settings)> {
-        let key = key_of(&config.callers, config.data_dir.as_ref())?;
         let (sinks, sinks_watch) = watch::channel(config.sinks.clone());
+        let (delivery, delivery_watch) = watch::channel(config.delivery.clone());
         let (admin, admin_watch) = watch::channel(config.admin.clone());
         let (intake, intake_watch) = watch::channel(config.intake.clone());
-        let (caller_key, caller_key_watch) = watch::channel(key);
+        let (console, console_watch) = watch::channel(console(config));
+        let (callers, data_dir) = (config.callers.clone(), config.data_dir.clone());
+        let (caller_key, caller_key_watch) = watch::channel(key_of(&callers, data_dir.as_ref())?);
         let settings = Settings {
             sinks: sinks_watch,
+            delivery: delivery_watch,
             admin: admin_watch,
             intake: intake_watch,
+            console: console_watch,
             caller_key: caller_key_watch,
         };
-        let (callers, data_dir) = (config.callers.clone(), config.data_dir.clone());
-        Ok((Self { sinks, admin, intake, caller_key, callers, data_dir }, settings))
+        Ok((Self { sinks, delivery, admin, intake, console, caller_key, callers, data_dir }, settings))
     }
 
     /// Replaces all of it.
@@ -69,17 +76,39 @@ impl Live {
             self.caller_key.send_replace(key_of(&config.callers, self.data_dir.as_ref())?);
             self.callers = config.callers.clone();
         }
-        self.sinks.send_replace(config.sinks.clone());
-        self.admin.send_replace(config.admin.clone());
-        self.intake.send_replace(config.intake.clone());
+        // Open files were divided by it.
+        let lanes = self.delivery.borrow().lanes;
+        replace(&self.delivery, delivery::Config { lanes, ..config.delivery.clone() });
+        replace(&self.sinks, config.sinks.clone());
+        replace(&self.admin, config.admin.clone());
+        replace(&self.intake, config.intake.clone());
+        replace(&self.console, console(config));
         Ok(())
+    }
+}
+
+/// Wakes nobody where nothing changes: delivery begins anew when it is woken.
+fn replace<T: PartialEq>(live: &watch::Sender<T>, value: T) {
+    live.send_if_modified(|now| {
+        let changes = *now != value;
+        *now = value;
+        changes
+    });
+}
+
+/// Where interactions are shown.
+fn console(config: &Config) -> Console {
+    match config.log.interactions {
+        Interactions::Always => Console::Plain,
+        Interactions::Auto if config.sinks.is_empty() => Console::on_terminal(),
+        Interactions::Auto | Interactions::Never => Console::Off,
     }
 }
 
 fn key_of(callers: &Callers, data_dir: Option<&Choice<PathBuf>>) -> Result<Option<CallerKey>> {
     match callers {
         Callers::Off => Ok(None),
-        Callers::Keyed(key) => Ok(Some(CallerKey::new(key.expose_secret().as_bytes()))),
+        Callers::Keyed(key) => Ok(Some(CallerKey::new(key.expose().as_bytes()))),
         Callers::KeyOfDataDir => {
             let directory = data_dir.map(|choice| choice.value().as_path());
             let directory = directory.filter(|directory| directory.is_dir());

@@ -1,30 +1,33 @@
 //! Opening the store where it was meant to be, or in memory.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 
 use crate::clock::Clock;
-use crate::config::Choice;
+use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::{self, OpenError, Recovered, Store};
 
 /// Opens the store. A directory that cannot be used, for whatever reason, gives way to memory unless it is required. It is not
 /// tried again later: what is in memory by then would have to move, and a restart does the same.
 pub(super) fn open_store(
-    config: store::Config,
-    data_dir: Option<&Choice<PathBuf>>,
-    required: bool,
+    config: &Config,
+    listen: SocketAddr,
+    admin: SocketAddr,
     metrics: &Metrics,
     clock: Clock,
 ) -> Result<(Store, Recovered)> {
+    let Config { store, data_dir, store_required: required, .. } = config;
+    // So are we named to another process that finds the directory locked.
+    let config = store::Config { holder: listen.to_string(), admin: admin.to_string(), ..store.clone() };
     let Some(data_dir) = data_dir else { return Ok(Store::open(config, metrics.clone(), clock)?) };
     let on_disk = store::Config { data_dir: Some(data_dir.value().clone()), ..config.clone() };
     let error = match Store::open(on_disk, metrics.clone(), clock) {
         Ok(opened) => return Ok(opened),
         Err(error) => error,
     };
-    if required || matches!(error, OpenError::Thread(_)) {
+    if *required || matches!(error, OpenError::Thread(_)) {
         let directory = data_dir.value().display();
         return Err(error).with_context(|| format!("data_dir is `{directory}`: it cannot be used"));
     }

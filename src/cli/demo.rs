@@ -2,13 +2,14 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use secrecy::SecretString;
 use serde_json::Value;
 use threadtap_core::observation::api_id;
+use threadtap_core::settings::Secret;
 use threadtap_core::sink::{Sink, reconify};
 use threadtap_testkit::assistants::{Assistants, Pace, Progress, Script};
 use threadtap_testkit::collector::{Collector, Received};
@@ -16,10 +17,11 @@ use threadtap_testkit::driver::{self, Line, Report, Turn};
 
 use super::{Failure, logs};
 use crate::app::App;
-use crate::config::{Config, Environment, Flags, Interactions, Log, LogFormat};
+use crate::config::{Config, Environment, Flags, Interactions, Log, LogFormat, ProcessEnvironment};
 
 pub(super) fn run() -> Result<(), Failure> {
-    let log = Log { level: "warn".to_owned(), format: LogFormat::Text, interactions: Interactions::Never };
+    let level = ProcessEnvironment.variable("RUST_LOG").unwrap_or_else(|| "warn".to_owned());
+    let log = Log { level, format: LogFormat::Text, interactions: Interactions::Never };
     let _set_level = logs::start(&log)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from)?;
@@ -74,7 +76,7 @@ async fn start_proxy(api: &Assistants, backend: &Collector) -> anyhow::Result<Ap
     config.data_dir = None;
     // Enough for its app, and no reason to complain of the limit of open files.
     config.net.max_connections = 16;
-    let mut sink = reconify::Config::new(SecretString::from("demo-app"), SecretString::from("demo-key"));
+    let mut sink = reconify::Config::new(Secret::from("demo-app"), Secret::from("demo-key"));
     sink.url = backend.url("/track").parse()?;
     config.sinks = vec![Arc::new(Sink::Reconify(reconify::Reconify::new(sink)?))];
     tokio::task::spawn_blocking(move || App::start(config)).await?
@@ -183,6 +185,10 @@ struct Nothing;
 impl Environment for Nothing {
     fn variable(&self, _: &str) -> Option<String> {
         None
+    }
+
+    fn text_of(&self, _: &Path) -> io::Result<String> {
+        Err(io::ErrorKind::NotFound.into())
     }
 }
 

@@ -21,7 +21,7 @@ use crate::config::{Log, LogFormat};
 /// Changes level and format of the logs.
 pub(super) type SetLogs = Box<dyn Fn(&Log) -> Result<(), Failure>>;
 
-/// Sets up logs on standard error. A filter in `RUST_LOG` goes before the setting.
+/// Sets up logs on standard error.
 pub(super) fn start(log: &Log) -> Result<SetLogs, Failure> {
     let (filter, set_filter) = reload::Layer::new(level(log)?);
     let (lines, set_lines) = reload::Layer::new(lines(log.format));
@@ -63,13 +63,10 @@ where
 }
 
 pub(super) fn level(log: &Log) -> Result<EnvFilter, Failure> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(filter) if !filter.is_empty() => filter,
-        _ => log.level.clone(),
-    };
-    EnvFilter::try_new(&filter).map_err(|error| {
+    EnvFilter::try_new(&log.level).map_err(|error| {
         Failure::unusable(anyhow::anyhow!(
-            "log.level is `{filter}`: use a level such as info, or module=level pairs: {error}"
+            "log.level is `{}`: use a level such as info, or module=level pairs: {error}",
+            log.level
         ))
     })
 }

@@ -4,10 +4,10 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
+use threadtap_core::settings::Span;
 use threadtap_core::time::UnixMillis;
 
 use super::Failure;
-use crate::config;
 use crate::store::{Cursor, Period};
 
 /// From when to when.
@@ -36,7 +36,7 @@ pub(super) fn period(since: Option<&str>, until: Option<&str>) -> Result<Period,
 }
 
 fn parse(text: &str, now: Timestamp) -> Option<UnixMillis> {
-    if let Some(ago) = config::duration(text) {
+    if let Some(Span(ago)) = Span::parse(text) {
         let ago = u64::try_from(ago.as_millis()).ok()?;
         return Some(UnixMillis(millis(now)?.saturating_sub(ago)));
     }

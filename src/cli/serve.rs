@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Failure;
 use super::logs::{self, SetLogs};
 use crate::app::{App, Stopper};
-use crate::config::{Config, Flags, ProcessEnvironment};
+use crate::config::{Changes, Config, Flags, ProcessEnvironment};
 
 pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     let config = Config::load(flags, &ProcessEnvironment).map_err(Failure::unusable)?;
@@ -41,17 +41,19 @@ fn reload(flags: &Flags, app: &mut App, set_logs: &SetLogs) {
     if let Err(failure) = logs::level(&config.log) {
         return tracing::error!(error = %failure.error, "the settings cannot be used; nothing was changed");
     }
-    let needs_restart = match app.reload(&config) {
-        Ok(needs_restart) => needs_restart,
+    let log = config.log.clone();
+    let Changes { applied, needs_restart } = match app.reload(config) {
+        Ok(changes) => changes,
         Err(error) => return tracing::error!(%error, "the settings cannot be used; nothing was changed"),
     };
-    if let Err(failure) = set_logs(&config.log) {
+    if let Err(failure) = set_logs(&log) {
         tracing::error!(error = %failure.error, "the settings of the logs cannot be used; they stay as they were");
     }
-    tracing::info!("sinks, keys, tokens, [intake] and the settings of the logs were read again");
+    let named = |keys: &[&str]| if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
     if !needs_restart.is_empty() {
-        tracing::warn!(changed = needs_restart.join(", "), "other settings changed too: they need a restart");
+        tracing::warn!(settings = named(&needs_restart), "settings that changed need a restart");
     }
+    tracing::info!(applied = named(&applied), "the settings were read again");
 }
 
 /// What a signal asks for.

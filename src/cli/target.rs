@@ -9,9 +9,9 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use threadtap_core::settings::Secret;
 use tokio::sync::watch;
 
 use super::{Failure, with_warnings};
@@ -145,11 +145,11 @@ impl Target {
 pub(super) struct Api {
     http: legacy::Client<HttpConnector, Full<Bytes>>,
     address: SocketAddr,
-    token: Option<SecretString>,
+    token: Option<Secret>,
 }
 
 impl Api {
-    fn new(mut address: SocketAddr, token: Option<SecretString>) -> Self {
+    fn new(mut address: SocketAddr, token: Option<Secret>) -> Self {
         // An instance that listens everywhere is asked here.
         match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -171,7 +171,7 @@ impl Api {
         let mut request =
             Request::builder().method(method).uri(format!("http://{}/api/v1{path}", self.address));
         if let Some(token) = &self.token {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose_secret()));
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", token.expose()));
         }
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");

@@ -1,19 +1,16 @@
-//! Each section of the file over the defaults of the module it is for.
+//! The sections that several modules share, over their defaults. A section of one module stands beside it, as `Settings`.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use threadtap_core::correlator::{AppMessages, Limits};
-use threadtap_core::dialect::{Credentials, Interest, Order, ParseSourceError, Source};
+use threadtap_core::dialect::{Credentials, Order, ParseSourceError, Source};
 use threadtap_core::exchange::CAPTURED_HEADERS;
+use threadtap_core::settings::{Span, set, set_count, set_size};
 use threadtap_core::{correlator, dialect};
 
-use super::ConfigError;
-use super::raw::{self, Size, Span};
-use crate::proxy::Upstream;
-use crate::{capture, delivery, intake, net, pipeline, proxy, store};
+use super::{ConfigError, raw};
+use crate::{capture, pipeline, store};
 
 pub(super) fn correlation(file: &raw::Correlation) -> Result<correlator::Config, ConfigError> {
     let mut config = correlator::Config::default();
@@ -86,70 +83,6 @@ fn set_sources(key: &str, target: &mut Vec<Source>, names: Option<&[String]>) ->
     Ok(())
 }
 
-pub(super) fn net(listen: SocketAddr, file: raw::Server) -> Result<net::Config, ConfigError> {
-    let mut config = net::Config::new(listen);
-    match file.workers {
-        Some(0) => return Err(ConfigError::value("server.workers", "0", "use at least 1")),
-        workers => config.workers = workers,
-    }
-    set_count("server.max_connections", &mut config.max_connections, file.max_connections)?;
-    set(&mut config.first_byte_timeout, file.first_byte_timeout);
-    set(&mut config.head_timeout, file.head_timeout);
-    set_count("server.max_headers", &mut config.max_headers, file.max_headers)?;
-    set_size("server.max_head", &mut config.max_head_bytes, file.max_head)?;
-    check_head("server.max_head", config.max_head_bytes)?;
-    let mut max_header_list = config.max_header_list_bytes as usize;
-    set_size("server.max_header_list", &mut max_header_list, file.max_header_list)?;
-    config.max_header_list_bytes = u32::try_from(max_header_list).unwrap_or(u32::MAX);
-    match file.h2_max_streams {
-        Some(0) => return Err(ConfigError::value("server.h2_max_streams", "0", "use at least 1")),
-        streams => config.h2_max_streams = streams.unwrap_or(config.h2_max_streams),
-    }
-    set_window("server.h2_stream_window", &mut config.h2_stream_window_bytes, file.h2_stream_window)?;
-    set_window(
-        "server.h2_connection_window",
-        &mut config.h2_connection_window_bytes,
-        file.h2_connection_window,
-    )?;
-    set_size("server.h2_memory", &mut config.h2_memory_bytes, file.h2_memory)?;
-    config.h2_max_pending_resets = file.h2_max_pending_resets.unwrap_or(config.h2_max_pending_resets);
-    set(&mut config.h2_ping_interval, file.h2_ping_interval);
-    set(&mut config.h2_ping_timeout, file.h2_ping_timeout);
-    config.half_close = file.half_close.unwrap_or(config.half_close);
-    Ok(config)
-}
-
-fn check_head(key: &'static str, bytes: usize) -> Result<(), ConfigError> {
-    match bytes {
-        net::MIN_HEAD_BYTES.. => Ok(()),
-        _ => Err(ConfigError::value(key, format!("{bytes} bytes"), "use at least 8KiB")),
-    }
-}
-
-pub(super) fn proxy(
-    upstream: Upstream,
-    capture: Option<bool>,
-    file: raw::Proxy,
-) -> Result<proxy::Config, ConfigError> {
-    let interest = match capture {
-        Some(false) => |_: &http::Method, _: &str| Interest::None,
-        _ => dialect::interest,
-    };
-    let mut config = proxy::Config::new(upstream, interest);
-    set(&mut config.connect_timeout, file.connect_timeout);
-    config.keep_client_host = file.keep_client_host.unwrap_or(config.keep_client_host);
-    set(&mut config.idle_timeout, file.idle_timeout);
-    config.max_idle = file.max_idle.unwrap_or(config.max_idle);
-    set_count("proxy.max_headers", &mut config.max_headers, file.max_headers)?;
-    set_size("proxy.max_head", &mut config.max_head_bytes, file.max_head)?;
-    check_head("proxy.max_head", config.max_head_bytes)?;
-    set(&mut config.continue_timeout, file.continue_timeout);
-    set_size("proxy.linger", &mut config.linger_bytes, file.linger)?;
-    set(&mut config.linger_timeout, file.linger_timeout);
-    set(&mut config.read_on, file.read_on);
-    Ok(config)
-}
-
 pub(super) fn capture(file: &raw::Capture, order: &Order) -> Result<capture::Config, ConfigError> {
     let mut config = capture::Config::default();
     let further = order.headers().filter(|name| !CAPTURED_HEADERS.contains(name));
@@ -175,13 +108,6 @@ pub(super) fn pipeline(
     Ok(config)
 }
 
-pub(super) fn intake(file: &raw::Intake, key: Option<SecretString>) -> intake::Config {
-    let mut config = intake::Config { key, ..intake::Config::default() };
-    set(&mut config.hold, file.hold);
-    config.max_held = file.max_held.unwrap_or(config.max_held);
-    config
-}
-
 pub(super) fn store(file: raw::Store) -> Result<store::Config, ConfigError> {
     let sync_every = file.sync_every.map(|span| span.0).filter(|span| !span.is_zero());
     let mut config = store::Config { sync_every, ..store::Config::default() };
@@ -204,62 +130,6 @@ pub(super) fn store(file: raw::Store) -> Result<store::Config, ConfigError> {
     config.retain_bytes = file.retain_size.map(|size| size.0);
     set_size("store.queue", &mut config.queue_bytes, file.queue)?;
     Ok(config)
-}
-
-pub(super) fn delivery(file: raw::Delivery) -> Result<delivery::Config, ConfigError> {
-    let mut config = delivery::Config::default();
-    match file.lanes {
-        Some(0) => return Err(ConfigError::value("delivery.lanes", "0", "use at least 1")),
-        lanes => config.lanes = lanes.unwrap_or(config.lanes),
-    }
-    set(&mut config.attempt_timeout, file.attempt_timeout);
-    set(&mut config.misconfigured_pause, file.misconfigured_pause);
-    set(&mut config.max_retry_after, file.max_retry_after);
-    config.stuck_after = file.stuck_after.unwrap_or(config.stuck_after);
-    config.give_up_after_age = file.give_up_after_age.map(|Span(age)| age);
-    match file.give_up_after_attempts {
-        Some(0) => {
-            return Err(ConfigError::value("delivery.give_up_after_attempts", "0", "use at least 1"));
-        }
-        attempts => config.give_up_after_attempts = attempts,
-    }
-    set_size("delivery.budget", &mut config.budget_bytes, file.budget)?;
-    let min = file.min_backoff.map_or_else(|| config.backoff.ceiling(1), |span| span.0);
-    let max = file.max_backoff.map_or_else(|| config.backoff.ceiling(u32::MAX), |span| span.0);
-    config.backoff = delivery::Backoff::new(min, max)
-        .map_err(|error| ConfigError::value("delivery.min_backoff", format!("{min:?}"), error.to_string()))?;
-    Ok(config)
-}
-
-fn set(target: &mut Duration, value: Option<Span>) {
-    if let Some(Span(value)) = value {
-        *target = value;
-    }
-}
-
-fn set_count(key: &str, target: &mut usize, value: Option<usize>) -> Result<(), ConfigError> {
-    match value {
-        Some(0) => return Err(ConfigError::value(key, "0", "use at least 1")),
-        Some(value) => *target = value,
-        None => {}
-    }
-    Ok(())
-}
-
-/// Sets the size of a window of HTTP/2.
-fn set_window(key: &'static str, window: &mut u32, size: Option<Size>) -> Result<(), ConfigError> {
-    let mut bytes = *window as usize;
-    set_size(key, &mut bytes, size)?;
-    match u32::try_from(bytes) {
-        Ok(bytes) if bytes <= net::MAX_WINDOW_BYTES => *window = bytes,
-        _ => return Err(ConfigError::value(key, format!("{bytes} bytes"), "use less than 2GiB")),
-    }
-    Ok(())
-}
-
-fn set_size(key: &str, target: &mut usize, value: Option<Size>) -> Result<(), ConfigError> {
-    let Some(Size(value)) = value else { return Ok(()) };
-    set_count(key, target, Some(usize::try_from(value).unwrap_or(usize::MAX)))
 }
 
 /// A smaller database holds little more than its own tables.

@@ -6,16 +6,25 @@ use threadtap_core::event::Event;
 
 use super::*;
 
-impl Environment for HashMap<&'static str, &'static str> {
+struct Variables<'a>(&'a HashMap<&'static str, &'static str>);
+
+impl Environment for Variables<'_> {
     fn variable(&self, name: &str) -> Option<String> {
-        self.get(name).map(|value| (*value).to_owned())
+        self.0.get(name).map(|value| (*value).to_owned())
+    }
+
+    fn text_of(&self, file: &Path) -> io::Result<String> {
+        std::fs::read_to_string(file)
     }
 }
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
 
-fn load(toml: &str, environment: &HashMap<&'static str, &'static str>) -> Result<Config, ConfigError> {
-    Config::build(parse(toml, Path::new("c.toml"))?, &Flags::default(), environment)
+pub(super) fn load(
+    toml: &str,
+    environment: &HashMap<&'static str, &'static str>,
+) -> Result<Config, ConfigError> {
+    Config::build(parse(toml, Path::new("c.toml"))?, &Flags::default(), &Variables(environment))
 }
 
 fn check_error(toml: &str, expected: &str) {
@@ -25,7 +34,7 @@ fn check_error(toml: &str, expected: &str) {
 }
 
 /// The example with its commented settings switched on.
-fn uncommented() -> String {
+pub(super) fn uncommented() -> String {
     let is_setting = |line: &str| {
         let Some(rest) = line.strip_prefix("# ") else { return false };
         rest == "[[sinks]]"
@@ -110,7 +119,7 @@ fn a_flag_goes_before_the_file() {
     let flags = Flags { listen: Some("[::1]:1".to_owned()), data_dir: Some("d".into()), ..Flags::default() };
     let file =
         parse("listen = \"127.0.0.1:2\"\nadmin_listen = \"localhost:3\"", Path::new("c.toml")).unwrap();
-    let config = Config::build(file, &flags, &HashMap::new()).unwrap();
+    let config = Config::build(file, &flags, &Variables(&HashMap::new())).unwrap();
     assert_eq!(config.net.listen.to_string(), "[::1]:1");
     assert_eq!(config.admin_listen, Choice::Explicit("127.0.0.1:3".parse().unwrap()));
     assert_eq!(config.data_dir, Some(Choice::Explicit("d".into())));
@@ -225,6 +234,6 @@ fn an_error_does_not_show_a_secret() {
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
     let flags = Flags { config: Some("missing.toml".into()), ..Flags::default() };
-    let error = Config::load(&flags, &HashMap::new()).unwrap_err().to_string();
+    let error = Config::load(&flags, &Variables(&HashMap::new())).unwrap_err().to_string();
     assert!(error.starts_with("the settings file missing.toml cannot be read:"), "{error}");
 }

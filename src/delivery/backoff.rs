@@ -28,6 +28,18 @@ impl Backoff {
         Ok(Self { min, max })
     }
 
+    /// The ceiling of the first pause.
+    #[must_use]
+    pub fn min(self) -> Duration {
+        self.min
+    }
+
+    /// The ceiling of the last ones.
+    #[must_use]
+    pub fn max(self) -> Duration {
+        self.max
+    }
+
     /// The longest pause after this many failures.
     #[must_use]
     pub fn ceiling(self, failures: u32) -> Duration {

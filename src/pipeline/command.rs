@@ -14,11 +14,10 @@ pub struct Handle(SyncSender<Command>);
 
 /// Where the pipeline hears it.
 #[derive(Debug)]
-pub struct Commands(Receiver<Command>);
+pub(super) struct Commands(Receiver<Command>);
 
 /// A handle and its other end.
-#[must_use]
-pub fn commands() -> (Handle, Commands) {
+pub(super) fn channel() -> (Handle, Commands) {
     let (sender, receiver) = sync_channel(WAITING_COMMANDS);
     (Handle(sender), Commands(receiver))
 }

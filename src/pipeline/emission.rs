@@ -25,7 +25,7 @@ pub(super) struct Emission {
     users: Users,
     names: Names,
     sinks: watch::Receiver<Vec<Arc<Sink>>>,
-    console: Console,
+    console: watch::Receiver<Console>,
     metrics: Metrics,
     clock: Clock,
     /// The batch being made.
@@ -39,7 +39,7 @@ impl Emission {
         sessions: session::Config,
         users: Users,
         sinks: watch::Receiver<Vec<Arc<Sink>>>,
-        console: Console,
+        console: watch::Receiver<Console>,
         metrics: Metrics,
         clock: Clock,
     ) -> Self {
@@ -112,7 +112,8 @@ impl Emission {
         self.conclude(now);
         let status = interaction.status.as_str();
         self.metrics.interactions.get_or_create(&StatusLabel { status }).inc();
-        self.console.interaction(&interaction);
+        let console = *self.console.borrow();
+        console.interaction(&interaction);
         let event = Event::Interaction(Box::new(interaction));
         let due = self.due(&event);
         self.push(Op::event(&event, now, due));

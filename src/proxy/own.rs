@@ -43,6 +43,7 @@ pub type Door = dyn Fn(&request::Parts) -> Result<(), OwnAnswer> + Send + Sync;
 /// too many. The right key is never kept waiting.
 #[derive(Clone)]
 pub struct OwnRequests {
+    is_open: Arc<dyn Fn() -> bool + Send + Sync>,
     door: Arc<Door>,
     queue: mpsc::Sender<OwnRequest>,
     /// For requests with a wrong key that wait.
@@ -50,12 +51,23 @@ pub struct OwnRequests {
 }
 
 impl OwnRequests {
-    /// Requests that `door` lets in go to `queue`.
+    /// Requests that `door` lets in go to `queue`, as long as `is_open` says so.
     pub fn new(
+        is_open: impl Fn() -> bool + Send + Sync + 'static,
         door: impl Fn(&request::Parts) -> Result<(), OwnAnswer> + Send + Sync + 'static,
         queue: mpsc::Sender<OwnRequest>,
     ) -> Self {
-        Self { door: Arc::new(door), queue, waiting: Arc::new(Semaphore::new(MAX_WAITING)) }
+        Self {
+            is_open: Arc::new(is_open),
+            door: Arc::new(door),
+            queue,
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+        }
+    }
+
+    /// Whether requests are answered at all.
+    pub(super) fn is_open(&self) -> bool {
+        (self.is_open)()
     }
 
     async fn admit(&self, head: &request::Parts, metrics: &Metrics) -> Result<(), OwnAnswer> {

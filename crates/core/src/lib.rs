@@ -1,7 +1,7 @@
 //! What threadtap knows of LLM APIs, without sockets, files, clocks and threads: values in and values out.
 //!
 //! The modules in reading order. *Vocabulary*, plain data: [`time`], [`budget`], [`exchange`], [`attribution`], [`message`],
-//! [`observation`], [`interaction`], [`event`], [`payload`], [`printable`].
+//! [`observation`], [`interaction`], [`event`], [`payload`], [`printable`], [`settings`].
 //!
 //! *From bytes to records*: [`sse`] and [`content`] read copies of bodies, [`dialect`] says what they mean in each API,
 //! [`correlator`] pairs them to records, [`session`] and [`user`] say whose they are, and [`sink`] encodes them for
@@ -29,6 +29,7 @@ pub mod observation;
 pub mod payload;
 pub mod printable;
 pub mod session;
+pub mod settings;
 pub mod sink;
 pub mod sse;
 pub mod time;

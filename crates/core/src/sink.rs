@@ -8,12 +8,15 @@
 pub mod align;
 pub mod filter;
 pub mod reconify;
+mod settings;
 pub mod verdict;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+
+pub use self::settings::SinkSettings;
 
 use crate::event::{Event, Record};
 use crate::payload::Payload;
@@ -37,7 +40,7 @@ impl Batch {
 }
 
 /// A configured backend.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum Sink {
     /// Align's `CollectEvents`.
     Align(Align),

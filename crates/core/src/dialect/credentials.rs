@@ -41,6 +41,13 @@ pub(super) enum Sense {
     Url,
 }
 
+impl PartialEq for Credentials {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { added, names: _ } = self;
+        *added == other.added
+    }
+}
+
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").field("added", &self.added).finish_non_exhaustive()

@@ -12,33 +12,35 @@
 //! the event, so that a repeated send is recognisable; only users and assistants speak; property keys are checked.
 
 mod limits;
+mod settings;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
+
+pub use self::settings::{Keys, Settings};
 
 use crate::event::{Event, Record, key_of};
 use crate::payload::Payload;
+use crate::settings::Secret;
 use crate::sink::Batch;
 use crate::sink::filter::Filter;
 use crate::sink::verdict::Verdict;
 use limits::{MAX_PROPERTIES, MAX_VALUE, is_property_key, units};
 
 /// Settings of an Align sink.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The sink's name in metrics, logs and the store.
     pub name: Arc<str>,
     /// The key: a bearer token.
-    pub api_key: SecretString,
+    pub api_key: Secret,
     /// The project every event names.
     pub project_id: String,
     /// Where the service is: absolute, `http` or `https`; the method's path is put behind its own.
@@ -66,7 +68,7 @@ pub enum UnknownUser {
 impl Config {
     /// The settings with which key and project are enough.
     #[must_use]
-    pub fn new(api_key: SecretString, project_id: String) -> Self {
+    pub fn new(api_key: Secret, project_id: String) -> Self {
         Self {
             name: Arc::from("align"),
             api_key,
@@ -77,21 +79,6 @@ impl Config {
             unknown_user: UnknownUser::default(),
             batch: Batch { events: 50, linger: Duration::from_secs(3) },
         }
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, api_key: _, project_id, host, filter, properties, unknown_user, batch } = self;
-        f.debug_struct("Config")
-            .field("name", name)
-            .field("project_id", project_id)
-            .field("host", host)
-            .field("filter", filter)
-            .field("properties", properties)
-            .field("unknown_user", unknown_user)
-            .field("batch", batch)
-            .finish_non_exhaustive()
     }
 }
 
@@ -119,7 +106,7 @@ pub enum ConfigError {
 }
 
 /// An Align project.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Align {
     config: Config,
     uri: Uri,
@@ -147,7 +134,7 @@ impl Align {
                 return Err(ConfigError::PropertyValue(key.clone()));
             }
         }
-        let key = config.api_key.expose_secret();
+        let key = config.api_key.expose();
         let mut authorization =
             HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| ConfigError::ApiKey)?;
         if key.is_empty() {

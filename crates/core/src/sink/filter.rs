@@ -1,8 +1,12 @@
 //! Which events a sink is sent.
 
+mod settings;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
+
+pub(crate) use self::settings::FilterSettings;
 
 use crate::event::{Event, key_of};
 use crate::interaction::{Interaction, Status};

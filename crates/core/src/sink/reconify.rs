@@ -7,38 +7,40 @@
 
 mod chat;
 mod message;
+mod settings;
 mod turn;
 
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use thiserror::Error;
+
+pub use self::settings::{Keys, Settings};
 
 use crate::attribution::User;
 use crate::event::{Event, Record};
 use crate::interaction::{Interaction, Status, TimeSource};
 use crate::observation::Api;
 use crate::payload::Payload;
+use crate::settings::Secret;
 use crate::sink::filter::Filter;
 use crate::sink::verdict::Verdict;
 use crate::time::UnixMillis;
 
 /// Settings of a Reconify sink.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The sink's name in metrics, logs and the store.
     pub name: Arc<str>,
     /// The application's key.
-    pub app_key: SecretString,
+    pub app_key: Secret,
     /// The account's key.
-    pub api_key: SecretString,
+    pub api_key: Secret,
     /// Where to post to: absolute, `http` or `https`.
     pub url: Uri,
     /// Which runs are sent.
@@ -60,7 +62,7 @@ pub enum ResponsesShape {
 impl Config {
     /// The settings with which the keys alone are enough: completed runs, to the vendor's address.
     #[must_use]
-    pub fn new(app_key: SecretString, api_key: SecretString) -> Self {
+    pub fn new(app_key: Secret, api_key: Secret) -> Self {
         Self {
             name: Arc::from("reconify"),
             app_key,
@@ -69,18 +71,6 @@ impl Config {
             filter: Filter { statuses: vec![Status::Completed], ..Filter::default() },
             responses: ResponsesShape::default(),
         }
-    }
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, app_key: _, api_key: _, url, filter, responses } = self;
-        f.debug_struct("Config")
-            .field("name", name)
-            .field("url", url)
-            .field("filter", filter)
-            .field("responses", responses)
-            .finish_non_exhaustive()
     }
 }
 
@@ -99,7 +89,7 @@ pub enum ConfigError {
 }
 
 /// A Reconify application.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Reconify {
     config: Config,
 }
@@ -110,10 +100,10 @@ impl Reconify {
     /// # Errors
     /// When they could never work.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
-        if config.app_key.expose_secret().is_empty() {
+        if config.app_key.expose().is_empty() {
             return Err(ConfigError::EmptyAppKey);
         }
-        if config.api_key.expose_secret().is_empty() {
+        if config.api_key.expose().is_empty() {
             return Err(ConfigError::EmptyApiKey);
         }
         if config.url.host().is_none() || !matches!(config.url.scheme_str(), Some("http" | "https")) {
@@ -187,8 +177,8 @@ impl Reconify {
         Body {
             reconify: Envelope {
                 format,
-                app_key: self.config.app_key.expose_secret(),
-                api_key: self.config.api_key.expose_secret(),
+                app_key: self.config.app_key.expose(),
+                api_key: self.config.api_key.expose(),
                 kind,
                 version: "3.1.0",
             },
