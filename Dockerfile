@@ -2,7 +2,7 @@ FROM rust:1.95-slim-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends make
 WORKDIR /src
 COPY . .
-# The caches survive between builds; the binary has to leave them.
+# The caches persist between builds and are not part of the image, so the binary is copied out.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     cargo build --locked --profile dist --bin threadtap \
@@ -14,8 +14,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && install -d -m 0700 -o 65532 -g 65532 /var/lib/threadtap
 COPY --from=build /threadtap /usr/local/bin/threadtap
-# The admin listener stays on loopback, where only the container's own network namespace (a pod, for a sidecar) reaches it.
-# THREADTAP_ADMIN_LISTEN opens it.
+# The admin listener stays on loopback: only the network namespace of the container (for a sidecar,
+# the pod) can reach it. THREADTAP_ADMIN_LISTEN opens it.
 ENV THREADTAP_LISTEN=0.0.0.0:8080 \
     THREADTAP_DATA_DIR=/var/lib/threadtap
 USER 65532:65532

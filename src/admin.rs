@@ -201,7 +201,7 @@ fn default_limit() -> usize {
 
 async fn interactions(State(operations): State<Operations>, Query(page): Query<Page>) -> Response {
     let Ok(rows) = operations.store().interactions(page.limit.clamp(1, MAX_PAGE), page.before).await else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the store cannot be read\n").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, "cannot read the store\n").into_response();
     };
     let before = rows.last().map(|row| row.id);
     let data: Vec<Box<RawValue>> =
@@ -211,7 +211,7 @@ async fn interactions(State(operations): State<Operations>, Query(page): Query<P
 
 async fn deliveries(State(operations): State<Operations>) -> Response {
     let Ok(backlog) = operations.store().backlog().await else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the store cannot be read\n").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, "cannot read the store\n").into_response();
     };
     let sinks = backlog.sinks.iter().map(|(sink, waiting)| {
         json!({ "sink": sink, "waiting": waiting.deliveries, "oldest_at": waiting.oldest, "dead_letters": waiting.dead_letters })
@@ -228,7 +228,7 @@ async fn told(State(intake): State<Intake>, request: Request) -> Response {
         Ok(()) => match axum::body::to_bytes(body, MAX_TOLD_BYTES).await {
             Ok(body) => intake.answer(&head, &body).await,
             Err(_) => {
-                return (StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 64 KiB\n").into_response();
+                return (StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 64 KiB\n").into_response();
             }
         },
     };

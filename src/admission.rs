@@ -19,19 +19,21 @@ use crate::metrics::{AccessLabel, Metrics};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// It comes from a web page.
-    #[error("a web page may not ask this: there is an Origin header, or Sec-Fetch-Site names another site")]
+    #[error(
+        "requests from web pages are refused: there is an Origin header, or Sec-Fetch-Site names another site"
+    )]
     CrossSite,
     /// It names another host, on a loopback listener.
     #[error("the Host header must name a loopback address")]
     Host,
     /// Its key is not the one of `intake.key`.
-    #[error("the header x-threadtap-key must carry the key of [intake]")]
+    #[error("the header x-threadtap-key must have the key of [intake]")]
     Key,
     /// A token would be needed on this address, and none is set.
     #[error("set admin.token to use the API on an address that is not loopback")]
     NoToken,
     /// Its token is not the one of `admin.token`.
-    #[error("a bearer token is needed")]
+    #[error("a bearer token is required")]
     Token,
 }
 

@@ -1,6 +1,6 @@
 //! The command line: one file per command, and the exit codes they share.
 //!
-//! 0 is success, 1 a failure at work, 2 a wish that cannot be fulfilled: a wrong flag, a setting that cannot be used.
+//! 0 is success, 1 a failure, 2 wrong usage: a wrong flag, or a setting that cannot be used.
 
 mod dead_letters;
 mod demo;
@@ -36,45 +36,45 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show all of it in one process: a fake API, a fake analytics backend, and threadtap between them. Needs no key and no network.
+    /// Run a demo in one process: a fake API, a fake analytics backend, and threadtap between them. Needs no key and no network.
     Demo,
-    /// Show how an instance is, or what a stopped one left.
+    /// Show the state of an instance, running or stopped.
     Status(status::Arguments),
-    /// List, show, retry, drop or export what was given up.
+    /// List, show, retry, drop or export dead letters.
     DeadLetters(dead_letters::Arguments),
-    /// Write records, one JSON object a line.
+    /// Write records as JSON lines.
     Export(export::Arguments),
-    /// Deliver the records of a period to a sink once more: the same bytes under the same keys.
+    /// Deliver the records of a period to a sink again: the same bytes under the same keys.
     Resend(resend::Arguments),
-    /// Erase a conversation, or all that has to do with a user, for good.
+    /// Erase a conversation, or all conversations of a user, permanently.
     Forget(forget::Arguments),
 }
 
-/// Settings that have a flag. The file has many more: see config.example.toml.
+/// Settings that have a flag. config.example.toml lists all others.
 #[derive(Debug, clap::Args)]
 #[allow(rustdoc::bare_urls, reason = "the text is first of all the help on a terminal")]
 struct Settings {
-    /// Settings file (TOML); none is read unless named
+    /// Settings file (TOML); no file is read unless you name one
     #[arg(long, value_name = "FILE", global = true, env = "THREADTAP_CONFIG")]
     config: Option<PathBuf>,
-    /// Where clients connect [default: 127.0.0.1:8080]
+    /// Address on which clients connect [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR", global = true, env = "THREADTAP_LISTEN")]
     listen: Option<String>,
     #[expect(rustdoc::bare_urls, reason = "the text is shown as help, where brackets would be in the way")]
-    /// Where requests go, with a path prefix if need be [default: https://api.openai.com]
+    /// URL to which requests are forwarded, with an optional path prefix [default: https://api.openai.com]
     #[arg(long, value_name = "URL", global = true, env = "THREADTAP_UPSTREAM")]
     upstream: Option<String>,
-    /// Where health, metrics and records are [default: 127.0.0.1:9090, or the next free port]
+    /// Address of health, metrics and records [default: 127.0.0.1:9090, or the next free port]
     #[arg(long, value_name = "ADDR", global = true, env = "THREADTAP_ADMIN_LISTEN")]
     admin_listen: Option<String>,
-    /// Where records are kept [default: the user's data directory]
+    /// Directory of the records [default: the user's data directory]
     #[arg(long, value_name = "DIR", global = true, env = "THREADTAP_DATA_DIR")]
     data_dir: Option<PathBuf>,
 }
 
 impl Settings {
     fn into_flags(self) -> Flags {
-        // A variable that is set to nothing is as if it were not set.
+        // An empty variable counts as unset.
         let text = |value: Option<String>| value.filter(|value| !value.is_empty());
         let path = |value: Option<PathBuf>| value.filter(|value| !value.as_os_str().is_empty());
         Flags {
@@ -119,32 +119,32 @@ fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Fa
         .block_on(command)
 }
 
-/// Lines on standard output, for people: what they hold of others cannot drive the terminal.
+/// Prints lines for people on standard output. Text from outside cannot control the terminal.
 fn print(lines: &str) -> Result<(), Failure> {
     print_exact(&lines.split('\n').map(printable).collect::<Vec<_>>().join("\n"))
 }
 
-/// A line on standard output, for machines.
+/// Prints a line for machines on standard output.
 fn print_exact(line: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     match writeln!(out, "{line}") {
-        // Who has seen enough (`| head`) is no failure.
+        // A reader that stops early (`| head`) is not a failure.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
         written => Ok(written.map_err(anyhow::Error::from)?),
     }
 }
 
-/// A line of JSON on standard output.
+/// Prints a line of JSON on standard output.
 fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     print_exact(&serde_json::to_string(value).map_err(anyhow::Error::from)?)
 }
 
-/// Logs for a command that ends: warnings and worse.
+/// Starts the logs of a command: warnings and errors only.
 fn with_warnings(log: &Log) -> Result<(), Failure> {
     logs::start(&Log { level: "warn".to_owned(), ..log.clone() }).map(drop)
 }
 
-/// Why a command failed, and the exit code that tells it.
+/// Why a command failed, and its exit code.
 #[derive(Debug)]
 struct Failure {
     code: u8,
@@ -152,7 +152,7 @@ struct Failure {
 }
 
 impl Failure {
-    /// Something that was asked for cannot be done.
+    /// For wrong usage: exit code 2.
     fn unusable(error: impl Into<anyhow::Error>) -> Self {
         Self { code: 2, error: error.into() }
     }
@@ -164,12 +164,12 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-/// One line on standard error, with the causes.
-#[expect(clippy::print_stderr, reason = "this is the command's own word to its user, not a log")]
+/// Prints an error with its causes, as one line on standard error.
+#[expect(clippy::print_stderr, reason = "this is output for the user of the command, not a log")]
 fn complain(error: &anyhow::Error) {
     eprintln!("threadtap: {}", printable(&format!("{error:#}")));
 }
 
 const AFTER_HELP: &str = "\
-Sinks switch on by their keys: RECONIFY_APP_KEY and RECONIFY_API_KEY (RECONIFY_URL for another address),\nALIGNAI_API_KEY and ALIGNAI_PROJECT_ID (ALIGNAI_HOST).
-Without a command threadtap forwards until SIGTERM or SIGINT, which drain it.";
+Sinks are enabled by their keys: RECONIFY_APP_KEY and RECONIFY_API_KEY (RECONIFY_URL for another address),\nALIGNAI_API_KEY and ALIGNAI_PROJECT_ID (ALIGNAI_HOST).
+Without a command, threadtap runs the proxy. SIGTERM or SIGINT drains and stops it.";

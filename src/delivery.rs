@@ -153,7 +153,7 @@ impl Delivery {
         let all = async { while self.couriers.join_next().await.is_some() {} };
         if tokio::time::timeout(grace, all).await.is_err() {
             tracing::warn!(
-                "deliveries were still in flight at the end of the grace; they are repeated at the next start"
+                "deliveries were still in flight at the end of the grace; they are sent again at the next start"
             );
             self.couriers.shutdown().await;
         }

@@ -23,7 +23,7 @@ pub fn raise() -> u64 {
     if wanted != current
         && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum })
     {
-        tracing::warn!(%error, "the limit of open files cannot be raised");
+        tracing::warn!(%error, "cannot raise the limit of open files");
     }
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

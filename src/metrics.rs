@@ -93,7 +93,7 @@ pub struct Metrics {
     pub store_errors: Family<KindLabel, Counter>,
     /// 1 for the state the store is in, `ok` or `failing`; 0 for the other.
     pub store_state: Family<StateLabel, Gauge>,
-    /// 1 where records are kept in memory because the data directory cannot be used.
+    /// 1 if records are kept in memory because the data directory cannot be used.
     pub store_in_memory: Gauge,
     /// Bytes of the store's files, by file.
     pub store_file_bytes: Family<FileLabel, Gauge>,
@@ -103,7 +103,7 @@ pub struct Metrics {
     pub store_begun_anew: Family<KindLabel, Counter>,
     /// Delivered events the store let go of, by reason.
     pub store_evicted: Family<KindLabel, Counter>,
-    /// Deliveries that will never be made, by sink and reason.
+    /// Deliveries lost, by sink and reason.
     pub deliveries_lost: Family<LossLabel, Counter>,
     /// Delivery attempts by sink and verdict.
     pub deliveries: Family<DeliveryLabel, Counter>,
@@ -113,7 +113,7 @@ pub struct Metrics {
     pub delivery_queue_age_seconds: Family<SinkLabel, Gauge>,
     /// Records a sink has taken.
     pub delivered: Family<SinkLabel, Counter>,
-    /// Values cut or replaced to fit what a sink takes, in records it has taken.
+    /// Values cut or replaced to fit a sink's limits, in records that it accepted.
     pub cuts: Family<SinkLabel, Counter>,
     /// Dead letters kept, by sink.
     pub dead_letters: Family<SinkLabel, Gauge>,
@@ -195,26 +195,25 @@ impl Metrics {
         r.register("upstream_connections", help, self.upstream_connections.clone());
         let help = "Connections to upstream that may be open at one time";
         r.register("upstream_connections_limit", help, self.upstream_connections_limit.clone());
-        let help = "Requests that wait for a connection to upstream because all there may be are in use";
+        let help = "Requests that wait for a connection to upstream because all are in use";
         r.register("upstream_waiting", help, self.upstream_waiting.clone());
         let help = "Connections to the admin listener that were closed to make room for others";
         r.register("admin_connections_closed", help, self.admin_connections_closed.clone());
-        let help = "Requests to threadtap itself that were refused for who sent them, by listener and reason";
+        let help = "Requests to threadtap's own endpoints that were refused because of who sent them, by listener and reason";
         r.register("access_refused", help, self.access_refused.clone());
         let help = "Requests over HTTP/2 refused because those in progress took server.h2_memory";
         r.register("http2_streams_refused", help, self.h2_refused.clone());
-        r.register("exchanges", "Requests answered, by result", self.exchanges.clone());
-        let help = "Requests whose answer is not over";
+        r.register("exchanges", "Exchanges, by result", self.exchanges.clone());
+        let help = "Exchanges in progress";
         r.register("exchanges_in_progress", help, self.exchanges_in_progress.clone());
-        let help = "Answers of threadtap's own because upstream gave none, by kind";
+        let help = "Error responses of threadtap because upstream sent none, by kind";
         r.register("upstream_errors", help, self.upstream_errors.clone());
-        let help = "Header lines of upstream's answers that were left out, by kind";
+        let help = "Header lines of upstream responses that were dropped, by kind";
         r.register("answer_lines_left_out", help, self.lines_left_out.clone());
         r.register("captured_exchanges", "Exchanges that were tapped", self.captured.clone());
-        let help = "Exchanges of the APIs that are recorded, by API and how upstream answered";
+        let help = "Exchanges of recorded APIs, by API and result";
         r.register("api_exchanges", help, self.api_exchanges.clone());
-        let help =
-            "Exchanges of LLM APIs that are forwarded and not recorded, by API and how upstream answered";
+        let help = "Exchanges of LLM APIs that are forwarded and not recorded, by API and result";
         r.register("uncaptured_exchanges", help, self.uncaptured.clone());
         let help = "Frames of WebSockets that passed, by the side that sent them";
         r.register("websocket_frames", help, self.frames.clone());
@@ -222,63 +221,63 @@ impl Metrics {
         r.register("capture_dropped", help, self.dropped.clone());
         let help = "Copied bytes that wait for the pipeline";
         r.register_with_unit("capture_buffered", help, Unit::Bytes, self.capture_bytes.clone());
-        let help = "Hand-overs that wait for the pipeline";
+        let help = "Segments that wait for the pipeline";
         r.register("pipeline_queue_depth", help, self.pipeline_queue.clone());
-        r.register("capture_problems", "Odd input met in captures, by kind", self.problems.clone());
-        r.register("observations", "Observations made", self.observations.clone());
-        let help = "How far record times are ahead of the machine's clock, because that was set back";
+        r.register(
+            "capture_problems",
+            "Bodies in captures that could not be read as expected, by kind",
+            self.problems.clone(),
+        );
+        r.register("observations", "Observations", self.observations.clone());
+        let help = "How far record times are ahead of the machine's clock, because it was set back";
         r.register_with_unit("clock_ahead", help, Unit::Seconds, self.clock_ahead_seconds.clone());
         r.register("sessions", "Sessions that are open", self.sessions.clone());
         r.register("conversations", "Conversations held in memory", self.conversations.clone());
         r.register("open_runs", "Runs that are not settled", self.open_runs.clone());
-        let help = "What conversations take in memory, about";
+        let help = "Approximate memory of all conversations";
         r.register_with_unit("correlation_held", help, Unit::Bytes, self.correlation_bytes.clone());
-        let help = "Runs that are remembered by what their conversation added up to";
+        let help = "Runs that are remembered by their history";
         r.register("remembered_turns", help, self.remembered_turns.clone());
-        let help = "What the limits of correlation cost, and outputs that came too late, by kind";
+        let help = "What was dropped or closed early because of the limits of correlation, and late outputs, by kind";
         r.register("correlation_notes", help, self.correlation_notes.clone());
-        let help = "Calls answered with 404 because OpenAI shut the Assistants API down, by the caller's SDK";
+        let help = "Calls that got 404 because OpenAI shut down the Assistants API, by the caller's SDK";
         r.register("sunset_calls", help, self.sunset_calls.clone());
-        r.register(
-            "intake",
-            "Feedback and users told by the app, by what became of them",
-            self.intake.clone(),
-        );
+        r.register("intake", "Feedback and users sent by the app, by result", self.intake.clone());
         r.register("interactions", "Interactions recorded, by status", self.interactions.clone());
-        let help = "Time from an exchange's last byte until what it told is written";
+        let help = "Time from the last byte of an exchange until its observations are written";
         r.register_with_unit("store_written", help, Unit::Seconds, self.written_seconds.clone());
-        let help = "Time a commit takes";
+        let help = "Duration of a commit";
         r.register_with_unit("store_commit", help, Unit::Seconds, self.commit_seconds.clone());
         r.register("store_errors", "Operations the store failed, by kind", self.store_errors.clone());
         let help = "1 for the state the store is in: ok, or failing while it cannot write";
         r.register("store_state", help, self.store_state.clone());
-        let help = "1 where records are kept in memory because the data directory cannot be used";
+        let help = "1 if records are kept in memory because the data directory cannot be used";
         r.register("store_in_memory", help, self.store_in_memory.clone());
         let help = "Size of the store's files, by file";
         r.register_with_unit("store_file", help, Unit::Bytes, self.store_file_bytes.clone());
-        let help = "What the database holds, without pages it can use again";
+        let help = "Used bytes of the database, without free pages";
         r.register_with_unit("store_used", help, Unit::Bytes, self.store_used_bytes.clone());
-        let help = "Databases begun anew because the one before was corrupt or had vanished";
+        let help = "Databases recreated because the previous one was corrupt or had vanished";
         r.register("store_begun_anew", help, self.store_begun_anew.clone());
-        let help = "Delivered events let go of: for their age, for retain_size, or for want of room";
+        let help = "Delivered events deleted because of their age, retain_size or a full store";
         r.register("store_evicted", help, self.store_evicted.clone());
-        let help = "Deliveries that will never be made, by sink and reason";
+        let help = "Deliveries lost, by sink and reason";
         r.register("deliveries_lost", help, self.deliveries_lost.clone());
         r.register("deliveries", "Delivery attempts, by sink and verdict", self.deliveries.clone());
-        let help = "Deliveries not yet made, by sink";
+        let help = "Deliveries that wait, by sink";
         r.register("delivery_queue_depth", help, self.delivery_queue.clone());
-        let help = "Age of the oldest delivery not yet made, by sink";
+        let help = "Age of the oldest delivery that waits, by sink";
         r.register_with_unit(
             "delivery_queue_age",
             help,
             Unit::Seconds,
             self.delivery_queue_age_seconds.clone(),
         );
-        r.register("delivered", "Records a sink has taken", self.delivered.clone());
-        let help = "Values cut or replaced to fit what a sink takes, in records it has taken";
+        r.register("delivered", "Records that a sink accepted", self.delivered.clone());
+        let help = "Values cut or replaced to fit a sink's limits, in records that it accepted";
         r.register("delivered_cuts", help, self.cuts.clone());
-        r.register("dead_letters", "Records given up and kept, by sink", self.dead_letters.clone());
-        let help = "Records that were given up, by sink and reason";
+        r.register("dead_letters", "Dead letters that are kept, by sink", self.dead_letters.clone());
+        let help = "Records that became dead letters, by sink and reason";
         r.register("dead_lettered", help, self.dead_lettered.clone());
         r
     }

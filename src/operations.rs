@@ -132,7 +132,7 @@ pub enum OperationError {
     #[error(transparent)]
     Store(#[from] ReadError),
     /// What waits in memory cannot be written now, and so not be reached.
-    #[error("the store cannot write at the moment: ask again when it can")]
+    #[error("the store cannot write at the moment; try again later")]
     Failing,
     /// It has to be asked again, later.
     #[error(transparent)]

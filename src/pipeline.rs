@@ -247,7 +247,7 @@ impl Pipeline {
         if ahead > 0 && !self.told_ahead {
             tracing::warn!(
                 ahead_seconds = ahead,
-                "the machine's clock was set back; record times stay in order and so are ahead of it until it has caught up, or until a restart"
+                "the machine's clock was set back; record times are ahead of it until it catches up, or until a restart"
             );
         }
         self.told_ahead = ahead > 0;
@@ -277,7 +277,7 @@ impl Pipeline {
             Ok(()) => {}
             Err(refused @ (Refused::Closed | Refused::Full)) => {
                 self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::disk }).inc_by(lost);
-                tracing::error!(operations = lost, reason = %refused, "the store takes nothing; captures are lost");
+                tracing::error!(operations = lost, reason = %refused, "the store rejects writes; captures are lost");
             }
         }
     }
@@ -293,7 +293,7 @@ impl Pipeline {
     fn count_panic(&self, place: &'static str, panic: &(dyn Any + Send)) {
         self.metrics.dropped.get_or_create(&DropLabel { reason: DropReason::panic }).inc();
         let message = message_of(panic);
-        tracing::error!(place, message, "capture panicked; forwarding is not affected. Please report this");
+        tracing::error!(place, message, "capture panicked; forwarding is not affected; please report this");
     }
 }
 

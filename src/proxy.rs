@@ -344,7 +344,7 @@ impl Shared {
                 tracing::debug!(kind = kind.token(), causes = error.causes(), "a request was refused")
             }
             Fault::Internal | Fault::Upstream => {
-                tracing::warn!(kind = kind.token(), causes = error.causes(), "no answer from upstream");
+                tracing::warn!(kind = kind.token(), causes = error.causes(), "no response from upstream");
             }
         }
         self.results[0].inc();

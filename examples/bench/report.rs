@@ -190,12 +190,17 @@ const AIMS: [Aim; 14] = [
     ("small POST over TLS, CPU, everything on : nginx", Load::Tls, Row::On, REQUEST, NGINX, 1.5),
 ];
 const INTRODUCTION: &str = "\
-Written by `scripts/bench`. Every row has the same fake upstream and the same load, in one run; rows take turns. A cell is the
-median, the least and the most of the rounds, and the ratio of the median to nginx's. CPU is user and system time of all
-processes of the proxy; with everything on it counts until the last record was delivered. *direct* is the load without a proxy.
-*Everything on* is capture of the Assistants API, SQLite on disk with every commit synced, and a Reconify sink to a local
-collector; whatever else is set is the default. nginx has one worker, HTTP/1.1 with keep-alive upstream, and neither buffering,
-compression nor access log; threadtap has one worker too, as have the other proxies. The slow disk takes 100 ms for each sync;
-tiny queues hold four hand-overs. Delays count from when a request was due, not from when it was sent.
+`scripts/bench` writes this page. Each table compares threadtap with nginx and with no proxy at all
+(*direct*), under the same load, against the same fake upstream, in one run. The rows take turns.
+
+A cell has the median, the lowest and the highest value of the rounds, and the ratio of the median
+to nginx's. CPU is the user and system time of all processes of the proxy. With everything on, it
+counts until the last record is delivered. Delays count from when a request was due, not from when
+it was sent.
+
+*Everything on* means: capture of the Assistants API, SQLite on disk with every commit synced, a
+Reconify sink to a local collector, and defaults for all else. nginx has one worker, HTTP/1.1 with
+keep-alive to upstream, and no buffering, compression or access log. threadtap and the other proxies
+have one worker too. The slow disk takes 100 ms for each sync. Tiny queues hold four segments.
 ";
 const INFALLIBLE: &str = "a string takes everything";

@@ -1,4 +1,4 @@
-//! `threadtap dead-letters`: what was given up, and what is to become of it.
+//! `threadtap dead-letters`: lists, retries and drops dead letters.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::config::Flags;
 use crate::operations::{Changed, DeadLetterQuery};
 use crate::store::{DeadLetter, DeadLetters};
 
-/// Lists, shows, retries, drops or exports what was given up
+/// List, show, retry, drop or export dead letters
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -20,23 +20,23 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Lists them, oldest first
+    /// List dead letters, oldest first
     List(List),
-    /// Shows one, with what the backend said and its event
+    /// Show one, with the response of the backend and its event
     Show {
-        /// Its number
+        /// Id of the dead letter
         id: u64,
-        /// As JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Makes them due again, under the same key
+    /// Queue them again, under the same keys
     Retry(Which),
-    /// Lets them go for good
+    /// Delete them permanently
     Drop(Which),
-    /// Writes them with their events, one JSON object a line
+    /// Write them with their events as JSON lines
     Export {
-        /// Of this sink only
+        /// Only those of this sink
         #[arg(long)]
         sink: Option<Arc<str>>,
     },
@@ -44,10 +44,10 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct List {
-    /// Of this sink only
+    /// Only those of this sink
     #[arg(long)]
     sink: Option<Arc<str>>,
-    /// As JSON, one a line
+    /// Print JSON lines
     #[arg(long)]
     json: bool,
 }
@@ -55,16 +55,16 @@ struct List {
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 struct Which {
-    /// Their numbers
+    /// Ids of the dead letters
     #[arg(required_unless_present_any = ["sink", "all"], conflicts_with_all = ["sink", "all"])]
     ids: Vec<u64>,
-    /// All of this sink
+    /// All dead letters of this sink
     #[arg(long, conflicts_with = "all")]
     sink: Option<Arc<str>>,
-    /// All there are
+    /// All dead letters
     #[arg(long)]
     all: bool,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -90,7 +90,7 @@ pub(super) async fn run(arguments: Arguments, flags: &Flags) -> Result<(), Failu
                 }
                 if std::mem::take(&mut none) {
                     print(&format!(
-                        "{:>8}  {:<20}  {:<12}  {:<14}  {:>8}  answer",
+                        "{:>8}  {:<20}  {:<12}  {:<14}  {:>8}  response",
                         "id", "died", "sink", "reason", "attempts"
                     ))?;
                 }
@@ -108,7 +108,8 @@ pub(super) async fn run(arguments: Arguments, flags: &Flags) -> Result<(), Failu
         }
         Command::Retry(which) => {
             let changed = target.retry(which.dead_letters()).await?;
-            let what = if target.runs() { "due again" } else { "due again at the next start" };
+            let what =
+                if target.runs() { "queued again" } else { "queued again; they are sent at the next start" };
             conclude(&which, changed, what)
         }
         Command::Drop(which) => {
@@ -119,7 +120,7 @@ pub(super) async fn run(arguments: Arguments, flags: &Flags) -> Result<(), Failu
     }
 }
 
-/// Goes through all dead letters, a page at a time.
+/// Calls `act` for each dead letter, a page at a time.
 async fn each(
     target: &Target,
     sink: Option<Arc<str>>,
@@ -142,7 +143,7 @@ fn conclude(which: &Which, changed: Changed, what: &str) -> Result<(), Failure> 
         print(&format!("{} dead letters {what}", changed.changed))?;
     }
     if changed.changed == 0 && !which.ids.is_empty() {
-        return Err(anyhow::anyhow!("there are no dead letters with these numbers").into());
+        return Err(anyhow::anyhow!("no dead letters have these ids").into());
     }
     Ok(())
 }
@@ -161,7 +162,7 @@ fn text(letter: &DeadLetter) -> Result<String, Failure> {
     };
     let event = serde_json::to_string_pretty(&event).map_err(anyhow::Error::from)?;
     Ok(format!(
-        "dead letter {id}: {kind} for {sink}\nkey       {key}\ndue since {}\ngiven up  {} after {attempts} attempts: {reason}\nanswer    {}\nevent     {event}",
+        "dead letter {id}: {kind} for {sink}\nkey       {key}\nqueued    {}\nfailed    {} after {attempts} attempts: {reason}\nresponse  {}\nevent     {event}",
         shown(*queued_at),
         shown(*died_at),
         one_line(answer),
@@ -172,7 +173,7 @@ fn first_line(answer: &str) -> String {
     answer.lines().next().unwrap_or_default().chars().take(80).collect()
 }
 
-/// What a backend said must not look like a line of ours.
+/// A backend's response must not look like a line of threadtap.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

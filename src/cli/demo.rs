@@ -1,4 +1,4 @@
-//! `threadtap demo`: all of it in one process, on free ports, with no key and no network.
+//! `threadtap demo`: runs the whole system in one process, on free ports, with no key and no network.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -54,13 +54,13 @@ async fn play() -> anyhow::Result<()> {
     let expected = ids(&mut report.turns.iter().filter(|turn| turn.status == "completed"));
     tokio::time::timeout(PATIENCE, backend.wait_for(expected.len())).await.ok();
     let recorded = sorted(records(app.admin(), sent.len()).await?.iter().map(recorded_id));
-    // Stopping waits for threads, which an asynchronous task must not.
+    // Stopping waits for threads, and an asynchronous task must not block.
     tokio::task::spawn_blocking(move || app.stop()).await??;
     tokio::time::timeout(PATIENCE, backend.wait_for(expected.len())).await.ok();
     let delivered = sorted(backend.accepted().iter().map(delivered_id));
     conclude(&screen, &report, recorded.len(), delivered.len());
-    ensure!(recorded == sent, "not every turn was recorded, or one was twice");
-    ensure!(delivered == expected, "not every completed turn was delivered, or one was twice");
+    ensure!(recorded == sent, "not every turn was recorded, or one was recorded twice");
+    ensure!(delivered == expected, "not every completed turn was delivered, or one was delivered twice");
     Ok(())
 }
 
@@ -117,7 +117,7 @@ async fn records(admin: SocketAddr, expected: usize) -> anyhow::Result<Vec<Value
 
 fn conclude(screen: &Screen, report: &Report, recorded: usize, delivered: usize) {
     screen.line("");
-    screen.line("── what came of it");
+    screen.line("── results");
     for turn in &report.turns {
         let tokens =
             turn.total_tokens.map_or_else(|| "no usage".to_owned(), |tokens| format!("{tokens} tokens"));
@@ -125,7 +125,7 @@ fn conclude(screen: &Screen, report: &Report, recorded: usize, delivered: usize)
     }
     let sent = report.turns.len();
     screen.line(&format!(
-        "{sent} turns sent, {recorded} recorded, {delivered} delivered (Reconify is sent the completed ones by default)"
+        "{sent} turns sent, {recorded} recorded, {delivered} delivered (by default Reconify receives completed turns only)"
     ));
 }
 

@@ -1,4 +1,4 @@
-//! `threadtap export`: the records of a period, one JSON object a line.
+//! `threadtap export`: writes the records of a period as JSON lines.
 
 use super::period::{Progress, Until, period};
 use super::target::Target;
@@ -6,15 +6,15 @@ use super::{Failure, print_exact};
 use crate::config::Flags;
 use crate::operations::ExportQuery;
 
-/// Writes records to standard output, one JSON object a line, oldest first
+/// Write records to standard output as JSON lines, oldest first
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// From this time on: RFC 3339, or how long ago (2h) [default: the beginning]
+    /// Start of the period: RFC 3339, or an age (2h) [default: the beginning]
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     #[command(flatten)]
     until: Until,
-    /// As JSON, which is the only form there is
+    /// Print JSON; the output is always JSON
     #[arg(long)]
     json: bool,
 }

@@ -5,10 +5,10 @@ use super::{Failure, print, print_json};
 use crate::config::Flags;
 use crate::store::{Erased, Subject};
 
-/// Erases a conversation, or all that has to do with a user, for good
+/// Erase a conversation, or all conversations of a user, permanently
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Every conversation in which the user with this id was named, as a whole
+    /// Erase every conversation that names the user with this id, as a whole
     #[arg(
         long,
         value_name = "ID",
@@ -16,10 +16,10 @@ pub(super) struct Arguments {
         conflicts_with = "conversation"
     )]
     user: Option<String>,
-    /// The conversation with this id
+    /// Erase the conversation with this id
     #[arg(long, value_name = "ID")]
     conversation: Option<String>,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -46,11 +46,11 @@ pub(super) async fn run(arguments: Arguments, flags: &Flags) -> Result<(), Failu
         not_covered,
     } = &erased;
     print(&format!(
-        "erased from {conversations} conversations: {events} events, {deliveries} deliveries that waited, {dead_letters} dead letters, \
+        "erased from {conversations} conversations: {events} events, {deliveries} waiting deliveries, {dead_letters} dead letters, \
          {observations} observations, {states} states, {feedback} feedback; free pages and the log were emptied"
     ))?;
     if !not_covered.is_empty() {
-        print("not covered, because they are corrupt and were set aside; delete them yourself:")?;
+        print("not erased, because these databases are corrupt and were set aside; delete them yourself:")?;
     }
     not_covered.iter().try_for_each(|path| print(&format!("  {}", path.display())))
 }

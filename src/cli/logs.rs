@@ -1,7 +1,7 @@
 //! Logs on standard error, as text for people or JSON for machines.
 //!
-//! Whatever others have said that comes into a field cannot drive a terminal: in text it is replaced, in JSON it is escaped, which
-//! means the same to whoever reads JSON.
+//! Text from outside in a field cannot control a terminal: text logs replace such characters, JSON logs escape them, which JSON
+//! readers undo.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
@@ -47,7 +47,7 @@ where
     };
     let lines = fmt::layer().with_ansi(terminal);
     if !json {
-        // The colours are ours; what is in the fields is perhaps not.
+        // The colours come from threadtap; the fields may have text from outside.
         let fields = format::debug_fn(|writer, field, value| {
             let value = format!("{value:?}");
             match field.name() {
@@ -57,7 +57,7 @@ where
         });
         return lines.fmt_fields(fields.delimited(" ")).with_writer(io::stderr).boxed();
     }
-    // A span that began under the other format has no fields in this one, and showing it would panic.
+    // A span that began under the other format has no fields in this one, and formatting it would panic.
     let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
     lines.with_writer(|| Escaped(io::stderr())).boxed()
 }
@@ -71,7 +71,7 @@ pub(super) fn level(log: &Log) -> Result<EnvFilter, Failure> {
     })
 }
 
-/// Lines of JSON, with what a terminal would not show as `\uXXXX` (RFC 8259 §7).
+/// Writes lines of JSON, with characters that a terminal would not show as `\uXXXX` (RFC 8259 §7).
 struct Escaped<W>(W);
 
 impl<W: io::Write> io::Write for Escaped<W> {

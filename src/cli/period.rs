@@ -1,4 +1,4 @@
-//! Spans of time on the command line, and how far a command has come in one.
+//! Periods on the command line, and the progress of a command in one.
 
 use std::io::IsTerminal;
 
@@ -10,27 +10,27 @@ use threadtap_core::time::UnixMillis;
 use super::Failure;
 use crate::store::{Cursor, Period};
 
-/// From when to when.
+/// The end of a period.
 #[derive(Debug, clap::Args)]
 pub(super) struct Until {
-    /// Up to this time, not included [default: now]
+    /// End of the period, exclusive [default: now]
     #[arg(long, value_name = "TIME")]
     pub(super) until: Option<String>,
 }
 
-/// The span from `since` to `until`; without the one from the beginning, without the other until now.
+/// The period from `since` (else the beginning) to `until` (else now).
 pub(super) fn period(since: Option<&str>, until: Option<&str>) -> Result<Period, Failure> {
     let now = Timestamp::now();
     let at = |name: &str, text: Option<&str>, default: UnixMillis| {
         text.map_or(Ok(default), |text| {
             parse(text, now).ok_or_else(|| {
                 Failure::unusable(anyhow::anyhow!(
-                    "--{name} is `{text}`: use a time such as 2026-01-31T08:00:00Z, or how long ago: 90s, 30m, 2h, 7d"
+                    "--{name} is `{text}`: use a time such as 2026-01-31T08:00:00Z, or an age: 90s, 30m, 2h, 7d"
                 ))
             })
         })
     };
-    // What is derived in this very millisecond belongs to it.
+    // Records of this millisecond are included.
     let end = UnixMillis(millis(now).unwrap_or(u64::MAX).saturating_add(1));
     Ok(Period { since: at("since", since, UnixMillis(0))?, until: at("until", until, end)? })
 }
@@ -47,13 +47,13 @@ fn millis(time: Timestamp) -> Option<u64> {
     u64::try_from(time.as_millisecond()).ok()
 }
 
-/// A time as people read it.
+/// Formats a time for people.
 pub(super) fn shown(at: UnixMillis) -> String {
     let time = i64::try_from(at.0).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
     time.map_or_else(|| at.0.to_string(), |time| format!("{time:.0}"))
 }
 
-/// A bar on standard error that shows how far in time a command has come; nothing where that is no terminal.
+/// A progress bar on standard error; hidden if that is not a terminal.
 pub(super) struct Progress {
     bar: ProgressBar,
     from: Option<u64>,
@@ -73,10 +73,10 @@ impl Progress {
         Self { bar, from: None, until: period.until.0 }
     }
 
-    /// A page was done, up to `next`; in all so many records.
+    /// Shows that a page is done, up to `next`, and how many records are done in total.
     pub(super) fn at(&mut self, next: Option<Cursor>, records: u64) {
         let Some(Cursor { at, .. }) = next else { return };
-        // The first page tells where there is anything at all.
+        // The first page shows where the records begin.
         let from = *self.from.get_or_insert(at.0);
         self.bar.set_length(self.until.saturating_sub(from));
         self.bar.set_position(at.0 - from.min(at.0));

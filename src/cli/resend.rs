@@ -1,4 +1,4 @@
-//! `threadtap resend`: has a period's records delivered to a sink once more.
+//! `threadtap resend`: delivers the records of a period to a sink again.
 
 use serde_json::json;
 
@@ -8,18 +8,18 @@ use super::{Failure, print, print_json};
 use crate::config::Flags;
 use crate::operations::ResendQuery;
 
-/// Makes the records of a period due at a sink once more: the same bytes under the same keys
+/// Deliver the records of a period to a sink again: the same bytes under the same keys
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The sink's name
+    /// Name of the sink
     #[arg(long)]
     sink: String,
-    /// From this time on: RFC 3339, or how long ago (2h)
+    /// Start of the period: RFC 3339, or an age (2h)
     #[arg(long, value_name = "TIME")]
     since: String,
     #[command(flatten)]
     until: Until,
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -44,6 +44,6 @@ pub(super) async fn run(arguments: Arguments, flags: &Flags) -> Result<(), Failu
     if json {
         return print_json(&json!({ "made_due": made_due }));
     }
-    let when = if target.runs() { "" } else { ", delivered at the next start" };
-    print(&format!("{made_due} records made due at {}{when}", query.sink))
+    let when = if target.runs() { "" } else { "; they are sent at the next start" };
+    print(&format!("{made_due} records queued for {}{when}", query.sink))
 }

@@ -1,4 +1,4 @@
-//! `threadtap`: forwards until it is told to stop.
+//! `threadtap`: runs the proxy until a signal stops it.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     let config = Config::load(flags, &ProcessEnvironment).map_err(Failure::unusable)?;
     let set_logs = logs::start(&config.log)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
-    // Before anything can be in use: a signal that comes early must not find its default action, which is to kill.
+    // First of all: the default action of an early signal would kill the process.
     let mut signals = {
         let _guard = runtime.enter();
         Signals::new().map_err(anyhow::Error::from)?
@@ -32,28 +32,32 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads the settings again. One that cannot be used changes nothing.
+/// Reads the settings again. If one cannot be used, nothing changes.
 fn reload(flags: &Flags, app: &mut App, set_logs: &SetLogs) {
     let config = match Config::load(flags, &ProcessEnvironment) {
         Ok(config) => config,
-        Err(error) => return tracing::error!(%error, "the settings cannot be used; nothing was changed"),
+        Err(error) => {
+            return tracing::error!(%error, "cannot reload: the settings are invalid; nothing was changed");
+        }
     };
     if let Err(failure) = logs::level(&config.log) {
-        return tracing::error!(error = %failure.error, "the settings cannot be used; nothing was changed");
+        return tracing::error!(error = %failure.error, "cannot reload: the settings are invalid; nothing was changed");
     }
     let log = config.log.clone();
     let Changes { applied, needs_restart } = match app.reload(config) {
         Ok(changes) => changes,
-        Err(error) => return tracing::error!(%error, "the settings cannot be used; nothing was changed"),
+        Err(error) => {
+            return tracing::error!(%error, "cannot reload: the settings are invalid; nothing was changed");
+        }
     };
     if let Err(failure) = set_logs(&log) {
-        tracing::error!(error = %failure.error, "the settings of the logs cannot be used; they stay as they were");
+        tracing::error!(error = %failure.error, "cannot reload the log settings; they are unchanged");
     }
     let named = |keys: &[&str]| if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
     if !needs_restart.is_empty() {
-        tracing::warn!(settings = named(&needs_restart), "settings that changed need a restart");
+        tracing::warn!(settings = named(&needs_restart), "settings changed that need a restart");
     }
-    tracing::info!(applied = named(&applied), "the settings were read again");
+    tracing::info!(applied = named(&applied), "reloaded the settings");
 }
 
 /// What a signal asks for.
@@ -88,25 +92,27 @@ impl Signals {
     }
 }
 
-/// A second wish to stop ends the process as soon as what was captured is written; a third, or a store that takes too long, at
-/// once. What is delivered by then, and what is written, goes on at the next start.
+/// A second signal ends the process as soon as what was captured is written. A third one, or a store that takes too long, ends it
+/// at once. Delivery of what was written continues at the next start.
 fn hurry_if_asked_twice(runtime: Runtime, mut signals: Signals, stopper: Stopper) -> std::io::Result<()> {
     std::thread::Builder::new().name("threadtap-signals".to_owned()).spawn(move || {
         runtime.block_on(async {
             while let Wish::Reload = signals.wish().await {}
-            tracing::warn!("told to stop twice: exchanges are cut, what was captured is written");
+            tracing::warn!(
+                "received a second signal to stop: cutting exchanges and writing what was captured"
+            );
             stopper.hurry();
             let third = async { while let Wish::Reload = signals.wish().await {} };
-            // Cancel safe: nothing is done with a signal that is not seen.
+            // Cancel safe: a signal that is not received has no effect.
             _ = tokio::time::timeout(HURRY_PATIENCE, third).await;
         });
-        tracing::error!("stopping before all that was captured is written: what is not is lost");
+        tracing::error!("stopping before all captures are written; the rest is lost");
         std::process::exit(HURRIED);
     })?;
     Ok(())
 }
 
-/// The exit code of a process that was told to stop twice.
+/// The exit code after a second signal.
 const HURRIED: i32 = 130;
-/// How long writing may take then. Supervisors kill after 10 s or more.
+/// How long writing may take after a second signal. Supervisors kill after 10 s or more.
 const HURRY_PATIENCE: Duration = Duration::from_secs(8);

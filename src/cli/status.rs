@@ -1,4 +1,4 @@
-//! `threadtap status`: how the instance and its store are.
+//! `threadtap status`: shows the state of the instance and its store.
 
 use super::period::shown;
 use super::target::Target;
@@ -8,10 +8,10 @@ use crate::descriptors::Shares;
 use crate::operations::Status;
 use crate::store::Overview;
 
-/// Shows how an instance is, or what a stopped one left
+/// Show the state of an instance, running or stopped
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// As JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -31,10 +31,10 @@ fn text(status: &Status) -> String {
         failing, database_bytes, log_bytes, used_bytes, first_used_at, oldest_at, newest_at, ..
     } = store;
     let runs =
-        process.map_or_else(|| "does not run".to_owned(), |process| format!("runs as process {process}"));
+        process.map_or_else(|| "is not running".to_owned(), |process| format!("runs as process {process}"));
     let place =
         store.data_dir.as_ref().map_or_else(|| "memory".to_owned(), |place| place.display().to_string());
-    let state = if *failing { "FAILING: it cannot write, and keeps trying" } else { "ok" };
+    let state = if *failing { "FAILING: cannot write, retrying" } else { "ok" };
     let mut lines = vec![
         format!("threadtap {version} {runs}"),
         format!("store    {place}, since {}: {state}", shown(*first_used_at)),
@@ -46,7 +46,7 @@ fn text(status: &Status) -> String {
         ),
     ];
     if let Some(why) = &store.instead_of {
-        lines.push(format!("         NOT ON DISK, records end with the process: {why}"));
+        lines.push(format!("         NOT ON DISK, records are lost when the process ends: {why}"));
     }
     if let Some(limits) = limits {
         lines.push(connections(limits));

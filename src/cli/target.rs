@@ -1,4 +1,4 @@
-//! Whom a command asks: the instance that holds the data directory, or, where none runs, the store itself.
+//! What a command operates on: the instance that holds the data directory or, if none runs, the store itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -24,21 +24,21 @@ use crate::operations::{
 };
 use crate::store::{self, DeadLetter, DeadLetters, Erased, OpenError, Store, Subject};
 
-/// Whom a command asks.
+/// What a command operates on.
 pub(super) enum Target {
-    /// An instance, by its admin listener.
+    /// A running instance, through its admin listener.
     Running(Box<Api>),
-    /// The store, which this process holds meanwhile.
+    /// The store, which this process holds while the command runs.
     Stopped(Operations),
 }
 
 impl Target {
-    /// Finds it by the settings an instance would be started with.
+    /// Finds it with the settings of an instance.
     pub(super) fn find(flags: &Flags) -> Result<Self, Failure> {
         let config = Config::load(flags, &ProcessEnvironment).map_err(Failure::unusable)?;
         with_warnings(&config.log)?;
         let asked = match config.admin_listen {
-            // Port 0 is no address to ask at.
+            // Port 0 is not an address to connect to.
             Choice::Explicit(address) if address.port() != 0 => Some(address),
             _ => None,
         };
@@ -47,7 +47,7 @@ impl Target {
             return Err(anyhow::anyhow!("there is no data directory").into());
         };
         if !data_dir.join("threadtap.db").exists() {
-            // It may run without a disk, or elsewhere.
+            // An instance may run without a disk, or elsewhere.
             return match asked {
                 Some(address) => Ok(Self::Running(Box::new(Api::new(address, token)))),
                 None => Err(anyhow::anyhow!("there is no threadtap data in {}", data_dir.display()).into()),
@@ -64,14 +64,14 @@ impl Target {
                 let told = admin.and_then(|admin| admin.parse().ok());
                 let Some(address) = asked.or(told) else {
                     let error = anyhow::anyhow!(
-                        "{} is in use by {holder}, which says no address to ask at",
+                        "{} is in use by {holder}, and its lock file names no admin address",
                         path.display()
                     );
                     return Err(error.into());
                 };
                 Ok(Self::Running(Box::new(Api::new(address, token))))
             }
-            // An instance may run without it.
+            // An instance may run without the store.
             Err(error) => match asked {
                 Some(address) => Ok(Self::Running(Box::new(Api::new(address, token)))),
                 None => Err(anyhow::Error::from(error).into()),
@@ -150,7 +150,7 @@ pub(super) struct Api {
 
 impl Api {
     fn new(mut address: SocketAddr, token: Option<Secret>) -> Self {
-        // An instance that listens everywhere is asked here.
+        // An instance that listens on all addresses is reachable on loopback.
         match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
             IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
@@ -177,7 +177,7 @@ impl Api {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let request = request.body(Full::from(body))?;
-        let asked = || format!("the instance cannot be asked at {}", self.address);
+        let asked = || format!("cannot reach the instance at {}", self.address);
         let response = self.http.request(request).await.with_context(asked)?;
         let status = response.status();
         let body = response.into_body().collect().await.with_context(asked)?.to_bytes();
@@ -186,11 +186,16 @@ impl Api {
             match told.as_ref().and_then(|told| told["error"].as_str()) {
                 Some(error) => bail!("{error}"),
                 None => {
-                    bail!("{} answered {status}: {}", self.address, String::from_utf8_lossy(&body).trim())
+                    bail!(
+                        "{} responded with {status}: {}",
+                        self.address,
+                        String::from_utf8_lossy(&body).trim()
+                    )
                 }
             }
         }
-        serde_json::from_slice(&body).context("the instance answered otherwise than this version does")
+        serde_json::from_slice(&body)
+            .context("cannot read the response of the instance; its version may differ")
     }
 }
 

@@ -67,7 +67,7 @@ impl Client {
         let mut body = BytesMut::new();
         let attempt = async {
             let response = self.http.request(request).await.map_err(|error| {
-                tracing::debug!(error = %Chain(&error), "an attempt got no answer");
+                tracing::debug!(error = %Chain(&error), "a delivery attempt got no response");
                 if error.is_connect() { "connect" } else { "broken_off" }
             })?;
             let (parts, incoming) = response.into_parts();
@@ -116,7 +116,7 @@ fn https_or_http() -> HttpsConnector<HttpConnector> {
         Ok(tls) => tls.https_or_http().enable_all_versions().wrap_connector(http),
         Err(error) => {
             // A machine without roots can still reach a backend over http.
-            tracing::warn!(%error, "this machine has no certificate roots: no https backend can be reached");
+            tracing::warn!(%error, "this machine has no root certificates; https backends cannot be reached");
             let tls = ClientConfig::builder_with_provider(provider.into())
                 .with_safe_default_protocol_versions()
                 .expect("ring speaks the default versions")

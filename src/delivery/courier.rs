@@ -163,7 +163,7 @@ impl Courier {
                 }
                 Err(ReadError::Closed) => return Err(Closed),
                 Err(error) => {
-                    tracing::warn!(sink = %self.sink.name(), %error, "deliveries cannot be read");
+                    tracing::warn!(sink = %self.sink.name(), %error, "cannot read deliveries from the store");
                     self.read_at = now.after(READ_PAUSE);
                     break;
                 }
@@ -252,12 +252,12 @@ impl Courier {
             Health::Healthy => {
                 // They waited for the sink, not for themselves.
                 self.lanes.release_all();
-                tracing::info!(%sink, "the sink takes deliveries again");
+                tracing::info!(%sink, "the sink accepts deliveries again");
             }
-            Health::Failing => tracing::warn!(%sink, "the sink fails; everything is kept and tried again"),
+            Health::Failing => tracing::warn!(%sink, "the sink is failing; records are kept and retried"),
             Health::Misconfigured => tracing::error!(
                 %sink,
-                "the sink refuses our address or credentials: check its settings; everything is kept, and it is asked again now and then"
+                "the sink rejects the address or the credentials: check its settings; records are kept and retried every misconfigured_pause"
             ),
         }
     }

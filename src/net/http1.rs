@@ -42,15 +42,15 @@ enum After {
 /// Why a connection ends before its time.
 #[derive(Debug, Error)]
 pub(super) enum Ended {
-    #[error("the answer's body failed")]
+    #[error("the response body failed")]
     AnswerFailed(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the client left before its answer was over")]
+    #[error("the client disconnected before its response ended")]
     ClientLeft,
     #[error("the connection failed")]
     Io(#[from] io::Error),
-    #[error("a request was refused")]
+    #[error("a request was rejected")]
     Refused(#[source] Malformed),
-    #[error("the answer is not as long as it said")]
+    #[error("the length of the response body differs from its Content-Length")]
     WrongLength,
 }
 

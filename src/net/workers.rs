@@ -40,7 +40,7 @@ impl Workers {
             let worker = start(listener, listening.for_worker(), told.clone());
             worker
                 .inspect_err(
-                    |error| tracing::error!(%error, "a worker cannot be started, so there is one less"),
+                    |error| tracing::error!(%error, "cannot start a worker; continuing with one less"),
                 )
                 .ok()
         });
@@ -74,7 +74,7 @@ fn start<H: Handler>(
         match runtime.block_on(work) {
             // Nobody waits any more when this fails.
             Ok(drained) => _ = done.send(drained),
-            Err(error) => tracing::error!(%error, "a worker cannot listen, so there is one less"),
+            Err(error) => tracing::error!(%error, "a worker cannot listen; continuing with one less"),
         }
         // A name that is being resolved is not waited for.
         runtime.shutdown_background();

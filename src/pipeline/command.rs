@@ -47,7 +47,7 @@ impl Handle {
 
 /// Too many commands wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too much is asked of the pipeline at one time")]
+#[error("too many requests to the pipeline at one time; try again")]
 pub struct TooBusy;
 
 enum Command {

@@ -12,13 +12,13 @@ use crate::store::{ReadError, Recovered};
 
 /// Why what an earlier process left could not be read to its end.
 #[derive(Debug, Error)]
-#[error("the store cannot be read")]
+#[error("cannot read the store")]
 pub(super) struct RecoverError(#[from] ReadError);
 
 /// Restores and replays.
 ///
 /// # Errors
-/// When the store cannot be read; what was read until then counts.
+/// When cannot read the store; what was read until then counts.
 pub(super) fn recover(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<(), RecoverError> {
     for user in recovered.users(pipeline.config.max_users)?.into_iter().rev() {
         if let Some(user) = read::<User>(&user, "what is known of a user") {
@@ -75,7 +75,7 @@ pub(super) fn recover(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<
     pipeline.commit();
     if replayed > 0 {
         let open_runs = pipeline.correlator.open_runs();
-        tracing::info!(observations = replayed, open_runs, "went on where an earlier process stopped");
+        tracing::info!(observations = replayed, open_runs, "restored the state of an earlier process");
     }
     Ok(())
 }
@@ -103,7 +103,7 @@ fn read<T: serde::de::DeserializeOwned>(json: &str, what: &'static str) -> Optio
     match serde_json::from_str(json) {
         Ok(value) => Some(value),
         Err(error) => {
-            tracing::warn!(%error, what, "what an earlier process stored cannot be read");
+            tracing::warn!(%error, what, "cannot read a row that an earlier process stored");
             None
         }
     }

@@ -76,7 +76,7 @@ impl Service {
         };
         let thread = std::thread::Builder::new().name("threadtap-pipeline".to_owned()).spawn(move || {
             if let Err(error) = recovery::recover(&mut pipeline, &recovered) {
-                tracing::error!(error = %error, "what an earlier process left cannot be read; it stays on disk, capture begins anew");
+                tracing::error!(error = %error, "cannot restore the state of an earlier process; it stays on disk, and capture starts empty");
             }
             drop(recovered);
             pipeline.run(&captures);

@@ -28,7 +28,7 @@ impl Sunset {
             app = app.as_deref().unwrap_or("unknown"),
             sdk,
             version,
-            "an app calls the Assistants API, which answers 404: OpenAI shut it down on 2026-08-26; it needs the Responses API"
+            "an app calls the Assistants API and gets 404: OpenAI shut it down on 2026-08-26; use the Responses API"
         );
         self.warned.insert(call, now);
     }

@@ -37,7 +37,7 @@ pub(super) enum ConnectError {
     Dns(#[source] io::Error),
     #[error("this machine has no root certificates")]
     NoRoots(#[source] Arc<io::Error>),
-    #[error("no TLS session")]
+    #[error("the TLS handshake failed")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("not connected within {0:?}")]
     TimedOut(Duration),
@@ -72,7 +72,7 @@ impl Connector {
                     .wrap_connector(dialer),
             ),
             Err(error) => {
-                tracing::error!(%error, "no root certificates: an https upstream cannot be reached");
+                tracing::error!(%error, "no root certificates; an https upstream cannot be reached");
                 Transport::NoRoots(Arc::new(error))
             }
         };

@@ -136,13 +136,13 @@ impl Kind {
                 Fault::Internal,
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
-                "the request cannot be sent on",
+                "the request cannot be forwarded",
             ),
             Self::NoRoots => (
                 Fault::Upstream,
                 StatusCode::BAD_GATEWAY,
                 "no_roots",
-                "there are no root certificates here to verify the upstream with; install them or set SSL_CERT_FILE",
+                "this machine has no root certificates to verify the upstream with; install them or set SSL_CERT_FILE",
             ),
             Self::Reserved => {
                 (Fault::Client, StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
@@ -151,13 +151,13 @@ impl Kind {
                 Fault::Upstream,
                 StatusCode::BAD_GATEWAY,
                 "upstream_answer",
-                "the upstream's answer is not HTTP",
+                "the upstream's response is not HTTP",
             ),
             Self::UpstreamClosed => (
                 Fault::Upstream,
                 StatusCode::BAD_GATEWAY,
                 "upstream_closed",
-                "the upstream closed the connection before it answered",
+                "the upstream closed the connection before it responded",
             ),
             Self::UpstreamDns => (
                 Fault::Upstream,
@@ -169,7 +169,7 @@ impl Kind {
                 Fault::Upstream,
                 StatusCode::BAD_GATEWAY,
                 "upstream_tls",
-                "no secure connection with the upstream could be made",
+                "the TLS handshake with the upstream failed",
             ),
             Self::UpstreamTimeout => (
                 Fault::Upstream,
@@ -181,7 +181,7 @@ impl Kind {
                 Fault::Upstream,
                 StatusCode::BAD_GATEWAY,
                 "upstream_unreachable",
-                "no connection to the upstream could be made",
+                "cannot connect to the upstream",
             ),
         };
         Description { fault, status, token, message }

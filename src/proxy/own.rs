@@ -103,17 +103,17 @@ pub(super) async fn answer(
     metrics: &Metrics,
 ) -> OwnAnswer {
     let Some(head) = parts(head) else {
-        return refusal(StatusCode::BAD_REQUEST, "the request cannot be understood");
+        return refusal(StatusCode::BAD_REQUEST, "the request cannot be read");
     };
     if let Err(refused) = to.admit(&head, metrics).await {
         return refused;
     }
     let Ok(body) = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY_BYTES).collect()).await
     else {
-        return refusal(StatusCode::REQUEST_TIMEOUT, "the body did not come in time");
+        return refusal(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
     };
     let Ok(body) = body else {
-        return refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is longer than 64 KiB, or broke off");
+        return refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 64 KiB, or incomplete");
     };
     let (answer, answered) = oneshot::channel();
     let request = OwnRequest { head, body: body.to_bytes(), answer };
@@ -122,7 +122,7 @@ pub(super) async fn answer(
     {
         return answer;
     }
-    refusal(StatusCode::SERVICE_UNAVAILABLE, "nobody has time to answer; try again")
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "threadtap is too busy; try again")
 }
 
 /// The head as those read it who speak to other listeners as well.

@@ -24,19 +24,19 @@ pub struct Upstream {
 #[derive(Debug, Error)]
 pub enum ParseUpstreamError {
     /// It has a query or a fragment, which no request could carry.
-    #[error("an upstream has no query and no fragment")]
+    #[error("an upstream URL must not have a query or a fragment")]
     Extra,
     /// It is no URL.
     #[error("not a URL")]
     Invalid(#[source] InvalidUri),
     /// It has no host, or a port that is none.
-    #[error("an upstream needs a host, and a port from 1 to 65535 if it names one")]
+    #[error("an upstream URL needs a host, and a port from 1 to 65535 if it has one")]
     Host,
     /// It is neither `http` nor `https`.
     #[error("an upstream starts with http:// or https://")]
     Scheme,
     /// It carries a user name or a password.
-    #[error("an upstream carries no credentials; those of the clients pass through")]
+    #[error("an upstream URL must not have credentials; those of the clients are forwarded")]
     Userinfo,
 }
 
@@ -214,9 +214,9 @@ mod tests {
         check("http://host:0", "port");
         check("http://host:99999", "port");
         check("http://host:", "port");
-        check("http://host/?a=b", "no query");
-        check("http://host/#a", "no fragment");
-        check("http://me:secret@host", "no credentials");
+        check("http://host/?a=b", "a query or a fragment");
+        check("http://host/#a", "a query or a fragment");
+        check("http://me:secret@host", "must not have credentials");
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub enum OpenError {
         known: u32,
     },
     /// No thread could be started.
-    #[error("the store's thread cannot be started")]
+    #[error("cannot start the store's thread")]
     Thread(#[source] io::Error),
 }
 

@@ -89,7 +89,7 @@ impl DatabaseFile {
     pub(super) fn count_damaged(&self) -> Backlog {
         let counted = Connection::open(&self.path).and_then(|connection| reads::backlog(&connection));
         counted.unwrap_or_else(|error| {
-            tracing::error!(%error, "how many deliveries are lost with the corrupt database cannot be told");
+            tracing::error!(%error, "cannot count the deliveries lost with the corrupt database");
             Backlog::default()
         })
     }
@@ -114,7 +114,7 @@ impl DatabaseFile {
         tracing::error!(
             error = %found,
             set_aside = %aside.display(),
-            "the database is corrupt; it is set aside and a new one begun"
+            "the database is corrupt; it was set aside, and a new one is created"
         );
         Ok(())
     }

@@ -23,7 +23,7 @@ pub enum Refused {
     #[error("the store is closed")]
     Closed,
     /// What waits has reached its limit: the disk fails or does not keep up.
-    #[error("too much waits to be written")]
+    #[error("the write queue is full (store.queue)")]
     Full,
 }
 

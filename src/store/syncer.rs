@@ -97,7 +97,7 @@ impl Desk {
                 Err(error) => {
                     metrics.store_errors.get_or_create(&KindLabel { kind: "sync" }).inc();
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::error!(%error, "what was written could not be synced");
+                        tracing::error!(%error, "cannot sync the database");
                     }
                 }
             }
@@ -135,9 +135,9 @@ fn sync(file: &Path, checkpoint_due: bool) -> Result<(), SyncError> {
 
 #[derive(Debug, Error)]
 enum SyncError {
-    #[error("the write-ahead log cannot be synced")]
+    #[error("cannot sync the write-ahead log")]
     Io(#[from] io::Error),
-    #[error("no checkpoint can be made")]
+    #[error("cannot make a checkpoint")]
     Sqlite(#[from] rusqlite::Error),
 }
 

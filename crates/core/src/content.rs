@@ -58,7 +58,7 @@ pub enum UnsupportedEncoding {
     #[error("more than {MAX_CODINGS} content codings are stacked")]
     TooMany,
     /// A coding is not known.
-    #[error("a content coding is not known")]
+    #[error("unknown content coding")]
     Unknown,
 }
 
@@ -69,10 +69,10 @@ pub enum DecodeError {
     #[error("the {0:?} data is corrupt")]
     Corrupt(Coding),
     /// Who takes the decoded data wants no more of it.
-    #[error("no more decoded data is wanted")]
+    #[error("the reader stopped reading")]
     Stopped,
     /// The limit was reached.
-    #[error("the decoded data is over its limit")]
+    #[error("the decoded data exceeds its limit")]
     TooLarge,
     /// The input ended before the coding did.
     #[error("the {0:?} data is truncated")]

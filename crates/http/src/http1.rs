@@ -41,7 +41,7 @@ pub enum Malformed {
     #[error("a head that is too large")]
     TooLarge,
     /// Framing that names no length, or several.
-    #[error("a body without a certain end")]
+    #[error("a body whose end is ambiguous")]
     Framing,
     /// A body whose chunks cannot be read.
     #[error("malformed chunks")]
@@ -55,7 +55,7 @@ pub enum BodyError {
     #[error("the connection failed")]
     Io(#[from] io::Error),
     /// What came is no body.
-    #[error("what came cannot be read")]
+    #[error("the received bytes cannot be read")]
     Malformed(#[from] Malformed),
     /// The connection was closed before the body was over.
     #[error("the connection was closed in the middle of a body")]

@@ -20,7 +20,7 @@ impl Courier {
         match ending {
             Ending::Nothing => {}
             Ending::StoreFailed(error) => {
-                tracing::warn!(sink = %self.sink.name(), %error, "a delivery cannot be read");
+                tracing::warn!(sink = %self.sink.name(), %error, "cannot read a delivery");
                 self.lanes.hold(lane, self.clock.now().after(READ_PAUSE));
                 self.spend_if_last(lane, start);
             }
@@ -138,7 +138,7 @@ impl Courier {
             tracing::warn!(
                 sink = %self.sink.name(),
                 reason,
-                "a payload is kept as a dead letter; further ones are only counted until one is taken"
+                "a payload became a dead letter; further ones are only counted until the sink accepts one"
             );
         }
         let label = DeadLetterLabel { sink: self.sink.name().to_string(), reason };

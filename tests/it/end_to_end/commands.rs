@@ -103,7 +103,7 @@ async fn status_says_whether_it_runs_and_what_waits() {
         let runs = if state == State::Running {
             format!("runs as process {process}")
         } else {
-            "does not run".to_owned()
+            "is not running".to_owned()
         };
         assert!(lines[0].ends_with(&runs), "{lines:?}");
         assert!(

@@ -129,7 +129,7 @@ async fn a_reload_applies_where_records_are_shown_and_how_it_ends() {
 /// Has settings read, and waits until that is logged: what was applied, and what needs a restart.
 async fn reload(threadtap: &mut Threadtap, world: &World, settings: &str) -> (String, Option<String>) {
     let before = threadtap.stderr.lines().len();
-    let told = "the settings were read again";
+    let told = "reloaded the settings";
     let find =
         |lines: &[String], text: &str| lines.iter().skip(before).find(|line| line.contains(text)).cloned();
     std::fs::write(world.settings(), settings).unwrap();

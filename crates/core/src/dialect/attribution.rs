@@ -159,7 +159,7 @@ pub enum ParseSourceError {
     #[error("`{0}` carries a credential")]
     Credential(String),
     /// It is no header's name.
-    #[error("`{0}` is no header name, nor baggage:KEY, body:FIELD, metadata:KEY or caller")]
+    #[error("`{0}` is not a header name, baggage:KEY, body:FIELD, metadata:KEY or caller")]
     NoHeader(String),
     /// It does not say which.
     #[error("`{0}` needs a name behind the colon")]

@@ -33,7 +33,7 @@ pub enum SendError<E> {
     #[error("the connection failed")]
     Io(#[from] io::Error),
     /// The body is not as long as the head said.
-    #[error("the body is not as long as its head said")]
+    #[error("the length of the body differs from its Content-Length")]
     WrongLength,
 }
 
