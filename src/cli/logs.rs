@@ -9,11 +9,12 @@ use std::io::{self, IsTerminal};
 use threadtap_core::printable::{is_unprintable, printable};
 use tracing::Subscriber;
 use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::filter::{ParseError, Targets};
 use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt, reload};
+use tracing_subscriber::{Layer, fmt, reload};
 
 use super::Failure;
 use crate::config::{Log, LogFormat};
@@ -62,8 +63,8 @@ where
     lines.with_writer(|| Escaped(io::stderr())).boxed()
 }
 
-pub(super) fn level(log: &Log) -> Result<EnvFilter, Failure> {
-    EnvFilter::try_new(&log.level).map_err(|error| {
+pub(super) fn level(log: &Log) -> Result<Targets, Failure> {
+    log.level.parse().map_err(|error: ParseError| {
         Failure::unusable(anyhow::anyhow!(
             "log.level is `{}`: use a level such as info, or module=level pairs: {error}",
             log.level
