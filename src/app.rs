@@ -107,7 +107,7 @@ impl App {
         let pipeline = pipeline::Service::start(config.pipeline, ports).context(NO_THREAD)?;
 
         let told = Intake::new(intake, store.clone(), users.clone(), sinks.clone(), metrics.clone(), clock);
-        let (intake, own_requests) = IntakeService::start(&told, listen);
+        let (intake, local_endpoints) = IntakeService::start(&told, listen);
 
         let ports = delivery::Ports {
             config: delivery,
@@ -131,7 +131,7 @@ impl App {
         };
         let admin_service = admin::Service::start(admin_listener, ports)?;
 
-        config.proxy.own = Some(own_requests);
+        config.proxy.local_endpoints = Some(local_endpoints);
         if !config.capture_enabled {
             config.proxy.interest = |_, _| Interest::None;
         }

@@ -209,7 +209,7 @@ impl Metrics {
         let help = "Error responses of threadtap because upstream sent none, by kind";
         r.register("upstream_errors", help, self.upstream_errors.clone());
         let help = "Header lines of upstream responses that were dropped, by kind";
-        r.register("answer_lines_left_out", help, self.lines_left_out.clone());
+        r.register("response_header_lines_dropped", help, self.lines_left_out.clone());
         r.register("captured_exchanges", "Exchanges that were tapped", self.captured.clone());
         let help = "Exchanges of recorded APIs, by API and result";
         r.register("api_exchanges", help, self.api_exchanges.clone());

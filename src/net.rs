@@ -7,11 +7,11 @@
 //! What is promised of connections, and what cannot be, is in `docs/transparency.md`.
 
 mod accept;
-mod arriving;
 mod connection;
 mod deadline;
 mod http1;
 mod http2;
+mod incoming_body;
 mod io;
 mod link;
 mod message;
@@ -37,7 +37,7 @@ pub use self::io::ClientStream;
 #[cfg(any(test, fuzzing))]
 pub use self::io::assert_greetings_are_told;
 pub use self::link::Link;
-pub use self::message::{Answer, Request, RequestBody, RequestBodyError, Takeover};
+pub use self::message::{Request, RequestBody, RequestBodyError, Response, Takeover};
 pub use self::service::Service;
 pub use self::settings::Settings;
 
@@ -86,9 +86,9 @@ pub struct Config {
     pub h2_max_pending_resets: usize,
     /// How often an HTTP/2 connection is asked whether it is alive.
     pub h2_ping_interval: Duration,
-    /// How long the answer to that may take.
+    /// How long the response to that may take.
     pub h2_ping_timeout: Duration,
-    /// Whether a client may close its sending side and still wait for the answer. When false that is an abort, and the
+    /// Whether a client may close its sending side and still wait for the response. When false that is an abort, and the
     /// request to upstream is cancelled at once.
     pub half_close: bool,
     /// Socket options of client connections.
@@ -129,7 +129,7 @@ pub const MAX_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 /// Answers requests. One value is cloned for each of them, so clones should be cheap.
 pub trait Handler: Clone + Send + Sync + 'static {
-    /// The body of an answer. An error of it aborts the client's connection, or its stream on HTTP/2.
+    /// The body of a response. An error of it aborts the client's connection, or its stream on HTTP/2.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
         + Send
         + Unpin
@@ -139,7 +139,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
     fn for_worker(&self) -> Self;
 
     /// Answers `request`, which came over the connection `link` belongs to. Dropped when the client goes away.
-    fn handle(&self, request: Request, link: Arc<Link>) -> impl Future<Output = Answer<Self::Body>> + Send;
+    fn handle(&self, request: Request, link: Arc<Link>) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
 /// How serving ended.

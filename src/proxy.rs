@@ -1,8 +1,8 @@
-//! Forwards each request to upstream and each answer back, and changes nothing that matters.
+//! Forwards each request to upstream and each response back, and changes nothing that matters.
 //!
 //! What is changed, and nothing else: hop-by-hop fields and `x-threadtap-*` end here, `Host` becomes the upstream's, messages
 //! are framed anew. What is copied on the way is the matter of [`capture`](crate::capture); this module only puts the tap on.
-//! An answer of upstream is never replaced by one of our own, whatever happens afterwards: SDKs would repeat the request.
+//! A response of upstream is never replaced by one of our own, whatever happens afterwards: SDKs would repeat the request.
 //! When upstream fails in the middle of a body the client's connection is aborted, it is never ended as if all were well.
 //!
 //! A request that any connection took is not sent again, because nobody knows what upstream did with it. The one exception: a
@@ -15,17 +15,17 @@ mod caller;
 mod config;
 mod connect;
 mod connection;
-mod download;
 mod error;
+mod finish_after_disconnect;
 mod frames;
 mod headers;
-mod own;
+mod local_endpoints;
 mod pool;
-mod read_on;
 mod room;
 mod settings;
 mod tunnel;
 mod upstream;
+mod upstream_body;
 
 use std::sync::Arc;
 
@@ -42,22 +42,22 @@ use tokio::sync::watch;
 use self::body::{Linger, Progress, Upload};
 use self::connect::Connector;
 use self::connection::{Answered, Connection, Unanswered};
-use self::download::Download;
 use self::error::{Error, Fault, Kind};
+use self::finish_after_disconnect::FinishAfterDisconnect;
 use self::headers::Hop;
 use self::pool::Pool;
-use self::read_on::ReadOn;
 use self::room::Room;
+use self::upstream_body::UpstreamBody;
 use crate::capture::{Recorder, RequestTap, RequestTee, ResponseTee};
 use crate::metrics::{KindLabel, Metrics, RESULTS, ResultLabel, result_index};
-use crate::net::{self, Answer, Link, Request, Takeover};
+use crate::net::{self, Link, Request, Response, Takeover};
 
-pub use self::body::AnswerBody;
+pub use self::body::ResponseBody;
 pub use self::caller::CallerKey;
 pub use self::config::Config;
 #[cfg(any(test, fuzzing))]
 pub use self::headers::assert_heads_are_sound;
-pub use self::own::{Door, OwnAnswer, OwnRequest, OwnRequests};
+pub use self::local_endpoints::{Door, LocalEndpoints, LocalRequest, LocalResponse};
 pub use self::settings::Settings;
 #[cfg(any(test, fuzzing))]
 pub use self::upstream::assert_targets_are_kept;
@@ -95,7 +95,7 @@ impl Proxy {
         let connector = Connector::new(&config.upstream, config.connect_timeout, config.tcp.clone())
             .map_err(NewProxyError::Tls)?;
         let parser = Parser::new(config.max_headers, config.max_head_bytes);
-        let read_on = ReadOn::new(config.read_on);
+        let finish_after_disconnect = FinishAfterDisconnect::new(config.finish_after_disconnect);
         let results = RESULTS.map(|result| metrics.exchanges.get_or_create_owned(&ResultLabel { result }));
         let pool = Pool::new(config.max_idle, config.idle_timeout, &room);
         let left_out = metrics.lines_left_out.get_or_create_owned(&KindLabel { kind: "malformed" });
@@ -109,7 +109,7 @@ impl Proxy {
                 parser,
                 recorder,
                 metrics,
-                read_on,
+                finish_after_disconnect,
                 results,
                 left_out,
             }),
@@ -125,7 +125,7 @@ impl std::fmt::Debug for Proxy {
 }
 
 impl net::Handler for Proxy {
-    type Body = AnswerBody;
+    type Body = ResponseBody;
 
     fn for_worker(&self) -> Self {
         let Shared { config, room, .. } = &*self.shared;
@@ -133,25 +133,28 @@ impl net::Handler for Proxy {
         Self { shared: Arc::clone(&self.shared), pool }
     }
 
-    async fn handle(&self, request: Request, link: Arc<Link>) -> Answer<AnswerBody> {
+    async fn handle(&self, request: Request, link: Arc<Link>) -> Response<ResponseBody> {
         let shared = &*self.shared;
         let progress = Progress::new(&shared.metrics.exchanges_in_progress);
         let to_head = request.head.method == Method::HEAD;
-        if let Some(own) = &shared.config.own
-            && own::is_own(request.head.path())
-            && own.is_open()
+        if let Some(endpoints) = &shared.config.local_endpoints
+            && local_endpoints::is_local(request.head.path())
+            && endpoints.is_open()
         {
-            let OwnAnswer { status, body } =
-                own::answer(own, &request.head, request.body, &shared.metrics).await;
-            return own_response(status, body, to_head, progress);
+            let LocalResponse { status, body } =
+                local_endpoints::respond(endpoints, &request.head, request.body, &shared.metrics).await;
+            return local_response(status, body, to_head, progress);
         }
         match self.forward(request, &link).await {
             Ok(Forwarded { head, body, takeover }) => {
                 shared.results[result_index(head.status)].inc();
-                let reader = shared.read_on.as_ref().map(|read_on| read_on.reader(&link));
-                Answer { head, body: AnswerBody::upstream(body, reader, progress), takeover }
+                let reader = shared
+                    .finish_after_disconnect
+                    .as_ref()
+                    .map(|finish_after_disconnect| finish_after_disconnect.reader(&link));
+                Response { head, body: ResponseBody::upstream(body, reader, progress), takeover }
             }
-            Err(error) => shared.own_answer(&error, to_head, progress),
+            Err(error) => shared.error_response(&error, to_head, progress),
         }
     }
 }
@@ -161,22 +164,22 @@ struct Shared {
     caller_key: watch::Receiver<Option<CallerKey>>,
     connector: Connector,
     room: Arc<Room>,
-    /// Reads the heads of answers.
+    /// Reads the heads of responses.
     parser: Parser,
     recorder: Recorder,
     metrics: Metrics,
-    /// For answers whose client leaves.
-    read_on: Option<ReadOn>,
+    /// For responses whose client leaves.
+    finish_after_disconnect: Option<FinishAfterDisconnect>,
     /// The counters of [`RESULTS`], looked up once.
     results: [Counter; 6],
-    /// Counts lines of answers that are no header lines.
+    /// Counts lines of responses that are no header lines.
     left_out: Counter,
 }
 
-/// An answer of upstream's.
+/// A response of upstream's.
 struct Forwarded {
     head: ResponseHead,
-    body: ResponseTee<Download>,
+    body: ResponseTee<UpstreamBody>,
     /// Who goes on after a switch of protocols.
     takeover: Option<Takeover>,
 }
@@ -199,7 +202,7 @@ impl Proxy {
         if head.path().is_empty() && head.authority().is_none() {
             return Err(Error::new(Kind::ClientTarget));
         }
-        if own::is_own(head.path()) {
+        if local_endpoints::is_local(head.path()) {
             return Err(Error::new(Kind::Reserved));
         }
         let interest = shared.interest(&head);
@@ -216,45 +219,46 @@ impl Proxy {
         });
         let hop = headers::hop(&head);
         shared.prepare(&mut head, hop)?;
-        let Answered { answer, connection, unsent } = self.exchange(&mut head, upload, tap.as_ref()).await?;
-        let says_so = answer.keeps_alive();
-        let http1::Answer { head: mut answer, version: upstream_version, left_out } = answer;
+        let Answered { response, connection, unsent } =
+            self.exchange(&mut head, upload, tap.as_ref()).await?;
+        let says_so = response.keeps_alive();
+        let http1::Response { head: mut response, version: upstream_version, left_out } = response;
         if left_out > 0 {
             shared.left_out.inc_by(left_out as u64);
         }
-        let Settled { framing, is_certain } = settle_response(&head.method, upstream_version, &mut answer);
+        let Settled { framing, is_certain } = settle_response(&head.method, upstream_version, &mut response);
         let keeps_alive = says_so && is_certain;
-        if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
             if hop != Hop::WebSocket || unsent.is_some() {
                 return Err(Error::new(Kind::UpstreamAnswer));
             }
-            drop(tap.and_then(|tap| tap.tap_response(&answer)));
-            headers::to_client(&mut answer, version);
+            drop(tap.and_then(|tap| tap.tap_response(&response)));
+            headers::to_client(&mut response, version);
             return Ok(Forwarded {
-                head: answer,
-                body: ResponseTee::untapped(Download::none()),
+                head: response,
+                body: ResponseTee::untapped(UpstreamBody::none()),
                 takeover: Some(shared.takeover(connection, link)),
             });
         }
         let body = match unsent {
-            None => Download::new(framing, connection, keeps_alive.then(|| self.pool.clone())),
+            None => UpstreamBody::new(framing, connection, keeps_alive.then(|| self.pool.clone())),
             Some(unsent) if unsent.body().get_ref().is_held_back() => {
-                Download::new(framing, connection, None)
+                UpstreamBody::new(framing, connection, None)
             }
             Some(mut unsent) => {
                 unsent.body_mut().get_mut().withdraw_invitation();
-                Download::with_upload(framing, connection, keeps_alive, unsent, link)
+                UpstreamBody::with_upload(framing, connection, keeps_alive, unsent, link)
             }
         };
-        let body = match tap.and_then(|tap| tap.tap_response(&answer)) {
+        let body = match tap.and_then(|tap| tap.tap_response(&response)) {
             Some(tap) => tap.body(body),
             None => ResponseTee::untapped(body),
         };
-        headers::to_client(&mut answer, version);
-        Ok(Forwarded { head: answer, body, takeover: None })
+        headers::to_client(&mut response, version);
+        Ok(Forwarded { head: response, body, takeover: None })
     }
 
-    /// Sends a request to upstream and waits for the head of the answer. A request that nobody can have acted on is sent again
+    /// Sends a request to upstream and waits for the head of the response. A request that nobody can have acted on is sent again
     /// when upstream closes a connection that was used before.
     async fn exchange(
         &self,
@@ -273,7 +277,7 @@ impl Proxy {
         let mut connection = self.connection().await?;
         connection.put(head);
         if !repeatable {
-            // An answer may take hours, and it is not needed any more.
+            // A response may take hours, and it is not needed any more.
             head.fields = Fields::default();
         }
         match connection.send(&self.shared.parser, body, encoder).await {
@@ -335,9 +339,9 @@ impl Shared {
         Ok(())
     }
 
-    /// What a client is told when there is no answer of upstream's. To a HEAD it is told without the body, which hyper would
+    /// What a client is told when there is no response of upstream's. To a HEAD it is told without the body, which hyper would
     /// send over HTTP/2.
-    fn own_answer(&self, error: &Error, to_head: bool, progress: Progress) -> Answer<AnswerBody> {
+    fn error_response(&self, error: &Error, to_head: bool, progress: Progress) -> Response<ResponseBody> {
         let kind = error.kind();
         match kind.fault() {
             Fault::Client => {
@@ -349,19 +353,24 @@ impl Shared {
         }
         self.results[0].inc();
         self.metrics.upstream_errors.get_or_create(&KindLabel { kind: kind.token() }).inc();
-        let mut answer = own_response(kind.status(), error.body(), to_head, progress);
-        answer.head.fields.push(ERROR_TOKEN, kind.token());
-        answer
+        let mut response = local_response(kind.status(), error.body(), to_head, progress);
+        response.head.fields.push(ERROR_TOKEN, kind.token());
+        response
     }
 }
 
-/// An answer of threadtap's own: a JSON object.
-fn own_response(status: StatusCode, body: String, to_head: bool, progress: Progress) -> Answer<AnswerBody> {
+/// A response of threadtap's own: a JSON object.
+fn local_response(
+    status: StatusCode,
+    body: String,
+    to_head: bool,
+    progress: Progress,
+) -> Response<ResponseBody> {
     let mut head = ResponseHead::new(status);
     head.fields.push("content-type", "application/json");
     head.fields.push("content-length", body.len().to_string());
     let body = if to_head { Bytes::new() } else { Bytes::from(body) };
-    Answer { head, body: AnswerBody::own(body, progress), takeover: None }
+    Response { head, body: ResponseBody::own(body, progress), takeover: None }
 }
 
 const CAPTURE_LEVEL: &str = "x-threadtap-capture";

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::intake::{Answer, Intake, Listener};
-use crate::proxy::{OwnAnswer, OwnRequest, OwnRequests};
+use crate::proxy::{LocalEndpoints, LocalRequest, LocalResponse};
 
 /// What works for intake.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct IntakeService {
 
 impl IntakeService {
     /// Starts it on the current runtime: it takes the requests that the proxy is to hand over, and pairs held feedback.
-    pub(super) fn start(intake: &Intake, listen: SocketAddr) -> (Self, OwnRequests) {
+    pub(super) fn start(intake: &Intake, listen: SocketAddr) -> (Self, LocalEndpoints) {
         let (queue, requests) = mpsc::channel(QUEUE);
         let mut tasks = JoinSet::new();
         tasks.spawn(answer(intake.clone(), requests));
@@ -24,9 +24,9 @@ impl IntakeService {
         tasks.spawn(async move { resolver.resolve().await });
         let listener = Listener::Proxy { on_loopback: listen.ip().is_loopback() };
         let (open, door) = (intake.clone(), intake.clone());
-        let own = OwnRequests::new(
+        let own = LocalEndpoints::new(
             move || open.is_on_proxy(),
-            move |head| door.admit(listener, head).map_err(own_answer),
+            move |head| door.admit(listener, head).map_err(local_response),
             queue,
         );
         (Self { tasks }, own)
@@ -39,16 +39,16 @@ impl IntakeService {
 }
 
 /// Answers one request after the other: what they cost is bounded however many come.
-async fn answer(intake: Intake, mut requests: mpsc::Receiver<OwnRequest>) {
-    while let Some(OwnRequest { head, body, answer }) = requests.recv().await {
-        let answered = intake.answer(&head, &body).await;
-        // A client that went away needs no answer.
-        let _ = answer.send(own_answer(answered));
+async fn answer(intake: Intake, mut requests: mpsc::Receiver<LocalRequest>) {
+    while let Some(LocalRequest { head, body, response }) = requests.recv().await {
+        let sent = intake.answer(&head, &body).await;
+        // A client that went away needs no response.
+        let _ = response.send(local_response(sent));
     }
 }
 
-fn own_answer(Answer { status, body }: Answer) -> OwnAnswer {
-    OwnAnswer { status, body }
+fn local_response(Answer { status, body }: Answer) -> LocalResponse {
+    LocalResponse { status, body }
 }
 
 /// Requests that may wait.

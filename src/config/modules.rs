@@ -33,14 +33,14 @@ pub(super) fn correlation(file: &raw::Correlation) -> Result<correlator::Config,
         remembered_turns,
     } = &mut config.limits;
     set_count("correlation.max_conversations", conversations, file.max_conversations)?;
-    set_size("correlation.max_text", text_bytes, file.max_text)?;
+    set_size("correlation.max_memory", text_bytes, file.max_memory)?;
     set_count(
         "correlation.max_conversation_messages",
         conversation_messages,
         file.max_conversation_messages,
     )?;
     set_count("correlation.max_conversation_runs", conversation_runs, file.max_conversation_runs)?;
-    set_size("correlation.max_conversation_text", conversation_text_bytes, file.max_conversation_text)?;
+    set_size("correlation.max_conversation_memory", conversation_text_bytes, file.max_conversation_memory)?;
     *remembered_turns = file.max_remembered_turns.unwrap_or(*remembered_turns);
     Ok(config)
 }

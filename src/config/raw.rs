@@ -63,10 +63,10 @@ pub(super) struct Correlation {
     pub(super) history_max_age: Option<Span>,
     pub(super) app_messages: Option<AppMessages>,
     pub(super) max_conversations: Option<usize>,
-    pub(super) max_text: Option<Size>,
+    pub(super) max_memory: Option<Size>,
     pub(super) max_conversation_messages: Option<usize>,
     pub(super) max_conversation_runs: Option<usize>,
-    pub(super) max_conversation_text: Option<Size>,
+    pub(super) max_conversation_memory: Option<Size>,
     pub(super) max_remembered_turns: Option<usize>,
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Server<H> {
 pub(super) struct Counts {
     /// Those that are open.
     pub(super) open: Gauge,
-    /// Lines of answers that HTTP/2 cannot carry.
+    /// Lines of responses that HTTP/2 cannot carry.
     pub(super) left_out: Counter,
     /// Requests over HTTP/2 for which there was no room.
     pub(super) refused: Counter,

@@ -1,6 +1,6 @@
 //! A connection of HTTP/1: one request after the other (RFC 9112 §9).
 //!
-//! The reading side goes with a body that is not whole yet, and comes back when it is. While it is here and an answer is awaited
+//! The reading side goes with a body that is not whole yet, and comes back when it is. While it is here and a response is awaited
 //! or written, it is watched: a client that leaves ends the exchange at once.
 
 use std::future::poll_fn;
@@ -25,12 +25,12 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use super::Handler;
-use super::arriving::{Arriving, Reader};
 use super::connection::Server;
 use super::deadline::Deadline;
+use super::incoming_body::{IncomingBody, Reader};
 use super::io::ClientStream;
 use super::link::Link;
-use super::message::{Answer, Request, RequestBody};
+use super::message::{Request, RequestBody, Response};
 use super::places::{Standing, Waiting};
 
 /// What becomes of a connection after an exchange.
@@ -43,7 +43,7 @@ enum After {
 #[derive(Debug, Error)]
 pub(super) enum Ended {
     #[error("the response body failed")]
-    AnswerFailed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    ResponseFailed(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the client disconnected before its response ended")]
     ClientLeft,
     #[error("the connection failed")]
@@ -57,7 +57,7 @@ pub(super) enum Ended {
 impl Ended {
     fn of_sending<E: Into<Box<dyn std::error::Error + Send + Sync>>>(error: SendError<E>) -> Self {
         match error {
-            SendError::Body(error) => Self::AnswerFailed(error.into()),
+            SendError::Body(error) => Self::ResponseFailed(error.into()),
             SendError::Io(error) => Self::Io(error),
             SendError::WrongLength => Self::WrongLength,
         }
@@ -147,23 +147,24 @@ impl<'a, H: Handler> Session<'a, H> {
                 Ok(body) => body,
                 Err(malformed) => return self.refuse(malformed).await,
             };
-            let answer = {
+            let response = {
                 let handler = self.server.handler.clone();
                 let link = Arc::clone(&self.link);
                 // Boxed: a connection keeps room for it while it lives, also while the stream it began goes on for hours.
-                let mut answer = Box::pin(async move { handler.handle(Request { head, body }, link).await });
-                poll_fn(|cx| match answer.as_mut().poll(cx) {
-                    Poll::Ready(answer) => Poll::Ready(Ok(answer)),
+                let mut response =
+                    Box::pin(async move { handler.handle(Request { head, body }, link).await });
+                poll_fn(|cx| match response.as_mut().poll(cx) {
+                    Poll::Ready(response) => Poll::Ready(Ok(response)),
                     Poll::Pending => self.poll_left(cx).map(|()| Err(Ended::ClientLeft)),
                 })
                 .await?
             };
-            let Answer { head, body, takeover } = answer;
+            let Response { head, body, takeover } = response;
             if let Some(takeover) = takeover {
                 write_response(&head, version, self.output.buffer());
                 return self.hand_over(takeover).await;
             }
-            match self.answer(&method, version, head, body, may_go_on).await? {
+            match self.response(&method, version, head, body, may_go_on).await? {
                 After::KeepAlive if self.returned().await => {
                     deadline.restart(self.server.config.head_timeout)
                 }
@@ -218,9 +219,9 @@ impl<'a, H: Handler> Session<'a, H> {
             self.reading = Reading::Here(reader);
             return Ok(RequestBody::whole(whole));
         }
-        let (arriving, returned) = Arriving::new(reader, decoder, head.expects_continue());
+        let (incoming, returned) = IncomingBody::new(reader, decoder, head.expects_continue());
         self.reading = Reading::Away(returned);
-        Ok(RequestBody::http1(arriving))
+        Ok(RequestBody::http1(incoming))
     }
 
     /// Reads ahead to learn whether the client leaves; ready when it has.
@@ -264,8 +265,8 @@ impl<'a, H: Handler> Session<'a, H> {
         matches!(self.reading, Reading::Here(_))
     }
 
-    /// Writes an answer.
-    async fn answer(
+    /// Writes a response.
+    async fn response(
         &mut self,
         method: &Method,
         version: Version,
@@ -310,7 +311,7 @@ impl<'a, H: Handler> Session<'a, H> {
                 && sending.poll_flush(half, cx)?.is_ready()
                 && let Some(error) = failed.take()
             {
-                return Poll::Ready(Err(Ended::AnswerFailed(error)));
+                return Poll::Ready(Err(Ended::ResponseFailed(error)));
             }
             self.poll_left(cx).map(|()| Err(Ended::ClientLeft))
         })
@@ -358,7 +359,7 @@ impl<'a, H: Handler> Session<'a, H> {
         Err(Ended::Refused(malformed))
     }
 
-    /// Reads what the client still sends: closing before would be a reset, and could cost it the answer.
+    /// Reads what the client still sends: closing before would be a reset, and could cost it the response.
     async fn drain(&mut self) -> io::Result<()> {
         let Reading::Here(reader) = &mut self.reading else { return Ok(()) };
         let mut left = LINGER_BYTES;
@@ -376,7 +377,7 @@ impl<'a, H: Handler> Session<'a, H> {
     }
 }
 
-/// How much is read ahead while an answer is awaited. Beyond it a client is no longer seen to leave.
+/// How much is read ahead while a response is awaited. Beyond it a client is no longer seen to leave.
 const MAX_READ_AHEAD_BYTES: usize = 64 << 10;
 /// How long a refused client may still send, and how much.
 const LINGER_TIME: Duration = Duration::from_secs(1);

@@ -18,7 +18,7 @@ use threadtap_http::head::{Fields, RequestHead};
 use super::connection::Counts;
 use super::io::ClientStream;
 use super::link::Link;
-use super::message::{Answer, Request, RequestBody};
+use super::message::{Request, RequestBody, Response};
 use super::places::{Exchange, Exchanges};
 use super::room::{Held, Room};
 use super::{Config, Handler, MAX_WINDOW_BYTES};
@@ -66,8 +66,8 @@ pub(super) fn connection<H: Handler>(
                 counts.refused.inc();
                 return Err(h2::Error::from(Reason::REFUSED_STREAM));
             };
-            let answer = handler.handle(request, link).await;
-            Ok(response(answer, &counts.left_out).map(|body| Holding {
+            let response = handler.handle(request, link).await;
+            Ok(to_hyper(response, &counts.left_out).map(|body| Holding {
                 body,
                 _held: held,
                 _exchange: exchange,
@@ -85,7 +85,7 @@ fn size(request: &http::Request<Incoming>) -> usize {
     REQUEST_BYTES + target + lines.sum::<usize>()
 }
 
-/// The body of an answer, which holds what its request takes until it is over, and whose exchange is open until then.
+/// The body of a response, which holds what its request takes until it is over, and whose exchange is open until then.
 pub(super) struct Holding<B> {
     body: B,
     _held: Held,
@@ -126,8 +126,8 @@ fn request(request: http::Request<Incoming>) -> Request {
     }
 }
 
-fn response<B>(answer: Answer<B>, left_out: &Counter) -> http::Response<B> {
-    let Answer { head, body, takeover: _ } = answer;
+fn to_hyper<B>(response: Response<B>, left_out: &Counter) -> http::Response<B> {
+    let Response { head, body, takeover: _ } = response;
     let mut headers = HeaderMap::try_with_capacity(head.fields.len()).unwrap_or_default();
     for (name, value) in head.fields.iter() {
         // Values with control bytes are none of HTTP/2, and more than 32,768 lines more than any client would take.
@@ -142,9 +142,9 @@ fn response<B>(answer: Answer<B>, left_out: &Counter) -> http::Response<B> {
     response
 }
 
-/// What a request takes beside its head, about: its tasks, its connection to upstream, and two parts of an answer that its client
+/// What a request takes beside its head, about: its tasks, its connection to upstream, and two parts of a response that its client
 /// does not read.
 const REQUEST_BYTES: usize = 24 << 10;
-/// A stream has one part of an answer in the buffers of the connection; the next follows when that is written. What comes meanwhile
+/// A stream has one part of a response in the buffers of the connection; the next follows when that is written. What comes meanwhile
 /// is one part then. Hyper's own 400 KiB would be 80 MiB for a connection of 200 streams whose client does not read.
 const SEND_BUFFER_BYTES: usize = 1;

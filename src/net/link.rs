@@ -43,7 +43,7 @@ impl Link {
         self.peer
     }
 
-    /// Makes the connection close with a reset. It is for an answer that only the closing of the connection delimits: a plain
+    /// Makes the connection close with a reset. It is for a response that only the closing of the connection delimits: a plain
     /// close would make its truncation look like its end.
     pub(super) fn reset_on_close(&self) {
         self.reset.store(true, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use thiserror::Error;
 use threadtap_http::head::{RequestHead, ResponseHead};
 use threadtap_http::http1;
 
-use super::arriving::Arriving;
+use super::incoming_body::IncomingBody;
 use super::io::ClientStream;
 use super::link::Link;
 
@@ -25,8 +25,8 @@ pub struct Request {
     pub body: RequestBody,
 }
 
-/// An answer to a request.
-pub struct Answer<B> {
+/// A response to a request.
+pub struct Response<B> {
     /// Its head. Where it does not tell the end of the body, the connection sees to that.
     pub head: ResponseHead,
     /// Its body.
@@ -38,9 +38,9 @@ pub struct Answer<B> {
 /// Takes a connection over that no longer speaks HTTP.
 pub type Takeover = Box<dyn FnOnce(ClientStream) + Send>;
 
-impl<B: fmt::Debug> fmt::Debug for Answer<B> {
+impl<B: fmt::Debug> fmt::Debug for Response<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer").field("head", &self.head).field("body", &self.body).finish_non_exhaustive()
+        f.debug_struct("Response").field("head", &self.head).field("body", &self.body).finish_non_exhaustive()
     }
 }
 
@@ -53,7 +53,7 @@ enum Source {
     Empty,
     /// All of it came with the head.
     Whole(Bytes),
-    Http1(Box<Arriving>),
+    Http1(Box<IncomingBody>),
     Http2(Incoming),
 }
 
@@ -82,7 +82,7 @@ impl RequestBody {
         }
     }
 
-    /// Does not invite the client to send it any more: an answer has begun, and an invitation would come in the middle of it.
+    /// Does not invite the client to send it any more: a response has begun, and an invitation would come in the middle of it.
     pub fn withdraw_invitation(&mut self) {
         if let Source::Http1(body) = &mut self.0 {
             body.withdraw_invitation();
@@ -93,8 +93,8 @@ impl RequestBody {
         Self(if bytes.is_empty() { Source::Empty } else { Source::Whole(bytes) })
     }
 
-    pub(super) fn http1(arriving: Arriving) -> Self {
-        Self(Source::Http1(Box::new(arriving)))
+    pub(super) fn http1(incoming: IncomingBody) -> Self {
+        Self(Source::Http1(Box::new(incoming)))
     }
 
     pub(super) fn http2(body: Incoming) -> Self {

@@ -11,17 +11,17 @@ use prometheus_client::metrics::gauge::Gauge;
 use threadtap_http::http1::BodyError;
 use tokio::time::Sleep;
 
-use super::download::Download;
 use super::error::ClientBodyError;
+use super::finish_after_disconnect::Reader;
 use super::headers;
-use super::read_on::Reader;
+use super::upstream_body::UpstreamBody;
 use crate::capture::ResponseTee;
 use crate::net::RequestBody;
 
 /// How much of a body nobody wants any more is still read, and for how long.
 ///
 /// An upstream may answer before it has read the request. Were the rest of the upload not read, the client's system would meet a
-/// reset and could lose the answer.
+/// reset and could lose the response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Linger {
     pub(super) bytes: usize,
@@ -67,7 +67,7 @@ impl Upload {
         self.gate = Gate::Open;
     }
 
-    /// An answer has begun: the client is not invited any more.
+    /// A response has begun: the client is not invited any more.
     pub(super) fn withdraw_invitation(&mut self) {
         if let Some(body) = &mut self.body {
             body.withdraw_invitation();
@@ -145,7 +145,7 @@ async fn drain(mut body: RequestBody, linger: Linger) {
 
 /// The body of what a client is answered: upstream's, or one of our own.
 #[derive(Debug)]
-pub struct AnswerBody {
+pub struct ResponseBody {
     source: Source,
     /// Who reads on when the client leaves.
     reader: Option<Reader>,
@@ -154,29 +154,33 @@ pub struct AnswerBody {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every answer is upstream's")]
+#[expect(clippy::large_enum_variant, reason = "nearly every response is upstream's")]
 enum Source {
     Own(Option<Bytes>),
     Upstream {
-        body: ResponseTee<Download>,
+        body: ResponseTee<UpstreamBody>,
         /// The end of a body that failed, kept back for a moment.
         failed: Option<BodyError>,
     },
 }
 
-impl AnswerBody {
+impl ResponseBody {
     pub(super) fn own(bytes: Bytes, progress: Progress) -> Self {
         let source = Source::Own(Some(bytes).filter(|bytes| !bytes.is_empty()));
         Self { source, reader: None, _progress: progress }
     }
 
     /// Upstream's body, read on by `reader` if the client leaves before its end.
-    pub(super) fn upstream(body: ResponseTee<Download>, reader: Option<Reader>, progress: Progress) -> Self {
+    pub(super) fn upstream(
+        body: ResponseTee<UpstreamBody>,
+        reader: Option<Reader>,
+        progress: Progress,
+    ) -> Self {
         Self { source: Source::Upstream { body, failed: None }, reader, _progress: progress }
     }
 }
 
-impl Body for AnswerBody {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -216,7 +220,7 @@ impl Body for AnswerBody {
     }
 }
 
-impl Drop for AnswerBody {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
         let Some(reader) = self.reader.take() else { return };
         if let Source::Upstream { body, .. } = std::mem::replace(&mut self.source, Source::Own(None)) {

@@ -132,7 +132,7 @@ fn socket(stream: &mut MaybeHttpsStream<TokioIo<UpstreamStream>>) -> &mut Upstre
 /// What bytes are sent over. Boxed: with TLS it is large, and moved with each exchange.
 pub(super) type Stream = Box<TokioIo<MaybeHttpsStream<TokioIo<UpstreamStream>>>>;
 
-/// A connection to upstream on which a failure to write does not hide an answer that is there to be read: upstream may refuse
+/// A connection to upstream on which a failure to write does not hide a response that is there to be read: upstream may refuse
 /// an upload (401, 413) and close while the client still sends. What is written after such a failure is thrown away; the read
 /// side decides what becomes of the exchange.
 pub(super) struct UpstreamStream {
@@ -310,8 +310,8 @@ mod tests {
             stream.write_all(b"more").await.unwrap();
         }
         stream.write_all(b"and more").await.unwrap();
-        let mut answer = [0; 2];
-        stream.read_exact(&mut answer).await.unwrap();
-        assert_eq!(&answer, b"no");
+        let mut response = [0; 2];
+        stream.read_exact(&mut response).await.unwrap();
+        assert_eq!(&response, b"no");
     }
 }

@@ -11,7 +11,8 @@ use http::{StatusCode, Version};
 use http_body::Frame;
 use threadtap_http::head::RequestHead;
 use threadtap_http::http1::{
-    Answer, BodyError, Decoder, Encoder, Input, Malformed, Output, Parser, SendError, Sending, write_request,
+    BodyError, Decoder, Encoder, Input, Malformed, Output, Parser, Response, SendError, Sending,
+    write_request,
 };
 use tokio::io::WriteHalf;
 use tokio::task::unconstrained;
@@ -37,15 +38,15 @@ pub(super) struct Connection {
     heard: bool,
 }
 
-/// The head of an answer, and what goes on.
+/// The head of a response, and what goes on.
 pub(super) struct Answered {
-    pub(super) answer: Answer,
+    pub(super) response: Response,
     pub(super) connection: Connection,
     /// The rest of the request, if upstream answered before it had all of it.
     pub(super) unsent: Option<Sending<RequestBody>>,
 }
 
-/// A request that got no answer.
+/// A request that got no response.
 pub(super) struct Unanswered {
     pub(super) error: Error,
     /// Whether the connection had carried another exchange before and upstream said nothing to this one, so that it may just have
@@ -59,14 +60,14 @@ impl Connection {
         Self { io, input: Input::default(), output: Output::default(), used: false, heard: false }
     }
 
-    /// Puts the head of a request out, to be sent with its body. An answer to HTTP/2 is read in small parts, because each stream of
+    /// Puts the head of a request out, to be sent with its body. A response to HTTP/2 is read in small parts, because each stream of
     /// its client holds one.
     pub(super) fn put(&mut self, head: &RequestHead) {
         self.input.set_sips(head.version == Version::HTTP_2);
         write_request(head, self.output.buffer());
     }
 
-    /// Sends the request whose head was put out, and waits for the head of the answer.
+    /// Sends the request whose head was put out, and waits for the head of the response.
     pub(super) async fn send(
         mut self,
         parser: &Parser,
@@ -76,7 +77,7 @@ impl Connection {
         let mut sending = Sending::new(std::mem::take(&mut self.output), body, encoder);
         self.heard = false;
         match poll_fn(|cx| self.poll_answer(parser, &mut sending, cx)).await {
-            Ok(answer) => {
+            Ok(response) => {
                 self.used = true;
                 let unsent = if sending.is_sent() {
                     self.output = sending.into_output();
@@ -84,7 +85,7 @@ impl Connection {
                 } else {
                     Some(sending)
                 };
-                Ok(Answered { answer, connection: self, unsent })
+                Ok(Answered { response, connection: self, unsent })
             }
             Err(error) => Err(Unanswered { error, was_idle: self.used && !self.heard }),
         }
@@ -95,25 +96,25 @@ impl Connection {
         parser: &Parser,
         sending: &mut Sending<RequestBody>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Answer, Error>> {
+    ) -> Poll<Result<Response, Error>> {
         loop {
             if let Poll::Ready(Err(error)) = sending.poll(&mut self.io, cx) {
                 return Poll::Ready(Err(unsent(error)));
             }
-            let answer = ready!(self.poll_head(parser, cx))?;
-            match answer.head.status {
+            let response = ready!(self.poll_head(parser, cx))?;
+            match response.head.status {
                 StatusCode::CONTINUE => sending.body_mut().get_mut().invite(),
-                StatusCode::SWITCHING_PROTOCOLS => return Poll::Ready(Ok(answer)),
+                StatusCode::SWITCHING_PROTOCOLS => return Poll::Ready(Ok(response)),
                 status if status.is_informational() => {}
-                _ => return Poll::Ready(Ok(answer)),
+                _ => return Poll::Ready(Ok(response)),
             }
         }
     }
 
-    fn poll_head(&mut self, parser: &Parser, cx: &mut Context<'_>) -> Poll<Result<Answer, Error>> {
+    fn poll_head(&mut self, parser: &Parser, cx: &mut Context<'_>) -> Poll<Result<Response, Error>> {
         loop {
-            if let Some(answer) = parser.answer(&mut self.input).map_err(malformed)? {
-                return Poll::Ready(Ok(answer));
+            if let Some(response) = parser.response(&mut self.input).map_err(malformed)? {
+                return Poll::Ready(Ok(response));
             }
             if ready!(self.input.poll_fill(&mut self.io, cx)).map_err(closed)? == 0 {
                 // What came is no whole head.
@@ -123,7 +124,7 @@ impl Connection {
         }
     }
 
-    /// What comes next of the body of the answer, which `decoder` reads.
+    /// What comes next of the body of the response, which `decoder` reads.
     pub(super) fn poll_frame(
         &mut self,
         decoder: &mut Decoder,
@@ -148,7 +149,7 @@ impl Connection {
     }
 }
 
-/// Sends the rest of a request while its answer is read elsewhere.
+/// Sends the rest of a request while its response is read elsewhere.
 pub(super) async fn send_rest(mut sending: Sending<RequestBody>, mut io: WriteHalf<Stream>) {
     if let Err(error) = poll_fn(|cx| sending.poll(&mut io, cx)).await {
         tracing::debug!(error = &error as &dyn std::error::Error, "the rest of a request cannot be sent");

@@ -1,4 +1,4 @@
-//! Why an exchange got no answer from upstream, and what its client is told instead.
+//! Why an exchange got no response from upstream, and what its client is told instead.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::connect::ConnectError;
 use crate::net::RequestBodyError;
 
-/// Why an exchange got no answer from upstream.
+/// Why an exchange got no response from upstream.
 #[derive(Debug)]
 pub(super) struct Error {
     kind: Kind,
@@ -32,7 +32,7 @@ pub(super) enum Kind {
     NoRoots,
     /// The path is one of threadtap's own, and there is nothing.
     Reserved,
-    /// Upstream's answer is not HTTP.
+    /// Upstream's response is not HTTP.
     UpstreamAnswer,
     /// Upstream closed the connection before it answered.
     UpstreamClosed,

@@ -127,7 +127,7 @@ pub(super) fn trailers_to_upstream(trailers: &mut HeaderMap) {
     }
 }
 
-/// Takes from the head of an answer, whose end is settled, the lines that do not go on to a client that speaks `version`.
+/// Takes from the head of a response, whose end is settled, the lines that do not go on to a client that speaks `version`.
 pub(super) fn to_client(head: &mut ResponseHead, version: Version) {
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
     // HTTP/2 frames messages itself and forbids to speak of it (RFC 9113 §8.2.2).

@@ -20,7 +20,7 @@ pub struct Settings {
     continue_timeout: Option<Span>,
     linger: Option<Size>,
     linger_timeout: Option<Span>,
-    read_on: Option<Span>,
+    finish_after_disconnect: Option<Span>,
 }
 
 impl Settings {
@@ -39,7 +39,7 @@ impl Settings {
         set(&mut config.continue_timeout, self.continue_timeout);
         set_size("proxy.linger", &mut config.linger_bytes, self.linger)?;
         set(&mut config.linger_timeout, self.linger_timeout);
-        set(&mut config.read_on, self.read_on);
+        set(&mut config.finish_after_disconnect, self.finish_after_disconnect);
         Ok(config)
     }
 }

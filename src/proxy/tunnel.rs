@@ -9,7 +9,7 @@ use super::frames::Counted;
 use crate::metrics::{Metrics, SideLabel};
 use crate::net::ClientStream;
 
-/// Joins the two sides of an exchange that was answered with 101; `input` is what was read of upstream after its answer. A side
+/// Joins the two sides of an exchange that was answered with 101; `input` is what was read of upstream after its response. A side
 /// that closes its sending half is passed on as such, so closing handshakes come through; a slow reader holds up its peer and
 /// nothing else. Frames are counted as they pass.
 pub(super) async fn run(

@@ -112,7 +112,8 @@ async fn how_a_body_ended_is_told() {
 
 #[tokio::test]
 async fn an_answer_whose_client_left_is_read_on_if_that_is_set() {
-    let mut rig = Rig::start_with(|settings| settings.proxy.read_on = Duration::from_secs(60)).await;
+    let mut rig =
+        Rig::start_with(|settings| settings.proxy.finish_after_disconnect = Duration::from_secs(60)).await;
     let (mut client, mut upstream) = rig.forward(GET).await;
     upstream.head().await;
     upstream.send(format!("{EVENTS}1\r\na\r\n")).await;
@@ -139,7 +140,8 @@ async fn an_answer_whose_client_left_is_read_on_if_that_is_set() {
 
 #[tokio::test]
 async fn an_answer_is_read_on_no_longer_than_is_set_and_only_if_it_is_captured() {
-    let mut rig = Rig::start_with(|settings| settings.proxy.read_on = Duration::from_millis(50)).await;
+    let mut rig =
+        Rig::start_with(|settings| settings.proxy.finish_after_disconnect = Duration::from_millis(50)).await;
     let (mut client, mut upstream) = rig.forward(GET).await;
     upstream.head().await;
     upstream.send(format!("{EVENTS}1\r\na\r\n")).await;
@@ -150,7 +152,8 @@ async fn an_answer_is_read_on_no_longer_than_is_set_and_only_if_it_is_captured()
     rig.segment_captured();
     assert_eq!(rig.end_captured().ending, Ending::ClientGone);
 
-    let mut rig = Rig::start_with(|settings| settings.proxy.read_on = Duration::from_secs(3600)).await;
+    let mut rig =
+        Rig::start_with(|settings| settings.proxy.finish_after_disconnect = Duration::from_secs(3600)).await;
     let (mut client, mut upstream) = rig.forward("GET /other HTTP/1.1\r\nHost: h\r\n\r\n").await;
     upstream.head().await;
     upstream.send(format!("{EVENTS}1\r\na\r\n")).await;

@@ -26,7 +26,7 @@ pub use self::framing::{Framing, Settled, keeps_alive, of_request, settle_respon
 pub use self::input::Input;
 pub use self::output::Output;
 pub use self::parse::Parser;
-pub use self::response::Answer;
+pub use self::response::Response;
 pub use self::sending::{SendError, Sending};
 #[cfg(any(test, fuzzing))]
 pub use self::soundness::assert_messages_are_sound;

@@ -49,7 +49,7 @@ impl Encoder {
         Ok(Self(state))
     }
 
-    /// For the body of an answer to a client that asked with `method` and speaks `version`. Where the head does not tell its end,
+    /// For the body of a response to a client that asked with `method` and speaks `version`. Where the head does not tell its end,
     /// it is made to tell of chunks; HTTP/1.0 does not know them, and has the end of the connection instead. So has a body in
     /// another coding than chunks: whoever does not undo the one would not undo the others.
     ///
@@ -171,7 +171,7 @@ pub fn write_request(head: &RequestHead, buffer: &mut Vec<u8>) {
     write_lines(&head.fields, buffer);
 }
 
-/// Writes the head of an answer to a client that speaks `version`.
+/// Writes the head of a response to a client that speaks `version`.
 pub fn write_response(head: &ResponseHead, version: Version, buffer: &mut Vec<u8>) {
     let version: &[u8] = if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " };
     buffer.extend_from_slice(version);

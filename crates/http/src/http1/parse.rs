@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use http::{Method, Version};
 use httparse::{Header, Status};
 
-use super::response::{self, Answer};
+use super::response::{self, Response};
 use super::{Input, Malformed, keeps_alive};
 use crate::head::{Fields, RequestHead};
 
@@ -16,7 +16,7 @@ pub struct Parser {
     max_bytes: usize,
 }
 
-impl Answer {
+impl Response {
     /// Whether its connection may carry another exchange, as far as its sender says so.
     #[must_use]
     pub fn keeps_alive(&self) -> bool {
@@ -51,7 +51,7 @@ impl Parser {
     ///
     /// # Errors
     /// When it is no head, or too large a one.
-    pub fn answer(&self, input: &mut Input) -> Result<Option<Answer>, Malformed> {
+    pub fn response(&self, input: &mut Input) -> Result<Option<Response>, Malformed> {
         self.head(input, |read| response::parse(read, self.max_lines))
     }
 

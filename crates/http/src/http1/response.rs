@@ -13,7 +13,7 @@ use crate::head::{Fields, ResponseHead, is_blank, is_token, trim_blanks};
 
 /// The head of a response, and what was seen of whoever sent it.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     /// The head.
     pub head: ResponseHead,
     /// The version of whoever answered: HTTP/1.1 stands for all later ones of HTTP/1 (RFC 9110 §2.5). Of another major version
@@ -27,7 +27,7 @@ pub struct Answer {
 ///
 /// # Errors
 /// When it does not begin with a status line, or has more than `max_lines` header lines.
-pub(super) fn parse(bytes: &[u8], max_lines: usize) -> Result<Option<(Answer, usize)>, Malformed> {
+pub(super) fn parse(bytes: &[u8], max_lines: usize) -> Result<Option<(Response, usize)>, Malformed> {
     let start = &bytes[..bytes.len().min(PROTOCOL.len())];
     if !PROTOCOL.starts_with(start) {
         return Err(Malformed::Head);
@@ -40,7 +40,7 @@ pub(super) fn parse(bytes: &[u8], max_lines: usize) -> Result<Option<(Answer, us
     if head.fields.len() > max_lines {
         return Err(Malformed::TooLarge);
     }
-    Ok(Some((Answer { head, version, left_out }, first + end)))
+    Ok(Some((Response { head, version, left_out }, first + end)))
 }
 
 /// How far it is to the end of the first empty line. `bytes` begin with the end of a line.

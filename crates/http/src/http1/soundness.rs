@@ -9,7 +9,7 @@ use super::{Decoder, Encoder, Framing, Input, Malformed, Output, Parser, of_requ
 use crate::head::{Fields, Verdict};
 
 /// Asserts that messages are read the same however they are cut, and that what is written of them can be read as the same again.
-/// The first byte of `data` is the length of the parts, and picks requests or answers; the rest is what a peer sends.
+/// The first byte of `data` is the length of the parts, and picks requests or responses; the rest is what a peer sends.
 pub fn assert_messages_are_sound(data: &[u8]) {
     let Some((&choice, sent)) = data.split_first() else { return };
     let parser = Parser::new(20, 1000);
@@ -57,10 +57,10 @@ fn read_requests(parser: &Parser, sent: &[u8], part: usize) -> Vec<Message> {
 
 fn read_answers(parser: &Parser, sent: &[u8], part: usize) -> Vec<Message> {
     read(sent, part, |input| {
-        let Some(answer) = parser.answer(input)? else { return Ok(None) };
-        let mut head = answer.head;
+        let Some(response) = parser.response(input)? else { return Ok(None) };
+        let mut head = response.head;
         let start = format!("{} {:?}", head.status, head.reason);
-        let framing = settle_response(&http::Method::GET, answer.version, &mut head).framing;
+        let framing = settle_response(&http::Method::GET, response.version, &mut head).framing;
         let lines = lines(&head.fields);
         let encoder = Encoder::of_response(&http::Method::GET, Version::HTTP_11, &mut head)?;
         let mut output = Output::default();

@@ -6,41 +6,41 @@ use std::time::Duration;
 use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 
-use super::download::Download;
+use super::upstream_body::UpstreamBody;
 use crate::capture::ResponseTee;
 use crate::net::Link;
 
-/// How long answers are read on, and how many at one time.
+/// How long responses are read on, and how many at one time.
 #[derive(Clone, Debug)]
-pub(super) struct ReadOn {
+pub(super) struct FinishAfterDisconnect {
     time: Duration,
     places: Arc<Semaphore>,
 }
 
-/// The same, for one answer.
+/// The same, for one response.
 #[derive(Debug)]
 pub(super) struct Reader {
-    read_on: ReadOn,
+    finish_after_disconnect: FinishAfterDisconnect,
     link: Arc<Link>,
 }
 
-impl ReadOn {
+impl FinishAfterDisconnect {
     /// Reads on for so long; not at all if that is nothing.
     pub(super) fn new(time: Duration) -> Option<Self> {
         (!time.is_zero()).then(|| Self { time, places: Arc::new(Semaphore::new(MAX_ANSWERS)) })
     }
 
-    /// For an answer that goes to the client of `link`.
+    /// For a response that goes to the client of `link`.
     pub(super) fn reader(&self, link: &Arc<Link>) -> Reader {
-        Reader { read_on: self.clone(), link: Arc::clone(link) }
+        Reader { finish_after_disconnect: self.clone(), link: Arc::clone(link) }
     }
 }
 
 impl Reader {
-    /// Takes over an answer whose client has left. One that is not copied, or for which there is no place, ends here, which cancels
+    /// Takes over a response whose client has left. One that is not copied, or for which there is no place, ends here, which cancels
     /// it upstream; and so does one that is not over in time, or when a drain's grace is over.
-    pub(super) fn take(self, mut body: ResponseTee<Download>) {
-        let Self { read_on: ReadOn { time, places }, link } = self;
+    pub(super) fn take(self, mut body: ResponseTee<UpstreamBody>) {
+        let Self { finish_after_disconnect: FinishAfterDisconnect { time, places }, link } = self;
         if !body.is_tapped() || tokio::runtime::Handle::try_current().is_err() {
             return;
         }

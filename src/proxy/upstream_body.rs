@@ -14,11 +14,11 @@ use super::connection::{Connection, RequestBody, send_rest};
 use super::pool::Pool;
 use crate::net::Link;
 
-/// The body of an answer, with the connection it comes over. When the body is over, the connection goes back to the pool; when it
+/// The body of a response, with the connection it comes over. When the body is over, the connection goes back to the pool; when it
 /// is dropped before, the connection is closed.
 ///
 /// Parts that have arrived together become one frame. A part is never held back for one that has not arrived.
-pub(super) struct Download {
+pub(super) struct UpstreamBody {
     decoder: Decoder,
     source: Source,
 }
@@ -33,7 +33,7 @@ enum Source {
     Over,
 }
 
-/// It ends the upload when it is dropped before the answer is over, or when upstream reads no further: what is left is then read
+/// It ends the upload when it is dropped before the response is over, or when upstream reads no further: what is left is then read
 /// from the client within the limits of a linger.
 struct Half {
     io: ReadHalf<Stream>,
@@ -62,16 +62,16 @@ impl Source {
     }
 }
 
-impl Download {
-    /// The body of an answer that comes over `connection`, which goes to `pool` afterwards.
+impl UpstreamBody {
+    /// The body of a response that comes over `connection`, which goes to `pool` afterwards.
     pub(super) fn new(framing: Framing, connection: Connection, pool: Option<Pool>) -> Self {
         let pool = pool.filter(|_| framing != Framing::UntilClose);
         Self { decoder: Decoder::of_response(framing), source: Source::Connection(connection, pool) }
             .settled()
     }
 
-    /// The body of an answer that came before upstream had all of the request. The rest goes on whether or not the client reads
-    /// the answer, and also when that is over, unless upstream has said that it will close then.
+    /// The body of a response that came before upstream had all of the request. The rest goes on whether or not the client reads
+    /// the response, and also when that is over, unless upstream has said that it will close then.
     pub(super) fn with_upload(
         framing: Framing,
         connection: Connection,
@@ -99,13 +99,13 @@ impl Download {
     }
 }
 
-impl std::fmt::Debug for Download {
+impl std::fmt::Debug for UpstreamBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Download").field("decoder", &self.decoder).finish_non_exhaustive()
+        f.debug_struct("UpstreamBody").field("decoder", &self.decoder).finish_non_exhaustive()
     }
 }
 
-impl Body for Download {
+impl Body for UpstreamBody {
     type Data = Bytes;
     type Error = BodyError;
 

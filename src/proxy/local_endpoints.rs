@@ -15,18 +15,18 @@ use crate::net::RequestBody;
 
 /// A request for threadtap itself.
 #[derive(Debug)]
-pub struct OwnRequest {
+pub struct LocalRequest {
     /// Its head.
     pub head: request::Parts,
     /// Its body, whole.
     pub body: Bytes,
-    /// Where the answer goes.
-    pub answer: oneshot::Sender<OwnAnswer>,
+    /// Where the response goes.
+    pub response: oneshot::Sender<LocalResponse>,
 }
 
 /// What is answered: a status and a JSON object.
 #[derive(Debug)]
-pub struct OwnAnswer {
+pub struct LocalResponse {
     /// The status.
     pub status: StatusCode,
     /// The body.
@@ -34,28 +34,28 @@ pub struct OwnAnswer {
 }
 
 /// Tells by its head, and at once, whether a request is answered; if not, with what it is refused.
-pub type Door = dyn Fn(&request::Parts) -> Result<(), OwnAnswer> + Send + Sync;
+pub type Door = dyn Fn(&request::Parts) -> Result<(), LocalResponse> + Send + Sync;
 
-/// Where requests for threadtap itself go. A full queue answers that nobody has time.
+/// Where requests for threadtap itself go. A full queue says that nobody has time.
 ///
 /// What the door refuses gets no further: its body is not read. One that is refused for its key (401) waits a second for that,
 /// so that a connection can try one key in a second; so many at one time do, and beyond that they are told at once that there are
 /// too many. The right key is never kept waiting.
 #[derive(Clone)]
-pub struct OwnRequests {
+pub struct LocalEndpoints {
     is_open: Arc<dyn Fn() -> bool + Send + Sync>,
     door: Arc<Door>,
-    queue: mpsc::Sender<OwnRequest>,
+    queue: mpsc::Sender<LocalRequest>,
     /// For requests with a wrong key that wait.
     waiting: Arc<Semaphore>,
 }
 
-impl OwnRequests {
+impl LocalEndpoints {
     /// Requests that `door` lets in go to `queue`, as long as `is_open` says so.
     pub fn new(
         is_open: impl Fn() -> bool + Send + Sync + 'static,
-        door: impl Fn(&request::Parts) -> Result<(), OwnAnswer> + Send + Sync + 'static,
-        queue: mpsc::Sender<OwnRequest>,
+        door: impl Fn(&request::Parts) -> Result<(), LocalResponse> + Send + Sync + 'static,
+        queue: mpsc::Sender<LocalRequest>,
     ) -> Self {
         Self {
             is_open: Arc::new(is_open),
@@ -70,7 +70,7 @@ impl OwnRequests {
         (self.is_open)()
     }
 
-    async fn admit(&self, head: &request::Parts, metrics: &Metrics) -> Result<(), OwnAnswer> {
+    async fn admit(&self, head: &request::Parts, metrics: &Metrics) -> Result<(), LocalResponse> {
         let Err(refused) = (self.door)(head) else { return Ok(()) };
         if refused.status == StatusCode::UNAUTHORIZED {
             let Ok(_place) = self.waiting.try_acquire() else {
@@ -84,24 +84,24 @@ impl OwnRequests {
     }
 }
 
-impl fmt::Debug for OwnRequests {
+impl fmt::Debug for LocalEndpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnRequests").finish_non_exhaustive()
+        f.debug_struct("LocalEndpoints").finish_non_exhaustive()
     }
 }
 
 /// Paths of threadtap itself.
-pub(super) fn is_own(path: &str) -> bool {
+pub(super) fn is_local(path: &str) -> bool {
     path.starts_with("/_threadtap/")
 }
 
-/// Reads a request and waits for its answer, each for a bounded time.
-pub(super) async fn answer(
-    to: &OwnRequests,
+/// Reads a request and waits for its response, each for a bounded time.
+pub(super) async fn respond(
+    to: &LocalEndpoints,
     head: &RequestHead,
     body: RequestBody,
     metrics: &Metrics,
-) -> OwnAnswer {
+) -> LocalResponse {
     let Some(head) = parts(head) else {
         return refusal(StatusCode::BAD_REQUEST, "the request cannot be read");
     };
@@ -115,12 +115,12 @@ pub(super) async fn answer(
     let Ok(body) = body else {
         return refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 64 KiB, or incomplete");
     };
-    let (answer, answered) = oneshot::channel();
-    let request = OwnRequest { head, body: body.to_bytes(), answer };
+    let (response, answered) = oneshot::channel();
+    let request = LocalRequest { head, body: body.to_bytes(), response };
     if to.queue.try_send(request).is_ok()
-        && let Ok(Ok(answer)) = tokio::time::timeout(ANSWER_TIMEOUT, answered).await
+        && let Ok(Ok(response)) = tokio::time::timeout(ANSWER_TIMEOUT, answered).await
     {
-        return answer;
+        return response;
     }
     refusal(StatusCode::SERVICE_UNAVAILABLE, "threadtap is too busy; try again")
 }
@@ -137,11 +137,11 @@ fn parts(head: &RequestHead) -> Option<request::Parts> {
     Some(request.body(()).ok()?.into_parts().0)
 }
 
-fn refusal(status: StatusCode, message: &str) -> OwnAnswer {
+fn refusal(status: StatusCode, message: &str) -> LocalResponse {
     let body = format!(
         r#"{{"error":{{"message":"threadtap: {message}","type":"threadtap_intake_error","param":null}}}}"#
     );
-    OwnAnswer { status, body }
+    LocalResponse { status, body }
 }
 
 const MAX_BODY_BYTES: usize = 64 << 10;

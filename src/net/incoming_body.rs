@@ -25,7 +25,7 @@ pub(super) struct Reader {
 /// A body that is read from its connection as it is asked for. It has the reading side meanwhile, and sends it back when it is
 /// over; when it is dropped before, or fails, nothing more can be read of the connection.
 #[derive(Debug)]
-pub(super) struct Arriving {
+pub(super) struct IncomingBody {
     /// `None` when the body is over, or has failed.
     source: Option<(Reader, oneshot::Sender<Reader>)>,
     decoder: Decoder,
@@ -33,7 +33,7 @@ pub(super) struct Arriving {
     invitation: &'static [u8],
 }
 
-impl Arriving {
+impl IncomingBody {
     /// Reads a body by `decoder`. The client is invited to send it before it is waited for, if it wants to be.
     pub(super) fn new(
         reader: Reader,
@@ -50,7 +50,7 @@ impl Arriving {
         self.source.as_ref().map(|(reader, _)| &reader.link)
     }
 
-    /// Does not invite the client any more, because an answer has begun. Half an invitation cannot be taken back; then nothing more
+    /// Does not invite the client any more, because a response has begun. Half an invitation cannot be taken back; then nothing more
     /// is read.
     pub(super) fn withdraw_invitation(&mut self) {
         if !self.invitation.is_empty() && self.invitation.len() < CONTINUE.len() {
@@ -90,7 +90,7 @@ impl Arriving {
     }
 }
 
-/// Writes what is left of an invitation. Nobody else writes meanwhile: the answer has not begun.
+/// Writes what is left of an invitation. Nobody else writes meanwhile: the response has not begun.
 fn poll_invite(
     stream: &TcpStream,
     invitation: &mut &'static [u8],
@@ -131,7 +131,7 @@ mod tests {
         let link = Arc::new(Link::new(peer, Gauge::default(), place, watch::channel(Phase::Serving).1));
         let (half, _write) = stream.into_split();
         let reader = Reader { half, input: Input::default(), link };
-        let (mut body, returned) = Arriving::new(reader, Decoder::of_request(Framing::Chunked), true);
+        let (mut body, returned) = IncomingBody::new(reader, Decoder::of_request(Framing::Chunked), true);
         body.invitation = &CONTINUE[5..];
         body.withdraw_invitation();
         assert!(matches!(poll_fn(|cx| body.poll_frame(cx)).await, Some(Err(BodyError::Truncated))));
