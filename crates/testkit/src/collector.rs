@@ -278,6 +278,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_slow_backend_that_recovers_answers_at_once() {
+        let collector = Collector::start(Reaction::Slow(Duration::from_secs(3600)).times(1)).await.unwrap();
+        let client = Client::new(&collector.url(""));
+        let body = json!({});
+        let recovery = async {
+            collector.wait_for(1).await;
+            collector.recover();
+        };
+        let (answer, ()) = tokio::join!(client.json(Method::POST, "/", &body), recovery);
+        assert_eq!(answer.unwrap(), json!({"status": "ok"}));
+    }
+
+    #[tokio::test]
     async fn a_judge_goes_before_the_script_where_it_has_an_opinion() {
         let judge = |body: &Value| (body["n"] == 1).then_some(Reaction::Status(400, None));
         let collector = Collector::start_judging(Box::new(judge)).await.unwrap();
