@@ -7,11 +7,11 @@ _default:
 demo:
     cargo run --release -- demo
 
-# Quick tests while working: no network clients, no valgrind
+# Rust tests only, all or those named; what needs valgrind is skipped where it is missing
 test *filter:
     cargo test --locked {{ filter }}
 
-# All that has to pass before a change is taken (about 25 minutes on 2 cores)
+# All that has to pass before a change is taken (about 30 minutes on 2 cores)
 check:
     .ci/run
 

@@ -129,6 +129,11 @@ mod tests {
     }
 
     #[test]
+    fn every_input_that_fuzzing_kept_is_sound() {
+        threadtap_corpus::replay("greetings", assert_greetings_are_told);
+    }
+
+    #[test]
     fn half_a_preface_is_no_greeting_and_anything_else_is() {
         for open in [&b""[..], b"P", b"PRI * HT", &PREFACE[..23]] {
             assert_eq!(Protocol::of(open), None);

@@ -44,7 +44,7 @@ impl FromStr for Upstream {
     type Err = ParseUpstreamError;
 
     fn from_str(text: &str) -> Result<Self, ParseUpstreamError> {
-        let text = text.trim();
+        let text = text.trim_ascii();
         let starts_with =
             |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
         if !starts_with("http://") && !starts_with("https://") {
@@ -182,6 +182,11 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_input_that_fuzzing_kept_is_sound() {
+        threadtap_corpus::replay("targets", |data| assert_targets_are_kept(&String::from_utf8_lossy(data)));
+    }
+
     fn upstream(text: &str) -> Upstream {
         text.parse().unwrap()
     }
@@ -191,6 +196,7 @@ mod tests {
         let check = |text, name, host| {
             let upstream = upstream(text);
             assert_eq!((&**upstream.name(), upstream.host()), (name, host), "{text}");
+            assert_eq!(upstream.to_string().parse::<Upstream>().unwrap(), upstream, "{text}");
         };
         check("https://api.openai.com", "api.openai.com:443", "api.openai.com");
         check("https://API.openai.com:443/", "api.openai.com:443", "api.openai.com");
@@ -198,6 +204,7 @@ mod tests {
         check("HTTP://localhost", "localhost:80", "localhost");
         check("http://[::1]:81/a/b", "[::1]:81/a/b", "[::1]:81");
         check(" https://h:80 ", "h:80", "h:80");
+        check("https://h/a\u{a0}//", "h:443/a\u{a0}", "h");
     }
 
     #[test]

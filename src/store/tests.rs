@@ -227,16 +227,18 @@ fn a_full_database_refuses_in_bounded_memory_and_goes_on_when_there_is_room() {
     let config = Config { max_bytes: Some(1 << 20), queue_bytes: 1 << 20, ..Config::default() };
     let (store, _) = Store::open(config, metrics.clone(), Clock::start()).unwrap();
     let body = "x".repeat(10_000);
+    let full = || metrics.store_errors.get_or_create(&crate::metrics::KindLabel { kind: "full" }).get() > 0;
     let mut taken = 0;
     let refused = loop {
         match store.commit(vec![journal(&format!("t{taken}"), &body)], Duration::from_millis(100)) {
             Ok(()) => taken += 1,
-            Err(refused) => break refused,
+            Err(refused) if full() => break refused,
+            // The machine is busy.
+            Err(_) => {}
         }
     };
     assert_eq!(refused, Refused::Full);
     assert!((150..250).contains(&taken), "about 1 MiB in the database and 1 MiB before it: {taken}");
-    assert!(metrics.store_errors.get_or_create(&crate::metrics::KindLabel { kind: "full" }).get() > 0);
     // What is in the database can still be read, and room is made as an operator would: by a larger limit.
     wait(
         store.read(|connection| connection.pragma_update_and_check(None, "max_page_count", 9999, |_| Ok(()))),
@@ -491,3 +493,5 @@ fn set_aside(path: &Path) -> usize {
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What a batch waits for room before a test takes the store for full: longer than a busy machine needs to write what came before.
+const WITHOUT_ROOM: Duration = Duration::from_secs(2);

@@ -20,6 +20,8 @@ mod memory;
 mod model;
 /// Holds the list of cases to the tests.
 mod register;
+/// How many random cases a test plays, and which.
+mod sample;
 /// Reads a script.
 mod script;
 /// Clients that repeat their conversation with every request.

@@ -14,26 +14,18 @@ mod play;
 
 use std::cell::RefCell;
 
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use proptest::test_runner::{TestCaseError, TestError};
 
 use coverage::Coverage;
 
+use crate::sample::Sample;
+
 #[test]
 fn whatever_happens_records_are_what_the_server_knows() {
-    let number = |name: &str, default: u64| match std::env::var(name) {
-        Ok(value) => value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")),
-        Err(_) => default,
-    };
-    let cases = u32::try_from(number("THREADTAP_MODEL_CASES", CASES.into())).unwrap();
-    let seed = number("THREADTAP_MODEL_SEED", SEED);
-    let mut bytes = [1; 16]; // All zero is no seed.
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let config = Config { cases, max_shrink_iters: 20_000, failure_persistence: None, ..Config::default() };
-    // Each choice between strategies begins a generator of its own, and ChaCha's beginning took a third of the time.
-    let rng = TestRng::from_seed(RngAlgorithm::XorShift, &bytes);
-    let mut runner = TestRunner::new_with_rng(config, rng);
+    let sample = Sample::of(CASES);
+    let Sample { cases, seed } = sample;
     let coverage = RefCell::new(Coverage::default());
-    let outcome = runner.run(&case::case(), |case| {
+    let outcome = sample.runner().run(&case::case(), |case| {
         play::play(&case, &mut coverage.borrow_mut()).map_err(TestCaseError::fail)
     });
     if let Err(TestError::Fail(wrong, case)) = outcome {
@@ -62,4 +54,3 @@ fn smallest(mut wrong: String, mut case: case::Case) -> (String, case::Case) {
 
 /// So many that every cell is come to, and as few as a normal run of the tests can bear.
 const CASES: u32 = 3000;
-const SEED: u64 = 1;

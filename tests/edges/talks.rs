@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
+use proptest::test_runner::TestCaseError;
 use serde_json::{Value, json};
 use threadtap_core::interaction::{Interaction, Pairing};
 
 use crate::harness::{Settings, World};
+use crate::sample::Sample;
 use crate::script::{Exchange, Step as Run};
 
 #[derive(Clone, Debug)]
@@ -418,16 +419,9 @@ fn exchange(target: &str, request: &Value, content_type: &str, body: String) -> 
 #[test]
 fn turns_are_joined_to_their_own_talk_and_to_no_other() {
     let seen = RefCell::new(BTreeMap::new());
-    let number = |name: &str, default: u64| match std::env::var(name) {
-        Ok(value) => value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")),
-        Err(_) => default,
-    };
-    let cases = u32::try_from(number("THREADTAP_MODEL_CASES", CASES)).unwrap();
-    let mut seed = [1; 16]; // All zero is no seed.
-    seed[..8].copy_from_slice(&number("THREADTAP_MODEL_SEED", 1).to_le_bytes());
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::XorShift, &seed));
-    let outcome = runner.run(&vec(step(), 1..60), |steps| {
+    let sample = Sample::of(CASES);
+    let Sample { cases, seed } = sample;
+    let outcome = sample.runner().run(&vec(step(), 1..60), |steps| {
         let world = World::without_cuts(Settings::default());
         let mut play = Play { world, talks: Vec::new(), turns: Vec::new(), waited: false, serial: 0 };
         steps.iter().for_each(|step| play.step(step));
@@ -436,15 +430,15 @@ fn turns_are_joined_to_their_own_talk_and_to_no_other() {
         judged.map_err(|wrong| TestCaseError::fail(format!("{wrong}\n{:#?}", play.turns)))
     });
     if let Err(error) = outcome {
-        panic!("{error}");
+        panic!("seed {seed}: {error}");
     }
     let seen = seen.into_inner();
-    println!("{cases} cases: {seen:#?}");
+    println!("{cases} cases, seed {seed}: {seen:#?}");
     for cell in ["after a tool", "joined to the whole", "joined to a part", "shared", "of Responses"] {
         assert!(cases < 500 || seen.contains_key(cell), "no turn was ever {cell}");
     }
 }
 
-const CASES: u64 = 1000;
+const CASES: u32 = 1000;
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 24 * HOUR;

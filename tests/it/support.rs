@@ -313,6 +313,29 @@ impl Raw {
     }
 }
 
+/// Lets time pass on every timer of the program.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits for what needs no timer of the program: all of them stand still meanwhile.
+pub(crate) async fn without_timers<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::pause();
+    let (done, ended) = std::sync::mpsc::channel::<()>();
+    // While a blocking task runs, a clock that stands still is not moved on for want of other work. After that, `soon` gives up.
+    let holding = tokio::task::spawn_blocking(move || ended.recv_timeout(PATIENCE));
+    let output = future.await;
+    drop(done);
+    _ = holding.await;
+    tokio::time::resume();
+    output
+}
+
 /// Waits for what should happen at once.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {

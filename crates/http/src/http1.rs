@@ -15,6 +15,8 @@ mod response;
 mod sending;
 #[cfg(any(test, fuzzing))]
 mod soundness;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 

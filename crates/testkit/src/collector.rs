@@ -14,7 +14,7 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::listener::{Answer, Link, Listener, Reply};
 
@@ -65,7 +65,8 @@ impl Collector {
         judge: Option<Judge>,
     ) -> io::Result<Self> {
         let (log, _) = watch::channel(Vec::new());
-        let desk = Arc::new(Desk { answers: Mutex::new(answers), log, on_received, judge });
+        let recovered = Notify::new();
+        let desk = Arc::new(Desk { answers: Mutex::new(answers), recovered, log, on_received, judge });
         let listener = Listener::start(Arc::clone(&desk), false).await?;
         Ok(Self { desk, listener })
     }
@@ -75,9 +76,10 @@ impl Collector {
         self.desk.answers.lock().expect("no holder panics").extend(answers);
     }
 
-    /// Forgets what it was to answer: from now on every request is taken.
+    /// Forgets what it was to answer: from now on every request is taken, and those it is slow with are answered.
     pub fn recover(&self) {
         self.desk.answers.lock().expect("no holder panics").clear();
+        self.desk.recovered.notify_waiters();
     }
 
     /// Where it listens.
@@ -140,7 +142,7 @@ pub enum Reaction {
     Ok,
     /// A reset of the connection.
     Reset,
-    /// `200 {"status":"ok"}`, after this time.
+    /// `200 {"status":"ok"}`, after this time or when the backend recovers.
     Slow(Duration),
     /// This status, with a body that says `status: error`; and a `Retry-After` of so many seconds.
     Status(u16, Option<u64>),
@@ -182,6 +184,7 @@ pub struct Received {
 /// What all connections share.
 struct Desk {
     answers: Mutex<VecDeque<Reaction>>,
+    recovered: Notify,
     log: watch::Sender<Vec<Received>>,
     on_received: Option<OnReceived>,
     judge: Option<Judge>,
@@ -193,6 +196,8 @@ impl Answer for Desk {
         let bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let text = |_| Value::String(String::from_utf8_lossy(&bytes).into_owned());
         let body = serde_json::from_slice(&bytes).unwrap_or_else(text);
+        // Made before the reaction is chosen, so that no recovery comes between them.
+        let recovered = self.recovered.notified();
         let judged = self.judge.as_ref().and_then(|judge| judge(&body));
         let scripted = || self.answers.lock().expect("no holder panics").pop_front();
         let reaction = judged.or_else(scripted).unwrap_or(Reaction::Ok);
@@ -216,7 +221,7 @@ impl Answer for Desk {
                 Err(io::Error::other("reset by the script"))
             }
             Reaction::Slow(delay) => {
-                tokio::time::sleep(delay).await;
+                tokio::time::timeout(delay, recovered).await.ok();
                 reply(200, None)
             }
             Reaction::Status(status, retry_after) => reply(status, retry_after),
@@ -270,6 +275,19 @@ mod tests {
             received = collector.wait_for(1) => assert_eq!(received.len(), 1),
             _ = &mut answer => panic!("a black hole answered"),
         }
+    }
+
+    #[tokio::test]
+    async fn a_slow_backend_that_recovers_answers_at_once() {
+        let collector = Collector::start(Reaction::Slow(Duration::from_secs(3600)).times(1)).await.unwrap();
+        let client = Client::new(&collector.url(""));
+        let body = json!({});
+        let recovery = async {
+            collector.wait_for(1).await;
+            collector.recover();
+        };
+        let (answer, ()) = tokio::join!(client.json(Method::POST, "/", &body), recovery);
+        assert_eq!(answer.unwrap(), json!({"status": "ok"}));
     }
 
     #[tokio::test]

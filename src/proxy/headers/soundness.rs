@@ -121,5 +121,10 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_input_that_fuzzing_kept_is_sound() {
+        threadtap_corpus::replay("heads", super::assert_heads_are_sound);
+    }
+
     const LINES: &str = "((host|te|TE|connection|Connection|upgrade|cookie|content-length|transfer-encoding|keep-alive|x-threadtap-user|x-a|x-b|[a-z]{1,3}): ?(trailers|gzip, ?trailers|close|keep-alive, x-a|Upgrade|upgrade, x-b|websocket|h2c, WebSocket|chunked|gzip, chunked|host|cookie, te|[ -~]{0,8})\n){0,12}";
 }

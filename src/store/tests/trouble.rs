@@ -34,6 +34,19 @@ impl Watched {
         self.metrics.store_state.get_or_create(&StateLabel { state: "failing" }).get() > 0
     }
 
+    /// Journals one row in each of as many conversations as there is room for, in the database and before it, and tells how many.
+    fn fill_with_journals(&self, body: &str) -> usize {
+        let mut taken = 0;
+        loop {
+            match self.store.commit(vec![journal(&taken.to_string(), body)], Duration::from_millis(50)) {
+                Ok(()) => taken += 1,
+                Err(_) if self.is_failing() => return taken,
+                // The machine is busy.
+                Err(_) => {}
+            }
+        }
+    }
+
     fn eventually(&self, what: &str, fact: impl Fn(&Self) -> bool) {
         for _ in 0..1000 {
             if fact(self) {
@@ -53,7 +66,7 @@ fn a_database_full_of_what_waits_still_records_what_was_delivered_and_takes_up_w
     let mut taken = 0;
     while watched
         .store
-        .commit(vec![event_with(&format!("k{taken}"), "t", &["s"], &body)], Duration::from_millis(50))
+        .commit(vec![event_with(&format!("k{taken}"), "t", &["s"], &body)], WITHOUT_ROOM)
         .is_ok()
     {
         taken += 1;
@@ -80,16 +93,9 @@ fn a_database_full_of_journals_is_freed_by_settling_also_where_that_was_refused(
     let watched =
         Watched::open(Config { max_bytes: Some(1 << 20), queue_bytes: 64 << 10, ..Config::default() });
     let body = "x".repeat(10_000);
-    let mut conversations = 0;
-    while watched
-        .store
-        .commit(vec![journal(&format!("t{conversations}"), &body)], Duration::from_millis(50))
-        .is_ok()
-    {
-        conversations += 1;
-    }
+    let conversations = watched.fill_with_journals(&body);
     for n in 0..conversations {
-        let batch = vec![event_with(&format!("k{n}"), "t", &[], &body), settle(&format!("t{n}"), None)];
+        let batch = vec![event_with(&format!("k{n}"), "t", &[], &body), settle(&n.to_string(), None)];
         // Refused or not, as there is room.
         watched.store.commit(batch, Duration::ZERO).ok();
     }
@@ -142,15 +148,7 @@ fn what_was_given_up_or_failed_keeps_nothing_that_was_delivered_from_making_room
 fn what_settles_nothing_does_not_stop_later_settlings_from_making_room() {
     let watched =
         Watched::open(Config { max_bytes: Some(1 << 20), queue_bytes: 256 << 10, ..Config::default() });
-    let mut ids = 0;
-    while watched
-        .store
-        .commit(vec![journal(&ids.to_string(), &"x".repeat(10_000))], Duration::from_millis(50))
-        .is_ok()
-    {
-        ids += 1;
-    }
-    watched.eventually("a full store", Watched::is_failing);
+    let ids = watched.fill_with_journals(&"x".repeat(10_000));
     // Somebody waits for this, so it is not refused; and it stands before all that comes.
     let waiting =
         watched.store.write_acknowledged(vec![event_with("k", "t", &[], &"x".repeat(200_000))]).unwrap();
@@ -298,7 +296,7 @@ fn a_directory_that_cannot_be_made_again_is_waited_for_in_bounded_memory() {
     let mut taken = 0;
     while watched
         .store
-        .commit(vec![event_with(&format!("k{taken}"), "t", &["s"], &body)], Duration::from_millis(50))
+        .commit(vec![event_with(&format!("k{taken}"), "t", &["s"], &body)], WITHOUT_ROOM)
         .is_ok()
     {
         taken += 1;

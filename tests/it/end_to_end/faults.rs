@@ -1,5 +1,5 @@
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use threadtap_testkit::assistants::{Cut, CutKind, Script, Split, WireShape};
@@ -218,30 +218,23 @@ async fn exchange(threadtap: &Threadtap, upstream: &mut Upstream, status: &str, 
     assert_eq!(client.rest().await.unwrap(), body);
 }
 
-/// Holds some conversations and tells how long each request's answer took at most.
-async fn converse(threadtap: &Threadtap) -> Duration {
-    let mut slowest = Duration::ZERO;
+/// Holds some conversations. A client that waited for the backend would not come to their end: `stream` loses its patience.
+async fn converse(threadtap: &Threadtap) {
     for number in 0..10 {
         let talk = Talk::begin(threadtap.client(), &[]).await;
         talk.say(&format!("question {number}")).await;
-        #[expect(clippy::disallowed_methods, reason = "the time a client waits is what is measured")]
-        let begun = Instant::now();
         assert_eq!(talk.stream("asst_echo").await["status"], "completed");
-        slowest = slowest.max(begun.elapsed());
     }
-    slowest
 }
 
 #[tokio::test]
 async fn a_dead_backend_and_a_slow_one_are_not_felt_by_the_client_and_get_everything_later() {
-    let reactions = [Reaction::Status(500, None), Reaction::Reset, Reaction::Slow(Duration::from_secs(3))];
+    let reactions = [Reaction::Status(500, None), Reaction::Reset, Reaction::Slow(Duration::from_secs(3600))];
     for reaction in reactions {
-        let world = World::with(Script::default(), reaction.clone().times(1000)).await;
+        let world = World::with(Script::default(), reaction.times(1000)).await;
         let settings = "[delivery]\nmin_backoff = \"20ms\"\nmax_backoff = \"100ms\"\nSINK";
         let threadtap = world.launch_with(settings).start().await;
-        let slowest = converse(&threadtap).await;
-        // A client that waited for the backend would have waited for seconds.
-        assert!(slowest < Duration::from_secs(2), "{reaction:?}: {slowest:?}");
+        converse(&threadtap).await;
         let records = threadtap.records(10).await;
         world.collector.recover();
         let delivered = world.delivered(10).await;
@@ -257,7 +250,7 @@ async fn a_backend_that_is_not_there_at_all_is_not_felt_by_the_client() {
     let world = World::new().await;
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let threadtap = world.launch().variable("RECONIFY_URL", format!("http://{closed}/track")).start().await;
-    assert!(converse(&threadtap).await < Duration::from_secs(2));
+    converse(&threadtap).await;
     threadtap.records(10).await;
     threadtap.wait_for_metric("threadtap_delivery_queue_depth{sink=\"reconify\"}", 10.0).await;
 }

@@ -29,7 +29,7 @@ async fn sigterm_lets_a_stream_end_and_delivers_it_before_the_process_does() {
 #[tokio::test]
 async fn readiness_fails_before_connections_do() {
     let world = World::new().await;
-    let mut threadtap = world.launch_with("[drain]\ndelay = \"1s\"\nSINK").start().await;
+    let mut threadtap = world.launch_with("[drain]\ndelay = \"5s\"\nSINK").start().await;
     threadtap.terminate();
     threadtap.stderr.wait_for(|lines| lines.iter().any(|line| line.contains("draining"))).await;
     assert_eq!(threadtap.ask("/readyz").await.0, 503);

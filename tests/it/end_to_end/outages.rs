@@ -71,6 +71,8 @@ async fn go_through(kind: Kind, outage: Outage, turns: usize, healthy: &Site) ->
     }
     let times: Vec<_> = clients.join_all().await.into_iter().flatten().collect();
     site.until_felt().await;
+    // Whoever waits for a backend that takes nothing is not answered before it recovers.
+    assert!(outage.takes_some() || site.delivered().is_empty());
     let asked = times.iter().map(|(question, ..)| question);
     let expected: BTreeSet<String> =
         asked.filter(|question| outage != Outage::Poison || !question.ends_with(POISON)).cloned().collect();
@@ -223,6 +225,11 @@ impl Outage {
         }
     }
 
+    /// Whether the backend takes records while it lasts.
+    fn takes_some(self) -> bool {
+        matches!(self, Self::None | Self::Poison | Self::Slow)
+    }
+
     /// What attempts come to while it lasts.
     fn verdict(self) -> &'static str {
         match self {
@@ -324,8 +331,9 @@ impl Row {
         let told = self.markdown();
         assert_eq!(delivered, expected, "{told}");
         assert_eq!(*dead as u64, u64::from(self.outage == Outage::Poison), "{told}");
-        // Generous to a busy machine, and still far below what waiting for any of these backends would cost.
-        assert!(there.p50 <= beside.p50 * 2 + Duration::from_millis(100), "{told}");
+        // A second is far more than one of two alike is held up by a busy machine in most of its turns, and half of what waiting
+        // for the quickest of the backends that answer late would cost in each.
+        assert!(there.p50 <= beside.p50 * 2 + Duration::from_secs(1), "{told}");
     }
 
     fn markdown(&self) -> String {

@@ -8,27 +8,24 @@ use http_body_util::BodyExt;
 use threadtap::net::Drained;
 
 use crate::support::http2::{self, Frame, Http2, request, whole};
-use crate::support::{Raw, Rig, Upstream, eventually, soon};
+use crate::support::{Raw, Rig, Upstream, eventually, pass, soon, without_timers};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n";
 
-/// Waits for the end of an exchange whose client has left, for no longer than is promised. Other tests run beside this one, so
-/// one late end among several is not the program's fault.
+/// Waits for the end of exchanges whose clients have left: at once, which is to say that it waits for no timer.
 async fn cancelled(upstreams: Vec<Raw>) {
-    let mut late = 0;
-    for mut upstream in upstreams {
-        if tokio::time::timeout(Duration::from_millis(100), upstream.closed()).await.is_err() {
-            late += 1;
+    without_timers(async {
+        for mut upstream in upstreams {
             upstream.closed().await;
         }
-    }
-    assert!(late <= 1, "{late} requests were cancelled late");
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn e1_a_client_that_leaves_cancels_its_request_within_100_ms() {
+async fn e1_a_client_that_leaves_cancels_its_request_at_once() {
     let mut rig = Rig::start().await;
     let (mut clients, mut upstreams) = (Vec::new(), Vec::new());
     for _ in 0..3 {
@@ -210,8 +207,8 @@ async fn e4_an_early_answer_arrives_while_the_client_still_uploads() {
 
 #[tokio::test]
 async fn e4_an_upload_that_stops_after_an_early_answer_is_counted_and_not_waited_for_for_ever() {
-    let mut rig =
-        Rig::start_with(|settings| settings.proxy.linger_timeout = Duration::from_millis(300)).await;
+    let linger = Duration::from_secs(300);
+    let mut rig = Rig::start_with(|settings| settings.proxy.linger_timeout = linger).await;
     for close in ["", "Connection: close\r\n"] {
         let upload = format!("POST / HTTP/1.1\r\nHost: h\r\n{close}Content-Length: 1000000\r\n\r\nab");
         let (mut client, mut upstream) = rig.forward(&upload).await;
@@ -219,7 +216,9 @@ async fn e4_an_upload_that_stops_after_an_early_answer_is_counted_and_not_waited
         upstream.send("HTTP/1.1 401 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno").await;
         drop(upstream);
         client.until("\r\n\r\nno").await;
+        pass(linger - Duration::from_secs(10)).await;
         assert_eq!(rig.metrics.connections.get(), 1, "it is open for what the client still sends");
+        pass(Duration::from_secs(20)).await;
         eventually("its end", || rig.metrics.connections.get() == 0).await;
         client.closed().await;
     }

@@ -28,6 +28,15 @@ async fn expect_error(client: &mut Raw, status: &str, token: &str) {
 
 async fn to(url: &str) -> (Rig, Raw) {
     let url = url.to_owned();
+    let rig = Rig::start_with(|settings| settings.proxy.upstream = url.parse().unwrap()).await;
+    let mut client = rig.client().await;
+    client.send(GET).await;
+    (rig, client)
+}
+
+/// The same, with an upstream that is not waited for.
+async fn to_in_vain(url: &str) -> (Rig, Raw) {
+    let url = url.to_owned();
     let rig = Rig::start_with(|settings| {
         settings.proxy.upstream = url.parse().unwrap();
         settings.proxy.connect_timeout = Duration::from_millis(500);
@@ -66,17 +75,17 @@ async fn x3_an_upstream_that_speaks_no_tls_is_a_502() {
 async fn x4_an_upstream_that_does_not_take_the_connection_in_time_is_a_504() {
     // One that accepts and does not go on with TLS, and one whose backlog is full.
     let silent = Upstream::bind().await;
-    let (_rig, mut client) = to(&format!("https://{}", silent.address)).await;
+    let (_rig, mut client) = to_in_vain(&format!("https://{}", silent.address)).await;
     expect_error(&mut client, "504 Gateway Timeout", "upstream_timeout").await;
     let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     full.listen(0).unwrap();
     let address = full.local_addr().unwrap().as_socket().unwrap();
     let mut waiting = Vec::new();
-    while let Ok(stream) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+    while let Ok(stream) = timeout(Duration::from_secs(1), TcpStream::connect(address)).await {
         waiting.push(stream.unwrap());
     }
-    let (_rig, mut client) = to(&format!("http://{address}")).await;
+    let (_rig, mut client) = to_in_vain(&format!("http://{address}")).await;
     expect_error(&mut client, "504 Gateway Timeout", "upstream_timeout").await;
 }
 

@@ -160,15 +160,21 @@ async fn l13_an_idle_http2_connection_is_kept_for_as_long_as_it_answers_pings() 
     let mut rig = Rig::start_with(|settings| {
         settings.net.head_timeout = Duration::from_millis(50);
         settings.net.h2_ping_interval = Duration::from_millis(20);
+        settings.net.h2_ping_timeout = Duration::from_secs(3600);
     })
     .await;
-    let mut client = Http2::connect(rig.address).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let answer = client.get("/");
+    let mut client = rig.client().await;
+    client.send(http2::preface()).await;
+    // So many that it has been idle for longer than a head may take.
+    for _ in 0..5 {
+        let ping = Frame::read_until(&mut client, http2::PING).await;
+        client.send(Frame::new(http2::PING, http2::ACK, 0, ping.payload).bytes()).await;
+    }
+    client.send(Frame::get(1).bytes()).await;
     let mut upstream = rig.upstream.accept().await;
     upstream.head().await;
     upstream.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
-    assert_eq!(answer.text().await, "ok");
+    assert_eq!(Frame::read_until(&mut client, http2::DATA).await.payload, b"ok");
 }
 
 #[tokio::test]

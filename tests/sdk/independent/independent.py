@@ -36,7 +36,7 @@ SETTINGS = """
 [correlation]
 outputs_grace = "1h"
 """
-SOON_SECS = 10
+SOON_SECS = 60
 DELIVERY_SECS = 30
 
 

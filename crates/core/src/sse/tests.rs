@@ -240,19 +240,17 @@ fn a_hole_drops_the_rest_even_if_it_looks_complete() {
 fn a_long_line_fed_byte_by_byte_takes_linear_time() {
     let time = |bytes: usize| {
         let stream = [b"data: ", "x".repeat(bytes).as_bytes(), b"\n\n"].concat();
-        (0..3)
-            .map(|_| {
-                let started = Instant::now();
-                let (events, _) = decode(Config::default(), stream.chunks(1));
-                assert_eq!(events.len(), 1);
-                started.elapsed()
-            })
-            .min()
-            .unwrap()
+        let started = Instant::now();
+        let (events, _) = decode(Config::default(), stream.chunks(1));
+        assert_eq!(events.len(), 1);
+        started.elapsed()
     };
-    // 16 times the bytes: about 16 times as long when linear, 256 times when each byte scans the line again.
-    let (short, long) = (time(128 * 1024), time(2 * 1024 * 1024));
-    assert!(long < short * 80 + Duration::from_millis(50), "{short:?} for 128 KiB, {long:?} for 2 MiB");
+    // 16 times the bytes: about 16 times as long when linear, 256 times when each byte scans the line again. A busy machine may
+    // hold up some rounds, and a quadratic decoder fails them all.
+    let rounds: Vec<_> =
+        std::iter::repeat_with(|| (time(128 * 1024), time(2 * 1024 * 1024))).take(5).collect();
+    let is_linear = |(short, long): &(Duration, Duration)| *long < *short * 80 + Duration::from_millis(50);
+    assert!(rounds.iter().any(is_linear), "for 128 KiB and for 2 MiB: {rounds:?}");
 }
 
 #[test]
@@ -329,13 +327,7 @@ proptest! {
 
 #[test]
 fn every_input_that_fuzzing_kept_is_sound() {
-    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/sse");
-    let mut inputs = 0;
-    for entry in std::fs::read_dir(corpus).unwrap() {
-        assert_cuts_do_not_matter(&std::fs::read(entry.unwrap().path()).unwrap());
-        inputs += 1;
-    }
-    assert!(inputs > 20, "the corpus was not found");
+    threadtap_corpus::replay("sse", assert_cuts_do_not_matter);
 }
 
 #[test]

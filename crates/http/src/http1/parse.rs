@@ -64,7 +64,8 @@ impl Parser {
         input.skip_empty_lines();
         let read = input.bytes();
         let too_large = read.len() >= self.max_bytes;
-        if read.is_empty() || !(input.is_promising() || too_large) {
+        // What follows a CR says whether it is half of an empty line.
+        if matches!(read, [] | [b'\r']) || !(input.is_promising() || too_large) {
             return Ok(None);
         }
         match parse(read)? {

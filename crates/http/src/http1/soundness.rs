@@ -223,5 +223,10 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_input_that_fuzzing_kept_is_sound() {
+        threadtap_corpus::replay("messages", super::assert_messages_are_sound);
+    }
+
     const MESSAGES: &str = "(((GET|POST|x) (/|/a\\?b|\\*|http://h/) HTTP/1\\.[01]|HTTP/(1\\.[0-29]|2) {1,2}(200|204|103|304) ?(OK|\\x01|\u{e9}|\0|\r)?)\r?\n((Content-Length: ?[0-4](, ?[0-4])?|Content-Length:|content-length: 3|Transfer-Encoding: (gzip, |, )?chunked|Transfer-Encoding: (gzip|identity|chunked, chunked)|A: ?[\0-~]{0,4}|B : c|c: d\r\n e|Connection: close)\r?\n){0,4}\r?\n( ?([0-3]|02|1F|3 ;x=y|2;z)\r?\n[a-c]{0,3}\r?\n|[a-c]{0,4}|(0\r?\n((X|Host|x|x y): y\r?\n)?)\r?\n){0,4}){1,3}";
 }

@@ -324,3 +324,8 @@ proptest! {
         prop_assert_eq!(read, String::from_utf16_lossy(&units));
     }
 }
+
+#[test]
+fn every_input_that_fuzzing_kept_is_sound() {
+    threadtap_corpus::replay("json", assert_that_parsers_take_it);
+}
