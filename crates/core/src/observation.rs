@@ -3,6 +3,7 @@
 //! Observations are what the journal holds: they are serialised as JSON, so a change here must stay readable to an older
 //! journal (new fields are optional, variants are never renamed).
 
+mod api;
 mod turn;
 
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use serde_json::value::RawValue;
 use crate::attribution::Attribution;
 use crate::message::Message;
 use crate::time::UnixMillis;
-pub use turn::{Api, Reasoning, Said, Turn, UsageAbsent, api_id, is_random, scoped_call, unique_id};
+pub use api::{Api, ApiTraits};
+pub use turn::{Reasoning, Said, Turn, UsageAbsent, api_id, is_random, scoped_call, unique_id};
 
 /// Names a conversation: a thread, a conversation, or the chain a response began, within the upstream it lives on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use super::{Config, weight};
 use crate::attribution::Attribution;
 use crate::interaction::Status;
 use crate::message::Message;
-use crate::observation::{Api, ConversationKey, Fact, Observation, Run, RunOrigin};
+use crate::observation::{ConversationKey, Fact, Observation, Run, RunOrigin};
 use crate::time::UnixMillis;
 
 /// What survives of a conversation that has nothing pending: small, stored, and read back at the next start.
@@ -177,11 +177,11 @@ impl Conversation {
         self.runs.is_empty() && self.unclaimed.is_empty()
     }
 
-    /// Whether nothing can follow what was settled: no later request names a completion, but for what its tools returned.
+    /// Whether nothing can follow what was settled: where the server keeps no run, only what its tools returned leads back to it.
     pub(super) fn is_spent(&self, settled: &[OpenRun]) -> bool {
         self.is_settled()
             && self.state.chain.has_no_callers()
-            && settled.iter().any(|run| run.api() == Api::Chat)
+            && settled.iter().any(|run| !run.api().traits().keeps_runs)
     }
 
     pub(super) fn state(&self) -> State {

@@ -29,8 +29,8 @@ use crate::attribution::Attribution;
 use crate::dialect::attribution::{Owner, trace_id};
 use crate::dialect::clean::{self, Files};
 use crate::dialect::history::History;
-use crate::dialect::kind::{NotJson, Opening, Telling};
 use crate::dialect::object::Object;
+use crate::dialect::registry::{Dialect, NotJson, Observe, Opening, Telling};
 use crate::dialect::{Observed, Problem};
 use crate::exchange::Ending;
 use crate::message::Message;
@@ -57,8 +57,18 @@ impl Default for Config {
     }
 }
 
+/// Chat Completions.
+pub(super) const DIALECT: Dialect = Dialect {
+    api: Api::Chat,
+    interest,
+    start: |opening| Some(Box::new(Observer::start(opening)?)),
+    read_by_item: Some("messages"),
+    hears_refusals: false,
+    is_sunset: false,
+};
+
 /// Whether a request asks for a completion.
-pub(super) fn interest(method: &Method, path: &str) -> bool {
+fn interest(method: &Method, path: &str) -> bool {
     *method == Method::POST && Route::parse(path).is_some()
 }
 
@@ -99,6 +109,109 @@ pub(super) struct Observer {
     run: Option<String>,
 }
 
+impl Observe for Observer {
+    fn set_telling(&mut self, telling: Telling) {
+        self.streamed = telling != Telling::Document;
+        self.late = telling == Telling::LateEvents;
+    }
+
+    /// What it tells before the end is not said to be all.
+    fn miss(&mut self) {}
+
+    /// Says that the response is over, and that nothing can be made of it.
+    fn cannot_read(&mut self, _: UnixMillis, _: &mut Observed) {
+        self.unreadable = true;
+    }
+
+    fn event(&mut self, _: &str, data: &str, at: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        if data.trim_ascii() == "[DONE]" {
+            self.over = true;
+            return Ok(());
+        }
+        let Some(chunk) = Object::parse(data) else {
+            serde_json::from_str::<IgnoredAny>(data).map_err(|_| NotJson)?;
+            out.problem(Problem::UnexpectedShape);
+            return Ok(());
+        };
+        self.chunk(&chunk, at, out);
+        Ok(())
+    }
+
+    fn document(&mut self, json: &str, _: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
+        let text = clean::kept(json, Files::Described).ok_or(NotJson)?;
+        let document = Object::parse(text.get());
+        let told =
+            document.is_some_and(|document| self.answer.push(&document).is_some() && !self.answer.is_empty());
+        if told {
+            self.over = true;
+            self.document = Some(text).filter(|text| text.get().len() <= MAX_DOCUMENT_BYTES);
+        } else {
+            out.problem(Problem::UnexpectedShape);
+            self.unreadable = true;
+        }
+        Ok(())
+    }
+
+    /// Takes what came of a JSON body before it was cut: its id and model, if they came early.
+    fn prefix(&mut self, members: Map<String, Value>, _: Ending, _: UnixMillis, _: &mut Observed) {
+        let text = Value::Object(members).to_string();
+        if let Some(members) = Object::parse(&text) {
+            self.answer.push(&members);
+        }
+    }
+
+    fn hears_broken_responses(&self) -> bool {
+        true
+    }
+
+    fn held_bytes(&self) -> usize {
+        let document = self.document.as_ref().map_or(0, |document| document.get().len());
+        self.asked.as_ref().map_or(0, Asked::held_bytes) + self.answer.held_bytes() + document
+    }
+
+    fn let_go(&mut self) {
+        self.answer.let_go();
+    }
+
+    fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed) {
+        let whole_body = ending == Ending::Complete && !missed;
+        if whole_body && !self.streamed && self.answer.is_empty() && !self.unreadable {
+            // There was nothing.
+            return;
+        }
+        if self.unreadable
+            && self.asked.as_ref().is_none_or(|asked| asked.inputs.is_empty())
+            && !self.asked_lost
+        {
+            // Neither the response nor the request is one of this API's.
+            return;
+        }
+        let finished = self.over || self.unreadable || self.answer.is_finished();
+        let status = self.status(finished);
+        let answered = Answered {
+            whole: finished && !missed && !self.unreadable && !self.answer.is_incomplete(),
+            usage_absent: self.answer.usage().is_none().then(|| self.usage_absent(finished, ending)),
+            ..self.answered()
+        };
+        let is_open = !status.is_terminal();
+        self.tell(status, answered, at, out);
+        let Some(run) = self.run.clone().filter(|_| is_open) else { return };
+        let ending = match ending {
+            Ending::ClientGone => StreamEnding::ClientGone,
+            Ending::Complete | Ending::UpstreamFailed => StreamEnding::Truncated,
+        };
+        let first_token_at = self.first_token_at;
+        self.push(Fact::StreamEnded { run, ending, first_token_at, error: None }, at, out);
+    }
+
+    fn has_cut_request(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.is_cut)
+    }
+}
+
 impl Observer {
     /// Begins an exchange.
     pub(super) fn start(opening: Opening<'_>) -> Option<Self> {
@@ -133,65 +246,6 @@ impl Observer {
         })
     }
 
-    /// Says how the body of the response is told.
-    pub(super) fn set_telling(&mut self, telling: Telling) {
-        self.streamed = telling != Telling::Document;
-        self.late = telling == Telling::LateEvents;
-    }
-
-    /// Takes a whole JSON body.
-    ///
-    /// # Errors
-    /// When it is no JSON.
-    pub(super) fn document(&mut self, json: &str, out: &mut Observed) -> Result<(), NotJson> {
-        let text = clean::kept(json, Files::Described).ok_or(NotJson)?;
-        let document = Object::parse(text.get());
-        let told =
-            document.is_some_and(|document| self.answer.push(&document).is_some() && !self.answer.is_empty());
-        if told {
-            self.over = true;
-            self.document = Some(text).filter(|text| text.get().len() <= MAX_DOCUMENT_BYTES);
-        } else {
-            out.problem(Problem::UnexpectedShape);
-            self.cannot_read();
-        }
-        Ok(())
-    }
-
-    /// Says that the response is over, and that nothing can be made of it.
-    pub(super) fn cannot_read(&mut self) {
-        self.unreadable = true;
-    }
-
-    /// Takes what came of a JSON body before it was cut: its id and model, if they came early.
-    pub(super) fn prefix(&mut self, members: Map<String, Value>) {
-        let text = Value::Object(members).to_string();
-        if let Some(members) = Object::parse(&text) {
-            self.answer.push(&members);
-        }
-    }
-
-    /// Takes one event of an event stream.
-    ///
-    /// # Errors
-    /// When the data is no JSON.
-    pub(super) fn event(&mut self, data: &str, at: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
-        if data.is_empty() {
-            return Ok(());
-        }
-        if data.trim_ascii() == "[DONE]" {
-            self.over = true;
-            return Ok(());
-        }
-        let Some(chunk) = Object::parse(data) else {
-            serde_json::from_str::<IgnoredAny>(data).map_err(|_| NotJson)?;
-            out.problem(Problem::UnexpectedShape);
-            return Ok(());
-        };
-        self.chunk(&chunk, at, out);
-        Ok(())
-    }
-
     fn chunk(&mut self, chunk: &Object<'_>, at: UnixMillis, out: &mut Observed) {
         match self.answer.push(chunk) {
             None => return out.problem(Problem::UnexpectedShape),
@@ -205,54 +259,6 @@ impl Observer {
             let status = RunStatus::Active("in_progress".to_owned());
             self.tell(status, Answered::default(), at, out);
         }
-    }
-
-    /// The body is over; `missed` says whether part of it was not seen.
-    pub(super) fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed) {
-        let whole_body = ending == Ending::Complete && !missed;
-        if whole_body && !self.streamed && self.answer.is_empty() && !self.unreadable {
-            // There was nothing.
-            return;
-        }
-        if self.unreadable
-            && self.asked.as_ref().is_none_or(|asked| asked.inputs.is_empty())
-            && !self.asked_lost
-        {
-            // Neither the response nor the request is one of this API's.
-            return;
-        }
-        let finished = self.over || self.unreadable || self.answer.is_finished();
-        let status = self.status(finished);
-        let answered = Answered {
-            whole: finished && !missed && !self.unreadable && !self.answer.is_incomplete(),
-            usage_absent: self.answer.usage().is_none().then(|| self.usage_absent(finished, ending)),
-            ..self.answered()
-        };
-        let is_open = !status.is_terminal();
-        self.tell(status, answered, at, out);
-        let Some(run) = self.run.clone().filter(|_| is_open) else { return };
-        let ending = match ending {
-            Ending::ClientGone => StreamEnding::ClientGone,
-            Ending::Complete | Ending::UpstreamFailed => StreamEnding::Truncated,
-        };
-        let first_token_at = self.first_token_at;
-        self.push(Fact::StreamEnded { run, ending, first_token_at, error: None }, at, out);
-    }
-
-    /// Whether messages of the request were left out.
-    pub(super) fn has_cut_request(&self) -> bool {
-        self.asked.as_ref().is_some_and(|asked| asked.is_cut)
-    }
-
-    /// How many bytes are held of the request and of the answer.
-    pub(super) fn held_bytes(&self) -> usize {
-        let document = self.document.as_ref().map_or(0, |document| document.get().len());
-        self.asked.as_ref().map_or(0, Asked::held_bytes) + self.answer.held_bytes() + document
-    }
-
-    /// Lets go of the answer.
-    pub(super) fn let_go(&mut self) {
-        self.answer.let_go();
     }
 
     /// What was answered so far.

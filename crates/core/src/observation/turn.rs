@@ -5,34 +5,10 @@ use std::num::NonZeroU64;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::api::Api;
 use super::{Run, RunOrigin, RunStatus, ToolCall};
 use crate::message::Message;
 use crate::time::UnixMillis;
-
-/// The API a run belongs to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Api {
-    /// Threads, messages and runs.
-    #[default]
-    Assistants,
-    /// Chat Completions.
-    Chat,
-    /// Responses and Conversations.
-    Responses,
-}
-
-impl Api {
-    /// The name in records, settings and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Assistants => "assistants",
-            Self::Chat => "chat",
-            Self::Responses => "responses",
-        }
-    }
-}
 
 /// A turn as one body or event showed it: what was new in its request, if that is what was seen, and how far it is.
 ///

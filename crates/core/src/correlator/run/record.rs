@@ -7,7 +7,7 @@ use crate::attribution::{Attribution, Ranks};
 use crate::event::key_of;
 use crate::interaction::{Interaction, Status, TimeSource, Times, Tokens};
 use crate::message::Message;
-use crate::observation::{Api, ConversationKey, RunStatus, ToolCall, UsageAbsent, api_id};
+use crate::observation::{ConversationKey, RunStatus, ToolCall, UsageAbsent, api_id};
 
 impl OpenRun {
     /// The record.
@@ -59,9 +59,9 @@ impl OpenRun {
             }
             None => (None, Vec::new(), Vec::new(), None, None),
         };
-        let shown = |run: String| match api {
-            Api::Chat => api_id(&run).to_owned(),
-            Api::Assistants | Api::Responses => run,
+        let shown = |run: String| match api.traits().run_ids_repeat {
+            true => api_id(&run).to_owned(),
+            false => run,
         };
         Interaction {
             key: idempotency_key,
@@ -112,10 +112,10 @@ impl OpenRun {
     /// The idempotency key of its record.
     pub(in crate::correlator) fn key(&self, conversation: &ConversationKey) -> String {
         let upstream = &conversation.upstream;
-        match self.api() {
-            Api::Assistants => key_of(&[upstream, &conversation.id, &self.run.id]),
+        match &self.turn {
+            None => key_of(&[upstream, &conversation.id, &self.run.id]),
             // The chain may not be known everywhere; the run's own id is unique.
-            api @ (Api::Chat | Api::Responses) => key_of(&[upstream, api.as_str(), &self.run.id]),
+            Some(turn) => key_of(&[upstream, turn.api.as_str(), &self.run.id]),
         }
     }
 

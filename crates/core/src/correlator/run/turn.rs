@@ -91,7 +91,7 @@ impl OpenRun {
     }
 
     pub(in crate::correlator) fn api(&self) -> Api {
-        self.turn.as_ref().map_or(Api::Assistants, |turn| turn.api)
+        self.turn.as_ref().map_or_else(Api::default, |turn| turn.api)
     }
 
     /// The run that began the user's turn.
@@ -130,7 +130,7 @@ impl OpenRun {
             changed = true;
         }
         changed |= fill(&mut state.request, turn.request.clone());
-        state.left |= terminal && turn.api == Api::Chat;
+        state.left |= terminal && !turn.api.traits().keeps_runs;
         let bytes = |list: &[Reasoning]| list.iter().map(|item| item.text.len()).sum::<usize>();
         let told = bytes(&turn.reasoning);
         if told <= MAX_REASONING_BYTES
@@ -160,7 +160,7 @@ impl OpenRun {
         } else if ending == StreamEnding::ClientGone {
             turn.left = true;
             self.conclude_as(Status::ClientDisconnected, at);
-        } else if turn.api == Api::Chat {
+        } else if !turn.api.traits().keeps_runs {
             turn.left = true;
             self.conclude_as(Status::UnknownFinal, at);
         } else {

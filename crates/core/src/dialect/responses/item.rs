@@ -45,11 +45,11 @@ pub(super) fn unique_id(item: &Value) -> Option<&str> {
 
 /// An item of the output of `run`; the id of one that has none is made of its place.
 pub(super) fn output(item: Value, run: &str, place: u64) -> Option<Output> {
-    let own_id = || format!("{run}#{place}");
+    let local_id = || format!("{run}#{place}");
     Some(match kind(&item) {
         "" => return None,
         "message" => {
-            let id = id(&item["id"]).map_or_else(own_id, str::to_owned);
+            let id = id(&item["id"]).map_or_else(local_id, str::to_owned);
             let message = message(item, Role::Assistant)?;
             Output::Message(Message { id: Some(id), run: Some(run.to_owned()), ..message })
         }
@@ -60,7 +60,7 @@ pub(super) fn output(item: Value, run: &str, place: u64) -> Option<Output> {
             let texts: Vec<&str> = texts.filter_map(|part| part["text"].as_str()).collect();
             Output::Reasoning(Reasoning { id, text: texts.join("\n\n") })
         }
-        _ => Output::ToolCall(tool_call(item, own_id)),
+        _ => Output::ToolCall(tool_call(item, local_id)),
     })
 }
 
@@ -143,7 +143,7 @@ pub(super) fn reference(item: &Value) -> Option<Message> {
 }
 
 /// A call of a tool, or what else the model put out that is neither text nor reasoning.
-fn tool_call(mut item: Value, own_id: impl FnOnce() -> String) -> ToolCall {
+fn tool_call(mut item: Value, local_id: impl FnOnce() -> String) -> ToolCall {
     shorten(&mut item);
     let kind = kind(&item);
     let text = |value: &Value| match value {
@@ -156,7 +156,7 @@ fn tool_call(mut item: Value, own_id: impl FnOnce() -> String) -> ToolCall {
     let arguments = first(&["arguments", "input", "code", "queries", "action", "tools", "revised_prompt"]);
     let output = first(&["output", "outputs", "results", "result", "error"]);
     ToolCall {
-        id: [&item["call_id"], &item["id"]].into_iter().find_map(id).map_or_else(own_id, str::to_owned),
+        id: [&item["call_id"], &item["id"]].into_iter().find_map(id).map_or_else(local_id, str::to_owned),
         kind: kind.strip_suffix("_call").unwrap_or(kind).to_owned(),
         server: id(&item["server_label"]).map(str::to_owned),
         name: id(&item["name"]).map(str::to_owned),

@@ -67,10 +67,10 @@ fn is_status(status: &Value) -> bool {
 }
 
 /// The state of the response itself, without its output. `named` is the status that an event's name says.
-pub(super) fn run(body: &Value, own_id: &str, named: Option<&str>) -> Run {
+pub(super) fn run(body: &Value, local_id: &str, named: Option<&str>) -> Run {
     let error = [&body["error"], &body["incomplete_details"]].into_iter().find_map(error);
     Run {
-        id: id(&body["id"]).unwrap_or(own_id).to_owned(),
+        id: id(&body["id"]).unwrap_or(local_id).to_owned(),
         status: status(body, named),
         assistant: assistant(body),
         model: id(&body["model"]).map(str::to_owned),

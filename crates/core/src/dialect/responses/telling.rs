@@ -43,7 +43,7 @@ impl Observer {
         };
         let id = run.id.clone();
         // What has no id cannot be polled.
-        let nameless = self.route == Route::Create && id == self.own_id;
+        let nameless = self.route == Route::Create && id == self.local_id;
         let turn = Turn {
             api: Api::Responses,
             run: Run { assistant: run.assistant.or_else(|| self.assistant.clone()), tool_calls, ..run },
