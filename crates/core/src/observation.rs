@@ -210,6 +210,27 @@ pub struct Run {
     pub tool_calls: Vec<ToolCall>,
 }
 
+impl Run {
+    /// A run of which nothing is known but this.
+    #[must_use]
+    pub fn new(id: String, status: RunStatus) -> Self {
+        Self {
+            id,
+            status,
+            assistant: None,
+            model: None,
+            created_at: None,
+            started_at: None,
+            ended_at: None,
+            expires_at: None,
+            usage: None,
+            error: None,
+            metadata: None,
+            tool_calls: Vec::new(),
+        }
+    }
+}
+
 /// The states of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -300,43 +300,29 @@ impl Observer {
         let reason = || to_raw_value(&json!({"reason": self.reason(&status)?})).ok();
         let error = self.answer.error().map(RawValue::to_owned).or_else(reason);
         let asked = asked.unwrap_or_default();
+        let run = Run {
+            model: self.answer.model().map(str::to_owned).or_else(|| self.model.clone()),
+            created_at: self.answer.created(),
+            usage: self.answer.usage().map(RawValue::to_owned),
+            error,
+            metadata: asked.metadata,
+            tool_calls,
+            ..Run::new(run, status)
+        };
         let turn = Turn {
-            api: Api::Chat,
-            run: Run {
-                id: run,
-                status,
-                assistant: None,
-                model: self.answer.model().map(str::to_owned).or_else(|| self.model.clone()),
-                created_at: self.answer.created(),
-                started_at: None,
-                ended_at: None,
-                expires_at: None,
-                usage: self.answer.usage().map(RawValue::to_owned),
-                error,
-                metadata: asked.metadata,
-                tool_calls,
-            },
-            alias: None,
-            origin,
-            previous: None,
             answers: asked.answers,
-            history: Vec::new(),
-            last_item: None,
             said_before,
             said,
-            by_history: false,
-            continues: None,
-            held_until: None,
             named_calls: self.named_calls(),
             question: self.question.clone(),
             outputs,
             reasoning,
             whole,
-            background: false,
             usage_absent,
             first_token_at: self.first_token_at,
             request: asked.parameters.filter(|_| self.keep_bodies),
             response,
+            ..Turn::new(Api::Chat, run, origin)
         };
         self.push(Fact::TurnSeen(Box::new(turn)), at, out);
     }

@@ -88,6 +88,36 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// A turn of which nothing is known but this.
+    #[must_use]
+    pub fn new(api: Api, run: Run, origin: RunOrigin) -> Self {
+        Self {
+            api,
+            run,
+            alias: None,
+            origin,
+            previous: None,
+            answers: Vec::new(),
+            history: Vec::new(),
+            last_item: None,
+            said_before: Vec::new(),
+            said: Vec::new(),
+            by_history: false,
+            question: None,
+            continues: None,
+            held_until: None,
+            named_calls: Vec::new(),
+            outputs: Vec::new(),
+            reasoning: Vec::new(),
+            whole: false,
+            background: false,
+            usage_absent: None,
+            first_token_at: None,
+            request: None,
+            response: None,
+        }
+    }
+
     /// Whether it is completed and waits for what the app's own tools return.
     #[must_use]
     pub fn calls_the_app(&self) -> bool {

@@ -18,31 +18,7 @@ pub(super) fn turn(world: &World, id: &str, asked: &[&str], status: RunStatus) -
     let whole = status.is_terminal();
     let outputs =
         if whole { vec![said(Some(&format!("{id}#0")), Role::Assistant, "answer")] } else { vec![] };
-    Turn {
-        api: Api::Responses,
-        run: world.run(id, status),
-        alias: None,
-        origin,
-        previous: None,
-        answers: Vec::new(),
-        history: Vec::new(),
-        last_item: None,
-        said_before: Vec::new(),
-        said: Vec::new(),
-        by_history: false,
-        continues: None,
-        held_until: None,
-        named_calls: Vec::new(),
-        question: None,
-        outputs,
-        reasoning: Vec::new(),
-        whole,
-        background: false,
-        usage_absent: None,
-        first_token_at: None,
-        request: None,
-        response: None,
-    }
+    Turn { outputs, whole, ..Turn::new(Api::Responses, world.run(id, status), origin) }
 }
 
 pub(super) fn said(id: Option<&str>, role: Role, text: &str) -> Message {
