@@ -1,12 +1,12 @@
 //! The thread that turns captures into records.
 //!
-//! It alone calls the dialects and the correlator, and hands what they conclude to the store, a batch at a time. An idle pipeline
+//! It alone calls the dialects and the correlator, and hands what follows to the store, a batch at a time. An idle pipeline
 //! takes a capture at once; under load it takes what has gathered for a few milliseconds, so batches grow with the load.
 //! Nothing here can reach a client: the proxy's taps never wait for this thread, and a panic costs the exchange or the
 //! conversation it was about.
 //!
 //! **Start.** Before it takes the first capture it restores settled conversations and replays the journal through the same
-//! correlator, with the times of then; the store's unique key makes an event that is concluded again harmless.
+//! correlator, with the times of then; the store's unique key makes an event that follows again harmless.
 //! **End.** When the last tap is gone it works off the queue, settles what only waits for more outputs, and returns.
 
 mod command;
@@ -27,7 +27,7 @@ use std::time::Duration;
 use emission::Emission;
 use gaps::Gaps;
 use sunset::Sunset;
-use threadtap_core::correlator::{self, Correlator, Output};
+use threadtap_core::correlator::{self, Correlator, Effect};
 use threadtap_core::dialect::{self, Answered, Observed, Observer};
 use threadtap_core::exchange::{Capture, ExchangeId};
 use threadtap_core::observation::{Fact, Observation};
@@ -172,7 +172,7 @@ impl Pipeline {
             }
         }
         self.guard("shutdown", |pipeline| pipeline.correlator.finish(pipeline.clock.now()));
-        self.conclude();
+        self.take_effects();
         self.commit();
     }
 
@@ -271,7 +271,7 @@ impl Pipeline {
         if changed {
             self.emission.journal(&observation);
         }
-        self.conclude();
+        self.take_effects();
         if matches!(observation.fact, Fact::ConversationDeleted) {
             self.emission.conversation_deleted(&observation.conversation);
         }
@@ -281,7 +281,7 @@ impl Pipeline {
     fn tick(&mut self) {
         let now = self.clock.now();
         self.act_on_deadlines(now);
-        self.conclude();
+        self.take_effects();
         self.emission.handle_timeout(now);
         self.tell_ahead();
         self.metrics.conversations.set(gauge(self.correlator.conversations()));
@@ -308,16 +308,16 @@ impl Pipeline {
         self.told_ahead = ahead > 0;
     }
 
-    /// Turns what the correlator concluded into operations of the store.
-    fn conclude(&mut self) {
-        while let Some(output) = self.correlator.poll() {
-            match output {
-                Output::Interaction(interaction) => self.emission.interaction(*interaction),
-                Output::Note(note) => {
+    /// Turns what follows into operations of the store.
+    fn take_effects(&mut self) {
+        while let Some(effect) = self.correlator.poll() {
+            match effect {
+                Effect::Interaction(interaction) => self.emission.interaction(*interaction),
+                Effect::Note(note) => {
                     self.metrics.correlation_notes.get_or_create(&KindLabel { kind: note.as_str() }).inc();
                 }
-                Output::Remembered(remembered) => self.emission.remember(&remembered),
-                Output::Settled(conversation, state) => self.emission.settled(conversation, state.as_deref()),
+                Effect::Remembered(remembered) => self.emission.remember(&remembered),
+                Effect::Settled(conversation, state) => self.emission.settled(conversation, state.as_deref()),
             }
         }
     }

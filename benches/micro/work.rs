@@ -19,7 +19,7 @@ use threadtap::capture::{self, Receiver, Recorder};
 use threadtap::clock::Clock;
 use threadtap::metrics::Metrics;
 use threadtap::store::{self, Op, Store};
-use threadtap_core::correlator::{self, Correlator, Output};
+use threadtap_core::correlator::{self, Correlator, Effect};
 use threadtap_core::dialect::{self, Observed, Observer};
 use threadtap_core::event::{Event, Record};
 use threadtap_core::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
@@ -267,17 +267,17 @@ fn keep(correlator: &mut Correlator, observations: Vec<Observation>) -> Vec<Op> 
         }
         while let Some(output) = correlator.poll() {
             match output {
-                Output::Interaction(interaction) => {
+                Effect::Interaction(interaction) => {
                     let sinks = vec![Arc::from("bench")];
                     ops.push(Op::event(&Event::Interaction(interaction), AT, sinks));
                 }
-                Output::Note(note) => panic!("nothing is to be left out: {note:?}"),
-                Output::Remembered(remembered) => {
+                Effect::Note(note) => panic!("nothing is to be left out: {note:?}"),
+                Effect::Remembered(remembered) => {
                     let body = serde_json::to_string(&remembered).expect("what is remembered is JSON");
                     let (conversation, at) = (remembered.conversation, remembered.at);
                     ops.push(Op::Remember { conversation, at, body });
                 }
-                Output::Settled(conversation, state) => {
+                Effect::Settled(conversation, state) => {
                     let state = state.map(|state| serde_json::to_string(&state).expect("a state is JSON"));
                     ops.push(Op::Settle { conversation, state });
                 }
@@ -295,8 +295,8 @@ fn pair(observations: &[Observation]) -> Vec<Event> {
     }
     std::iter::from_fn(|| correlator.poll())
         .filter_map(|output| match output {
-            Output::Interaction(interaction) => Some(Event::Interaction(interaction)),
-            Output::Note(_) | Output::Remembered(_) | Output::Settled(..) => None,
+            Effect::Interaction(interaction) => Some(Event::Interaction(interaction)),
+            Effect::Note(_) | Effect::Remembered(_) | Effect::Settled(..) => None,
         })
         .collect()
 }

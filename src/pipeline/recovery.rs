@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 use threadtap_core::attribution::User;
-use threadtap_core::correlator::{Output, Remembered, State};
+use threadtap_core::correlator::{ConversationState, Effect, Remembered};
 use threadtap_core::observation::Observation;
 use threadtap_core::session;
 
@@ -26,13 +26,13 @@ pub(super) fn recover(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<
         }
     }
     for (key, state) in recovered.sessions()? {
-        if let Some(state) = read::<session::State>(&state, "the state of a session") {
+        if let Some(state) = read::<session::SessionState>(&state, "the state of a session") {
             pipeline.emission.restore(key, state);
         }
     }
     for row in recovered.conversations() {
         let (key, state) = row?;
-        if let Some(state) = read::<State>(&state, "the state of a conversation") {
+        if let Some(state) = read::<ConversationState>(&state, "the state of a conversation") {
             pipeline.correlator.restore(key, state);
         }
     }
@@ -51,7 +51,7 @@ pub(super) fn recover(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<
             });
             replayed += 1;
         }
-        conclude(pipeline, recovered)?;
+        take_effects(pipeline, recovered)?;
         pipeline.commit();
     }
     let mut unread = None;
@@ -67,10 +67,10 @@ pub(super) fn recover(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<
     if let Some(error) = unread {
         return Err(error.into());
     }
-    conclude(pipeline, recovered)?;
+    take_effects(pipeline, recovered)?;
     // Deadlines that were over when the earlier process still ran.
     pipeline.guard("replay", |pipeline| pipeline.correlator.handle_timeout(pipeline.clock.now()));
-    conclude(pipeline, recovered)?;
+    take_effects(pipeline, recovered)?;
     pipeline.tick();
     pipeline.commit();
     if replayed > 0 {
@@ -80,19 +80,19 @@ pub(super) fn recover(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<
     Ok(())
 }
 
-/// Takes what a replay concludes. What the earlier process already told is told no second time: neither its session nor its
+/// Takes what follows from a replay. What the earlier process already told is told no second time: neither its session nor its
 /// user may hear of it again.
-fn conclude(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<(), RecoverError> {
-    while let Some(output) = pipeline.correlator.poll() {
-        match output {
-            Output::Interaction(interaction) => {
+fn take_effects(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<(), RecoverError> {
+    while let Some(effect) = pipeline.correlator.poll() {
+        match effect {
+            Effect::Interaction(interaction) => {
                 if !recovered.is_known(&interaction.key)? {
                     pipeline.emission.interaction(*interaction);
                 }
             }
-            Output::Note(_) => {}
-            Output::Remembered(remembered) => pipeline.emission.remember(&remembered),
-            Output::Settled(conversation, state) => pipeline.emission.settled(conversation, state.as_deref()),
+            Effect::Note(_) => {}
+            Effect::Remembered(remembered) => pipeline.emission.remember(&remembered),
+            Effect::Settled(conversation, state) => pipeline.emission.settled(conversation, state.as_deref()),
         }
     }
     Ok(())

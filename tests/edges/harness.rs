@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
-use threadtap_core::correlator::{self, Correlator, Limits, Output, Remembered, State};
+use threadtap_core::correlator::{self, ConversationState, Correlator, Effect, Limits, Remembered};
 use threadtap_core::dialect::{self, Observed, Observer};
 use threadtap_core::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
 use threadtap_core::interaction::Interaction;
@@ -221,7 +221,7 @@ impl World {
         self.recorded_before = self.records.len();
         self.correlator = Correlator::new(self.settings.correlator.clone());
         for (key, state) in self.states.clone() {
-            self.correlator.restore(key, serde_json::from_str::<State>(&state).unwrap());
+            self.correlator.restore(key, serde_json::from_str::<ConversationState>(&state).unwrap());
         }
         self.correlator.restore_histories(self.histories.iter().cloned());
         for (_, row) in self.journal.clone() {
@@ -245,18 +245,18 @@ impl World {
     }
 
     fn collect(&mut self) {
-        while let Some(output) = self.correlator.poll() {
-            match output {
-                Output::Interaction(interaction) => {
+        while let Some(effect) = self.correlator.poll() {
+            match effect {
+                Effect::Interaction(interaction) => {
                     match self.records.iter().position(|known| known.key == interaction.key) {
                         Some(known) if known >= self.recorded_before => self.repeated.push(interaction.run),
                         Some(_) => {}
                         None => self.records.push(*interaction),
                     }
                 }
-                Output::Note(note) => self.notes.push(note.as_str()),
-                Output::Remembered(remembered) => self.histories.push(remembered),
-                Output::Settled(key, state) => {
+                Effect::Note(note) => self.notes.push(note.as_str()),
+                Effect::Remembered(remembered) => self.histories.push(remembered),
+                Effect::Settled(key, state) => {
                     self.journal.retain(|(of, _)| *of != key);
                     match state {
                         Some(state) => {

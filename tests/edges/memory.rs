@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use threadtap_core::attribution::Attribution;
-use threadtap_core::correlator::{Config, Correlator, Limits, Output, Remembered, State};
+use threadtap_core::correlator::{Config, ConversationState, Correlator, Effect, Limits, Remembered};
 use threadtap_core::dialect::{self, Observed, Observer};
 use threadtap_core::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
 use threadtap_core::message::{Message, MessageStatus, Role};
@@ -212,7 +212,7 @@ fn fill(correlator: &mut Correlator, kind: &str, n: u64) -> bool {
     }
     let mut left = false;
     while let Some(output) = correlator.poll() {
-        left |= matches!(output, Output::Settled(_, None));
+        left |= matches!(output, Effect::Settled(_, None));
     }
     left
 }
@@ -248,7 +248,7 @@ fn message(n: u64, text_bytes: usize) -> Fact {
 }
 
 /// What remains of a conversation of hundreds of runs.
-fn full_state() -> State {
+fn full_state() -> ConversationState {
     let ids: Vec<u64> = (0..128).collect();
     let fields: BTreeMap<&str, Value> = [
         ("attribution", json!({"user": {"userId": "user_1"}, "session": "session_1"})),
@@ -264,7 +264,7 @@ fn full_state() -> State {
 }
 
 /// What remains of a long chain of responses that called tools; no other has the same links.
-fn full_chain(n: u64) -> State {
+fn full_chain(n: u64) -> ConversationState {
     let links =
         |from: u64, count: u64| -> Vec<u64> { (from..from + count).map(|at| n * 1000 + at).collect() };
     let caller = |at: u64| {

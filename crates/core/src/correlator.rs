@@ -1,12 +1,12 @@
 //! Pairs what users asked with the runs that answered, although they travel on different requests.
 //!
-//! Observations and the time go in, [`Output`]s come out; there is one owner, no lock, no IO and no clock. Each conversation
+//! Observations and the time go in, [`Effect`]s come out; there is one owner, no lock, no IO and no clock. Each conversation
 //! keeps the messages no run has claimed, the runs that are not settled, and a small memory of what is done. A run is settled
 //! once: when it is terminal and its outputs are provably complete, or a deadline is over (see `run` for the deadlines and
 //! `page` for the proofs). Whatever order, number or loss of polls surrounds a run, it gives one interaction; ultimately the
 //! unique key in the store sees to that, the memory here only saves the work.
 //!
-//! A conversation without open runs and unclaimed messages is *settled*: all that must survive is its [`State`], so its journal
+//! A conversation without open runs and unclaimed messages is *settled*: all that must survive is its [`ConversationState`], so its journal
 //! rows can go.
 
 mod chain;
@@ -16,17 +16,17 @@ mod conversation;
 mod deadlines;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
+mod heap_size;
 mod histories;
 mod input;
 mod limits;
 mod listed;
+mod packed_attribution;
 mod page;
 mod recent;
 mod run;
 mod settlement;
 mod turn;
-mod weight;
-mod whose;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ use crate::observation::{ConversationKey, Fact, Observation};
 use crate::time::UnixMillis;
 use chains::Chains;
 pub use config::{AppMessages, Config};
-pub use conversation::State;
+pub use conversation::ConversationState;
 use conversation::{Conversation, Outcome};
 use deadlines::{Deadlines, Place, Stake};
 #[cfg(any(test, fuzzing))]
@@ -45,9 +45,9 @@ pub use histories::Remembered;
 use histories::{Histories, Shared};
 pub use limits::{Limits, Note};
 
-/// What correlation concluded.
+/// What correlation assumed.
 #[derive(Clone, Debug)]
-pub enum Output {
+pub enum Effect {
     /// A run is settled.
     Interaction(Box<Interaction>),
     /// Something to be counted.
@@ -55,7 +55,7 @@ pub enum Output {
     /// What a run's conversation added up to, for later requests to go on from.
     Remembered(Remembered),
     /// Nothing of the conversation is pending any more; none when it is forgotten.
-    Settled(ConversationKey, Option<Box<State>>),
+    Settled(ConversationKey, Option<Box<ConversationState>>),
 }
 
 /// The correlator.
@@ -69,7 +69,7 @@ pub struct Correlator {
     histories: Histories,
     open_runs: usize,
     text_bytes: usize,
-    outputs: VecDeque<Output>,
+    effects: VecDeque<Effect>,
 }
 
 impl Correlator {
@@ -84,12 +84,12 @@ impl Correlator {
             chains: Chains::default(),
             open_runs: 0,
             text_bytes: 0,
-            outputs: VecDeque::new(),
+            effects: VecDeque::new(),
         }
     }
 
     /// Takes back what an earlier process knew of a settled conversation. To be called before any observation.
-    pub fn restore(&mut self, key: ConversationKey, state: State) {
+    pub fn restore(&mut self, key: ConversationKey, state: ConversationState) {
         let conversation = Conversation::restore(state);
         let Standing { place, text_bytes, open_runs: _ } = Standing::of(&key, &conversation, &self.config);
         self.deadlines.insert(place, &key);
@@ -142,7 +142,7 @@ impl Correlator {
                 turn.by_history = true;
                 *conversation = before.conversation;
             }
-            Err(Shared) => self.outputs.push_back(Output::Note(Note::HistoryShared)),
+            Err(Shared) => self.effects.push_back(Effect::Note(Note::HistoryShared)),
             Ok(None) => {}
         }
     }
@@ -161,7 +161,7 @@ impl Correlator {
             let (conversation, run) = (conversation.clone(), Arc::clone(&run));
             let remembered = Remembered { conversation, run, said: *said, at: *at };
             if self.histories.remember(&remembered) {
-                self.outputs.push_back(Output::Remembered(remembered));
+                self.effects.push_back(Effect::Remembered(remembered));
             }
         }
     }
@@ -176,7 +176,7 @@ impl Correlator {
                 let before = Standing::of(key, conversation, &self.config);
                 if !conversation.handle(observation, &self.config, &mut outcome) {
                     // What was left out for want of room is told all the same.
-                    self.outputs.extend(outcome.notes.into_iter().map(Output::Note));
+                    self.effects.extend(outcome.notes.into_iter().map(Effect::Note));
                     return false;
                 }
                 Some(before)
@@ -185,14 +185,14 @@ impl Correlator {
                 let mut conversation = Conversation::new(observation.at);
                 // A look at something unknown leaves no trace, so that a scan of ids fills no memory.
                 if !conversation.handle(observation, &self.config, &mut outcome) {
-                    self.outputs.extend(outcome.notes.into_iter().map(Output::Note));
+                    self.effects.extend(outcome.notes.into_iter().map(Effect::Note));
                     return false;
                 }
                 self.conversations.insert(key.clone(), conversation);
                 None
             }
         };
-        self.conclude(key, before, outcome);
+        self.finish_change(key, before, outcome);
         self.make_room(key, observation.at);
         true
     }
@@ -211,7 +211,7 @@ impl Correlator {
             if conversation.handle_timeout(now, &self.config, &mut outcome) {
                 self.forget(&key);
             } else {
-                self.conclude(&key, Some(before), outcome);
+                self.finish_change(&key, Some(before), outcome);
             }
         }
     }
@@ -237,7 +237,7 @@ impl Correlator {
         self.handle_timeout(now);
     }
 
-    /// Forgets the conversations that `which` names, with whatever is pending in them: nothing more is concluded about it.
+    /// Forgets the conversations that `which` names, with whatever is pending in them: nothing more follows from it.
     pub fn forget_where(&mut self, which: impl Fn(&ConversationKey) -> bool) {
         let keys: Vec<ConversationKey> =
             self.conversations.keys().filter(|key| which(key)).cloned().collect();
@@ -253,9 +253,9 @@ impl Correlator {
         self.deadlines.first().map(|(at, _)| at)
     }
 
-    /// The next conclusion.
-    pub fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+    /// The next effect; to be taken in order.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
     }
 
     /// How many conversations are in memory.
@@ -282,8 +282,8 @@ impl Correlator {
         self.text_bytes
     }
 
-    /// Hands out what a change concluded, and brings the books up to date.
-    fn conclude(&mut self, key: &ConversationKey, before: Option<Standing>, outcome: Outcome) {
+    /// Hands out what a change assumed, and brings the books up to date.
+    fn finish_change(&mut self, key: &ConversationKey, before: Option<Standing>, outcome: Outcome) {
         let Some(conversation) = self.conversations.get(key) else { return };
         let Outcome { settled, notes, flagged: _, relinked } = outcome;
         self.chains.relink(key, relinked);
@@ -291,11 +291,11 @@ impl Correlator {
         let spent = conversation.is_spent(&settled);
         for run in settled {
             let interaction: Interaction = run.into_interaction(key, &conversation.attribution());
-            self.outputs.push_back(Output::Interaction(Box::new(interaction)));
+            self.effects.push_back(Effect::Interaction(Box::new(interaction)));
         }
-        self.outputs.extend(notes.into_iter().map(Output::Note));
+        self.effects.extend(notes.into_iter().map(Effect::Note));
         if conversation.is_settled() && !spent {
-            self.outputs.push_back(Output::Settled(key.clone(), Some(Box::new(conversation.state()))));
+            self.effects.push_back(Effect::Settled(key.clone(), Some(Box::new(conversation.state()))));
         }
         let after = Standing::of(key, conversation, &self.config);
         if let Some(before) = &before {
@@ -332,7 +332,7 @@ impl Correlator {
         settle(conversation, &mut outcome);
         let any = !outcome.settled.is_empty();
         if any {
-            self.conclude(key, Some(before), outcome);
+            self.finish_change(key, Some(before), outcome);
         }
         any
     }
@@ -361,7 +361,7 @@ impl Correlator {
         let mut outcome = Outcome::default();
         conversation.give_up(now, &mut outcome);
         outcome.notes.push(Note::ConversationEvicted);
-        self.conclude(key, Some(before), outcome);
+        self.finish_change(key, Some(before), outcome);
         self.forget(key);
     }
 
@@ -372,7 +372,7 @@ impl Correlator {
         self.chains.remove(key, &conversation.state.chain);
         self.text_bytes -= text_bytes;
         self.open_runs -= open_runs;
-        self.outputs.push_back(Output::Settled(key.clone(), None));
+        self.effects.push_back(Effect::Settled(key.clone(), None));
     }
 }
 
@@ -387,7 +387,7 @@ impl Standing {
     fn of(key: &ConversationKey, conversation: &Conversation, config: &Config) -> Self {
         Self {
             place: conversation.place(config),
-            text_bytes: conversation.bytes() + weight::text(&key.id),
+            text_bytes: conversation.bytes() + heap_size::text(&key.id),
             open_runs: conversation.open_runs(),
         }
     }

@@ -6,10 +6,10 @@ use super::chain::{Chain, Relinked};
 use super::deadlines::{Place, Stake};
 use super::limits::Note;
 use super::listed::Listed;
+use super::packed_attribution::PackedAttribution;
 use super::recent::Recent;
 use super::run::OpenRun;
-use super::whose::Whose;
-use super::{Config, weight};
+use super::{Config, heap_size};
 use crate::attribution::Attribution;
 use crate::interaction::Status;
 use crate::message::Message;
@@ -18,9 +18,9 @@ use crate::time::UnixMillis;
 
 /// What survives of a conversation that has nothing pending: small, stored, and read back at the next start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct State {
-    #[serde(default, skip_serializing_if = "Whose::is_unknown", rename = "attribution")]
-    pub(super) whose: Whose,
+pub struct ConversationState {
+    #[serde(default, skip_serializing_if = "PackedAttribution::is_unknown")]
+    pub(super) attribution: PackedAttribution,
     /// Runs that are settled.
     pub(super) runs: Recent<MEMORY>,
     /// Those of them that were history when they were first seen, and so were never recorded.
@@ -41,19 +41,19 @@ pub struct State {
     last_seen: UnixMillis,
 }
 
-impl State {
+impl ConversationState {
     /// What it takes in memory beside its own fields.
     fn heap_bytes(&self) -> usize {
-        let Self { whose, runs, learnt, messages, chain, .. } = self;
+        let Self { attribution, runs, learnt, messages, chain, .. } = self;
         let ids = runs.heap_bytes() + learnt.heap_bytes() + messages.heap_bytes();
-        whose.heap_bytes() + ids + chain.heap_bytes()
+        attribution.heap_bytes() + ids + chain.heap_bytes()
     }
 }
 
 /// A conversation in memory.
 #[derive(Debug)]
 pub(super) struct Conversation {
-    pub(super) state: State,
+    pub(super) state: ConversationState,
     pub(super) unclaimed: Vec<Message>,
     pub(super) runs: Vec<OpenRun>,
     /// Which of the messages held were only listed.
@@ -78,8 +78,8 @@ pub(super) struct Outcome {
 
 impl Conversation {
     pub(super) fn new(at: UnixMillis) -> Self {
-        Self::restore(State {
-            whose: Whose::default(),
+        Self::restore(ConversationState {
+            attribution: PackedAttribution::default(),
             runs: Recent::default(),
             learnt: Recent::default(),
             messages: Recent::default(),
@@ -91,10 +91,10 @@ impl Conversation {
         })
     }
 
-    pub(super) fn restore(state: State) -> Self {
+    pub(super) fn restore(state: ConversationState) -> Self {
         let (unclaimed, runs, listed) = (Vec::new(), Vec::new(), Listed::default());
         let mut conversation = Self { state, unclaimed, runs, listed, pending_bytes: 0, bytes: 0 };
-        conversation.weigh();
+        conversation.measure();
         conversation
     }
 
@@ -118,7 +118,7 @@ impl Conversation {
                 true
             }
             Fact::ConversationDeleted => self.delete(at, outcome),
-            Fact::ConversationSeen => self.learn_whose(attribution),
+            Fact::ConversationSeen => self.learn_attribution(attribution),
             Fact::MessageSeen { message, origin, requested_at } => {
                 let origin = (*origin, *requested_at);
                 self.see_message(message, origin, at, config, outcome)
@@ -157,9 +157,9 @@ impl Conversation {
             return false;
         }
         self.state.last_seen = self.state.last_seen.max(at);
-        self.state.whose.update(attribution);
+        self.state.attribution.update(attribution);
         self.settle_complete(outcome);
-        self.weigh();
+        self.measure();
         true
     }
 
@@ -184,12 +184,12 @@ impl Conversation {
             && settled.iter().any(|run| !run.api().traits().keeps_runs)
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> ConversationState {
         self.state.clone()
     }
 
     pub(super) fn attribution(&self) -> Attribution {
-        self.state.whose.attribution()
+        self.state.attribution.attribution()
     }
 
     pub(super) fn open_runs(&self) -> usize {
@@ -207,9 +207,9 @@ impl Conversation {
         format!("{state:?} {unclaimed:?} {runs:?} {listed:?}")
     }
 
-    fn learn_whose(&mut self, attribution: &Attribution) -> bool {
+    fn learn_attribution(&mut self, attribution: &Attribution) -> bool {
         let known = !self.is_settled() || !self.state.runs.is_empty();
-        known && self.state.whose.update(attribution)
+        known && self.state.attribution.update(attribution)
     }
 
     pub(super) fn see_run(
@@ -295,7 +295,7 @@ impl Conversation {
     fn delete(&mut self, at: UnixMillis, outcome: &mut Outcome) -> bool {
         let held = !self.is_settled();
         for run in &mut self.runs {
-            run.conclude_as(Status::ThreadDeleted, at);
+            run.finish_as(Status::ThreadDeleted, at);
         }
         self.settle_all(outcome);
         // A run whose creation is answered after this has lost its inputs.
@@ -313,11 +313,11 @@ impl Conversation {
         self.runs.iter_mut().find(|run| run.id() == id).is_some_and(change)
     }
 
-    pub(super) fn weigh(&mut self) {
+    pub(super) fn measure(&mut self) {
         let runs: usize = self.runs.iter().map(OpenRun::bytes).sum();
-        let messages = weight::messages(&self.unclaimed) + self.listed.bytes();
-        self.pending_bytes = messages + weight::list(&self.runs) + runs;
-        self.bytes = OWN_BYTES + self.state.heap_bytes() + self.pending_bytes;
+        let messages = heap_size::messages(&self.unclaimed) + self.listed.bytes();
+        self.pending_bytes = messages + heap_size::list(&self.runs) + runs;
+        self.bytes = FIXED_BYTES + self.state.heap_bytes() + self.pending_bytes;
     }
 
     pub(super) fn forget_at(&self, config: &Config) -> UnixMillis {
@@ -335,7 +335,7 @@ fn is_recent(run: &OpenRun, now: UnixMillis, config: &Config) -> bool {
 }
 
 /// What a conversation takes by itself: its entry in the map, of which a part stays empty, and its place among the deadlines.
-const OWN_BYTES: usize =
+const FIXED_BYTES: usize =
     size_of::<(ConversationKey, Conversation)>() * 3 / 2 + 2 * size_of::<(Place, ConversationKey)>();
 /// Ids remembered per conversation, of runs and of messages.
 const MEMORY: usize = 128;

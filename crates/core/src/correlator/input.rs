@@ -6,7 +6,7 @@ use std::slice;
 use super::conversation::{Conversation, Outcome};
 use super::limits::Note;
 use super::run::{insert_in_time, update_message};
-use super::{AppMessages, Config, weight};
+use super::{AppMessages, Config, heap_size};
 use crate::message::{Message, Role};
 use crate::observation::{MessageOrigin, MessagePage, PageOrder};
 use crate::time::UnixMillis;
@@ -111,7 +111,7 @@ impl Conversation {
     pub(super) fn admit(&mut self, message: &Message, config: &Config, outcome: &mut Outcome) -> bool {
         let limits = &config.limits;
         let held = self.runs.iter().map(|run| run.inputs.len() + run.outputs.len()).sum::<usize>();
-        let bytes = self.pending_bytes + size_of::<Message>() + weight::message(message);
+        let bytes = self.pending_bytes + size_of::<Message>() + heap_size::message(message);
         let note = if held + self.unclaimed.len() >= limits.conversation_messages {
             Note::MessagesFull
         } else if bytes > limits.conversation_text_bytes {

@@ -113,7 +113,7 @@ impl Conversation {
         changed
     }
 
-    /// Whose question a listed message is.
+    /// PackedAttribution question a listed message is.
     fn asked(&self, message: &Message) -> Asked {
         let mut runs = self.runs.iter();
         match runs.position(|run| run.inputs.iter().any(|input| input.id == message.id)) {

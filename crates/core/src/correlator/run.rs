@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use super::limits::Note;
-use super::whose::Whose;
-use super::{Config, weight};
+use super::packed_attribution::PackedAttribution;
+use super::{Config, heap_size};
 use crate::attribution::Attribution;
 use crate::interaction::{Pairing, Status};
 use crate::message::Message;
@@ -43,7 +43,7 @@ pub(super) struct OpenRun {
     text_lost: usize,
     /// What is known of the steps, in their order.
     steps: Vec<StepSeen>,
-    whose: Whose,
+    attribution: PackedAttribution,
     instructions: Option<String>,
     additional_instructions: Option<String>,
     /// When the request arrived that created it; none if that was not seen.
@@ -74,7 +74,7 @@ pub(super) struct OpenRun {
     unseen_deleted: bool,
     pub(super) pairing: Pairing,
     /// Our conclusion where the API said none.
-    concluded: Option<Status>,
+    assumed: Option<Status>,
     client_gone: bool,
     stream_error: Option<Box<RawValue>>,
     /// What it has beside others when one exchange tells it as a whole.
@@ -92,7 +92,7 @@ impl OpenRun {
             tool_bytes: 0,
             text_lost: 0,
             steps: Vec::new(),
-            whose: Whose::default(),
+            attribution: PackedAttribution::default(),
             instructions: None,
             additional_instructions: None,
             request_at: None,
@@ -112,7 +112,7 @@ impl OpenRun {
             outputs_lost: false,
             unseen_deleted: false,
             pairing: Pairing::Exact,
-            concluded: None,
+            assumed: None,
             client_gone: false,
             stream_error: None,
             turn: None,
@@ -215,7 +215,7 @@ impl OpenRun {
     }
 
     pub(super) fn note_attribution(&mut self, attribution: &Attribution) {
-        self.whose.update(attribution);
+        self.attribution.update(attribution);
     }
 
     pub(super) fn note_first_token(&mut self, at: Option<UnixMillis>) -> bool {
@@ -268,16 +268,16 @@ impl OpenRun {
         let Run { id, assistant, model, usage, error, metadata, .. } = &self.run;
         let texts = [assistant, model, &self.trace_id, &self.instructions, &self.additional_instructions];
         let raws = [usage, error, metadata, &self.stream_error];
-        weight::text(id)
-            + texts.into_iter().map(weight::optional).sum::<usize>()
-            + raws.into_iter().map(weight::raw).sum::<usize>()
-            + self.whose.heap_bytes()
-            + weight::messages(&self.inputs)
-            + weight::messages(&self.outputs)
+        heap_size::text(id)
+            + texts.into_iter().map(heap_size::optional).sum::<usize>()
+            + raws.into_iter().map(heap_size::raw).sum::<usize>()
+            + self.attribution.heap_bytes()
+            + heap_size::messages(&self.inputs)
+            + heap_size::messages(&self.outputs)
             + self.tool_bytes
-            + weight::list(&self.steps)
+            + heap_size::list(&self.steps)
             + self.steps.iter().map(StepSeen::heap_bytes).sum::<usize>()
-            + self.page_frontier.values().map(|id| weight::text(id)).sum::<usize>()
+            + self.page_frontier.values().map(|id| heap_size::text(id)).sum::<usize>()
             + self.turn.as_ref().map_or(0, |turn| turn.bytes())
     }
 
@@ -330,7 +330,7 @@ impl OpenRun {
     }
 
     /// Concludes a status where the API said none in time.
-    pub(super) fn conclude(&mut self, at: UnixMillis) {
+    pub(super) fn finish(&mut self, at: UnixMillis) {
         if self.is_terminal() {
             return;
         }
@@ -343,13 +343,13 @@ impl OpenRun {
         } else {
             Status::UnknownFinal
         };
-        self.conclude_as(status, at);
+        self.finish_as(status, at);
     }
 
     /// Concludes a given status if the API said none.
-    pub(super) fn conclude_as(&mut self, status: Status, at: UnixMillis) {
+    pub(super) fn finish_as(&mut self, status: Status, at: UnixMillis) {
         if !self.is_terminal() {
-            self.concluded = Some(status);
+            self.assumed = Some(status);
             self.end_at = Some(at);
         }
     }

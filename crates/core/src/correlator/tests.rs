@@ -25,13 +25,13 @@ use crate::observation::{
 };
 
 /// A correlator and the time; every fact takes a second.
-struct World {
+struct Fixture {
     config: Config,
     correlator: Correlator,
     now: UnixMillis,
     attribution: Attribution,
     interactions: Vec<Interaction>,
-    settled: Vec<Option<State>>,
+    settled: Vec<Option<ConversationState>>,
     /// What changed something, of what is seen by `see_of`.
     journal: Vec<Observation>,
     /// Whether the run's own stream tells its states.
@@ -41,7 +41,7 @@ struct World {
 
 const START: u64 = 1_800_000_000_000;
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         Self::with(Config { first_used: UnixMillis(START), ..Config::default() })
     }
@@ -81,10 +81,10 @@ impl World {
     fn collect(&mut self) {
         while let Some(output) = self.correlator.poll() {
             match output {
-                Output::Interaction(interaction) => self.interactions.push(*interaction),
-                Output::Note(note) => self.notes.push(note),
-                Output::Remembered(_) => {}
-                Output::Settled(_, state) => self.settled.push(state.map(|state| *state)),
+                Effect::Interaction(interaction) => self.interactions.push(*interaction),
+                Effect::Note(note) => self.notes.push(note),
+                Effect::Remembered(_) => {}
+                Effect::Settled(_, state) => self.settled.push(state.map(|state| *state)),
             }
         }
     }
@@ -174,7 +174,7 @@ fn answer(id: &str, second: f64, run: &str) -> Message {
     message(id, Role::Assistant, "an answer", second, Some(run))
 }
 
-fn listed(world: &World, messages: Vec<Message>) -> MessagePage {
+fn listed(world: &Fixture, messages: Vec<Message>) -> MessagePage {
     MessagePage {
         messages,
         order: PageOrder::Descending,
@@ -191,7 +191,7 @@ fn texts(messages: &[Message]) -> Vec<String> {
 
 #[test]
 fn a_streamed_run_is_recorded_when_it_completes() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.attribution.user = Some(User::from_id("u1"));
     world.ask("msg_1", "a question");
     world.create_run("run_1", true);
@@ -220,7 +220,7 @@ fn a_streamed_run_is_recorded_when_it_completes() {
 
 #[test]
 fn a_polled_run_waits_for_its_messages_to_be_fetched() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.ask("msg_1", "a question");
     world.create_run("run_1", false);
     for _ in 0..3 {
@@ -238,7 +238,7 @@ fn a_polled_run_waits_for_its_messages_to_be_fetched() {
 
 #[test]
 fn a_polled_run_is_recorded_without_outputs_after_the_grace() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.ask("msg_1", "a question");
     world.create_run("run_1", false);
     world.poll("run_1", RunStatus::Completed);
@@ -251,7 +251,7 @@ fn a_polled_run_is_recorded_without_outputs_after_the_grace() {
 
 #[test]
 fn a_page_of_one_proves_nothing_while_more_follow() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.create_run("run_1", false);
     world.poll("run_1", RunStatus::Completed);
     let second = world.second();
@@ -270,7 +270,7 @@ fn a_page_of_one_proves_nothing_while_more_follow() {
 
 #[test]
 fn a_page_asked_for_before_the_end_was_seen_proves_nothing() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.create_run("run_1", false);
     let early = world.now;
     world.poll("run_1", RunStatus::Completed);
@@ -282,7 +282,7 @@ fn a_page_asked_for_before_the_end_was_seen_proves_nothing() {
 
 #[test]
 fn tool_calls_keep_the_run_open_and_are_recorded() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.ask("msg_1", "weather?");
     world.create_run("run_1", true);
     let call = |output: Option<&str>| ToolCall {
@@ -325,7 +325,7 @@ fn tool_calls_keep_the_run_open_and_are_recorded() {
 
 #[test]
 fn messages_posted_while_a_run_is_active_are_the_next_runs() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.ask("msg_1", "first");
     world.ask("msg_2", "second");
     world.create_run("run_1", false);
@@ -342,7 +342,7 @@ fn messages_posted_while_a_run_is_active_are_the_next_runs() {
 
 #[test]
 fn messages_of_a_request_take_the_place_of_none_when_they_are_listed() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let mut born = message("", Role::User, "hello", 0.0, None);
     born.id = None;
     born.created_at = None;
@@ -369,7 +369,7 @@ fn a_run_whose_end_is_never_seen_is_recorded_as_such() {
         (RunStatus::RequiresAction, false, Status::Expired),
         (active("some_new_status"), false, Status::UnknownFinal),
     ] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.ask("msg_1", "a question");
         world.create_run("run_1", true);
         world.poll("run_1", last);
@@ -391,7 +391,7 @@ fn a_run_whose_end_is_never_seen_is_recorded_as_such() {
 
 #[test]
 fn a_run_is_recorded_even_if_its_conversation_is_to_be_forgotten_when_time_is_next_looked_at() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.ask("msg_1", "a question");
     world.create_run("run_1", false);
     // A machine was asleep, or the process was not running.
@@ -406,7 +406,7 @@ fn a_run_is_recorded_even_if_its_conversation_is_to_be_forgotten_when_time_is_ne
 
 #[test]
 fn history_is_learnt_without_a_record() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.wait(3600);
     let mut old = world.run("run_old", RunStatus::Completed);
     old.created_at = Some(world.second() - 1000.0);
@@ -430,7 +430,7 @@ fn history_is_learnt_without_a_record() {
 
 #[test]
 fn a_run_whose_creation_was_missed_may_have_missed_inputs_which_a_list_brings_back() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
     world.poll("run_1", active("in_progress"));
     world.poll("run_1", RunStatus::Completed);
@@ -444,7 +444,7 @@ fn a_run_whose_creation_was_missed_may_have_missed_inputs_which_a_list_brings_ba
 
 #[test]
 fn deleting_the_thread_ends_what_is_open() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.ask("msg_1", "a question");
     world.create_run("run_1", false);
     world.see(Fact::ConversationDeleted);
@@ -456,7 +456,7 @@ fn deleting_the_thread_ends_what_is_open() {
 
 #[test]
 fn servers_that_name_no_run_are_paired_by_place() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.ask("msg_1", "a question");
     world.create_run("run_1", false);
     world.poll("run_1", RunStatus::Completed);
@@ -472,7 +472,7 @@ fn servers_that_name_no_run_are_paired_by_place() {
 
 #[test]
 fn a_look_at_something_unknown_leaves_no_trace() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     assert!(!world.see(Fact::MessageDeleted { id: "msg_1".to_owned() }));
     let page = listed(&world, vec![]);
     assert!(!world.see(Fact::MessagesListed(page)));
@@ -510,14 +510,14 @@ proptest! {
         acts in prop::collection::vec(act(), 0..24),
         answers in 1..4_usize,
     ) {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         let mut journal: Vec<Observation> = Vec::new();
-        let mut restored: Option<State> = None;
+        let mut restored: Option<ConversationState> = None;
         let question = message("msg_q", Role::User, "a question", world.second(), None);
         let run_second = world.second() + 1.0;
         let answers: Vec<Message> =
             (0..answers).map(|n| answer(&format!("msg_{n}"), run_second + n as f64, "run_1")).collect();
-        let run = |status: RunStatus, world: &World| {
+        let run = |status: RunStatus, world: &Fixture| {
             let mut run = world.run("run_1", status);
             run.created_at = Some(run_second);
             Box::new(run)
@@ -628,7 +628,7 @@ fn begun(id: &str, second: f64, run: &str) -> Message {
 
 #[test]
 fn what_a_broken_stream_told_of_a_message_is_kept() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.create_run("run_1", true);
     let first = begun("msg_1", world.second(), "run_1");
     world.see(Fact::MessageSeen { message: first, origin: MessageOrigin::Streamed, requested_at: None });
@@ -656,7 +656,7 @@ fn what_a_broken_stream_told_of_a_message_is_kept() {
 
 #[test]
 fn a_stream_that_told_an_error_does_not_prove_the_outputs_of_a_run_that_is_polled_to_its_end() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.create_run("run_1", true);
     let second = world.second();
     world.see(Fact::MessageSeen {
@@ -683,7 +683,7 @@ fn born(text: &str) -> Message {
     Message { id: None, created_at: None, ..message("", Role::User, text, 0.0, None) }
 }
 
-fn created_with(world: &World, messages: Vec<Message>) -> RunOrigin {
+fn created_with(world: &Fixture, messages: Vec<Message>) -> RunOrigin {
     RunOrigin::Created {
         messages,
         request_at: world.now,
@@ -714,7 +714,7 @@ fn tool_step(id: &str, call: &str) -> Step {
 
 #[test]
 fn a_thread_whose_creation_is_answered_twice_has_its_messages_once() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let created = Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false };
     world.see(created.clone());
     assert!(!world.see(created));
@@ -726,7 +726,7 @@ fn a_thread_whose_creation_is_answered_twice_has_its_messages_once() {
 
 #[test]
 fn a_deletion_of_what_was_never_seen_does_not_spoil_outputs_that_a_stream_told() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
     world.create_run("run_1", true);
     world.see(Fact::MessageDeleted { id: "the id of hello".to_owned() });
@@ -738,7 +738,7 @@ fn a_deletion_of_what_was_never_seen_does_not_spoil_outputs_that_a_stream_told()
 
 #[test]
 fn a_message_whose_answer_a_run_overtook_is_the_runs_if_it_is_older() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
     let (requested_at, second) = (world.now, world.second());
     world.wait(2);
@@ -755,7 +755,7 @@ fn a_message_whose_answer_a_run_overtook_is_the_runs_if_it_is_older() {
 
 #[test]
 fn messages_whose_answers_come_in_the_other_order_keep_the_threads() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     for (id, second) in [("second", 2_000_000_002.0), ("first", 2_000_000_001.0)] {
         let message = message(id, Role::User, id, second, None);
         world.see(Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at: None });
@@ -769,7 +769,7 @@ fn messages_whose_answers_come_in_the_other_order_keep_the_threads() {
 
 #[test]
 fn a_creation_that_is_answered_after_a_poll_still_says_that_all_inputs_were_seen() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
     world.poll("run_1", active("in_progress"));
     let run = world.run("run_1", active("queued"));
@@ -802,7 +802,7 @@ fn tool_calls_stand_in_the_order_of_their_steps_however_pages_brought_them() {
             listed(vec![two.clone(), three.clone()], Some("s1"), None),
         ],
     ] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.create_run("run_1", false);
         for page in pages {
             world.see(page);
@@ -816,7 +816,7 @@ fn tool_calls_stand_in_the_order_of_their_steps_however_pages_brought_them() {
 
 #[test]
 fn the_same_words_of_the_run_before_are_not_taken_for_the_messages_of_a_request() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.see(Fact::ConversationCreated { messages: vec![born("yes")], messages_lost: false });
     let old = message("msg_old", Role::User, "yes", world.second(), None);
     world.create_run("run_1", false);
@@ -837,7 +837,7 @@ fn the_same_words_of_the_run_before_are_not_taken_for_the_messages_of_a_request(
 
 #[test]
 fn the_same_page_again_and_again_does_not_hold_a_record_back() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.create_run("run_1", false);
     world.poll("run_1", RunStatus::Completed);
     let second = world.second();
@@ -852,7 +852,7 @@ fn the_same_page_again_and_again_does_not_hold_a_record_back() {
 
 #[test]
 fn a_server_that_named_runs_once_is_not_paired_by_place() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.ask("msg_1", "a question");
     world.create_run("run_1", false);
     let page = listed(&world, vec![answer("msg_2", world.second(), "run_1")]);
@@ -867,7 +867,7 @@ fn a_server_that_named_runs_once_is_not_paired_by_place() {
 
 #[test]
 fn what_was_posted_after_an_answer_is_not_its_question() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
     world.create_run("run_1", false);
     let second = world.second();
@@ -885,7 +885,7 @@ fn input_ids(run: &Interaction) -> Vec<Option<&str>> {
 #[test]
 fn messages_of_a_request_that_are_listed_before_it_is_answered_are_inputs_once() {
     for polled_first in [false, true] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
         world.ask("msg_1", "yes");
         let origin = created_with(&world, vec![born("yes"), born("no")]);
@@ -907,7 +907,7 @@ fn messages_of_a_request_that_are_listed_before_it_is_answered_are_inputs_once()
 #[test]
 fn a_listed_message_is_not_taken_for_one_of_a_request_that_it_cannot_have_come_with() {
     for listed_too_early in [false, true] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
         let early = world.now;
         world.wait(1);
@@ -932,7 +932,7 @@ fn a_listed_message_is_not_taken_for_one_of_a_request_that_it_cannot_have_come_w
 fn a_run_created_with_messages_for_which_there_is_no_room_does_not_claim_to_have_all_inputs() {
     for polled_first in [false, true] {
         let limits = Limits { conversation_messages: 1, ..Limits::default() };
-        let mut world = World::with(Config { first_used: UnixMillis(START), limits, ..Config::default() });
+        let mut world = Fixture::with(Config { first_used: UnixMillis(START), limits, ..Config::default() });
         world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
         world.ask("msg_1", "yes");
         let run = world.run("run_1", active("queued"));
@@ -954,7 +954,7 @@ fn a_run_created_with_messages_for_which_there_is_no_room_does_not_claim_to_have
 #[test]
 fn a_run_whose_creation_is_answered_after_a_later_one_was_polled_has_its_own_inputs() {
     for over in [false, true] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.see(Fact::ConversationCreated { messages: vec![born("one")], messages_lost: false });
         world.ask("msg_2", "two");
         let (origin, first) = (created_with(&world, vec![]), world.run("run_1", active("queued")));
@@ -976,7 +976,7 @@ fn a_run_whose_creation_is_answered_after_a_later_one_was_polled_has_its_own_inp
 
 #[test]
 fn what_the_run_before_answered_without_its_id_being_known_is_not_the_next_ones_input() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
     let hello = message("msg_1", Role::User, "hello", world.second(), None);
     world.create_run("run_1", false);
@@ -993,7 +993,7 @@ fn what_the_run_before_answered_without_its_id_being_known_is_not_the_next_ones_
 
 #[test]
 fn metadata_that_is_taken_back_from_an_output_that_was_cut_short_is_gone() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.create_run("run_1", false);
     let cut = |metadata: serde_json::Value| {
         let whole = answer("msg_1", START as f64 / 1000.0, "run_1");
@@ -1013,7 +1013,7 @@ fn metadata_that_is_taken_back_from_an_output_that_was_cut_short_is_gone() {
 
 #[test]
 fn a_run_whose_creation_is_answered_after_its_thread_was_deleted_does_not_claim_to_have_all_inputs() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
     let (origin, run) = (created_with(&world, vec![]), world.run("run_1", active("queued")));
     world.see(Fact::ConversationDeleted);
@@ -1025,7 +1025,7 @@ fn a_run_whose_creation_is_answered_after_its_thread_was_deleted_does_not_claim_
 
 #[test]
 fn a_message_listed_before_its_answer_is_not_the_input_of_a_run_seen_before_it_was_asked_for() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
     let message = message("msg_1", Role::User, "hello", world.second(), None);
     world.create_run("run_1", false);
@@ -1043,7 +1043,7 @@ fn a_message_listed_before_its_answer_is_not_the_input_of_a_run_seen_before_it_w
 
 #[test]
 fn a_deadline_is_acted_on_at_the_very_time_that_was_asked_for() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.ask("msg_1", "a question");
     world.create_run("run_1", false);
     // The run's end is given up, then the conversation is forgotten: whoever calls back on time does so twice.
@@ -1058,7 +1058,7 @@ fn a_deadline_is_acted_on_at_the_very_time_that_was_asked_for() {
 }
 
 /// Adds a fact whose text is a thousand bytes long, and tells how much more is held.
-fn growth(world: &mut World, fact: Fact) -> usize {
+fn growth(world: &mut Fixture, fact: Fact) -> usize {
     let before = world.correlator.text_bytes();
     assert!(world.see(fact), "something new is a change");
     world.correlator.text_bytes() - before
@@ -1066,9 +1066,9 @@ fn growth(world: &mut World, fact: Fact) -> usize {
 
 #[test]
 fn all_that_is_held_is_counted_once() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let long = "x".repeat(1000);
-    let check = |world: &mut World, what: &str, fact: Fact| {
+    let check = |world: &mut Fixture, what: &str, fact: Fact| {
         let growth = growth(world, fact);
         assert!((1000..2500).contains(&growth), "{what}: {growth} bytes");
     };
@@ -1144,7 +1144,7 @@ fn all_that_is_held_is_counted_once() {
 
 #[test]
 fn a_fact_that_brings_two_things_is_a_change() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let mut run = world.run("run_1", active("in_progress"));
     let seen = |run: &Run, first_token_at| Fact::RunSeen {
         run: Box::new(run.clone()),
@@ -1172,7 +1172,7 @@ fn a_fact_that_brings_two_things_is_a_change() {
         streamed: true,
     };
     assert!(world.see(streamed), "that its stream told it, and when text came, is new");
-    let steps = |steps: &[&str], whole, world: &World| Fact::StepsListed {
+    let steps = |steps: &[&str], whole, world: &Fixture| Fact::StepsListed {
         run: "run_1".to_owned(),
         steps: steps
             .iter()
@@ -1197,7 +1197,7 @@ fn a_fact_that_brings_two_things_is_a_change() {
 
 #[test]
 fn a_look_at_a_known_conversation_says_whose_it_is() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.attribution.session = Some("s1".into());
     assert!(!world.see(Fact::ConversationSeen), "nothing is known of it");
     assert_eq!(world.correlator.conversations(), 0);
@@ -1221,7 +1221,7 @@ fn messages_a_request_carries_in_the_assistants_name_are_kept_if_they_are_wanted
         [(AppMessages::Include, vec!["hello", "a question"]), (AppMessages::Drop, vec!["a question"])]
     {
         let mut world =
-            World::with(Config { app_messages, first_used: UnixMillis(START), ..Config::default() });
+            Fixture::with(Config { app_messages, first_used: UnixMillis(START), ..Config::default() });
         let born = |role, text| Message { id: None, created_at: None, ..message("", role, text, 0.0, None) };
         let messages = vec![born(Role::Assistant, "hello"), born(Role::User, "a question")];
         world.see(Fact::ConversationCreated { messages, messages_lost: false });
@@ -1233,7 +1233,7 @@ fn messages_a_request_carries_in_the_assistants_name_are_kept_if_they_are_wanted
 
 #[test]
 fn an_answer_that_is_repeated_leaves_the_books_as_they_are() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.create_run("run_1", false);
     let second = world.second() - 1.0;
     // Seen late, which leaves room for more.
@@ -1251,11 +1251,11 @@ fn an_answer_that_is_repeated_leaves_the_books_as_they_are() {
 
 #[test]
 fn a_users_message_that_names_an_open_run_is_its_input_and_takes_the_place_of_one_without_id() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let born = Message { id: None, created_at: None, ..message("", Role::User, "hello", 0.0, None) };
     world.see(Fact::ConversationCreated { messages: vec![born], messages_lost: false });
     world.create_run("run_1", false);
-    let fetched = |world: &World, id: &str, text: &str| Fact::MessageSeen {
+    let fetched = |world: &Fixture, id: &str, text: &str| Fact::MessageSeen {
         message: message(id, Role::User, text, world.second(), Some("run_1")),
         origin: MessageOrigin::Fetched,
         requested_at: None,
@@ -1271,7 +1271,7 @@ fn a_users_message_that_names_an_open_run_is_its_input_and_takes_the_place_of_on
 
 #[test]
 fn a_new_message_is_a_further_one_even_if_its_words_were_said_before() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let born = Message { id: None, created_at: None, ..message("", Role::User, "hello", 0.0, None) };
     world.see(Fact::ConversationCreated { messages: vec![born], messages_lost: false });
     world.ask("msg_1", "hello");
@@ -1281,8 +1281,8 @@ fn a_new_message_is_a_further_one_even_if_its_words_were_said_before() {
 }
 
 /// A thread whose first run is settled.
-fn answered() -> World {
-    let mut world = World::new();
+fn answered() -> Fixture {
+    let mut world = Fixture::new();
     world.ask("msg_1", "first");
     world.create_run("run_1", false);
     world.poll("run_1", RunStatus::Completed);
@@ -1292,10 +1292,10 @@ fn answered() -> World {
 
 #[test]
 fn a_listed_question_that_nobody_answered_waits_for_the_next_run() {
-    let newer = |world: &World| world.second();
-    let older = |_: &World| START as f64 / 1000.0;
+    let newer = |world: &Fixture| world.second();
+    let older = |_: &Fixture| START as f64 / 1000.0;
     for (order, has_more, second, waits) in [
-        (PageOrder::Descending, Some(true), newer as fn(&World) -> f64, true),
+        (PageOrder::Descending, Some(true), newer as fn(&Fixture) -> f64, true),
         (PageOrder::Descending, Some(true), older, false),
         (PageOrder::Ascending, Some(false), newer, true),
         (PageOrder::Ascending, Some(true), newer, false),
@@ -1327,7 +1327,7 @@ fn a_listed_question_whose_own_answer_was_lost_is_an_input_of_the_run_that_came_
 
 #[test]
 fn a_deleted_message_that_was_never_seen_may_have_been_an_output_of_any_open_run() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.create_run("run_1", false);
     world.create_run("run_2", false);
     assert!(world.see(Fact::MessageDeleted { id: "msg_1".to_owned() }));
@@ -1349,7 +1349,7 @@ fn an_output_that_is_listed_after_its_run_was_recorded_is_noted_once() {
 
 #[test]
 fn an_output_that_names_no_run_stays_with_the_run_it_was_first_seen_to_answer() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.ask("msg_1", "first");
     world.create_run("run_1", false);
     let second = world.second();
@@ -1385,10 +1385,10 @@ fn every_new_word_on_a_run_is_a_change_and_no_old_one() {
         |run| run.ended_at = Some(1.0),
         |run| run.expires_at = Some(1.0),
     ];
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let mut run =
         Run { assistant: None, model: None, created_at: None, ..world.run("run_1", active("queued")) };
-    let see = |world: &mut World, run: &Run| {
+    let see = |world: &mut Fixture, run: &Run| {
         let (run, origin) = (Box::new(run.clone()), RunOrigin::Seen);
         world.see(Fact::RunSeen { run, origin, first_token_at: None, streamed: false })
     };
@@ -1426,7 +1426,7 @@ fn a_list_oldest_first_proves_outputs_only_where_it_shows_them_and_goes_beyond_t
         (None, 0.0, true, false),
         (None, 1.0, true, true),
     ] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.create_run("run_1", false);
         let created = world.correlator.conversations[&key()].runs[0].created_second().unwrap();
         let own = answer("msg_1", created, "run_1");

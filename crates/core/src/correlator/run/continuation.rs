@@ -45,7 +45,7 @@ impl OpenRun {
         let told = usage_absent.is_none();
         let usage = self.run.usage.as_deref().zip(next.run.usage.as_deref()).filter(|_| told);
         self.run.usage = usage.and_then(|(first, second)| usage::sum(first, second));
-        let Self { run, inputs, outputs, tool_calls, text_lost, whose, turn, .. } = next;
+        let Self { run, inputs, outputs, tool_calls, text_lost, attribution, turn, .. } = next;
         self.run.status = run.status;
         self.run.ended_at = run.ended_at;
         self.run.error = run.error;
@@ -55,13 +55,13 @@ impl OpenRun {
         fill(&mut self.instructions, next.instructions);
         fill(&mut self.first_token_at, next.first_token_at);
         self.end_at = next.end_at;
-        self.concluded = next.concluded;
+        self.assumed = next.assumed;
         self.client_gone = next.client_gone;
         self.stream_error = next.stream_error;
         self.inputs_complete &= next.inputs_complete;
         self.outputs_lost |= next.outputs_lost;
         self.text_lost += text_lost;
-        self.whose.update(&whose.attribution());
+        self.attribution.update(&attribution.attribution());
         let unanswered = |input: Message| match returned(&input, &self.tool_calls) {
             Some(output) => Err(output),
             None => Ok(input),

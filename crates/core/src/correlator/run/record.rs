@@ -18,9 +18,9 @@ impl OpenRun {
     ) -> Interaction {
         let outputs_complete = self.is_terminal() && self.outputs_are_complete();
         let mut attribution = conversation.clone();
-        attribution.update(&self.whose.attribution());
+        attribution.update(&self.attribution.attribution());
         attribution.ranks = Ranks::default();
-        let status = self.concluded.unwrap_or(match self.run.status {
+        let status = self.assumed.unwrap_or(match self.run.status {
             RunStatus::Cancelled => Status::Cancelled,
             RunStatus::Completed => Status::Completed,
             RunStatus::Expired => Status::Expired,
@@ -104,7 +104,7 @@ impl OpenRun {
             },
             inputs_complete: self.inputs_complete,
             outputs_complete,
-            assumed: self.concluded.is_some(),
+            assumed: self.assumed.is_some(),
             pairing: self.pairing,
         }
     }
@@ -125,7 +125,7 @@ impl OpenRun {
             return None;
         }
         let known = self.turn.as_ref().and_then(|turn| turn.usage_absent);
-        Some(match self.concluded {
+        Some(match self.assumed {
             Some(Status::ClientDisconnected) if self.turn.is_some() => {
                 known.unwrap_or(UsageAbsent::ClientDisconnected)
             }

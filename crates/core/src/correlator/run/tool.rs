@@ -3,7 +3,7 @@
 use std::mem::take;
 
 use super::{OpenRun, fill};
-use crate::correlator::weight;
+use crate::correlator::heap_size;
 use crate::observation::{Step, ToolCall, ToolOutput};
 use crate::time::UnixMillis;
 
@@ -67,7 +67,7 @@ impl OpenRun {
                 changed |= grow(&mut call.output, Some(&output.output));
             }
         }
-        self.weigh_tool_calls();
+        self.measure_tool_calls();
         changed
     }
 
@@ -90,7 +90,7 @@ impl OpenRun {
             }
         };
         if changed {
-            self.weigh_tool_calls();
+            self.measure_tool_calls();
         }
         changed
     }
@@ -100,14 +100,14 @@ impl OpenRun {
         let room = MAX_STEPS.saturating_sub(self.tool_calls.len());
         self.text_lost += calls.len().saturating_sub(room);
         self.tool_calls.extend(calls.into_iter().take(room));
-        self.weigh_tool_calls();
+        self.measure_tool_calls();
     }
 
     /// Counts what tool calls hold; what goes beyond the limit loses its longest texts.
-    fn weigh_tool_calls(&mut self) {
+    fn measure_tool_calls(&mut self) {
         let bytes = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let texts: usize = self.tool_calls.iter().map(weight::tool_call).sum();
-        self.tool_bytes = weight::list(&self.tool_calls) + texts;
+        let texts: usize = self.tool_calls.iter().map(heap_size::tool_call).sum();
+        self.tool_bytes = heap_size::list(&self.tool_calls) + texts;
         while self.tool_bytes > MAX_TOOL_BYTES {
             let texts = self.tool_calls.iter_mut().flat_map(|call| [&mut call.arguments, &mut call.output]);
             let Some(longest) = texts.max_by_key(|text| bytes(text)) else { return };
@@ -132,8 +132,8 @@ impl StepSeen {
     /// What it takes in memory beside its own fields.
     pub(super) fn heap_bytes(&self) -> usize {
         let Self { id, message, calls } = self;
-        let ids: usize = calls.iter().map(|call| weight::text(call)).sum();
-        weight::text(id) + weight::optional(message) + weight::list(calls) + ids
+        let ids: usize = calls.iter().map(|call| heap_size::text(call)).sum();
+        heap_size::text(id) + heap_size::optional(message) + heap_size::list(calls) + ids
     }
 }
 

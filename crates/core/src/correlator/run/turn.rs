@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::{Config, OpenRun, fill};
-use crate::correlator::weight;
+use crate::correlator::heap_size;
 use crate::interaction::{Pairing, Status};
 use crate::message::Message;
 use crate::observation::{Api, Reasoning, RunStatus, StreamEnding, Turn, UsageAbsent};
@@ -38,13 +38,13 @@ impl TurnState {
     /// What it takes in memory.
     pub(super) fn bytes(&self) -> usize {
         let Self { turn_id, parent_id, continues, reasoning, request, response, .. } = self;
-        let raw = |raw: &Option<Box<RawValue>>| raw.as_ref().map_or(0, |raw| weight::text(raw.get()));
-        let texts = |item: &Reasoning| weight::optional(&item.id) + weight::text(&item.text);
-        weight::allocation(size_of::<Self>())
-            + weight::optional(turn_id)
-            + weight::optional(parent_id)
-            + weight::optional(continues)
-            + weight::list(reasoning)
+        let raw = |raw: &Option<Box<RawValue>>| raw.as_ref().map_or(0, |raw| heap_size::text(raw.get()));
+        let texts = |item: &Reasoning| heap_size::optional(&item.id) + heap_size::text(&item.text);
+        heap_size::allocation(size_of::<Self>())
+            + heap_size::optional(turn_id)
+            + heap_size::optional(parent_id)
+            + heap_size::optional(continues)
+            + heap_size::list(reasoning)
             + reasoning.iter().map(texts).sum::<usize>()
             + raw(request)
             + raw(response)
@@ -159,10 +159,10 @@ impl OpenRun {
             self.end_at = Some(at);
         } else if ending == StreamEnding::ClientGone {
             turn.left = true;
-            self.conclude_as(Status::ClientDisconnected, at);
+            self.finish_as(Status::ClientDisconnected, at);
         } else if !turn.api.traits().keeps_runs {
             turn.left = true;
-            self.conclude_as(Status::UnknownFinal, at);
+            self.finish_as(Status::UnknownFinal, at);
         } else {
             self.deadline = at.after(config.unresolved_grace);
         }

@@ -11,14 +11,14 @@ fn ids(messages: &[Message]) -> Vec<&str> {
     messages.iter().map(|message| message.id.as_deref().unwrap_or("none")).collect()
 }
 
-fn created(world: &mut World, id: &str, second: f64, messages: Vec<Message>) {
+fn created(world: &mut Fixture, id: &str, second: f64, messages: Vec<Message>) {
     let run = Run { created_at: Some(second), ..world.run(id, active("queued")) };
     world.see(seen(run, created_with(world, messages)));
 }
 
 #[test]
 fn a_message_is_a_runs_if_it_is_not_younger() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     for (id, second) in [("msg_1", 100.0), ("msg_2", 101.0), ("msg_3", 101.9), ("msg_4", 102.0)] {
         world.see(posted(id, second, None));
     }
@@ -42,7 +42,7 @@ fn a_message_that_was_posted_while_its_run_was_created_is_its_input() {
         (100.0, true, true),
         (99.0, true, false),
     ] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         created(&mut world, "run_0", 100.0, vec![]);
         world.poll("run_0", RunStatus::Failed);
         world.wait(31);
@@ -55,7 +55,7 @@ fn a_message_that_was_posted_while_its_run_was_created_is_its_input() {
         let expected: &[&str] = if taken { &["msg_1"] } else { &[] };
         assert_eq!(ids(&world.interactions[1].inputs), expected, "{second} {posted_before}");
     }
-    let mut world = World::new();
+    let mut world = Fixture::new();
     created(&mut world, "run_1", 105.0, vec![]);
     world.see(posted("msg_1", 104.0, None));
     world.see(Fact::ConversationDeleted);
@@ -64,7 +64,7 @@ fn a_message_that_was_posted_while_its_run_was_created_is_its_input() {
 
 #[test]
 fn inputs_that_come_late_stand_in_their_time_before_those_of_the_runs_own_request() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let before = world.now;
     world.see(posted("msg_1", 100.0, None));
     world.see(posted("msg_4", 103.0, None));
@@ -83,7 +83,7 @@ fn inputs_that_come_late_stand_in_their_time_before_those_of_the_runs_own_reques
 /// Whether a listed message takes the place of the one that came with a run's request, in the second 200. The run before was
 /// created in the second `claimed`.
 fn takes_the_place(claimed: Option<f64>, second: Option<f64>, behind: Vec<Message>, early: bool) -> bool {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     if let Some(claimed) = claimed {
         created(&mut world, "run_0", claimed, vec![]);
         world.poll("run_0", RunStatus::Failed);
@@ -139,7 +139,7 @@ fn what_another_run_answered_before_is_not_this_runs_question() {
 fn a_message_of_the_threads_own_creation_is_taken_from_the_run_before_on() {
     // It was not carried by the run: whatever lies between the runs may be it.
     for (second, taken) in [(99.0, false), (100.0, true), (150.0, true), (201.0, true), (202.0, false)] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         let run = Run { created_at: Some(100.0), ..world.run("run_0", active("queued")) };
         world.see(seen(run, RunOrigin::Seen));
         world.poll("run_0", RunStatus::Failed);
@@ -161,7 +161,7 @@ fn words_are_the_same_only_if_the_same_role_said_them() {
     for (role, text, taken) in
         [(Role::User, "hello", true), (Role::User, "hallo", false), (Role::Assistant, "hello", false)]
     {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         created(&mut world, "run_1", 200.0, vec![born("other words"), born("hello")]);
         let listed_one = message("msg_1", role, text, 200.0, None);
         let message = listed_one;
@@ -179,7 +179,7 @@ fn a_message_that_is_fetched_by_itself_brings_nothing_new_but_what_it_says_of_a_
         origin: MessageOrigin::Fetched,
         requested_at: None,
     };
-    let mut world = World::new();
+    let mut world = Fixture::new();
     assert!(!world.see(fetched("a question")));
     world.ask("msg_1", "a question");
     assert!(!world.see(fetched("a question")));
@@ -206,7 +206,7 @@ fn a_message_that_is_fetched_by_itself_brings_nothing_new_but_what_it_says_of_a_
 
 #[test]
 fn a_question_that_is_deleted_before_a_run_is_no_input_even_if_an_old_list_shows_it() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.ask("msg_1", "first");
     world.ask("msg_2", "second");
     let old = listed(&world, vec![message("msg_1", Role::User, "first", world.second(), None)]);
@@ -236,7 +236,7 @@ fn a_question_listed_late_is_that_of_the_run_it_can_only_be_of() {
         (Some(199.0), said(Some(199.0), None), false),
         (Some(199.0), said(None, None), false),
     ] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         let run = Run { created_at: Some(200.0), ..world.run("run_1", active("queued")) };
         world.see(seen(run, RunOrigin::Seen));
         let question = Message { created_at: second, ..message("msg_1", Role::User, "late", 0.0, None) };
@@ -261,7 +261,7 @@ fn a_run_whose_questions_are_known_takes_a_late_one_only_behind_those_of_the_run
         // One without id may be it, under other words.
         (Some(101.0), true, false),
     ] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
         created(&mut world, "run_0", 100.0, vec![]);
         world.poll("run_0", RunStatus::Failed);
@@ -278,7 +278,7 @@ fn a_run_whose_questions_are_known_takes_a_late_one_only_behind_those_of_the_run
 
 #[test]
 fn a_listed_message_that_names_its_run_is_that_runs_input() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     created(&mut world, "run_1", 200.0, vec![]);
     let named = |id: &str, run: &str| message(id, Role::User, id, 999.0, Some(run));
     for (page, changed) in [
@@ -295,7 +295,7 @@ fn a_listed_message_that_names_its_run_is_that_runs_input() {
 
 #[test]
 fn a_creation_that_lost_messages_leaves_its_runs_inputs_incomplete() {
-    let origin = |world: &World, new_conversation, messages_lost| RunOrigin::Created {
+    let origin = |world: &Fixture, new_conversation, messages_lost| RunOrigin::Created {
         messages: vec![],
         request_at: world.now,
         trace_id: None,
@@ -318,7 +318,7 @@ fn a_creation_that_lost_messages_leaves_its_runs_inputs_incomplete() {
         (false, false, false, true, false),
     ] {
         let what = format!("{known} {new} {lost} {polled_before}");
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: !known });
         if polled_before {
             world.poll("run_1", active("queued"));
@@ -340,7 +340,7 @@ fn a_creation_that_lost_messages_leaves_its_runs_inputs_incomplete() {
 
 #[test]
 fn a_list_that_was_asked_for_with_the_run_may_show_its_message() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let requested_at = world.now;
     created(&mut world, "run_1", 200.0, vec![born("hello")]);
     let page = listed(&world, vec![message("msg_1", Role::User, "hello", 200.0, None)]);
@@ -353,7 +353,7 @@ fn a_list_that_was_asked_for_with_the_run_may_show_its_message() {
 fn a_listed_question_is_the_next_runs_if_it_is_younger_than_every_run() {
     for (second, expected) in [(201.0, vec!["msg_1"]), (200.0, vec![])] {
         for open in [true, false] {
-            let mut world = World::new();
+            let mut world = Fixture::new();
             // One without id may be any question that is older than the run.
             created(&mut world, "run_1", 200.0, vec![born("hello")]);
             if !open {
@@ -374,7 +374,7 @@ fn a_listed_question_is_the_next_runs_if_it_is_younger_than_every_run() {
 
 #[test]
 fn an_apps_own_words_take_their_id_from_a_list() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let hello = Message { role: Role::Assistant, ..born("hello") };
     world.see(Fact::ConversationCreated { messages: vec![hello], messages_lost: false });
     let said = message("msg_1", Role::Assistant, "hello", world.second(), None);

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn limited(limits: Limits) -> World {
-    World::with(Config { limits, first_used: UnixMillis(START), ..Config::default() })
+fn limited(limits: Limits) -> Fixture {
+    Fixture::with(Config { limits, first_used: UnixMillis(START), ..Config::default() })
 }
 
 #[test]
@@ -99,20 +99,20 @@ fn of(id: &str, at: UnixMillis, fact: Fact) -> Observation {
 #[test]
 fn conversations_beyond_the_limit_go_by_what_would_be_lost() {
     let mut world = limited(Limits { conversations: 3, ..Limits::default() });
-    let ask = |world: &World, id: &str| {
+    let ask = |world: &Fixture, id: &str| {
         let message = message("msg_1", Role::User, "a question", world.second(), None);
         of(id, world.now, Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at: None })
     };
-    let run = |world: &World, id: &str, status| {
+    let run = |world: &Fixture, id: &str, status| {
         of(id, world.now, seen(world.run("run_1", status), created_with(world, vec![])))
     };
-    let known = |world: &World| {
+    let known = |world: &Fixture| {
         let mut ids: Vec<String> =
             world.correlator.conversations.keys().map(|key| key.id.to_string()).collect();
         ids.sort();
         ids
     };
-    let second = |world: &mut World| world.now = world.now.after(Duration::from_secs(1));
+    let second = |world: &mut Fixture| world.now = world.now.after(Duration::from_secs(1));
     world.correlator.handle(&run(&world, "a_run", active("queued")));
     second(&mut world);
     world.correlator.handle(&ask(&world, "a_question"));
@@ -192,7 +192,7 @@ fn what_is_read_back_at_the_start_counts_and_keeps_to_the_limits() {
 }
 
 /// When the conversations that were read back are to be forgotten.
-fn state_end(world: &World) -> UnixMillis {
+fn state_end(world: &Fixture) -> UnixMillis {
     let (at, _) = world.correlator.deadlines.first().unwrap();
     at
 }
@@ -200,7 +200,7 @@ fn state_end(world: &World) -> UnixMillis {
 #[test]
 fn a_conversation_may_hold_its_bytes_to_the_last_one() {
     let asked = message("msg_1", Role::User, "a question", 1.0, None);
-    let takes = size_of::<Message>() + weight::message(&asked);
+    let takes = size_of::<Message>() + heap_size::message(&asked);
     for (limit, fits) in [(takes, true), (takes - 1, false), (takes + 1, true)] {
         let mut world = limited(Limits { conversation_text_bytes: limit, ..Limits::default() });
         world.see(Fact::MessageSeen {
@@ -219,7 +219,7 @@ fn that_a_message_was_left_out_is_a_change_if_something_seemed_complete() {
         world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
         world
     };
-    let more = |world: &World| Fact::MessageSeen {
+    let more = |world: &Fixture| Fact::MessageSeen {
         message: message("msg_1", Role::User, "more", world.second(), None),
         origin: MessageOrigin::Created,
         requested_at: None,
@@ -245,7 +245,7 @@ fn that_a_message_was_left_out_is_a_change_if_something_seemed_complete() {
 
 #[test]
 fn what_is_forgotten_with_an_open_run_is_taken_off_the_books() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     for (id, run) in [("thread_1", "run_1"), ("thread_2", "run_2")] {
         let run = world.run(run, active("queued"));
         world.correlator.handle(&of(id, world.now, seen(run, RunOrigin::Seen)));
@@ -278,7 +278,7 @@ fn the_memory_of_a_settled_conversation_is_counted_part_by_part() {
     assert_eq!(all - none, parts.iter().map(|part| part - none).sum::<usize>());
     // A conversation's own id counts as well.
     let of_id = |id: &str| {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         let run = world.run("run_1", active("queued"));
         world.correlator.handle(&of(id, world.now, seen(run, RunOrigin::Seen)));
         world.correlator.text_bytes()

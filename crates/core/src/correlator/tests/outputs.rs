@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn outputs(world: &mut World) -> Vec<String> {
+fn outputs(world: &mut Fixture) -> Vec<String> {
     world.see(Fact::ConversationDeleted);
     world.only().outputs.iter().map(|output| output.id.clone().unwrap()).collect()
 }
@@ -13,7 +13,7 @@ fn fetched(message: Message) -> Fact {
 
 #[test]
 fn answers_of_one_second_stand_as_they_were_listed_however_pages_brought_them() {
-    let page = |world: &World, start: Option<&str>, ids: &[&str]| MessagePage {
+    let page = |world: &Fixture, start: Option<&str>, ids: &[&str]| MessagePage {
         has_more: Some(true),
         start: start.map_or(PageStart::Beginning, |id| PageStart::After(id.to_owned())),
         ..listed(world, ids.iter().map(|id| answer(id, 200.0, "run_1")).collect())
@@ -31,7 +31,7 @@ fn answers_of_one_second_stand_as_they_were_listed_however_pages_brought_them() 
             (None, vec!["msg_5", "msg_4", "msg_3", "msg_2", "msg_1"]),
         ],
     ] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.create_run("run_1", false);
         for (start, ids) in &pages {
             let page = page(&world, *start, ids);
@@ -40,7 +40,7 @@ fn answers_of_one_second_stand_as_they_were_listed_however_pages_brought_them() 
         assert_eq!(outputs(&mut world), ["msg_1", "msg_2", "msg_3", "msg_4", "msg_5"], "{pages:?}");
     }
     // A list oldest first goes on behind.
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.create_run("run_1", false);
     for (start, id) in [(None, "msg_1"), (Some("msg_1"), "msg_2")] {
         let page = MessagePage { order: PageOrder::Ascending, ..page(&world, start, &[id]) };
@@ -51,7 +51,7 @@ fn answers_of_one_second_stand_as_they_were_listed_however_pages_brought_them() 
 
 #[test]
 fn answers_of_one_second_stand_in_the_order_of_the_steps_that_made_them() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.create_run("run_1", false);
     for id in ["msg_3", "msg_2", "msg_1"] {
         world.see(fetched(answer(id, 200.0, "run_1")));
@@ -85,7 +85,7 @@ fn the_last_word_on_a_whole_message_counts_and_the_longest_on_one_that_is_being_
         (state(writing, "text", "long"), state(whole, "t", ""), true),
         (state(whole, "t", ""), state(writing, "text", "long"), false),
     ] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.create_run("run_1", false);
         world.see(fetched(known.clone()));
         assert_eq!(world.see(fetched(newer.clone())), changes, "{known:?} {newer:?}");
@@ -111,7 +111,7 @@ fn any_two_new_words_on_a_run_are_a_change() {
     ];
     for (place, one) in words.iter().enumerate() {
         for other in &words[..place] {
-            let mut world = World::new();
+            let mut world = Fixture::new();
             let mut run = Run {
                 assistant: None,
                 model: None,
@@ -126,7 +126,7 @@ fn any_two_new_words_on_a_run_are_a_change() {
         }
     }
     // So are a word and that the run still goes on, late; and a new state that says more.
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let mut run = Run { metadata: None, ..world.run("run_1", active("queued")) };
     world.see(seen(run.clone(), RunOrigin::Seen));
     world.wait(630);
@@ -141,7 +141,7 @@ fn any_two_new_words_on_a_run_are_a_change() {
 
 #[test]
 fn that_text_came_is_a_change_by_itself() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let run = world.run("run_1", active("in_progress"));
     world.see(seen(run.clone(), RunOrigin::Seen));
     let told = |first_token_at, streamed| Fact::RunSeen {
@@ -163,7 +163,7 @@ fn a_run_whose_last_part_was_not_streamed_waits_for_its_messages() {
     for (first, second, proves) in
         [(true, true, true), (true, false, false), (false, true, false), (false, false, false)]
     {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.create_run("run_1", first);
         world.see(fetched(answer("msg_1", world.second(), "run_1")));
         world.poll("run_1", RunStatus::RequiresAction);
@@ -184,7 +184,7 @@ fn a_run_whose_last_part_was_not_streamed_waits_for_its_messages() {
 
 #[test]
 fn a_thread_that_is_deleted_leaves_the_status_of_a_run_that_is_over() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.create_run("run_1", false);
     world.poll("run_1", RunStatus::Failed);
     let ended = world.now;
@@ -195,7 +195,7 @@ fn a_thread_that_is_deleted_leaves_the_status_of_a_run_that_is_over() {
 
 #[test]
 fn that_a_run_was_continued_is_a_change_even_if_its_state_is_not() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.create_run("run_1", true);
     world.see(fetched(answer("msg_1", world.second(), "run_1")));
     let run = world.run("run_1", active("queued"));

@@ -3,8 +3,8 @@
 use super::*;
 
 /// A world whose run was created in the second that is returned, and is over.
-fn over() -> (World, f64) {
-    let mut world = World::new();
+fn over() -> (Fixture, f64) {
+    let mut world = Fixture::new();
     world.create_run("run_1", false);
     let created = world.correlator.conversations[&key()].runs[0].created_second().unwrap();
     world.poll("run_1", RunStatus::Completed);
@@ -17,7 +17,7 @@ fn nameless(id: &str, role: Role, second: f64) -> Message {
 
 /// The outputs a page gives the only run, and whether they are known to be all.
 #[track_caller]
-fn check_outputs(mut world: World, page: MessagePage, outputs: &[&str], proves: bool, what: &str) {
+fn check_outputs(mut world: Fixture, page: MessagePage, outputs: &[&str], proves: bool, what: &str) {
     world.see(Fact::MessagesListed(page));
     assert_eq!(world.interactions.len(), usize::from(proves), "{what}");
     if !proves {
@@ -40,7 +40,7 @@ fn a_list_newest_first_proves_outputs_where_it_goes_beyond_the_runs_beginning() 
         check_outputs(world, page, &["msg_2"], proves, &format!("{last_before}"));
     }
     // A run's own question lies beyond its outputs in the same second too.
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.ask("msg_1", "a question");
     world.create_run("run_1", false);
     world.poll("run_1", RunStatus::Completed);
@@ -77,7 +77,7 @@ fn where_no_times_are_told_a_list_proves_outputs_that_something_else_lies_beyond
     drop(world);
     // Nor does a run without a time.
     for (shown, proves) in [(true, true), (false, false)] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         let run = Run { created_at: None, ..world.run("run_1", RunStatus::Completed) };
         world.see(seen(run, created_with(&world, vec![])));
         let other = message("msg_1", Role::Assistant, "", created, Some("run_0"));
@@ -97,7 +97,7 @@ fn a_list_oldest_first_does_not_end_within_the_run() {
     check_outputs(world, page, &["msg_1", "msg_2"], false, "more may follow");
     // An output this program left out is one all the same.
     let limits = Limits { conversation_messages: 1, ..Limits::default() };
-    let mut world = World::with(Config { limits, first_used: UnixMillis(START), ..Config::default() });
+    let mut world = Fixture::with(Config { limits, first_used: UnixMillis(START), ..Config::default() });
     world.create_run("run_1", false);
     world.poll("run_1", RunStatus::Completed);
     let page = MessagePage { order: PageOrder::Ascending, has_more: Some(true), ..listed(&world, messages) };
@@ -164,7 +164,7 @@ fn only_pages_that_follow_each_other_make_a_list() {
 #[test]
 fn a_completed_run_that_shows_no_output_is_waited_for_and_a_failed_one_is_not() {
     for (status, proves) in [(RunStatus::Completed, false), (RunStatus::Failed, true)] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.create_run("run_1", false);
         world.poll("run_1", status);
         let page = listed(&world, vec![]);
@@ -175,12 +175,12 @@ fn a_completed_run_that_shows_no_output_is_waited_for_and_a_failed_one_is_not() 
 
 #[test]
 fn a_list_that_goes_on_is_waited_for() {
-    let left = |world: &World| (world.correlator.poll_timeout().unwrap().0 - world.now.0) / 1000;
+    let left = |world: &Fixture| (world.correlator.poll_timeout().unwrap().0 - world.now.0) / 1000;
     let (mut world, created) = over();
     world.wait(10);
     // Nothing of the run, but a list that may come to it.
     let other = |id: &str| message(id, Role::Assistant, "", created + 50.0, Some("run_9"));
-    let page = |world: &World, id: &str, start| MessagePage {
+    let page = |world: &Fixture, id: &str, start| MessagePage {
         has_more: Some(true),
         start,
         ..listed(world, vec![other(id)])
@@ -225,7 +225,7 @@ fn an_answer_that_names_no_run_is_the_only_runs_unless_it_is_older() {
 
 #[test]
 fn an_answer_that_names_no_run_is_that_of_the_question_before_it() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.ask("msg_1", "first");
     world.create_run("run_1", false);
     world.poll("run_1", RunStatus::Failed);
@@ -257,7 +257,7 @@ fn an_answer_that_names_no_run_is_that_of_the_question_before_it() {
 
 #[test]
 fn a_list_that_goes_back_beyond_a_runs_inputs_has_shown_them_all() {
-    let own = |world: &World| message("msg_1", Role::User, "a question", world.second(), None);
+    let own = |world: &Fixture| message("msg_1", Role::User, "a question", world.second(), None);
     for (order, start, has_more, filter, older, whole) in [
         (PageOrder::Descending, PageStart::Beginning, Some(true), None, true, true),
         (PageOrder::Descending, PageStart::Beginning, Some(true), None, false, false),
@@ -267,7 +267,7 @@ fn a_list_that_goes_back_beyond_a_runs_inputs_has_shown_them_all() {
         (PageOrder::Ascending, PageStart::Unknown, Some(false), None, false, false),
         (PageOrder::Ascending, PageStart::Unknown, Some(true), None, true, true),
     ] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.ask("msg_1", "a question");
         let asked = own(&world);
         world.create_run("run_1", false);
@@ -288,7 +288,7 @@ fn a_list_that_goes_back_beyond_a_runs_inputs_has_shown_them_all() {
     }
     // One that shows nothing of them has not, nor one whose answers stand behind them.
     for shown in [vec![], vec!["msg_1"]] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.ask("msg_1", "a question");
         let asked = own(&world);
         world.create_run("run_1", false);
@@ -305,7 +305,7 @@ fn a_list_that_goes_back_beyond_a_runs_inputs_has_shown_them_all() {
 
 #[test]
 fn that_a_server_names_runs_is_remembered_with_what_is_worth_it() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let page = listed(&world, vec![answer("msg_1", world.second(), "run_0")]);
     assert!(!world.see(Fact::MessagesListed(page.clone())), "nothing is known of that thread");
     assert_eq!(world.correlator.conversations(), 0);

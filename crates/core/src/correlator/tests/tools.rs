@@ -18,13 +18,13 @@ fn step(id: &str, message: Option<&str>, tool_calls: Vec<ToolCall>) -> Fact {
     Fact::StepSeen(Box::new(Step { id: id.to_owned(), run, message, tool_calls }))
 }
 
-fn running() -> World {
-    let mut world = World::new();
+fn running() -> Fixture {
+    let mut world = Fixture::new();
     world.create_run("run_1", false);
     world
 }
 
-fn lost(world: &mut World) -> usize {
+fn lost(world: &mut Fixture) -> usize {
     world.see(Fact::ConversationDeleted);
     assert!(world.notes.iter().all(|note| *note == Note::TextFull));
     world.notes.len()
@@ -59,7 +59,7 @@ fn tool_calls_beyond_the_limit_are_left_out_and_counted() {
 }
 
 /// A fact that takes no time.
-fn observed(world: &World, fact: Fact) -> Observation {
+fn observed(world: &Fixture, fact: Fact) -> Observation {
     Observation { conversation: key(), at: world.now, attribution: Attribution::default(), fact }
 }
 

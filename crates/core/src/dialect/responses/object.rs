@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::item::{self, Output};
+use super::item::{self, OutputItem};
 use super::speech;
 use crate::dialect::field::{error, id, raw, seconds};
 use crate::dialect::history::Speech;
@@ -42,9 +42,9 @@ impl Outputs {
         }
         speech::say_output(&mut self.said, &item);
         match item::output(item, run, place) {
-            Some(Output::Message(message)) => self.messages.push(message),
-            Some(Output::Reasoning(reasoning)) => self.reasoning.push(reasoning),
-            Some(Output::ToolCall(call)) => self.tool_calls.push(call),
+            Some(OutputItem::Message(message)) => self.messages.push(message),
+            Some(OutputItem::Reasoning(reasoning)) => self.reasoning.push(reasoning),
+            Some(OutputItem::ToolCall(call)) => self.tool_calls.push(call),
             None => {}
         }
     }
