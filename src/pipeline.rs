@@ -228,9 +228,9 @@ impl Pipeline {
             self.metrics.problems.get_or_create(&KindLabel { kind: problem.as_str() }).inc();
         }
         observed.assistants.into_iter().for_each(|named| self.emission.name(named));
-        self.act_on_deadlines(at);
+        let judged_by = self.act_on_deadlines(at);
         for observation in observed.observations {
-            self.observe(observation);
+            self.observe(observation, judged_by);
         }
     }
 
@@ -261,19 +261,14 @@ impl Pipeline {
         }
     }
 
-    fn observe(&mut self, mut observation: Observation) {
+    fn observe(&mut self, observation: Observation, judged_by: UnixMillis) {
         self.metrics.observations.inc();
-        let mut changed = false;
-        self.guard("correlator", |pipeline| {
-            pipeline.correlator.place(&mut observation);
-            changed = pipeline.correlator.handle(&observation);
-        });
-        if changed {
-            self.emission.journal(&observation);
-        }
+        let is_deletion = matches!(observation.fact, Fact::ConversationDeleted);
+        let deleted = is_deletion.then(|| observation.conversation.clone());
+        self.guard("correlator", |pipeline| pipeline.correlator.handle(observation, judged_by));
         self.take_effects();
-        if matches!(observation.fact, Fact::ConversationDeleted) {
-            self.emission.conversation_deleted(&observation.conversation);
+        if let Some(conversation) = deleted {
+            self.emission.conversation_deleted(&conversation);
         }
     }
 
@@ -290,9 +285,11 @@ impl Pipeline {
         self.metrics.correlation_bytes.set(gauge(self.correlator.text_bytes()));
     }
 
-    fn act_on_deadlines(&mut self, now: UnixMillis) {
+    /// Acts on deadlines, by the time that it tells.
+    fn act_on_deadlines(&mut self, now: UnixMillis) -> UnixMillis {
         let judged_by = self.gaps.pass(now);
         self.guard("correlator", |pipeline| pipeline.correlator.handle_timeout(judged_by));
+        judged_by
     }
 
     /// Tells where the wall clock was set back further than is soon made up for.
@@ -313,6 +310,7 @@ impl Pipeline {
         while let Some(effect) = self.correlator.poll() {
             match effect {
                 Effect::Interaction(interaction) => self.emission.interaction(*interaction),
+                Effect::Journal(placed) => self.emission.journal(&placed),
                 Effect::Note(note) => {
                     self.metrics.correlation_notes.get_or_create(&KindLabel { kind: note.as_str() }).inc();
                 }

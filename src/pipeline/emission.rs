@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use threadtap_core::attribution::User;
-use threadtap_core::correlator::{ConversationState, Remembered};
+use threadtap_core::correlator::{ConversationState, Placed, Remembered};
 use threadtap_core::dialect::NamedAssistant;
 use threadtap_core::event::{Event, SessionKey, UserIdentified, key_of};
 use threadtap_core::interaction::Interaction;
-use threadtap_core::observation::{ConversationKey, Observation};
+use threadtap_core::observation::ConversationKey;
 use threadtap_core::session::{self, SessionChange, SessionState, Sessions};
 use threadtap_core::sink::{self, Sink};
 use threadtap_core::time::UnixMillis;
@@ -83,11 +83,11 @@ impl Emission {
     }
 
     /// Keeps an observation until its conversation is settled.
-    pub(super) fn journal(&mut self, observation: &Observation) {
+    pub(super) fn journal(&mut self, placed: &Placed) {
         self.push(Op::Journal {
-            conversation: observation.conversation.clone(),
-            at: observation.at,
-            body: json(observation),
+            conversation: placed.conversation().clone(),
+            at: placed.at(),
+            body: json(placed),
         });
     }
 

@@ -3,8 +3,7 @@
 
 use thiserror::Error;
 use threadtap_core::attribution::User;
-use threadtap_core::correlator::{ConversationState, Effect, Remembered};
-use threadtap_core::observation::Observation;
+use threadtap_core::correlator::{ConversationState, Effect, Placed, Remembered};
 use threadtap_core::session;
 
 use super::Pipeline;
@@ -44,11 +43,8 @@ pub(super) fn recover(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<
     let mut replayed = 0_u64;
     for row in recovered.journal() {
         let row = row?;
-        if let Some(observation) = read::<Observation>(&row.body, "a row of the journal") {
-            pipeline.guard("replay", |pipeline| {
-                pipeline.correlator.handle_timeout(observation.at);
-                pipeline.correlator.handle(&observation);
-            });
+        if let Some(placed) = read::<Placed>(&row.body, "a row of the journal") {
+            pipeline.guard("replay", |pipeline| pipeline.correlator.replay(&placed));
             replayed += 1;
         }
         take_effects(pipeline, recovered)?;
@@ -90,7 +86,8 @@ fn take_effects(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<(), Re
                     pipeline.emission.interaction(*interaction);
                 }
             }
-            Effect::Note(_) => {}
+            // Of what is replayed everything is kept already.
+            Effect::Journal(_) | Effect::Note(_) => {}
             Effect::Remembered(remembered) => pipeline.emission.remember(&remembered),
             Effect::Settled(conversation, state) => pipeline.emission.settled(conversation, state.as_deref()),
         }

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
-use threadtap_core::correlator::{self, ConversationState, Correlator, Effect, Limits, Remembered};
+use threadtap_core::correlator::{self, ConversationState, Correlator, Effect, Limits, Placed, Remembered};
 use threadtap_core::dialect::{self, Observed, Observer};
 use threadtap_core::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
 use threadtap_core::interaction::Interaction;
 use threadtap_core::message::{Message, Role};
-use threadtap_core::observation::{ConversationKey, Observation};
+use threadtap_core::observation::ConversationKey;
 use threadtap_core::time::UnixMillis;
 
 use crate::script::{self, Exchange, Step};
@@ -203,15 +203,9 @@ impl World {
     pub(crate) fn observe(&mut self, observed: Observed) {
         self.problems.extend(observed.problems.iter().map(|problem| problem.as_str()));
         self.sunsets.extend(observed.sunset.map(|call| format!("{} {}", call.sdk, call.version)));
-        for mut observation in observed.observations {
-            self.correlator.place(&mut observation);
-            self.correlator.handle_timeout(observation.at);
-            self.collect();
-            if self.correlator.handle(&observation) {
-                let row = serde_json::to_string(&observation).unwrap();
-                assert!(!row.contains(PLANTED), "a credential is kept: {row}");
-                self.journal.push((observation.conversation.clone(), row));
-            }
+        for observation in observed.observations {
+            let at = observation.at;
+            self.correlator.handle(observation, at);
             self.collect();
         }
     }
@@ -225,10 +219,7 @@ impl World {
         }
         self.correlator.restore_histories(self.histories.iter().cloned());
         for (_, row) in self.journal.clone() {
-            let observation: Observation = serde_json::from_str(&row).unwrap();
-            self.correlator.handle_timeout(observation.at);
-            self.collect_replayed();
-            self.correlator.handle(&observation);
+            self.correlator.replay(&serde_json::from_str::<Placed>(&row).unwrap());
             self.collect_replayed();
         }
         let recorded: Vec<String> = self.records.iter().map(|record| record.key.clone()).collect();
@@ -253,6 +244,11 @@ impl World {
                         Some(_) => {}
                         None => self.records.push(*interaction),
                     }
+                }
+                Effect::Journal(placed) => {
+                    let row = serde_json::to_string(&placed).unwrap();
+                    assert!(!row.contains(PLANTED), "a credential is kept: {row}");
+                    self.journal.push((placed.conversation().clone(), row));
                 }
                 Effect::Note(note) => self.notes.push(note.as_str()),
                 Effect::Remembered(remembered) => self.histories.push(remembered),

@@ -151,8 +151,8 @@ fn live(correlator: &mut Correlator, n: u64) {
             Observer::start(ExchangeId(1), &start, &dialect::Config::default(), &mut observed).unwrap();
         observer.feed(&Segment { seq: 0, at, bytes: answer.to_string().into_bytes() }, &mut observed);
         observer.end(&End { segments: 1, at, ending: Ending::Complete }, &mut observed);
-        for observation in &observed.observations {
-            assert!(correlator.handle(observation));
+        for observation in observed.observations {
+            correlator.handle(observation, at);
         }
     };
     let user = json!({"user_id": format!("user_{n}")});
@@ -183,7 +183,7 @@ fn fill(correlator: &mut Correlator, kind: &str, n: u64) -> bool {
     let mut tell = |thread: u64, fact: Fact| {
         let observation =
             Observation { conversation: key(thread), at, attribution: Attribution::default(), fact };
-        correlator.handle(&observation);
+        correlator.handle(observation, at);
     };
     match kind {
         "long_texts" => tell(n, message(n, 100_000)),
@@ -227,9 +227,8 @@ fn tell_turn(correlator: &mut Correlator, n: u64, at: UnixMillis) {
     let turn = json!({"api": "responses", "run": run, "origin": origin, "whole": true});
     let conversation = ConversationKey { upstream: "api.openai.com:443".into(), id: id.into() };
     let fact = serde_json::from_value(json!({ "turn_seen": turn })).unwrap();
-    let mut observation = Observation { conversation, at, attribution: Attribution::default(), fact };
-    correlator.place(&mut observation);
-    correlator.handle(&observation);
+    let observation = Observation { conversation, at, attribution: Attribution::default(), fact };
+    correlator.handle(observation, at);
 }
 
 fn message(n: u64, text_bytes: usize) -> Fact {

@@ -23,6 +23,8 @@ mod limits;
 mod listed;
 mod packed_attribution;
 mod page;
+mod placed;
+mod placing;
 mod recent;
 mod run;
 mod settlement;
@@ -41,15 +43,19 @@ use conversation::{Conversation, Outcome};
 use deadlines::{Deadlines, Place, Stake};
 #[cfg(any(test, fuzzing))]
 pub use fuzz::assert_traffic_is_sound;
+use histories::Histories;
 pub use histories::Remembered;
-use histories::{Histories, Shared};
 pub use limits::{Limits, Note};
+pub use placed::Placed;
+use placing::Places;
 
 /// What correlation assumed.
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// A run is settled.
     Interaction(Box<Interaction>),
+    /// A fact changed something: it is to be kept until its conversation is settled, and replayed by the next process.
+    Journal(Box<Placed>),
     /// Something to be counted.
     Note(Note),
     /// What a run's conversation added up to, for later requests to go on from.
@@ -104,47 +110,24 @@ impl Correlator {
         self.histories.restore(all);
     }
 
-    /// Moves an observation to the conversation it belongs to, where its dialect could not know it: that of the chain; and says which
-    /// turns are to be one record, so that a replay, at other times and with other settings, says the same. To be called before
-    /// [`Correlator::handle`]; what is journaled is what came out. Doing it again changes nothing.
-    pub fn place(&mut self, observation: &mut Observation) {
-        match self.chains.place(observation) {
-            Some(key) => observation.conversation = key,
-            None => self.place_by_history(observation),
-        }
-        if let Fact::TurnSeen(turn) = &mut observation.fact {
-            turn.said_before.clear();
-        }
-        let known = self.conversations.get(&observation.conversation);
-        if let Some(known) = known {
-            known.state.chain.unalias(&mut observation.fact);
-        }
-        let Observation { at, fact: Fact::TurnSeen(turn), .. } = observation else { return };
-        if let Some(known) = known {
-            known.state.chain.drop_repeated(turn);
-        }
-        if !self.config.continuation_grace.is_zero() {
-            turn.held_until = turn.calls_the_app().then(|| at.after(self.config.continuation_grace));
-            turn.continues = known.and_then(|known| known.held_for(turn));
+    /// Takes a fact: acts on every deadline that is over at `now`, places the fact, and changes what is known. What it changed is to be
+    /// kept: see [`Effect::Journal`].
+    pub fn handle(&mut self, observation: Observation, now: UnixMillis) {
+        self.handle_timeout(now);
+        let Self { config, conversations, chains, histories, .. } = self;
+        let (placed, note) = Places { conversations, chains, histories, config }.place(observation);
+        self.effects.extend(note.map(Effect::Note));
+        let place = self.effects.len();
+        if self.act_on(&placed) {
+            // Before whatever follows from it: what settles a conversation lets its journal go.
+            self.effects.insert(place, Effect::Journal(Box::new(placed)));
         }
     }
 
-    /// Moves a turn that nothing else places to the conversation that its request repeats.
-    fn place_by_history(&mut self, observation: &mut Observation) {
-        let Observation { conversation, at, fact: Fact::TurnSeen(turn), .. } = observation else { return };
-        if *conversation.id != *turn.run.id || self.conversations.contains_key(conversation) {
-            return;
-        }
-        self.histories.forget_before(at.before(self.config.conversation_ttl));
-        match self.histories.find(&turn.said_before, *at) {
-            Ok(Some(before)) => {
-                turn.previous = Some(before.run.to_string());
-                turn.by_history = true;
-                *conversation = before.conversation;
-            }
-            Err(Shared) => self.effects.push_back(Effect::Note(Note::HistoryShared)),
-            Ok(None) => {}
-        }
+    /// Takes back what an earlier process kept.
+    pub fn replay(&mut self, placed: &Placed) {
+        self.handle_timeout(placed.at());
+        self.act_on(placed);
     }
 
     /// Remembers what a turn's conversation adds up to with it.
@@ -166,15 +149,16 @@ impl Correlator {
         }
     }
 
-    /// Takes a fact. Tells whether it changed anything: one that did not need not be journaled.
-    pub fn handle(&mut self, observation: &Observation) -> bool {
+    /// Changes what is known. Tells whether that is anything: what changed nothing need not be kept.
+    fn act_on(&mut self, placed: &Placed) -> bool {
+        let observation = &placed.observation;
         self.remember(observation);
         let key = &observation.conversation;
         let mut outcome = Outcome::default();
         let before = match self.conversations.get_mut(key) {
             Some(conversation) => {
                 let before = Standing::of(key, conversation, &self.config);
-                if !conversation.handle(observation, &self.config, &mut outcome) {
+                if !conversation.handle(placed, &self.config, &mut outcome) {
                     // What was left out for want of room is told all the same.
                     self.effects.extend(outcome.notes.into_iter().map(Effect::Note));
                     return false;
@@ -184,7 +168,7 @@ impl Correlator {
             None => {
                 let mut conversation = Conversation::new(observation.at);
                 // A look at something unknown leaves no trace, so that a scan of ids fills no memory.
-                if !conversation.handle(observation, &self.config, &mut outcome) {
+                if !conversation.handle(placed, &self.config, &mut outcome) {
                     self.effects.extend(outcome.notes.into_iter().map(Effect::Note));
                     return false;
                 }
@@ -207,6 +191,8 @@ impl Correlator {
             let conversation =
                 self.conversations.get_mut(&key).expect("only conversations in memory have a deadline");
             let before = Standing::of(&key, conversation, &self.config);
+            // First: should this panic, it does so once.
+            self.deadlines.remove(before.place, &key);
             let mut outcome = Outcome::default();
             if conversation.handle_timeout(now, &self.config, &mut outcome) {
                 self.forget(&key);

@@ -7,6 +7,7 @@ use super::deadlines::{Place, Stake};
 use super::limits::Note;
 use super::listed::Listed;
 use super::packed_attribution::PackedAttribution;
+use super::placed::Placed;
 use super::recent::Recent;
 use super::run::OpenRun;
 use super::{Config, heap_size};
@@ -99,12 +100,8 @@ impl Conversation {
     }
 
     /// Takes a fact. Tells whether anything changed.
-    pub(super) fn handle(
-        &mut self,
-        observation: &Observation,
-        config: &Config,
-        outcome: &mut Outcome,
-    ) -> bool {
+    pub(super) fn handle(&mut self, placed: &Placed, config: &Config, outcome: &mut Outcome) -> bool {
+        let Placed { observation, placement } = placed;
         let Observation { conversation: _, at, attribution, fact } = observation;
         let at = *at;
         let changed = match fact {
@@ -151,7 +148,7 @@ impl Conversation {
             Fact::StreamEnded { run, ending, first_token_at, error } => self.on_run(run, |run| {
                 run.note_stream_end(*ending, *first_token_at, error.as_deref(), (at, config))
             }),
-            Fact::TurnSeen(turn) => self.see_turn(turn, observation, config, outcome),
+            Fact::TurnSeen(turn) => self.see_turn((turn, placement), observation, config, outcome),
         };
         if !changed && !outcome.flagged {
             return false;

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
-use super::{AppMessages, Config, ConversationState, Correlator, Effect, Limits, Remembered, Standing};
+use super::{
+    AppMessages, Config, ConversationState, Correlator, Effect, Limits, Placed, Remembered, Standing,
+};
 use crate::dialect::{self, Observed, Observer};
 use crate::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
 use crate::interaction::Interaction;
@@ -200,14 +202,8 @@ impl Process {
         cut.observations
     }
 
-    fn tell(&mut self, mut observation: Observation) {
-        self.correlator.place(&mut observation);
-        let row = serde_json::to_string(&observation).expect("an observation can be written");
-        let read: Observation = serde_json::from_str(&row).expect("an observation can be read back");
-        assert_eq!(format!("{read:?}"), format!("{observation:?}"), "the journal changes an observation");
-        if self.correlator.handle(&observation) {
-            self.journal.push((observation.conversation, row));
-        }
+    fn tell(&mut self, observation: Observation) {
+        self.correlator.handle(observation, self.now);
         self.collect();
     }
 
@@ -222,6 +218,16 @@ impl Process {
                     let known = self.recorded.entry(interaction.conversation).or_default();
                     let new = known.insert(interaction.key.clone());
                     assert!(new || known.len() > REMEMBERED, "{} is recorded twice", interaction.run);
+                }
+                Effect::Journal(placed) => {
+                    let row = serde_json::to_string(&placed).expect("an observation can be written");
+                    let read: Placed = serde_json::from_str(&row).expect("an observation can be read back");
+                    assert_eq!(
+                        format!("{read:?}"),
+                        format!("{placed:?}"),
+                        "the journal changes an observation"
+                    );
+                    self.journal.push((placed.conversation().clone(), row));
                 }
                 Effect::Note(_) => {}
                 Effect::Remembered(remembered) => {
@@ -292,9 +298,8 @@ impl Process {
         self.correlator.restore_histories(self.histories.iter().cloned());
         self.recorded.clear();
         for (_, row) in self.journal.clone() {
-            let observation: Observation = serde_json::from_str(&row).expect("a row can be read");
-            self.correlator.handle_timeout(observation.at);
-            self.correlator.handle(&observation);
+            let placed: Placed = serde_json::from_str(&row).expect("a row can be read");
+            self.correlator.replay(&placed);
         }
         self.correlator.handle_timeout(self.now);
         self.collect();

@@ -32,8 +32,8 @@ struct Fixture {
     attribution: Attribution,
     interactions: Vec<Interaction>,
     settled: Vec<Option<ConversationState>>,
-    /// What changed something, of what is seen by `see_of`.
-    journal: Vec<Observation>,
+    /// What changed something.
+    journal: Vec<Placed>,
     /// Whether the run's own stream tells its states.
     streams: bool,
     notes: Vec<Note>,
@@ -62,14 +62,20 @@ impl Fixture {
 
     fn see(&mut self, fact: Fact) -> bool {
         self.now = self.now.after(Duration::from_secs(1));
-        self.correlator.handle_timeout(self.now);
-        let observation =
-            Observation { conversation: key(), at: self.now, attribution: self.attribution.clone(), fact };
-        // What the journal gives back must be what went in.
-        let json = serde_json::to_string(&observation).unwrap();
-        let changed = self.correlator.handle(&serde_json::from_str(&json).unwrap());
+        self.tell(Observation {
+            conversation: key(),
+            at: self.now,
+            attribution: self.attribution.clone(),
+            fact,
+        })
+    }
+
+    /// Tells whether it changed anything.
+    fn tell(&mut self, observation: Observation) -> bool {
+        let kept = self.journal.len();
+        self.correlator.handle(observation, self.now);
         self.collect();
-        changed
+        self.journal.len() > kept
     }
 
     fn wait(&mut self, seconds: u64) {
@@ -82,6 +88,13 @@ impl Fixture {
         while let Some(output) = self.correlator.poll() {
             match output {
                 Effect::Interaction(interaction) => self.interactions.push(*interaction),
+                Effect::Journal(placed) => {
+                    // What the journal gives back must be what went in.
+                    let row = serde_json::to_string(&placed).unwrap();
+                    let read: Placed = serde_json::from_str(&row).unwrap();
+                    assert_eq!(format!("{read:?}"), format!("{placed:?}"));
+                    self.journal.push(read);
+                }
                 Effect::Note(note) => self.notes.push(note),
                 Effect::Remembered(_) => {}
                 Effect::Settled(_, state) => self.settled.push(state.map(|state| *state)),
@@ -511,7 +524,6 @@ proptest! {
         answers in 1..4_usize,
     ) {
         let mut world = Fixture::new();
-        let mut journal: Vec<Observation> = Vec::new();
         let mut restored: Option<ConversationState> = None;
         let question = message("msg_q", Role::User, "a question", world.second(), None);
         let run_second = world.second() + 1.0;
@@ -573,10 +585,7 @@ proptest! {
                     if let Some(state) = &restored {
                         correlator.restore(key(), state.clone());
                     }
-                    for observation in &journal {
-                        correlator.handle_timeout(observation.at);
-                        correlator.handle(observation);
-                    }
+                    world.journal.iter().for_each(|placed| correlator.replay(placed));
                     correlator.handle_timeout(world.now);
                     world.correlator = correlator;
                     world.collect();
@@ -589,14 +598,10 @@ proptest! {
             }
             for fact in facts.drain(..) {
                 let settled = world.settled.len();
-                if world.see(fact.clone()) {
-                    journal.push(Observation {
-                        conversation: key(), at: world.now, attribution: Attribution::default(), fact,
-                    });
-                }
+                world.see(fact);
                 if world.settled.len() > settled {
                     restored = world.settled.last().unwrap().clone();
-                    journal.clear();
+                    world.journal.clear();
                 }
             }
         }

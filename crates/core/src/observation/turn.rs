@@ -45,19 +45,10 @@ pub struct Turn {
     /// What request and answer add up to, for later requests to repeat; one for each choice. Told when the run is over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub said: Vec<Said>,
-    /// Whether `previous` was found by what the request repeats. The correlator's word, when it places the turn.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub by_history: bool,
     /// What tells this run's tool calls from others of the same ids, where the API's ids may repeat; `answers` carry it too (see
     /// [`scoped_call`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,
-    /// The run whose tool calls this one answers, if both are to be one record. The correlator's word, when it places the turn.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub continues: Option<String>,
-    /// Until when this run is held for one that answers its tool calls; none if it is not. The correlator's word too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held_until: Option<UnixMillis>,
     /// What tells this run's calls apart that have no id, for `answers` to name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub named_calls: Vec<String>,
@@ -102,10 +93,7 @@ impl Turn {
             last_item: None,
             said_before: Vec::new(),
             said: Vec::new(),
-            by_history: false,
             question: None,
-            continues: None,
-            held_until: None,
             named_calls: Vec::new(),
             outputs: Vec::new(),
             reasoning: Vec::new(),

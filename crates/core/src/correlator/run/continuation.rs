@@ -6,8 +6,9 @@ use serde_json::Value;
 use super::turn::TurnState;
 use super::usage;
 use super::{OpenRun, fill};
+use crate::correlator::placed::Placement;
 use crate::message::{Message, Role};
-use crate::observation::{ToolCall, ToolOutput, Turn};
+use crate::observation::{ToolCall, ToolOutput};
 
 impl OpenRun {
     /// Whether it is over and waits for a run that goes on with it.
@@ -28,9 +29,9 @@ impl OpenRun {
     }
 
     /// Notes how long a turn is held that has just ended. Tells whether that is new.
-    pub(super) fn note_hold(&mut self, turn: &Turn) -> bool {
+    pub(super) fn note_hold(&mut self, placement: &Placement) -> bool {
         let Some(state) = &mut self.turn else { return false };
-        let changed = fill(&mut state.held_until, turn.held_until);
+        let changed = fill(&mut state.held_until, placement.held_until);
         if let Some(until) = state.held_until {
             // What was not told as a whole may also be looked at.
             self.deadline = if state.told_whole { until } else { self.deadline.max(until) };

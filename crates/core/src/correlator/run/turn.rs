@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 
 use super::{Config, OpenRun, fill};
 use crate::correlator::heap_size;
+use crate::correlator::placed::Placement;
 use crate::interaction::{Pairing, Status};
 use crate::message::Message;
 use crate::observation::{Api, Reasoning, RunStatus, StreamEnding, Turn, UsageAbsent};
@@ -56,8 +57,8 @@ impl OpenRun {
     pub(in crate::correlator) fn become_turn(
         &mut self,
         turn: &Turn,
-        parent_id: Option<String>,
-        turn_id: Option<String>,
+        placement: &Placement,
+        (parent_id, turn_id): (Option<String>, Option<String>),
     ) {
         let state = self.turn.get_or_insert_with(|| {
             Box::new(TurnState {
@@ -76,7 +77,7 @@ impl OpenRun {
                 left: false,
             })
         });
-        if turn.by_history {
+        if placement.by_history {
             self.pairing = Pairing::History;
         }
         state.parent_id = parent_id;
@@ -108,7 +109,7 @@ impl OpenRun {
     /// `outputs_lost` says whether there were others. Tells whether that is anything new.
     pub(in crate::correlator) fn note_turn(
         &mut self,
-        turn: &Turn,
+        (turn, placement): (&Turn, &Placement),
         outputs: Vec<Message>,
         outputs_lost: bool,
         (at, config): (UnixMillis, &Config),
@@ -145,7 +146,7 @@ impl OpenRun {
             self.outputs = outputs;
             changed = true;
         }
-        changed | self.note_hold(turn)
+        changed | self.note_hold(placement)
     }
 
     /// Notes how an exchange ended that this run is bound to, and did not tell its end: after an error it has failed; left by the

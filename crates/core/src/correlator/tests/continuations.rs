@@ -35,9 +35,8 @@ impl Fixture {
     fn replayed(&self, config: Config) -> Self {
         let mut later = Self::with(config);
         later.now = self.now;
-        for observation in &self.journal {
-            later.correlator.handle_timeout(observation.at);
-            later.correlator.handle(observation);
+        for placed in &self.journal {
+            later.correlator.replay(placed);
             later.collect();
         }
         later

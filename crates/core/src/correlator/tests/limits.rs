@@ -113,34 +113,34 @@ fn conversations_beyond_the_limit_go_by_what_would_be_lost() {
         ids
     };
     let second = |world: &mut Fixture| world.now = world.now.after(Duration::from_secs(1));
-    world.correlator.handle(&run(&world, "a_run", active("queued")));
+    world.tell(run(&world, "a_run", active("queued")));
     second(&mut world);
-    world.correlator.handle(&ask(&world, "a_question"));
+    world.tell(ask(&world, "a_question"));
     second(&mut world);
-    world.correlator.handle(&run(&world, "an_idle_one", active("queued")));
-    world.correlator.handle(&of("an_idle_one", world.now, Fact::ConversationDeleted));
+    world.tell(run(&world, "an_idle_one", active("queued")));
+    world.tell(of("an_idle_one", world.now, Fact::ConversationDeleted));
     second(&mut world);
-    world.correlator.handle(&run(&world, "an_ended_one", RunStatus::Failed));
+    world.tell(run(&world, "an_ended_one", RunStatus::Failed));
     // Nothing is lost with the idle one.
     assert_eq!(known(&world), ["a_question", "a_run", "an_ended_one"]);
     second(&mut world);
     world.collect();
     assert_eq!(world.interactions.len(), 1);
-    world.correlator.handle(&ask(&world, "b_question"));
+    world.tell(ask(&world, "b_question"));
     // The run that is over is recorded first, and then idle.
     assert_eq!(known(&world), ["a_question", "a_run", "b_question"]);
     world.collect();
     assert_eq!(world.interactions.last().unwrap().status, Status::Failed);
     second(&mut world);
-    world.correlator.handle(&ask(&world, "c_question"));
+    world.tell(ask(&world, "c_question"));
     assert_eq!(known(&world), ["a_run", "b_question", "c_question"]);
     second(&mut world);
-    world.correlator.handle(&run(&world, "b_run", active("queued")));
+    world.tell(run(&world, "b_run", active("queued")));
     second(&mut world);
-    world.correlator.handle(&run(&world, "c_run", active("queued")));
+    world.tell(run(&world, "c_run", active("queued")));
     assert_eq!(known(&world), ["a_run", "b_run", "c_run"]);
     second(&mut world);
-    world.correlator.handle(&ask(&world, "d_question"));
+    world.tell(ask(&world, "d_question"));
     // The latest stays, although only a question would be lost.
     assert_eq!(known(&world), ["b_run", "c_run", "d_question"]);
     world.collect();
@@ -156,7 +156,7 @@ fn all_conversations_together_keep_to_the_bytes_they_may_take() {
         world.now = world.now.after(Duration::from_secs(1));
         let message = message("msg_1", Role::User, &"x".repeat(3000), world.second(), None);
         let fact = Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at: None };
-        world.correlator.handle(&of(&format!("thread_{at}"), world.now, fact));
+        world.tell(of(&format!("thread_{at}"), world.now, fact));
         assert!(world.correlator.text_bytes() <= 100_000);
         assert!(world.correlator.conversations.keys().any(|key| *key.id == *format!("thread_{at}")));
     }
@@ -248,7 +248,7 @@ fn what_is_forgotten_with_an_open_run_is_taken_off_the_books() {
     let mut world = Fixture::new();
     for (id, run) in [("thread_1", "run_1"), ("thread_2", "run_2")] {
         let run = world.run(run, active("queued"));
-        world.correlator.handle(&of(id, world.now, seen(run, RunOrigin::Seen)));
+        world.tell(of(id, world.now, seen(run, RunOrigin::Seen)));
     }
     world.correlator.forget_where(|key| &*key.id == "thread_1");
     assert_eq!((world.correlator.open_runs(), world.correlator.conversations()), (1, 1));
@@ -280,7 +280,7 @@ fn the_memory_of_a_settled_conversation_is_counted_part_by_part() {
     let of_id = |id: &str| {
         let mut world = Fixture::new();
         let run = world.run("run_1", active("queued"));
-        world.correlator.handle(&of(id, world.now, seen(run, RunOrigin::Seen)));
+        world.tell(of(id, world.now, seen(run, RunOrigin::Seen)));
         world.correlator.text_bytes()
     };
     let longer = of_id(&"x".repeat(1001)) - of_id("x");

@@ -36,7 +36,7 @@ fn steps_beyond_the_limit_are_left_out_and_counted() {
         let mut world = running();
         for at in 0..steps {
             let step = observed(&world, step(&format!("step_{at}"), None, vec![]));
-            assert_eq!(world.correlator.handle(&step), at < 1024);
+            assert_eq!(world.tell(step), at < 1024);
         }
         assert!(world.see(step("step_7", Some("msg_1"), vec![])), "a known step still says more");
         assert_eq!(lost(&mut world), expected);
@@ -51,7 +51,8 @@ fn tool_calls_beyond_the_limit_are_left_out_and_counted() {
             let mut run = world.run("run_1", RunStatus::RequiresAction);
             run.tool_calls.push(call(&format!("call_{at}"), None, None));
             // The first one also says that the run waits.
-            assert_eq!(world.correlator.handle(&observed(&world, seen(run, RunOrigin::Seen))), at < 1024);
+            let told = observed(&world, seen(run, RunOrigin::Seen));
+            assert_eq!(world.tell(told), at < 1024);
         }
         assert_eq!(lost(&mut world), expected);
         assert_eq!(world.only().tool_calls.len(), 1024);

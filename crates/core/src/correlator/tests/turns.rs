@@ -55,18 +55,8 @@ impl Fixture {
 
     pub(super) fn see_of(&mut self, conversation: &str, fact: Fact) -> bool {
         self.now = self.now.after(Duration::from_secs(1));
-        self.correlator.handle_timeout(self.now);
         let conversation = ConversationKey { upstream: key().upstream, id: conversation.into() };
-        let attribution = Attribution::default();
-        let mut observation = Observation { conversation, at: self.now, attribution, fact };
-        self.correlator.place(&mut observation);
-        let json = serde_json::to_string(&observation).unwrap();
-        let changed = self.correlator.handle(&serde_json::from_str(&json).unwrap());
-        if changed {
-            self.journal.push(observation);
-        }
-        self.collect();
-        changed
+        self.tell(Observation { conversation, at: self.now, attribution: Attribution::default(), fact })
     }
 
     fn stream_ended(&mut self, run: &str, ending: StreamEnding) {
