@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::chains::{ITEM_BYTES, LINK_BYTES};
 use super::heap_size;
 use super::recent::fingerprint;
 use crate::message::{Message, Role};
@@ -79,7 +78,7 @@ impl Chain {
         self.callers.is_empty()
     }
 
-    /// What it takes in memory beside its own fields, its share of what finds it included.
+    /// What it takes in memory beside its own fields.
     pub(super) fn heap_bytes(&self) -> usize {
         let texts = self.callers.iter().map(|caller| {
             let Caller { run, turn, calls, asked } = caller;
@@ -91,8 +90,6 @@ impl Chain {
             + heap_size::allocation(self.items.capacity() * size_of::<Link>())
             + self.aliases.iter().chain(&self.items).map(Link::heap_bytes).sum::<usize>()
             + texts.sum::<usize>()
-            + self.links().count() * LINK_BYTES
-            + self.items.len() * ITEM_BYTES
     }
 
     /// What the conversation can be found by, beside items.

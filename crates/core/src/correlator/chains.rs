@@ -114,6 +114,11 @@ impl Chains {
         }
     }
 
+    /// What finding a conversation by its chain takes in memory.
+    pub(super) fn bytes_for(chain: &Chain) -> usize {
+        chain.links().count() * LINK_BYTES + chain.item_links().count() * ITEM_BYTES
+    }
+
     #[cfg(any(test, fuzzing))]
     pub(super) fn len(&self) -> usize {
         self.links.len() + self.items.len()
@@ -125,5 +130,5 @@ fn scoped(link: u64, key: &ConversationKey) -> u64 {
 }
 
 /// An entry of [`Chains`], of whose map a part stays empty.
-pub(super) const LINK_BYTES: usize = size_of::<(u64, ConversationKey)>() * 3 / 2;
-pub(super) const ITEM_BYTES: usize = size_of::<(u64, ItemPlace)>() * 3 / 2;
+const LINK_BYTES: usize = size_of::<(u64, ConversationKey)>() * 3 / 2;
+const ITEM_BYTES: usize = size_of::<(u64, ItemPlace)>() * 3 / 2;

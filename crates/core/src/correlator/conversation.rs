@@ -3,14 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, Relinked};
+use super::chains::Chains;
+use super::config::Config;
 use super::deadlines::{Place, Stake};
+use super::heap_size;
 use super::limits::Note;
 use super::listed::Listed;
 use super::packed_attribution::PackedAttribution;
 use super::placed::Placed;
 use super::recent::Recent;
 use super::run::OpenRun;
-use super::{Config, heap_size};
 use crate::attribution::Attribution;
 use crate::interaction::Status;
 use crate::message::Message;
@@ -43,11 +45,11 @@ pub struct ConversationState {
 }
 
 impl ConversationState {
-    /// What it takes in memory beside its own fields.
+    /// What it takes in memory beside its own fields, its share of what finds it included.
     fn heap_bytes(&self) -> usize {
         let Self { attribution, runs, learnt, messages, chain, .. } = self;
         let ids = runs.heap_bytes() + learnt.heap_bytes() + messages.heap_bytes();
-        attribution.heap_bytes() + ids + chain.heap_bytes()
+        attribution.heap_bytes() + ids + chain.heap_bytes() + Chains::bytes_for(chain)
     }
 }
 
@@ -130,20 +132,20 @@ impl Conversation {
                         run.note_first_token(*first_token_at) | (*streamed && run.note_streamed_state())
                     })
             }
-            Fact::StepSeen(step) => self.on_run(&step.run, |run| run.note_step(step)),
+            Fact::StepSeen(step) => self.on_run(&step.run, |run| run.tools.note_step(step)),
             Fact::StepsListed { run, steps, whole, requested_at, follows, precedes } => {
                 self.on_run(run, |run| {
                     let mut changed = false;
                     for step in steps {
-                        changed |= step.run == run.id() && run.note_step(step);
+                        changed |= step.run == run.id() && run.tools.note_step(step);
                     }
                     let listed = steps.iter().map(|step| &step.id);
-                    changed |= run.order_steps(follows.iter().chain(listed).chain(precedes));
+                    changed |= run.tools.order_steps(follows.iter().chain(listed).chain(precedes));
                     changed | (*whole && run.note_all_steps(*requested_at))
                 })
             }
             Fact::ToolOutputsSubmitted { run, outputs } => {
-                self.on_run(run, |run| run.note_tool_outputs(outputs))
+                self.on_run(run, |run| run.tools.note_outputs(outputs))
             }
             Fact::StreamEnded { run, ending, first_token_at, error } => self.on_run(run, |run| {
                 run.note_stream_end(*ending, *first_token_at, error.as_deref(), (at, config))
@@ -231,7 +233,7 @@ impl Conversation {
             if let RunOrigin::Created { new_conversation, messages_lost, .. } = origin
                 && late
             {
-                open.inputs_complete |= (open.history_known | new_conversation) && !messages_lost;
+                open.inputs.complete |= (open.inputs.history_known | new_conversation) && !messages_lost;
                 self.state.history_known = true;
             }
             let changed = open.merge(run, at, config) | open.note_origin(origin) | late;
@@ -252,7 +254,7 @@ impl Conversation {
         }
         open.note_origin(origin);
         open.note_attribution(&observation.attribution);
-        open.claimed_after = self.unclaim(open.created_second());
+        open.inputs.claimed_after = self.unclaim(open.created_second());
         let mut messages_lost = false;
         if let RunOrigin::Created { new_conversation, messages_lost: lost, .. } = origin {
             messages_lost = *lost;
@@ -265,9 +267,9 @@ impl Conversation {
             self.settle_oldest(at, outcome);
         }
         // Whoever missed the run's creation may have missed messages too.
-        open.history_known = self.state.history_known;
-        open.inputs_complete = created && open.history_known && !messages_lost;
-        open.inputs = self.claim(open.created_second());
+        open.inputs.history_known = self.state.history_known;
+        open.inputs.complete = created && open.inputs.history_known && !messages_lost;
+        open.inputs.messages = self.claim(open.created_second());
         if self.runs.is_empty() {
             // Nearly every conversation has one: room for three more is room for nothing.
             self.runs.reserve_exact(1);

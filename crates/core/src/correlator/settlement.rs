@@ -4,7 +4,7 @@
 //! with it, and may be held in its turn: such a line of runs is settled when its last one is, as one. All but the last are over,
 //! so that only the last has a deadline.
 
-use super::Config;
+use super::config::Config;
 use super::conversation::{Conversation, Outcome};
 use super::run::OpenRun;
 use crate::observation::{RunOrigin, Turn};
@@ -146,7 +146,13 @@ impl Conversation {
     /// Takes out a run, and remembers it as settled.
     fn take_run(&mut self, place: usize) -> OpenRun {
         let run = self.runs.remove(place);
-        for id in run.inputs.iter().chain(&run.outputs).filter_map(|message| message.id.as_deref()) {
+        for id in run
+            .inputs
+            .messages
+            .iter()
+            .chain(&run.outputs.messages)
+            .filter_map(|message| message.id.as_deref())
+        {
             self.state.messages.insert(id);
             self.listed.forget(id);
         }

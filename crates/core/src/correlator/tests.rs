@@ -242,7 +242,7 @@ fn a_polled_run_waits_for_its_messages_to_be_fetched() {
     world.poll("run_1", RunStatus::Completed);
     assert!(world.interactions.is_empty());
     let second = world.second();
-    let asked = world.correlator.conversations[&key()].runs[0].inputs[0].clone();
+    let asked = world.correlator.conversations[&key()].runs[0].inputs.messages[0].clone();
     let page = listed(&world, vec![answer("msg_2", second, "run_1"), asked]);
     world.see(Fact::MessagesListed(page));
     assert_eq!(texts(&world.only().outputs), ["an answer"]);
@@ -474,7 +474,7 @@ fn servers_that_name_no_run_are_paired_by_place() {
     world.create_run("run_1", false);
     world.poll("run_1", RunStatus::Completed);
     let second = world.second();
-    let asked = world.correlator.conversations[&key()].runs[0].inputs[0].clone();
+    let asked = world.correlator.conversations[&key()].runs[0].inputs.messages[0].clone();
     let page = listed(&world, vec![message("msg_2", Role::Assistant, "an answer", second, None), asked]);
     world.see(Fact::MessagesListed(page));
     assert_eq!(
@@ -1358,7 +1358,7 @@ fn an_output_that_names_no_run_stays_with_the_run_it_was_first_seen_to_answer() 
     world.ask("msg_1", "first");
     world.create_run("run_1", false);
     let second = world.second();
-    let asked = world.correlator.conversations[&key()].runs[0].inputs[0].clone();
+    let asked = world.correlator.conversations[&key()].runs[0].inputs.messages[0].clone();
     let said = |text| message("msg_9", Role::Assistant, text, second, None);
     let page = listed(&world, vec![said("an"), asked]);
     world.see(Fact::MessagesListed(page));

@@ -1,7 +1,7 @@
 //! Turns: runs that one exchange tells as a whole, and their places among others.
 
-use super::Config;
 use super::chain::{Chain, MAX_CALLS, call_link};
+use super::config::Config;
 use super::conversation::{Conversation, Outcome};
 use super::placed::Placement;
 use super::run::OpenRun;
@@ -42,14 +42,14 @@ impl Conversation {
         let run = &self.runs[place];
         let (id, began) = (run.id(), run.turn_id());
         let before = run.parent_id().filter(|_| began != id);
-        let asked = |chain: &Chain| chain.asked_with(before, &run.inputs);
+        let asked = |chain: &Chain| chain.asked_with(before, &run.inputs.messages);
         changed |= self.state.chain.note_calls((id, began), &call_links(turn), asked, relinked);
         if let Some(item) = &turn.last_item {
             changed |= self.state.chain.note_item(item, &turn.run.id, relinked);
         }
         let (mut outputs, mut lost) = (Vec::with_capacity(turn.outputs.len()), false);
         for output in &turn.outputs {
-            if self.runs[place].has_output(output) || self.admit(output, config, outcome) {
+            if self.runs[place].outputs.has(output) || self.admit(output, config, outcome) {
                 outputs.push(output.clone());
             } else {
                 lost = true;

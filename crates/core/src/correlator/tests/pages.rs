@@ -45,7 +45,7 @@ fn a_list_newest_first_proves_outputs_where_it_goes_beyond_the_runs_beginning() 
     world.create_run("run_1", false);
     world.poll("run_1", RunStatus::Completed);
     let runs = &world.correlator.conversations[&key()].runs;
-    let (created, mut asked) = (runs[0].created_second().unwrap(), runs[0].inputs[0].clone());
+    let (created, mut asked) = (runs[0].created_second().unwrap(), runs[0].inputs.messages[0].clone());
     asked.created_at = Some(created);
     let page = MessagePage {
         has_more: Some(true),
