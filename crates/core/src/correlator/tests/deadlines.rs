@@ -164,3 +164,99 @@ fn a_conversation_is_remembered_for_a_day_after_the_last_word_on_it() {
     assert_eq!((world.correlator.conversations(), world.correlator.text_bytes()), (0, 0));
     assert!(matches!(world.settled[..], [None]));
 }
+
+#[test]
+fn a_polled_run_is_recorded_without_outputs_after_the_grace() {
+    let mut world = Fixture::new();
+    world.ask("msg_1", "a question");
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Completed);
+    world.wait(29);
+    assert!(world.interactions.is_empty());
+    world.wait(2);
+    assert!(!world.only().outputs_complete && world.only().outputs.is_empty());
+    assert_eq!(world.only().status, Status::Completed);
+}
+
+#[test]
+fn a_run_whose_end_is_never_seen_is_recorded_as_such() {
+    for (last, client_gone, expected) in [
+        (active("in_progress"), false, Status::UnknownFinal),
+        (active("in_progress"), true, Status::ClientDisconnected),
+        (RunStatus::RequiresAction, false, Status::Expired),
+        (active("some_new_status"), false, Status::UnknownFinal),
+    ] {
+        let mut world = Fixture::new();
+        world.ask("msg_1", "a question");
+        world.create_run("run_1", true);
+        world.poll("run_1", last);
+        if client_gone {
+            world.see(Fact::StreamEnded {
+                run: "run_1".to_owned(),
+                ending: StreamEnding::ClientGone,
+                first_token_at: None,
+                error: None,
+            });
+        }
+        world.wait(655);
+        assert!(world.interactions.is_empty());
+        world.wait(10);
+        assert_eq!((world.only().status, world.only().assumed), (expected, true));
+        assert_eq!(world.only().usage_absent, Some(UsageAbsent::EndNotSeen));
+    }
+}
+
+#[test]
+fn a_run_is_recorded_even_if_its_conversation_is_to_be_forgotten_when_time_is_next_looked_at() {
+    let mut world = Fixture::new();
+    world.ask("msg_1", "a question");
+    world.create_run("run_1", false);
+    // A machine was asleep, or the process was not running.
+    world.wait(48 * 3600);
+    assert_eq!(
+        (world.only().status, &*texts(&world.only().inputs)),
+        (Status::UnknownFinal, &["a question".to_owned()][..])
+    );
+    assert_eq!((world.correlator.conversations(), world.correlator.open_runs()), (0, 0));
+    assert_eq!((world.correlator.text_bytes(), world.correlator.poll_timeout()), (0, None));
+}
+
+#[test]
+fn history_is_learnt_without_a_record() {
+    let mut world = Fixture::new();
+    world.wait(3600);
+    let mut old = world.run("run_old", RunStatus::Completed);
+    old.created_at = Some(world.second() - 1000.0);
+    old.ended_at = old.created_at;
+    let seen = |run: &Run| Fact::RunSeen {
+        run: Box::new(run.clone()),
+        origin: RunOrigin::Seen,
+        first_token_at: None,
+        streamed: false,
+    };
+    world.see(seen(&old));
+    world.wait(60);
+    assert!(world.interactions.is_empty());
+    let mut recent = world.run("run_recent", RunStatus::Completed);
+    recent.created_at = Some(world.second() - 60.0);
+    world.see(seen(&recent));
+    world.wait(60);
+    assert_eq!(world.only().run, "run_recent");
+    assert!(!world.only().inputs_complete);
+}
+
+#[test]
+fn a_deadline_is_acted_on_at_the_very_time_that_was_asked_for() {
+    let mut world = Fixture::new();
+    world.ask("msg_1", "a question");
+    world.create_run("run_1", false);
+    // The run's end is given up, then the conversation is forgotten: whoever calls back on time does so twice.
+    for conversations in [1, 0] {
+        let at = world.correlator.poll_timeout().unwrap();
+        world.correlator.handle_timeout(at);
+        assert_eq!(world.correlator.conversations(), conversations);
+    }
+    assert_eq!(world.correlator.poll_timeout(), None);
+    world.collect();
+    assert_eq!(world.only().status, Status::UnknownFinal);
+}

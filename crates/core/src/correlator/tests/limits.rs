@@ -286,3 +286,104 @@ fn the_memory_of_a_settled_conversation_is_counted_part_by_part() {
     let longer = of_id(&"x".repeat(1001)) - of_id("x");
     assert!((960..1040).contains(&longer), "{longer}");
 }
+
+#[test]
+fn a_run_created_with_messages_for_which_there_is_no_room_does_not_claim_to_have_all_inputs() {
+    for polled_first in [false, true] {
+        let limits = Limits { conversation_messages: 1, ..Limits::default() };
+        let mut world = Fixture::with(Config { first_used: UnixMillis(START), limits, ..Config::default() });
+        world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+        world.ask("msg_1", "yes");
+        let run = world.run("run_1", active("queued"));
+        if polled_first {
+            world.see(seen(run.clone(), RunOrigin::Seen));
+        }
+        let origin = created_with(&world, vec![born("no")]);
+        world.see(seen(run, origin));
+        world.poll("run_1", RunStatus::Failed);
+        world.wait(31);
+        assert_eq!(
+            (texts(&world.only().inputs), world.only().inputs_complete),
+            (vec!["yes".to_owned()], false)
+        );
+        assert_eq!(world.notes, [Note::MessagesFull]);
+    }
+}
+
+#[test]
+fn all_that_is_held_is_counted_once() {
+    let mut world = Fixture::new();
+    let long = "x".repeat(1000);
+    let check = |world: &mut Fixture, what: &str, fact: Fact| {
+        let growth = growth(world, fact);
+        assert!((1000..2500).contains(&growth), "{what}: {growth} bytes");
+    };
+    let asked = message("msg_1", Role::User, &long, 1.0, None);
+    check(
+        &mut world,
+        "a message",
+        Fact::MessageSeen { message: asked, origin: MessageOrigin::Created, requested_at: None },
+    );
+    let run_seen = |run: Run, origin| Fact::RunSeen {
+        run: Box::new(run),
+        origin,
+        first_token_at: None,
+        streamed: false,
+    };
+    let origin = RunOrigin::Created {
+        messages: vec![],
+        request_at: world.now,
+        trace_id: None,
+        streamed: false,
+        new_conversation: false,
+        messages_lost: false,
+        instructions: Some(long.clone()),
+        additional_instructions: None,
+    };
+    let run = world.run("run_1", active("queued"));
+    check(&mut world, "instructions", run_seen(run, origin));
+    let metadata = to_raw_value(&json!({ "a": long })).unwrap();
+    let run = Run { metadata: Some(metadata.clone()), ..world.run("run_1", active("queued")) };
+    check(&mut world, "metadata", run_seen(run, RunOrigin::Seen));
+    let run = Run { error: Some(metadata.clone()), ..world.run("run_1", active("queued")) };
+    check(&mut world, "an error", run_seen(run, RunOrigin::Seen));
+    let ended = Fact::StreamEnded {
+        run: "run_1".to_owned(),
+        ending: StreamEnding::Truncated,
+        first_token_at: None,
+        error: Some(metadata),
+    };
+    check(&mut world, "a stream's error", ended);
+    let step = |id: &str, message: Option<&str>, tool_calls| {
+        let (id, run, message) = (id.to_owned(), "run_1".to_owned(), message.map(str::to_owned));
+        Fact::StepSeen(Box::new(Step { id, run, message, tool_calls }))
+    };
+    check(&mut world, "a step's id", step(&long, None, vec![]));
+    check(&mut world, "a step's message", step("step_2", Some(&long), vec![]));
+    let call = ToolCall {
+        id: "call_1".to_owned(),
+        kind: "function".to_owned(),
+        server: None,
+        name: None,
+        arguments: Some(long.clone()),
+        output: None,
+    };
+    check(&mut world, "a tool call", step("step_3", None, vec![call]));
+    let outputs = vec![ToolOutput { call: "call_1".to_owned(), output: long.clone() }];
+    check(&mut world, "a tool's output", Fact::ToolOutputsSubmitted { run: "run_1".to_owned(), outputs });
+    let said = message("msg_2", Role::Assistant, &long, 2.0, Some("run_1"));
+    check(
+        &mut world,
+        "an output",
+        Fact::MessageSeen { message: said, origin: MessageOrigin::Streamed, requested_at: None },
+    );
+    // The conversation and the run each know whose they are.
+    world.attribution.session = Some(long[..500].into());
+    let run = world.run("run_1", RunStatus::RequiresAction);
+    check(&mut world, "whose it is", run_seen(run, RunOrigin::Seen));
+    // What is settled leaves little.
+    world.see(Fact::ConversationDeleted);
+    let left = world.correlator.text_bytes();
+    assert!((1000..2500).contains(&left), "{left} bytes are left");
+    assert!(world.only().instructions.as_ref() == Some(&long));
+}

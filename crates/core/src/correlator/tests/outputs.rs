@@ -204,3 +204,109 @@ fn that_a_run_was_continued_is_a_change_even_if_its_state_is_not() {
     world.poll("run_1", RunStatus::Completed);
     assert!(world.interactions.is_empty(), "its end was not streamed");
 }
+
+/// A message as a stream begins it: whole in form, without content.
+fn begun(id: &str, second: f64, run: &str) -> Message {
+    let object = json!({"id": id, "object": "thread.message", "created_at": second, "assistant_id": "asst_1",
+        "thread_id": "thread_1", "run_id": run, "status": "in_progress", "incomplete_details": null,
+        "incomplete_at": null, "completed_at": null, "role": "assistant", "content": [], "metadata": {}});
+    let object = to_raw_value(&object).unwrap();
+    Message {
+        status: MessageStatus::InProgress,
+        object,
+        ..message(id, Role::Assistant, "", second, Some(run))
+    }
+}
+
+#[test]
+fn what_a_broken_stream_told_of_a_message_is_kept() {
+    let mut world = Fixture::new();
+    world.create_run("run_1", true);
+    let first = begun("msg_1", world.second(), "run_1");
+    world.see(Fact::MessageSeen { message: first, origin: MessageOrigin::Streamed, requested_at: None });
+    let partial = Message {
+        status: MessageStatus::InProgress,
+        created_at: None,
+        ..message("msg_1", Role::Assistant, "half an", 0.0, Some("run_1"))
+    };
+    world.see(Fact::MessageSeen { message: partial, origin: MessageOrigin::Streamed, requested_at: None });
+    let ended = Fact::StreamEnded {
+        run: "run_1".to_owned(),
+        ending: StreamEnding::ClientGone,
+        first_token_at: None,
+        error: None,
+    };
+    world.see(ended);
+    world.wait(3600);
+    let run = world.only();
+    assert_eq!(
+        (run.status, &*texts(&run.outputs)),
+        (Status::ClientDisconnected, &["half an".to_owned()][..])
+    );
+    assert!(run.outputs[0].created_at.is_some());
+}
+
+#[test]
+fn a_stream_that_told_an_error_does_not_prove_the_outputs_of_a_run_that_is_polled_to_its_end() {
+    let mut world = Fixture::new();
+    world.create_run("run_1", true);
+    let second = world.second();
+    world.see(Fact::MessageSeen {
+        message: begun("msg_1", second, "run_1"),
+        origin: MessageOrigin::Streamed,
+        requested_at: None,
+    });
+    let ended = Fact::StreamEnded {
+        run: "run_1".to_owned(),
+        ending: StreamEnding::Complete,
+        first_token_at: None,
+        error: Some(to_raw_value(&json!({"message": "sorry"})).unwrap()),
+    };
+    world.see(ended);
+    world.poll("run_1", RunStatus::Failed);
+    assert!(world.interactions.is_empty());
+    let page = listed(&world, vec![answer("msg_1", second, "run_1")]);
+    world.see(Fact::MessagesListed(page));
+    assert_eq!(texts(&world.only().outputs), ["an answer"]);
+}
+
+#[test]
+fn a_deletion_of_what_was_never_seen_does_not_spoil_outputs_that_a_stream_told() {
+    let mut world = Fixture::new();
+    world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
+    world.create_run("run_1", true);
+    world.see(Fact::MessageDeleted { id: "the id of hello".to_owned() });
+    let message = answer("msg_2", world.second(), "run_1");
+    world.see(Fact::MessageSeen { message, origin: MessageOrigin::Streamed, requested_at: None });
+    world.poll("run_1", RunStatus::Completed);
+    assert!(world.only().outputs_complete);
+}
+
+#[test]
+fn metadata_that_is_taken_back_from_an_output_that_was_cut_short_is_gone() {
+    let mut world = Fixture::new();
+    world.create_run("run_1", false);
+    let cut = |metadata: serde_json::Value| {
+        let whole = answer("msg_1", START as f64 / 1000.0, "run_1");
+        let mut object: serde_json::Value = serde_json::from_str(whole.object.get()).unwrap();
+        object["metadata"] = metadata;
+        Message { status: MessageStatus::Incomplete, object: to_raw_value(&object).unwrap(), ..whole }
+    };
+    for metadata in [json!({"n": "7"}), json!({})] {
+        let page = listed(&world, vec![cut(metadata)]);
+        world.see(Fact::MessagesListed(page));
+    }
+    world.poll("run_1", RunStatus::Failed);
+    world.wait(31);
+    let object: serde_json::Value = serde_json::from_str(world.only().outputs[0].object.get()).unwrap();
+    assert_eq!(object["metadata"], json!({}));
+}
+
+#[test]
+fn a_deleted_message_that_was_never_seen_may_have_been_an_output_of_any_open_run() {
+    let mut world = Fixture::new();
+    world.create_run("run_1", false);
+    world.create_run("run_2", false);
+    assert!(world.see(Fact::MessageDeleted { id: "msg_1".to_owned() }));
+    assert!(!world.see(Fact::MessageDeleted { id: "msg_1".to_owned() }));
+}
