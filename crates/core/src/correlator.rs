@@ -14,11 +14,11 @@ mod chains;
 mod config;
 mod conversation;
 mod deadlines;
-#[cfg(any(test, fuzzing))]
-mod fuzz;
 mod heap_size;
 mod histories;
 mod input;
+#[cfg(any(test, fuzzing))]
+mod invariants;
 mod limits;
 mod listed;
 mod packed_attribution;
@@ -41,10 +41,10 @@ pub use config::{AppMessages, Config};
 pub use conversation::ConversationState;
 use conversation::{Conversation, Outcome};
 use deadlines::{Deadlines, Place, Stake};
-#[cfg(any(test, fuzzing))]
-pub use fuzz::assert_traffic_is_sound;
 use histories::Histories;
 pub use histories::Remembered;
+#[cfg(any(test, fuzzing))]
+pub use invariants::assert_invariants;
 pub use limits::{Limits, Note};
 pub use placed::Placed;
 use placing::Places;

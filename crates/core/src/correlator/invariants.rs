@@ -22,7 +22,7 @@ use crate::time::UnixMillis;
 /// Asserts that traffic of any bytes does no harm: nothing panics, what is observed does not depend on how a body is cut and
 /// survives the journal, the correlator's books balance and keep to its limits, a run is recorded once, a new process goes on
 /// where the last one stopped, and in the end nothing is left.
-pub fn assert_traffic_is_sound(data: &[u8]) {
+pub fn assert_invariants(data: &[u8]) {
     let Some((&settings, exchanges)) = data.split_first() else { return };
     let mut world = Process::new(settings);
     for exchange in exchanges.split(|byte| *byte == 0xFF).take(MAX_EXCHANGES) {
