@@ -28,7 +28,7 @@ use emission::Emission;
 use gaps::Gaps;
 use sunset::Sunset;
 use threadtap_core::correlator::{self, Correlator, Effect};
-use threadtap_core::dialect::{self, Answered, Observed, Observer};
+use threadtap_core::dialect::{self, Observed, Observer, Responded};
 use threadtap_core::exchange::{Capture, ExchangeId};
 use threadtap_core::observation::{Fact, Observation};
 use threadtap_core::session;
@@ -214,7 +214,7 @@ impl Pipeline {
         if let Some(call) = observed.sunset {
             self.sunset.note(call, at, &self.metrics);
         }
-        if let Some(Answered { api, status }) = observed.answered {
+        if let Some(Responded { api, status }) = observed.responded {
             let label = ApiLabel { api, result: result_of(status) };
             self.metrics.api_exchanges.get_or_create(&label).inc();
         }

@@ -107,7 +107,7 @@ pub struct Observed {
     /// A call of an API that was shut down.
     pub sunset: Option<SunsetCall>,
     /// The API whose response began.
-    pub answered: Option<Answered>,
+    pub responded: Option<Responded>,
     /// An exchange of an API that no dialect reads.
     pub uncaptured: Option<Uncaptured>,
     /// Whether something was given up because there was no memory for it.
@@ -131,9 +131,9 @@ pub struct NamedAssistant {
     pub name: String,
 }
 
-/// An answer of an API that is understood, whether or not it can tell anything.
+/// A response of an API that is understood, whether or not it can tell anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answered {
+pub struct Responded {
     /// The API's name in metrics.
     pub api: &'static str,
     /// The status code.
@@ -171,7 +171,7 @@ impl Observer {
             return None;
         };
         let status = StatusCode::from_u16(start.status).ok()?;
-        out.answered = Some(Answered { api: dialect.api.as_str(), status });
+        out.responded = Some(Responded { api: dialect.api.as_str(), status });
         let content_type = start.content_type.as_ref().map(http::HeaderValue::as_bytes);
         let body = Body::new(content_type, config.max_body_bytes, &config.credentials);
         if !status.is_success() {
