@@ -1,12 +1,12 @@
 //! The thread that turns captures into records.
 //!
-//! It alone calls the dialects and the correlator, and hands what they conclude to the store, a batch at a time. An idle pipeline
+//! It alone calls the dialects and the correlator, and hands what follows to the store, a batch at a time. An idle pipeline
 //! takes a capture at once; under load it takes what has gathered for a few milliseconds, so batches grow with the load.
 //! Nothing here can reach a client: the proxy's taps never wait for this thread, and a panic costs the exchange or the
 //! conversation it was about.
 //!
 //! **Start.** Before it takes the first capture it restores settled conversations and replays the journal through the same
-//! correlator, with the times of then; the store's unique key makes an event that is concluded again harmless.
+//! correlator, with the times of then; the store's unique key makes an event that follows again harmless.
 //! **End.** When the last tap is gone it works off the queue, settles what only waits for more outputs, and returns.
 
 mod command;
@@ -27,8 +27,8 @@ use command::Commands;
 use emission::Emission;
 use gaps::Gaps;
 use sunset::Sunset;
-use threadtap_core::correlator::{self, Correlator, Output};
-use threadtap_core::dialect::{self, Answered, Observed, Observer};
+use threadtap_core::correlator::{self, Correlator, Effect};
+use threadtap_core::dialect::{self, Observed, Observer, Responded};
 use threadtap_core::exchange::{Capture, ExchangeId};
 use threadtap_core::observation::{Fact, Observation};
 use threadtap_core::session;
@@ -117,7 +117,7 @@ impl Pipeline {
             }
         }
         self.guard("shutdown", |pipeline| pipeline.correlator.finish(pipeline.clock.now()));
-        self.conclude();
+        self.take_effects();
         self.commit();
     }
 
@@ -159,7 +159,7 @@ impl Pipeline {
         if let Some(call) = observed.sunset {
             self.sunset.note(call, at, &self.metrics);
         }
-        if let Some(Answered { api, status }) = observed.answered {
+        if let Some(Responded { api, status }) = observed.responded {
             let label = ApiLabel { api, result: result_of(status) };
             self.metrics.api_exchanges.get_or_create(&label).inc();
         }
@@ -173,9 +173,9 @@ impl Pipeline {
             self.metrics.problems.get_or_create(&KindLabel { kind: problem.as_str() }).inc();
         }
         observed.assistants.into_iter().for_each(|named| self.emission.name(named));
-        self.act_on_deadlines(at);
+        let judged_by = self.act_on_deadlines(at);
         for observation in observed.observations {
-            self.observe(observation);
+            self.observe(observation, judged_by);
         }
     }
 
@@ -206,19 +206,14 @@ impl Pipeline {
         }
     }
 
-    fn observe(&mut self, mut observation: Observation) {
+    fn observe(&mut self, observation: Observation, judged_by: UnixMillis) {
         self.metrics.observations.inc();
-        let mut changed = false;
-        self.guard("correlator", |pipeline| {
-            pipeline.correlator.place(&mut observation);
-            changed = pipeline.correlator.handle(&observation);
-        });
-        if changed {
-            self.emission.journal(&observation);
-        }
-        self.conclude();
-        if matches!(observation.fact, Fact::ConversationDeleted) {
-            self.emission.conversation_deleted(&observation.conversation);
+        let is_deletion = matches!(observation.fact, Fact::ConversationDeleted);
+        let deleted = is_deletion.then(|| observation.conversation.clone());
+        self.guard("correlator", |pipeline| pipeline.correlator.handle(observation, judged_by));
+        self.take_effects();
+        if let Some(conversation) = deleted {
+            self.emission.conversation_deleted(&conversation);
         }
     }
 
@@ -226,7 +221,7 @@ impl Pipeline {
     fn tick(&mut self) {
         let now = self.clock.now();
         self.act_on_deadlines(now);
-        self.conclude();
+        self.take_effects();
         self.emission.handle_timeout(now);
         self.tell_ahead();
         self.metrics.conversations.set(gauge(self.correlator.conversations()));
@@ -235,9 +230,11 @@ impl Pipeline {
         self.metrics.correlation_bytes.set(gauge(self.correlator.text_bytes()));
     }
 
-    fn act_on_deadlines(&mut self, now: UnixMillis) {
+    /// Acts on deadlines, by the time that it tells.
+    fn act_on_deadlines(&mut self, now: UnixMillis) -> UnixMillis {
         let judged_by = self.gaps.pass(now);
         self.guard("correlator", |pipeline| pipeline.correlator.handle_timeout(judged_by));
+        judged_by
     }
 
     /// Tells where the wall clock was set back further than is soon made up for.
@@ -253,16 +250,17 @@ impl Pipeline {
         self.told_ahead = ahead > 0;
     }
 
-    /// Turns what the correlator concluded into operations of the store.
-    fn conclude(&mut self) {
-        while let Some(output) = self.correlator.poll() {
-            match output {
-                Output::Interaction(interaction) => self.emission.interaction(*interaction),
-                Output::Note(note) => {
+    /// Turns what follows into operations of the store.
+    fn take_effects(&mut self) {
+        while let Some(effect) = self.correlator.poll() {
+            match effect {
+                Effect::Interaction(interaction) => self.emission.interaction(*interaction),
+                Effect::Journal(placed) => self.emission.journal(&placed),
+                Effect::Note(note) => {
                     self.metrics.correlation_notes.get_or_create(&KindLabel { kind: note.as_str() }).inc();
                 }
-                Output::Remembered(remembered) => self.emission.remember(&remembered),
-                Output::Settled(conversation, state) => self.emission.settled(conversation, state.as_deref()),
+                Effect::Remembered(remembered) => self.emission.remember(&remembered),
+                Effect::Settled(conversation, state) => self.emission.settled(conversation, state.as_deref()),
             }
         }
     }

@@ -100,6 +100,64 @@ fn the_core_depends_on_nothing_that_does_io() {
     assert!(others.is_empty(), "{others:?} stands in no list of tests/layering.rs");
 }
 
+#[test]
+fn no_two_modules_of_the_correlator_import_each_other() {
+    let mut sources = sources("crates/core/src");
+    // What is there for tests only may look into everything.
+    let is_tested = |path: &str| {
+        path.starts_with("correlator") && !path.contains("tests") && !path.contains("invariants")
+    };
+    sources.retain(|(path, _)| is_tested(path));
+    assert!(sources.len() > 20, "the sources were not found");
+    assert_eq!(cycles(&sources), Vec::<String>::new());
+}
+
+/// The imports that are part of a cycle, or lead to one.
+fn cycles(sources: &[(String, String)]) -> Vec<String> {
+    let modules: Vec<Vec<&str>> =
+        sources.iter().map(|(path, _)| path.trim_end_matches(".rs").split('/').collect()).collect();
+    let mut imports: Vec<(&[&str], &[&str])> = Vec::new();
+    for ((_, text), file) in sources.iter().zip(&modules) {
+        let mut written = Vec::new();
+        paths(text.parse().expect("the sources can be read"), &mut written);
+        let targets = written.iter().filter_map(|segments| module_of(segments, file, &modules));
+        imports.extend(targets.filter(|target| *target != file).map(|target| (&file[..], target)));
+    }
+    loop {
+        let before = imports.len();
+        let froms: Vec<&[&str]> = imports.iter().map(|(from, _)| *from).collect();
+        imports.retain(|(_, target)| froms.contains(target));
+        if imports.len() == before {
+            let mut found: Vec<String> = imports
+                .iter()
+                .map(|(from, target)| format!("{} -> {}", from.join("::"), target.join("::")))
+                .collect();
+            found.sort();
+            found.dedup();
+            return found;
+        }
+    }
+}
+
+/// The module whose item a path in a file names, or which it names itself. What only says how far something can be seen names none.
+fn module_of<'a>(segments: &[String], file: &[&str], modules: &'a [Vec<&'a str>]) -> Option<&'a [&'a str]> {
+    let up = segments.iter().take_while(|segment| *segment == "super").count();
+    let (base, rest) = match segments[0].as_str() {
+        "crate" => (&file[..0], &segments[1..]),
+        "self" => (file, &segments[1..]),
+        "super" => (&file[..file.len().checked_sub(up)?], &segments[up..]),
+        _ if segments.len() > 1 => (file, segments),
+        _ => return None,
+    };
+    let whole: Vec<&str> = base.iter().copied().chain(rest.iter().map(String::as_str)).collect();
+    let longest =
+        modules.iter().filter(|module| whole.starts_with(module)).max_by_key(|module| module.len())?;
+    let names_ancestor = *longest == whole && file.starts_with(longest);
+    // Without a child of its own the path begins with something that was imported.
+    let is_local = !matches!(segments[0].as_str(), "crate" | "self" | "super") && *longest == *file;
+    (!names_ancestor && !is_local).then_some(&longest[..])
+}
+
 /// The source files below a directory, by their paths there.
 fn sources(directory: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
@@ -353,4 +411,24 @@ fn a_long_file_is_found_and_tests_do_not_count() {
     check("lib.rs", &long, &["lib.rs: has 401 lines before its tests"]);
     check("net.rs", &format!("{}#[cfg(test)]\nmod tests {{\n{long}}}", &long[1..]), &[]);
     check("net/tests.rs", &long, &[]);
+}
+
+#[test]
+fn a_cycle_of_imports_is_found() {
+    let found = |files: &[(&str, &str)]| {
+        let files: Vec<_> =
+            files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+        cycles(&files)
+    };
+    let (up, down) =
+        ("use super::b::B; pub(super) struct A; pub(in crate::m) fn f() {}", "pub(crate) struct B;");
+    assert!(found(&[("m.rs", "mod a; mod b; use a::A;"), ("m/a.rs", up), ("m/b.rs", down)]).is_empty());
+    assert_eq!(
+        found(&[("m.rs", "mod a; mod b;"), ("m/a.rs", up), ("m/b.rs", "fn f() { super::a::f() }")]),
+        ["m::a -> m::b", "m::b -> m::a"]
+    );
+    assert_eq!(
+        found(&[("m.rs", "mod a; use a::{self, A}; struct C;"), ("m/a.rs", "use crate::m::C;")]),
+        ["m -> m::a", "m::a -> m"]
+    );
 }

@@ -3,7 +3,7 @@
 //!
 //! Shared by the micro-benchmarks (time) and `tests/instructions.rs` (instruction counts).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use threadtap::capture::{self, Receiver, Recorder};
 use threadtap::clock::Clock;
 use threadtap::metrics::Metrics;
 use threadtap::store::{self, Op, Store};
-use threadtap_core::correlator::{self, Correlator, Output};
+use threadtap_core::correlator::{self, Correlator, Effect};
 use threadtap_core::dialect::{self, Observed, Observer};
 use threadtap_core::event::{Event, Record};
 use threadtap_core::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
@@ -35,6 +35,8 @@ use threadtap_http::head::{Fields, RequestHead, ResponseHead};
 pub(crate) struct Work {
     body: Vec<u8>,
     observations: Vec<Observation>,
+    /// Copies of them to be given away, so that what is measured is not copying.
+    copies: RefCell<Vec<Vec<Observation>>>,
     record: Record,
     sink: Sink,
     recorder: Recorder,
@@ -54,7 +56,7 @@ impl Work {
         let body = stream();
         let created = read(&post(MESSAGES, MESSAGE), message("user", "u", LONG).as_bytes());
         let observations = [created, read(&stream_run(), &body)].concat();
-        let event = pair(&observations).pop().expect("the run is whole");
+        let event = pair(observations.clone()).pop().expect("the run is whole");
         let record = Record { event, first_message: Some(1) };
         let keys = || Secret::from("bench");
         let sink = Reconify::new(reconify::Config::new(keys(), keys())).expect("the keys are not empty");
@@ -75,6 +77,7 @@ impl Work {
             Store::open(store::Config::default(), Metrics::new().0, Clock::start()).expect("there is memory");
         Self {
             body,
+            copies: RefCell::new(vec![observations.clone(); COPIES]),
             observations,
             record,
             sink: Sink::Reconify(sink),
@@ -106,7 +109,8 @@ impl Work {
 
     /// Pairs what a created message and the stream told.
     pub(crate) fn correlator(&self) -> usize {
-        pair(&self.observations).len()
+        let copy = self.copies.borrow_mut().pop();
+        pair(copy.unwrap_or_else(|| self.observations.clone())).len()
     }
 
     /// Reads a created message, and keeps what it tells.
@@ -261,23 +265,28 @@ fn read(ask: &Ask, body: &[u8]) -> Vec<Observation> {
 fn keep(correlator: &mut Correlator, observations: Vec<Observation>) -> Vec<Op> {
     let mut ops = Vec::new();
     for observation in observations {
-        if correlator.handle(&observation) {
-            let body = serde_json::to_string(&observation).expect("an observation is JSON");
-            ops.push(Op::Journal { conversation: observation.conversation, at: observation.at, body });
-        }
+        correlator.handle(observation, AT);
         while let Some(output) = correlator.poll() {
             match output {
-                Output::Interaction(interaction) => {
+                Effect::Interaction(interaction) => {
                     let sinks = vec![Arc::from("bench")];
                     ops.push(Op::event(&Event::Interaction(interaction), AT, sinks));
                 }
-                Output::Note(note) => panic!("nothing is to be left out: {note:?}"),
-                Output::Remembered(remembered) => {
+                Effect::Journal(placed) => {
+                    let body = serde_json::to_string(&placed).expect("an observation is JSON");
+                    ops.push(Op::Journal {
+                        conversation: placed.conversation().clone(),
+                        at: placed.at(),
+                        body,
+                    });
+                }
+                Effect::Note(note) => panic!("nothing is to be left out: {note:?}"),
+                Effect::Remembered(remembered) => {
                     let body = serde_json::to_string(&remembered).expect("what is remembered is JSON");
                     let (conversation, at) = (remembered.conversation, remembered.at);
                     ops.push(Op::Remember { conversation, at, body });
                 }
-                Output::Settled(conversation, state) => {
+                Effect::Settled(conversation, state) => {
                     let state = state.map(|state| serde_json::to_string(&state).expect("a state is JSON"));
                     ops.push(Op::Settle { conversation, state });
                 }
@@ -288,15 +297,15 @@ fn keep(correlator: &mut Correlator, observations: Vec<Observation>) -> Vec<Op> 
 }
 
 /// The records that follow.
-fn pair(observations: &[Observation]) -> Vec<Event> {
+fn pair(observations: Vec<Observation>) -> Vec<Event> {
     let mut correlator = Correlator::new(correlator::Config::default());
     for observation in observations {
-        correlator.handle(observation);
+        correlator.handle(observation, AT);
     }
     std::iter::from_fn(|| correlator.poll())
         .filter_map(|output| match output {
-            Output::Interaction(interaction) => Some(Event::Interaction(interaction)),
-            Output::Note(_) | Output::Remembered(_) | Output::Settled(..) => None,
+            Effect::Interaction(interaction) => Some(Event::Interaction(interaction)),
+            Effect::Journal(_) | Effect::Note(_) | Effect::Remembered(_) | Effect::Settled(..) => None,
         })
         .collect()
 }
@@ -341,6 +350,8 @@ fn message(role: &str, id: &str, words: usize) -> String {
 
 static CONFIG: LazyLock<dialect::Config> = LazyLock::new(dialect::Config::default);
 const DELTAS: usize = 200;
+/// Enough for what counts instructions.
+const COPIES: usize = 8;
 /// Words of a message that a stream brings.
 const LONG: usize = DELTAS;
 /// Words of one in a polled turn.

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
-fuzz_target!(|data: &[u8]| threadtap_core::correlator::assert_traffic_is_sound(data));
+fuzz_target!(|data: &[u8]| threadtap_core::correlator::assert_invariants(data));
 
 // Bytes seldom turn one exchange into another that means something: half of the changes are made of whole ones.
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {

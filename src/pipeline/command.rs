@@ -68,7 +68,7 @@ impl Pipeline {
                 pipeline.correlator.forget_where(&which);
                 pipeline.emission.forget_where(&which);
             });
-            self.conclude();
+            self.take_effects();
             self.commit();
             // Who no longer waits need not be told.
             let _ = done.send(());

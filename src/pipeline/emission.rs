@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use threadtap_core::attribution::User;
-use threadtap_core::correlator::{self, Remembered};
+use threadtap_core::correlator::{ConversationState, Placed, Remembered};
 use threadtap_core::dialect::NamedAssistant;
 use threadtap_core::event::{Event, SessionKey, UserIdentified, key_of};
 use threadtap_core::interaction::Interaction;
-use threadtap_core::observation::{ConversationKey, Observation};
-use threadtap_core::session::{self, Output, Sessions};
+use threadtap_core::observation::ConversationKey;
+use threadtap_core::session::{self, SessionChange, SessionState, Sessions};
 use threadtap_core::sink::{self, Sink};
 use threadtap_core::time::UnixMillis;
 use tokio::sync::watch;
@@ -57,7 +57,7 @@ impl Emission {
     }
 
     /// Takes back an open session.
-    pub(super) fn restore(&mut self, key: SessionKey, state: session::State) {
+    pub(super) fn restore(&mut self, key: SessionKey, state: SessionState) {
         self.sessions.restore(key, state);
     }
 
@@ -83,16 +83,16 @@ impl Emission {
     }
 
     /// Keeps an observation until its conversation is settled.
-    pub(super) fn journal(&mut self, observation: &Observation) {
+    pub(super) fn journal(&mut self, placed: &Placed) {
         self.push(Op::Journal {
-            conversation: observation.conversation.clone(),
-            at: observation.at,
-            body: json(observation),
+            conversation: placed.conversation().clone(),
+            at: placed.at(),
+            body: json(placed),
         });
     }
 
     /// Lets the journal of a conversation go.
-    pub(super) fn settled(&mut self, conversation: ConversationKey, state: Option<&correlator::State>) {
+    pub(super) fn settled(&mut self, conversation: ConversationKey, state: Option<&ConversationState>) {
         let state = state.map(json);
         self.push(Op::Settle { conversation, state });
     }
@@ -109,7 +109,7 @@ impl Emission {
         self.identify(&mut interaction, now);
         self.names.complete(&mut interaction);
         self.sessions.handle(&interaction, now);
-        self.conclude(now);
+        self.take_session_changes(now);
         let status = interaction.status.as_str();
         self.metrics.interactions.get_or_create(&StatusLabel { status }).inc();
         let console = *self.console.borrow();
@@ -123,7 +123,7 @@ impl Emission {
     pub(super) fn conversation_deleted(&mut self, conversation: &ConversationKey) {
         let now = self.clock.now();
         self.sessions.handle_deletion(conversation, now);
-        self.conclude(now);
+        self.take_session_changes(now);
     }
 
     /// Forgets the open sessions of conversations that are to be forgotten.
@@ -134,7 +134,7 @@ impl Emission {
     /// Closes the sessions that are over.
     pub(super) fn handle_timeout(&mut self, now: UnixMillis) {
         self.sessions.handle_timeout(now);
-        self.conclude(now);
+        self.take_session_changes(now);
         self.metrics.sessions.set(i64::try_from(self.sessions.len()).unwrap_or(i64::MAX));
     }
 
@@ -168,11 +168,11 @@ impl Emission {
         interaction.attribution.user = Some(known.user);
     }
 
-    fn conclude(&mut self, now: UnixMillis) {
-        while let Some(output) = self.sessions.poll() {
-            match output {
-                Output::Event(event) => self.side_event(&event, now),
-                Output::Remember(session, state) => {
+    fn take_session_changes(&mut self, now: UnixMillis) {
+        while let Some(change) = self.sessions.poll() {
+            match change {
+                SessionChange::Event(event) => self.side_event(&event, now),
+                SessionChange::Remember(session, state) => {
                     let state = state.as_ref().map(json);
                     self.push(Op::Session { session, state });
                 }

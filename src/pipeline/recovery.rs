@@ -3,8 +3,7 @@
 
 use thiserror::Error;
 use threadtap_core::attribution::User;
-use threadtap_core::correlator::{Output, Remembered, State};
-use threadtap_core::observation::Observation;
+use threadtap_core::correlator::{ConversationState, Effect, Placed, Remembered};
 use threadtap_core::session;
 
 use super::Pipeline;
@@ -26,13 +25,13 @@ pub(super) fn recover(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<
         }
     }
     for (key, state) in recovered.sessions()? {
-        if let Some(state) = read::<session::State>(&state, "the state of a session") {
+        if let Some(state) = read::<session::SessionState>(&state, "the state of a session") {
             pipeline.emission.restore(key, state);
         }
     }
     for row in recovered.conversations() {
         let (key, state) = row?;
-        if let Some(state) = read::<State>(&state, "the state of a conversation") {
+        if let Some(state) = read::<ConversationState>(&state, "the state of a conversation") {
             pipeline.correlator.restore(key, state);
         }
     }
@@ -44,14 +43,11 @@ pub(super) fn recover(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<
     let mut replayed = 0_u64;
     for row in recovered.journal() {
         let row = row?;
-        if let Some(observation) = read::<Observation>(&row.body, "a row of the journal") {
-            pipeline.guard("replay", |pipeline| {
-                pipeline.correlator.handle_timeout(observation.at);
-                pipeline.correlator.handle(&observation);
-            });
+        if let Some(placed) = read::<Placed>(&row.body, "a row of the journal") {
+            pipeline.guard("replay", |pipeline| pipeline.correlator.replay(&placed));
             replayed += 1;
         }
-        conclude(pipeline, recovered)?;
+        take_effects(pipeline, recovered)?;
         pipeline.commit();
     }
     let mut unread = None;
@@ -67,10 +63,10 @@ pub(super) fn recover(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<
     if let Some(error) = unread {
         return Err(error.into());
     }
-    conclude(pipeline, recovered)?;
+    take_effects(pipeline, recovered)?;
     // Deadlines that were over when the earlier process still ran.
     pipeline.guard("replay", |pipeline| pipeline.correlator.handle_timeout(pipeline.clock.now()));
-    conclude(pipeline, recovered)?;
+    take_effects(pipeline, recovered)?;
     pipeline.tick();
     pipeline.commit();
     if replayed > 0 {
@@ -80,19 +76,20 @@ pub(super) fn recover(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<
     Ok(())
 }
 
-/// Takes what a replay concludes. What the earlier process already told is told no second time: neither its session nor its
+/// Takes what follows from a replay. What the earlier process already told is told no second time: neither its session nor its
 /// user may hear of it again.
-fn conclude(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<(), RecoverError> {
-    while let Some(output) = pipeline.correlator.poll() {
-        match output {
-            Output::Interaction(interaction) => {
+fn take_effects(pipeline: &mut Pipeline, recovered: &Recovered) -> Result<(), RecoverError> {
+    while let Some(effect) = pipeline.correlator.poll() {
+        match effect {
+            Effect::Interaction(interaction) => {
                 if !recovered.is_known(&interaction.key)? {
                     pipeline.emission.interaction(*interaction);
                 }
             }
-            Output::Note(_) => {}
-            Output::Remembered(remembered) => pipeline.emission.remember(&remembered),
-            Output::Settled(conversation, state) => pipeline.emission.settled(conversation, state.as_deref()),
+            // Of what is replayed everything is kept already.
+            Effect::Journal(_) | Effect::Note(_) => {}
+            Effect::Remembered(remembered) => pipeline.emission.remember(&remembered),
+            Effect::Settled(conversation, state) => pipeline.emission.settled(conversation, state.as_deref()),
         }
     }
     Ok(())

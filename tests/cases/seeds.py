@@ -9,7 +9,7 @@ sys.path.insert(0, str(HERE))
 from harness import load, request_body, unframe
 
 CORPUS = HERE.parent.parent / 'fuzz' / 'corpus'
-# The low bits of the first steering byte of an exchange, by the type of the response (crates/core/src/correlator/fuzz.rs).
+# The low bits of the first steering byte of an exchange, by the type of the response (crates/core/src/correlator/invariants.rs).
 KINDS = {b'application/json': 0, b'text/event-stream': 1, b'': 2}
 MAX_BYTES = 16384
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
-use threadtap_core::correlator::{self, Correlator, Limits, Output, Remembered, State};
+use threadtap_core::correlator::{self, ConversationState, Correlator, Effect, Limits, Placed, Remembered};
 use threadtap_core::dialect::{self, Observed, Observer};
 use threadtap_core::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
 use threadtap_core::interaction::Interaction;
 use threadtap_core::message::{Message, Role};
-use threadtap_core::observation::{ConversationKey, Observation};
+use threadtap_core::observation::ConversationKey;
 use threadtap_core::time::UnixMillis;
 
 use crate::script::{self, Exchange, Step};
@@ -203,15 +203,9 @@ impl World {
     pub(crate) fn observe(&mut self, observed: Observed) {
         self.problems.extend(observed.problems.iter().map(|problem| problem.as_str()));
         self.sunsets.extend(observed.sunset.map(|call| format!("{} {}", call.sdk, call.version)));
-        for mut observation in observed.observations {
-            self.correlator.place(&mut observation);
-            self.correlator.handle_timeout(observation.at);
-            self.collect();
-            if self.correlator.handle(&observation) {
-                let row = serde_json::to_string(&observation).unwrap();
-                assert!(!row.contains(PLANTED), "a credential is kept: {row}");
-                self.journal.push((observation.conversation.clone(), row));
-            }
+        for observation in observed.observations {
+            let at = observation.at;
+            self.correlator.handle(observation, at);
             self.collect();
         }
     }
@@ -221,14 +215,11 @@ impl World {
         self.recorded_before = self.records.len();
         self.correlator = Correlator::new(self.settings.correlator.clone());
         for (key, state) in self.states.clone() {
-            self.correlator.restore(key, serde_json::from_str::<State>(&state).unwrap());
+            self.correlator.restore(key, serde_json::from_str::<ConversationState>(&state).unwrap());
         }
         self.correlator.restore_histories(self.histories.iter().cloned());
         for (_, row) in self.journal.clone() {
-            let observation: Observation = serde_json::from_str(&row).unwrap();
-            self.correlator.handle_timeout(observation.at);
-            self.collect_replayed();
-            self.correlator.handle(&observation);
+            self.correlator.replay(&serde_json::from_str::<Placed>(&row).unwrap());
             self.collect_replayed();
         }
         let recorded: Vec<String> = self.records.iter().map(|record| record.key.clone()).collect();
@@ -245,18 +236,23 @@ impl World {
     }
 
     fn collect(&mut self) {
-        while let Some(output) = self.correlator.poll() {
-            match output {
-                Output::Interaction(interaction) => {
+        while let Some(effect) = self.correlator.poll() {
+            match effect {
+                Effect::Interaction(interaction) => {
                     match self.records.iter().position(|known| known.key == interaction.key) {
                         Some(known) if known >= self.recorded_before => self.repeated.push(interaction.run),
                         Some(_) => {}
                         None => self.records.push(*interaction),
                     }
                 }
-                Output::Note(note) => self.notes.push(note.as_str()),
-                Output::Remembered(remembered) => self.histories.push(remembered),
-                Output::Settled(key, state) => {
+                Effect::Journal(placed) => {
+                    let row = serde_json::to_string(&placed).unwrap();
+                    assert!(!row.contains(PLANTED), "a credential is kept: {row}");
+                    self.journal.push((placed.conversation().clone(), row));
+                }
+                Effect::Note(note) => self.notes.push(note.as_str()),
+                Effect::Remembered(remembered) => self.histories.push(remembered),
+                Effect::Settled(key, state) => {
                     self.journal.retain(|(of, _)| *of != key);
                     match state {
                         Some(state) => {

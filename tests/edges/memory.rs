@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use threadtap_core::attribution::Attribution;
-use threadtap_core::correlator::{Config, Correlator, Limits, Output, Remembered, State};
+use threadtap_core::correlator::{Config, ConversationState, Correlator, Effect, Limits, Remembered};
 use threadtap_core::dialect::{self, Observed, Observer};
 use threadtap_core::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
 use threadtap_core::message::{Message, MessageStatus, Role};
@@ -151,8 +151,8 @@ fn live(correlator: &mut Correlator, n: u64) {
             Observer::start(ExchangeId(1), &start, &dialect::Config::default(), &mut observed).unwrap();
         observer.feed(&Segment { seq: 0, at, bytes: answer.to_string().into_bytes() }, &mut observed);
         observer.end(&End { segments: 1, at, ending: Ending::Complete }, &mut observed);
-        for observation in &observed.observations {
-            assert!(correlator.handle(observation));
+        for observation in observed.observations {
+            correlator.handle(observation, at);
         }
     };
     let user = json!({"user_id": format!("user_{n}")});
@@ -183,7 +183,7 @@ fn fill(correlator: &mut Correlator, kind: &str, n: u64) -> bool {
     let mut tell = |thread: u64, fact: Fact| {
         let observation =
             Observation { conversation: key(thread), at, attribution: Attribution::default(), fact };
-        correlator.handle(&observation);
+        correlator.handle(observation, at);
     };
     match kind {
         "long_texts" => tell(n, message(n, 100_000)),
@@ -212,7 +212,7 @@ fn fill(correlator: &mut Correlator, kind: &str, n: u64) -> bool {
     }
     let mut left = false;
     while let Some(output) = correlator.poll() {
-        left |= matches!(output, Output::Settled(_, None));
+        left |= matches!(output, Effect::Settled(_, None));
     }
     left
 }
@@ -227,9 +227,8 @@ fn tell_turn(correlator: &mut Correlator, n: u64, at: UnixMillis) {
     let turn = json!({"api": "responses", "run": run, "origin": origin, "whole": true});
     let conversation = ConversationKey { upstream: "api.openai.com:443".into(), id: id.into() };
     let fact = serde_json::from_value(json!({ "turn_seen": turn })).unwrap();
-    let mut observation = Observation { conversation, at, attribution: Attribution::default(), fact };
-    correlator.place(&mut observation);
-    correlator.handle(&observation);
+    let observation = Observation { conversation, at, attribution: Attribution::default(), fact };
+    correlator.handle(observation, at);
 }
 
 fn message(n: u64, text_bytes: usize) -> Fact {
@@ -248,7 +247,7 @@ fn message(n: u64, text_bytes: usize) -> Fact {
 }
 
 /// What remains of a conversation of hundreds of runs.
-fn full_state() -> State {
+fn full_state() -> ConversationState {
     let ids: Vec<u64> = (0..128).collect();
     let fields: BTreeMap<&str, Value> = [
         ("attribution", json!({"user": {"userId": "user_1"}, "session": "session_1"})),
@@ -264,7 +263,7 @@ fn full_state() -> State {
 }
 
 /// What remains of a long chain of responses that called tools; no other has the same links.
-fn full_chain(n: u64) -> State {
+fn full_chain(n: u64) -> ConversationState {
     let links =
         |from: u64, count: u64| -> Vec<u64> { (from..from + count).map(|at| n * 1000 + at).collect() };
     let caller = |at: u64| {

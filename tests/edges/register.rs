@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use threadtap_core::observation::Api;
+
 #[test]
 fn every_edge_case_has_a_test_and_every_named_test_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -33,23 +35,21 @@ fn every_edge_case_has_a_test_and_every_named_test_exists() {
     }
     for fixture in fixtures.iter().filter(|name| name.contains('_')) {
         assert!(named.contains(fixture), "{fixture} is not listed");
-        let has_fixture = |dialect: &&str| root.join("tests/fixtures").join(dialect).join(fixture).is_dir();
+        let has_fixture = |api: &Api| root.join("tests/fixtures").join(api.as_str()).join(fixture).is_dir();
         assert_eq!(
-            DIALECTS.into_iter().filter(has_fixture).count(),
+            Api::ALL.into_iter().filter(has_fixture).count(),
             1,
             "{fixture} has no fixture of its own"
         );
     }
-    for dialect in DIALECTS {
-        for entry in fs::read_dir(root.join("tests/fixtures").join(dialect)).unwrap() {
+    for api in Api::ALL {
+        let directory = root.join("tests/fixtures").join(api.as_str());
+        for entry in fs::read_dir(directory).expect("each API has fixtures") {
             let name = entry.unwrap().file_name().into_string().unwrap();
             assert!(fixtures.contains(name.as_str()), "{name} is run by no test");
         }
     }
 }
-
-/// Where fixtures are.
-const DIALECTS: [&str; 3] = ["assistants", "chat", "responses"];
 
 /// The ids of the sections A to G, and of H as far as it is told here.
 fn ids() -> Vec<String> {

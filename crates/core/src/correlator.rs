@@ -1,12 +1,12 @@
 //! Pairs what users asked with the runs that answered, although they travel on different requests.
 //!
-//! Observations and the time go in, [`Output`]s come out; there is one owner, no lock, no IO and no clock. Each conversation
+//! Observations and the time go in, [`Effect`]s come out; there is one owner, no lock, no IO and no clock. Each conversation
 //! keeps the messages no run has claimed, the runs that are not settled, and a small memory of what is done. A run is settled
 //! once: when it is terminal and its outputs are provably complete, or a deadline is over (see `run` for the deadlines and
 //! `page` for the proofs). Whatever order, number or loss of polls surrounds a run, it gives one interaction; ultimately the
 //! unique key in the store sees to that, the memory here only saves the work.
 //!
-//! A conversation without open runs and unclaimed messages is *settled*: all that must survive is its [`State`], so its journal
+//! A conversation without open runs and unclaimed messages is *settled*: all that must survive is its [`ConversationState`], so its journal
 //! rows can go.
 
 mod chain;
@@ -14,19 +14,21 @@ mod chains;
 mod config;
 mod conversation;
 mod deadlines;
-#[cfg(any(test, fuzzing))]
-mod fuzz;
+mod heap_size;
 mod histories;
 mod input;
+#[cfg(any(test, fuzzing))]
+mod invariants;
 mod limits;
 mod listed;
+mod packed_attribution;
 mod page;
+mod placed;
+mod placing;
 mod recent;
 mod run;
 mod settlement;
 mod turn;
-mod weight;
-mod whose;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -36,26 +38,30 @@ use crate::observation::{ConversationKey, Fact, Observation};
 use crate::time::UnixMillis;
 use chains::Chains;
 pub use config::{AppMessages, Config};
-pub use conversation::State;
+pub use conversation::ConversationState;
 use conversation::{Conversation, Outcome};
 use deadlines::{Deadlines, Place, Stake};
-#[cfg(any(test, fuzzing))]
-pub use fuzz::assert_traffic_is_sound;
+use histories::Histories;
 pub use histories::Remembered;
-use histories::{Histories, Shared};
+#[cfg(any(test, fuzzing))]
+pub use invariants::assert_invariants;
 pub use limits::{Limits, Note};
+pub use placed::Placed;
+use placing::Places;
 
-/// What correlation concluded.
+/// What correlation assumed.
 #[derive(Clone, Debug)]
-pub enum Output {
+pub enum Effect {
     /// A run is settled.
     Interaction(Box<Interaction>),
+    /// A fact changed something: it is to be kept until its conversation is settled, and replayed by the next process.
+    Journal(Box<Placed>),
     /// Something to be counted.
     Note(Note),
     /// What a run's conversation added up to, for later requests to go on from.
     Remembered(Remembered),
     /// Nothing of the conversation is pending any more; none when it is forgotten.
-    Settled(ConversationKey, Option<Box<State>>),
+    Settled(ConversationKey, Option<Box<ConversationState>>),
 }
 
 /// The correlator.
@@ -69,7 +75,7 @@ pub struct Correlator {
     histories: Histories,
     open_runs: usize,
     text_bytes: usize,
-    outputs: VecDeque<Output>,
+    effects: VecDeque<Effect>,
 }
 
 impl Correlator {
@@ -84,12 +90,12 @@ impl Correlator {
             chains: Chains::default(),
             open_runs: 0,
             text_bytes: 0,
-            outputs: VecDeque::new(),
+            effects: VecDeque::new(),
         }
     }
 
     /// Takes back what an earlier process knew of a settled conversation. To be called before any observation.
-    pub fn restore(&mut self, key: ConversationKey, state: State) {
+    pub fn restore(&mut self, key: ConversationKey, state: ConversationState) {
         let conversation = Conversation::restore(state);
         let Standing { place, text_bytes, open_runs: _ } = Standing::of(&key, &conversation, &self.config);
         self.deadlines.insert(place, &key);
@@ -104,47 +110,24 @@ impl Correlator {
         self.histories.restore(all);
     }
 
-    /// Moves an observation to the conversation it belongs to, where its dialect could not know it: that of the chain; and says which
-    /// turns are to be one record, so that a replay, at other times and with other settings, says the same. To be called before
-    /// [`Correlator::handle`]; what is journaled is what came out. Doing it again changes nothing.
-    pub fn place(&mut self, observation: &mut Observation) {
-        match self.chains.place(observation) {
-            Some(key) => observation.conversation = key,
-            None => self.place_by_history(observation),
-        }
-        if let Fact::TurnSeen(turn) = &mut observation.fact {
-            turn.said_before.clear();
-        }
-        let known = self.conversations.get(&observation.conversation);
-        if let Some(known) = known {
-            known.state.chain.unalias(&mut observation.fact);
-        }
-        let Observation { at, fact: Fact::TurnSeen(turn), .. } = observation else { return };
-        if let Some(known) = known {
-            known.state.chain.drop_repeated(turn);
-        }
-        if !self.config.continuation_grace.is_zero() {
-            turn.held_until = turn.calls_the_app().then(|| at.after(self.config.continuation_grace));
-            turn.continues = known.and_then(|known| known.held_for(turn));
+    /// Takes a fact: acts on every deadline that is over at `now`, places the fact, and changes what is known. What it changed is to be
+    /// kept: see [`Effect::Journal`].
+    pub fn handle(&mut self, observation: Observation, now: UnixMillis) {
+        self.handle_timeout(now);
+        let Self { config, conversations, chains, histories, .. } = self;
+        let (placed, note) = Places { conversations, chains, histories, config }.place(observation);
+        self.effects.extend(note.map(Effect::Note));
+        let place = self.effects.len();
+        if self.act_on(&placed) {
+            // Before whatever follows from it: what settles a conversation lets its journal go.
+            self.effects.insert(place, Effect::Journal(Box::new(placed)));
         }
     }
 
-    /// Moves a turn that nothing else places to the conversation that its request repeats.
-    fn place_by_history(&mut self, observation: &mut Observation) {
-        let Observation { conversation, at, fact: Fact::TurnSeen(turn), .. } = observation else { return };
-        if *conversation.id != *turn.run.id || self.conversations.contains_key(conversation) {
-            return;
-        }
-        self.histories.forget_before(at.before(self.config.conversation_ttl));
-        match self.histories.find(&turn.said_before, *at) {
-            Ok(Some(before)) => {
-                turn.previous = Some(before.run.to_string());
-                turn.by_history = true;
-                *conversation = before.conversation;
-            }
-            Err(Shared) => self.outputs.push_back(Output::Note(Note::HistoryShared)),
-            Ok(None) => {}
-        }
+    /// Takes back what an earlier process kept.
+    pub fn replay(&mut self, placed: &Placed) {
+        self.handle_timeout(placed.at());
+        self.act_on(placed);
     }
 
     /// Remembers what a turn's conversation adds up to with it.
@@ -161,22 +144,23 @@ impl Correlator {
             let (conversation, run) = (conversation.clone(), Arc::clone(&run));
             let remembered = Remembered { conversation, run, said: *said, at: *at };
             if self.histories.remember(&remembered) {
-                self.outputs.push_back(Output::Remembered(remembered));
+                self.effects.push_back(Effect::Remembered(remembered));
             }
         }
     }
 
-    /// Takes a fact. Tells whether it changed anything: one that did not need not be journaled.
-    pub fn handle(&mut self, observation: &Observation) -> bool {
+    /// Changes what is known. Tells whether that is anything: what changed nothing need not be kept.
+    fn act_on(&mut self, placed: &Placed) -> bool {
+        let observation = &placed.observation;
         self.remember(observation);
         let key = &observation.conversation;
         let mut outcome = Outcome::default();
         let before = match self.conversations.get_mut(key) {
             Some(conversation) => {
                 let before = Standing::of(key, conversation, &self.config);
-                if !conversation.handle(observation, &self.config, &mut outcome) {
+                if !conversation.handle(placed, &self.config, &mut outcome) {
                     // What was left out for want of room is told all the same.
-                    self.outputs.extend(outcome.notes.into_iter().map(Output::Note));
+                    self.effects.extend(outcome.notes.into_iter().map(Effect::Note));
                     return false;
                 }
                 Some(before)
@@ -184,15 +168,15 @@ impl Correlator {
             None => {
                 let mut conversation = Conversation::new(observation.at);
                 // A look at something unknown leaves no trace, so that a scan of ids fills no memory.
-                if !conversation.handle(observation, &self.config, &mut outcome) {
-                    self.outputs.extend(outcome.notes.into_iter().map(Output::Note));
+                if !conversation.handle(placed, &self.config, &mut outcome) {
+                    self.effects.extend(outcome.notes.into_iter().map(Effect::Note));
                     return false;
                 }
                 self.conversations.insert(key.clone(), conversation);
                 None
             }
         };
-        self.conclude(key, before, outcome);
+        self.finish_change(key, before, outcome);
         self.make_room(key, observation.at);
         true
     }
@@ -207,11 +191,13 @@ impl Correlator {
             let conversation =
                 self.conversations.get_mut(&key).expect("only conversations in memory have a deadline");
             let before = Standing::of(&key, conversation, &self.config);
+            // First: should this panic, it does so once.
+            self.deadlines.remove(before.place, &key);
             let mut outcome = Outcome::default();
             if conversation.handle_timeout(now, &self.config, &mut outcome) {
                 self.forget(&key);
             } else {
-                self.conclude(&key, Some(before), outcome);
+                self.finish_change(&key, Some(before), outcome);
             }
         }
     }
@@ -237,7 +223,7 @@ impl Correlator {
         self.handle_timeout(now);
     }
 
-    /// Forgets the conversations that `which` names, with whatever is pending in them: nothing more is concluded about it.
+    /// Forgets the conversations that `which` names, with whatever is pending in them: nothing more follows from it.
     pub fn forget_where(&mut self, which: impl Fn(&ConversationKey) -> bool) {
         let keys: Vec<ConversationKey> =
             self.conversations.keys().filter(|key| which(key)).cloned().collect();
@@ -253,9 +239,9 @@ impl Correlator {
         self.deadlines.first().map(|(at, _)| at)
     }
 
-    /// The next conclusion.
-    pub fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+    /// The next effect; to be taken in order.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
     }
 
     /// How many conversations are in memory.
@@ -282,8 +268,8 @@ impl Correlator {
         self.text_bytes
     }
 
-    /// Hands out what a change concluded, and brings the books up to date.
-    fn conclude(&mut self, key: &ConversationKey, before: Option<Standing>, outcome: Outcome) {
+    /// Hands out what a change assumed, and brings the books up to date.
+    fn finish_change(&mut self, key: &ConversationKey, before: Option<Standing>, outcome: Outcome) {
         let Some(conversation) = self.conversations.get(key) else { return };
         let Outcome { settled, notes, flagged: _, relinked } = outcome;
         self.chains.relink(key, relinked);
@@ -291,11 +277,11 @@ impl Correlator {
         let spent = conversation.is_spent(&settled);
         for run in settled {
             let interaction: Interaction = run.into_interaction(key, &conversation.attribution());
-            self.outputs.push_back(Output::Interaction(Box::new(interaction)));
+            self.effects.push_back(Effect::Interaction(Box::new(interaction)));
         }
-        self.outputs.extend(notes.into_iter().map(Output::Note));
+        self.effects.extend(notes.into_iter().map(Effect::Note));
         if conversation.is_settled() && !spent {
-            self.outputs.push_back(Output::Settled(key.clone(), Some(Box::new(conversation.state()))));
+            self.effects.push_back(Effect::Settled(key.clone(), Some(Box::new(conversation.state()))));
         }
         let after = Standing::of(key, conversation, &self.config);
         if let Some(before) = &before {
@@ -332,7 +318,7 @@ impl Correlator {
         settle(conversation, &mut outcome);
         let any = !outcome.settled.is_empty();
         if any {
-            self.conclude(key, Some(before), outcome);
+            self.finish_change(key, Some(before), outcome);
         }
         any
     }
@@ -361,7 +347,7 @@ impl Correlator {
         let mut outcome = Outcome::default();
         conversation.give_up(now, &mut outcome);
         outcome.notes.push(Note::ConversationEvicted);
-        self.conclude(key, Some(before), outcome);
+        self.finish_change(key, Some(before), outcome);
         self.forget(key);
     }
 
@@ -372,7 +358,7 @@ impl Correlator {
         self.chains.remove(key, &conversation.state.chain);
         self.text_bytes -= text_bytes;
         self.open_runs -= open_runs;
-        self.outputs.push_back(Output::Settled(key.clone(), None));
+        self.effects.push_back(Effect::Settled(key.clone(), None));
     }
 }
 
@@ -387,7 +373,7 @@ impl Standing {
     fn of(key: &ConversationKey, conversation: &Conversation, config: &Config) -> Self {
         Self {
             place: conversation.place(config),
-            text_bytes: conversation.bytes() + weight::text(&key.id),
+            text_bytes: conversation.bytes() + heap_size::text(&key.id),
             open_runs: conversation.open_runs(),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A dialect says which requests matter ([`interest`]) and reads their answers ([`Observer`]). It never fails: odd input is a
 //! [`Problem`] beside whatever could be observed. What it sees is a copy, so nothing it does can reach a client. The dialects
-//! there are stand in `kind`, each in a file of its own under `dialect/`.
+//! there are stand in `registry`, each in a file of its own under `dialect/`.
 
 mod assistants;
 mod attribution;
@@ -14,10 +14,10 @@ mod directory;
 mod field;
 mod history;
 mod inline;
-mod kind;
 mod object;
 mod path;
 mod problem;
+mod registry;
 mod request;
 mod responses;
 mod sunset;
@@ -39,8 +39,8 @@ use crate::time::UnixMillis;
 pub use attribution::{Order, ParseSourceError, Source};
 use body::{Body, FirstBytes};
 pub use credentials::Credentials;
-use kind::{Dialect, Kind, Opening};
 pub use problem::Problem;
+use registry::{Dialect, Observe, Opening};
 use request::Request;
 pub use sunset::SunsetCall;
 pub use uncaptured::Uncaptured;
@@ -86,7 +86,7 @@ pub enum Interest {
 /// Tells how much of an exchange is worth a copy. Looks at the request line only, and is meant to be cheap.
 #[must_use]
 pub fn interest(method: &Method, path: &str) -> Interest {
-    if Dialect::of(method, path).is_some() {
+    if Dialect::find(method, path).is_some() {
         Interest::Whole
     } else if uncaptured::is_worth_a_glance(method, path) {
         Interest::Glance
@@ -107,7 +107,7 @@ pub struct Observed {
     /// A call of an API that was shut down.
     pub sunset: Option<SunsetCall>,
     /// The API whose response began.
-    pub answered: Option<Answered>,
+    pub responded: Option<Responded>,
     /// An exchange of an API that no dialect reads.
     pub uncaptured: Option<Uncaptured>,
     /// Whether something was given up because there was no memory for it.
@@ -131,9 +131,9 @@ pub struct NamedAssistant {
     pub name: String,
 }
 
-/// An answer of an API that is understood, whether or not it can tell anything.
+/// A response of an API that is understood, whether or not it can tell anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answered {
+pub struct Responded {
     /// The API's name in metrics.
     pub api: &'static str,
     /// The status code.
@@ -143,7 +143,7 @@ pub struct Answered {
 /// Watches one exchange of whichever dialect.
 #[derive(Debug)]
 pub struct Observer {
-    kind: Kind,
+    dialect: Box<dyn Observe>,
     coding: Coding,
     body: Body,
     next_seq: u32,
@@ -166,21 +166,21 @@ impl Observer {
     /// Begins an exchange. None when it can tell nothing: a response other than 2xx changes no state anywhere; at most it says
     /// that a known run goes on.
     pub fn start(exchange: ExchangeId, start: &Start, config: &Config, out: &mut Observed) -> Option<Self> {
-        let Some(dialect) = Dialect::of(&start.method, &start.path) else {
+        let Some(dialect) = Dialect::find(&start.method, &start.path) else {
             out.uncaptured = Uncaptured::of(start);
             return None;
         };
         let status = StatusCode::from_u16(start.status).ok()?;
-        out.answered = Some(Answered { api: dialect.as_str(), status });
+        out.responded = Some(Responded { api: dialect.api.as_str(), status });
         let content_type = start.content_type.as_ref().map(http::HeaderValue::as_bytes);
         let body = Body::new(content_type, config.max_body_bytes, &config.credentials);
         if !status.is_success() {
-            if dialect == Dialect::Assistants {
+            if dialect.is_sunset {
                 let app = config.attribution.of_request(start, &Value::Null).app;
                 out.sunset = SunsetCall::of(start, app);
             }
             let refused = status == StatusCode::BAD_REQUEST && start.method == Method::POST;
-            if !dialect.hears_refusals() || !refused || !body.is_declared_json() {
+            if !dialect.hears_refusals || !refused || !body.is_declared_json() {
                 return None;
             }
         }
@@ -190,14 +190,14 @@ impl Observer {
         };
         let mut charge = Charge::new(config.budget.clone());
         let request = match status.is_success() {
-            true => Request::read(start, dialect.read_by_item(), config, &mut charge, out),
+            true => Request::read(start, dialect.read_by_item, config, &mut charge, out),
             false => Request::default(),
         };
-        let kind = dialect.start(Opening { exchange, start, request, config })?;
-        if kind.has_cut_request() {
+        let dialect = (dialect.start)(Opening { exchange, start, request, config })?;
+        if dialect.has_cut_request() {
             out.problem(Problem::TooManyValues);
         }
-        let mut observer = Self { kind, coding, body, next_seq: 0, charge };
+        let mut observer = Self { dialect, coding, body, next_seq: 0, charge };
         observer.settle();
         Some(observer)
     }
@@ -238,11 +238,11 @@ impl Observer {
     }
 
     fn decode(&mut self, bytes: &[u8], at: UnixMillis, out: &mut Observed) {
-        let Self { kind, coding, body, charge, .. } = self;
+        let Self { dialect, coding, body, charge, .. } = self;
         let Coding::Coded(decoder) = coding else {
             let mut pieces = bytes.chunks(MAX_PIECE_BYTES);
             // It stops where nothing more is of use.
-            let _ = pieces.try_for_each(|piece| take_piece(piece, 0, body, kind, charge, at, out));
+            let _ = pieces.try_for_each(|piece| take_piece(piece, 0, body, &mut **dialect, charge, at, out));
             return;
         };
         let (before, most) = (decoder.held_bytes(), decoder.most_held_bytes());
@@ -251,7 +251,7 @@ impl Observer {
             decoded_bytes += piece.len();
             // The windows of several codings fill with what is decoded.
             let windows = most.min(before + content::MAX_CODINGS * decoded_bytes);
-            take_piece(piece, windows, body, kind, charge, at, out)
+            take_piece(piece, windows, body, &mut **dialect, charge, at, out)
         });
         match result {
             Ok(()) => {}
@@ -273,13 +273,13 @@ impl Observer {
             self.decode(&held, end.at, out);
         }
         self.coding = Coding::Identity;
-        let Self { kind, body, charge, .. } = &mut self;
-        let wanted = OBSERVER_BYTES + kind.held_bytes() + body.held_bytes() + body.workspace_bytes();
+        let Self { dialect, body, charge, .. } = &mut self;
+        let wanted = OBSERVER_BYTES + dialect.held_bytes() + body.held_bytes() + body.workspace_bytes();
         if charge.resize(wanted) == Err(OverBudget) {
-            give_up(body, kind, out);
+            give_up(body, &mut **dialect, out);
         }
-        let missed = body.finish(kind, end, out);
-        kind.end(end, missed, out);
+        let missed = body.finish(&mut **dialect, end, out);
+        dialect.end(end.ending, missed, end.at, out);
         self.join_halves(told, out);
     }
 
@@ -287,14 +287,14 @@ impl Observer {
         if seq != self.next_seq {
             // Coded bytes behind a hole cannot be read.
             let resumable = matches!(self.coding, Coding::Identity);
-            self.body.lose(resumable, &mut self.kind, out);
+            self.body.lose(resumable, &mut *self.dialect, out);
         }
     }
 
     fn cannot_decode(&mut self, out: &mut Observed) {
         out.problem(Problem::ContentEncoding);
         self.coding = Coding::Identity;
-        self.body.give_up(&mut self.kind);
+        self.body.give_up(&mut *self.dialect);
     }
 
     /// Charges what is held, now that nothing is being read.
@@ -306,7 +306,7 @@ impl Observer {
                 held.capacity() + decoder.as_ref().map_or(0, content::Decoder::held_bytes)
             }
         };
-        let held = OBSERVER_BYTES + coding + self.body.held_bytes() + self.kind.held_bytes();
+        let held = OBSERVER_BYTES + coding + self.body.held_bytes() + self.dialect.held_bytes();
         // It is what was granted before, or less; a little more is held already, and will be asked for with the next piece.
         self.charge.resize(held).ok();
     }
@@ -324,25 +324,25 @@ fn take_piece(
     piece: &[u8],
     decoders_bytes: usize,
     body: &mut Body,
-    kind: &mut Kind,
+    dialect: &mut dyn Observe,
     charge: &mut Charge,
     at: UnixMillis,
     out: &mut Observed,
 ) -> ControlFlow<()> {
-    let held = OBSERVER_BYTES + decoders_bytes + kind.held_bytes() + body.held_bytes();
+    let held = OBSERVER_BYTES + decoders_bytes + dialect.held_bytes() + body.held_bytes();
     let wanted = held + body.wanted_bytes(piece);
     match charge.resize(wanted) {
-        Ok(()) => body.feed(piece, kind, at, out),
-        Err(OverBudget) => give_up(body, kind, out),
+        Ok(()) => body.feed(piece, dialect, at, out),
+        Err(OverBudget) => give_up(body, dialect, out),
     }
     if body.is_ignored() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 /// Stops reading, and drops what is held of the response. What was observed stays, and the end will tell that part of it was missed.
-fn give_up(body: &mut Body, kind: &mut Kind, out: &mut Observed) {
+fn give_up(body: &mut Body, dialect: &mut dyn Observe, out: &mut Observed) {
     out.over_budget = true;
-    body.give_up(kind);
-    kind.let_go();
+    body.give_up(dialect);
+    dialect.let_go();
 }
 
 /// An observation is written and read: its texts are many and in many places, and this is rare.

@@ -3,6 +3,7 @@
 //! Observations are what the journal holds: they are serialised as JSON, so a change here must stay readable to an older
 //! journal (new fields are optional, variants are never renamed).
 
+mod api;
 mod turn;
 
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use serde_json::value::RawValue;
 use crate::attribution::Attribution;
 use crate::message::Message;
 use crate::time::UnixMillis;
-pub use turn::{Api, Reasoning, Said, Turn, UsageAbsent, api_id, is_random, scoped_call, unique_id};
+pub use api::{Api, ApiTraits};
+pub use turn::{Reasoning, Said, Turn, UsageAbsent, api_id, is_random, scoped_call, unique_id};
 
 /// Names a conversation: a thread, a conversation, or the chain a response began, within the upstream it lives on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -206,6 +208,27 @@ pub struct Run {
     pub metadata: Option<Box<RawValue>>,
     /// The tool calls the run waits for.
     pub tool_calls: Vec<ToolCall>,
+}
+
+impl Run {
+    /// A run of which nothing is known but this.
+    #[must_use]
+    pub fn new(id: String, status: RunStatus) -> Self {
+        Self {
+            id,
+            status,
+            assistant: None,
+            model: None,
+            created_at: None,
+            started_at: None,
+            ended_at: None,
+            expires_at: None,
+            usage: None,
+            error: None,
+            metadata: None,
+            tool_calls: Vec::new(),
+        }
+    }
 }
 
 /// The states of a run.

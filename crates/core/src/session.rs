@@ -36,7 +36,7 @@ impl Default for Config {
 
 /// What must be remembered of an open session: stored, and read back at the next start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct SessionState {
     opened_at: UnixMillis,
     /// When it is over if nothing happens.
     closes_at: UnixMillis,
@@ -51,24 +51,24 @@ pub struct State {
 
 /// What follows from an interaction or from time.
 #[derive(Clone, Debug)]
-pub enum Output {
+pub enum SessionChange {
     /// A session opened or closed.
     Event(Event),
     /// What must be remembered of a session; none once it is over.
-    Remember(SessionKey, Option<State>),
+    Remember(SessionKey, Option<SessionState>),
 }
 
 /// The open sessions.
 #[derive(Debug, Default)]
 pub struct Sessions {
     config: Config,
-    open: HashMap<Arc<SessionKey>, State>,
+    open: HashMap<Arc<SessionKey>, SessionState>,
     /// What they take in memory, about.
     bytes: usize,
     deadlines: BTreeSet<(UnixMillis, Arc<SessionKey>)>,
     /// The named sessions that had interactions of one conversation only, by that conversation.
     named: BTreeSet<(ConversationKey, Arc<SessionKey>)>,
-    outputs: VecDeque<Output>,
+    changes: VecDeque<SessionChange>,
 }
 
 impl Sessions {
@@ -79,7 +79,7 @@ impl Sessions {
     }
 
     /// Takes back what an earlier process knew. To be called before any interaction.
-    pub fn restore(&mut self, key: SessionKey, state: State) {
+    pub fn restore(&mut self, key: SessionKey, state: SessionState) {
         self.insert(Arc::new(key), state);
     }
 
@@ -98,8 +98,8 @@ impl Sessions {
                 attribution: interaction.attribution.clone(),
                 assistant: interaction.assistant.clone(),
             };
-            self.outputs.push_back(Output::Event(Event::SessionOpened(Box::new(opened))));
-            State {
+            self.changes.push_back(SessionChange::Event(Event::SessionOpened(Box::new(opened))));
+            SessionState {
                 opened_at: now,
                 closes_at: now,
                 conversation: interaction.conversation.clone(),
@@ -110,7 +110,7 @@ impl Sessions {
         state.closes_at = state.closes_at.max(now.after(idle));
         state.several |= state.conversation != interaction.conversation;
         state.conversation = interaction.conversation.clone();
-        self.outputs.push_back(Output::Remember(SessionKey::clone(&key), Some(state.clone())));
+        self.changes.push_back(SessionChange::Remember(SessionKey::clone(&key), Some(state.clone())));
         self.insert(key, state);
         while (self.open.len() > self.config.max_sessions || self.bytes > self.config.max_bytes)
             && let Some((_, first)) = self.deadlines.first().cloned()
@@ -154,8 +154,8 @@ impl Sessions {
     }
 
     /// What follows next.
-    pub fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+    pub fn poll(&mut self) -> Option<SessionChange> {
+        self.changes.pop_front()
     }
 
     /// How many are open.
@@ -172,7 +172,7 @@ impl Sessions {
 
     fn close(&mut self, key: &Arc<SessionKey>, reason: CloseReason, at: UnixMillis) {
         let Some(state) = self.remove(key) else { return };
-        let State { opened_at, closes_at: _, conversation, several: _, app } = state;
+        let SessionState { opened_at, closes_at: _, conversation, several: _, app } = state;
         let closed = SessionClosed {
             key: key_of(&["session_closed", &key.scope, &key.id, &opened_at.0.to_string()]),
             session: SessionKey::clone(key),
@@ -181,11 +181,11 @@ impl Sessions {
             app,
             reason,
         };
-        self.outputs.push_back(Output::Event(Event::SessionClosed(Box::new(closed))));
-        self.outputs.push_back(Output::Remember(SessionKey::clone(key), None));
+        self.changes.push_back(SessionChange::Event(Event::SessionClosed(Box::new(closed))));
+        self.changes.push_back(SessionChange::Remember(SessionKey::clone(key), None));
     }
 
-    fn insert(&mut self, key: Arc<SessionKey>, state: State) {
+    fn insert(&mut self, key: Arc<SessionKey>, state: SessionState) {
         self.deadlines.insert((state.closes_at, Arc::clone(&key)));
         if !state.several && *key != SessionKey::of_conversation(&state.conversation) {
             self.named.insert((state.conversation.clone(), Arc::clone(&key)));
@@ -196,7 +196,7 @@ impl Sessions {
         }
     }
 
-    fn remove(&mut self, key: &Arc<SessionKey>) -> Option<State> {
+    fn remove(&mut self, key: &Arc<SessionKey>) -> Option<SessionState> {
         let state = self.open.remove(key)?;
         self.bytes -= bytes_of(key, &state);
         self.deadlines.remove(&(state.closes_at, Arc::clone(key)));
@@ -206,7 +206,7 @@ impl Sessions {
 }
 
 /// What a session takes in memory, about: it stands in three tables, and its conversation in two.
-fn bytes_of(key: &SessionKey, state: &State) -> usize {
+fn bytes_of(key: &SessionKey, state: &SessionState) -> usize {
     let app = state.app.as_ref().map_or(0, String::len);
     TABLES_BYTES + key.scope.len() + key.id.len() + state.conversation.id.len() + app
 }

@@ -25,7 +25,7 @@ impl Default for Config {
 /// Decodes one stream. Memory is that of one event, and time is linear in the bytes.
 ///
 /// ```
-/// # use threadtap::sse::{Config, Decoder};
+/// # use threadtap_core::sse::{Config, Decoder};
 /// let mut decoder = Decoder::new(Config::default());
 /// let mut seen = Vec::new();
 /// for segment in [&b"event: thread.run.que"[..], b"ued\ndata: {}\n\nda", b"ta: [DONE]\n\n"] {

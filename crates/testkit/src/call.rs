@@ -1,6 +1,7 @@
 //! Requests and what comes of them, whichever API they are for.
 
 use serde_json::{Map, Value};
+use threadtap_core::observation::Api;
 
 use super::stream::Event;
 
@@ -51,31 +52,21 @@ pub(super) enum Source {
     },
 }
 
-/// The APIs there are, told apart by their paths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Api {
-    Assistants,
-    Chat,
-    Responses,
-}
-
-impl Api {
-    /// The API a path belongs to, and the path's segments from the API's own first one on. What precedes it is a prefix and
-    /// ignored, so that the server can stand in for any deployment. Paths of no API are left to Assistants, which refuses them.
-    pub(super) fn of(path: &str) -> (Self, Vec<&str>) {
-        let all: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-        for (at, segment) in all.iter().enumerate() {
-            let api = match *segment {
-                "assistants" | "threads" => Self::Assistants,
-                "chat" if all.get(at + 1) == Some(&"completions") => Self::Chat,
-                "completions" | "embeddings" => Self::Chat,
-                "conversations" | "responses" => Self::Responses,
-                _ => continue,
-            };
-            return (api, all[at..].to_vec());
-        }
-        (Self::Assistants, Vec::new())
+/// The API a path belongs to, and the path's segments from the API's own first one on. What precedes it is a prefix and ignored, so
+/// that the server can stand in for any deployment. Paths of no API are left to Assistants, which refuses them.
+pub(super) fn api_of(path: &str) -> (Api, Vec<&str>) {
+    let all: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    for (at, segment) in all.iter().enumerate() {
+        let api = match *segment {
+            "assistants" | "threads" => Api::Assistants,
+            "chat" if all.get(at + 1) == Some(&"completions") => Api::Chat,
+            "completions" | "embeddings" => Api::Chat,
+            "conversations" | "responses" => Api::Responses,
+            _ => continue,
+        };
+        return (api, all[at..].to_vec());
     }
+    (Api::Assistants, Vec::new())
 }
 
 /// The `metadata` of a request.
@@ -96,9 +87,9 @@ mod tests {
             ("/v1/responses/resp_1", Api::Responses, "responses"),
             ("/api/projects/p/openai/v1/conversations", Api::Responses, "conversations"),
         ] {
-            let (found, segments) = Api::of(path);
+            let (found, segments) = api_of(path);
             assert_eq!((found, segments.first()), (api, Some(&first)), "{path}");
         }
-        assert_eq!(Api::of("/v1/models"), (Api::Assistants, Vec::new()));
+        assert_eq!(api_of("/v1/models"), (Api::Assistants, Vec::new()));
     }
 }

@@ -14,11 +14,12 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
 use serde_json::Value;
+use threadtap_core::observation::Api;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::assistants;
-use super::call::{Api, Call, Routed, Source};
+use super::call::{Call, Routed, Source, api_of};
 use super::chat;
 use super::encoding::Encoder;
 use super::fault::Fault;
@@ -230,7 +231,7 @@ impl Answer for Server {
         let (method, target) = (parts.method.as_str().to_owned(), parts.uri.clone());
         let caller = Caller { accept_encoding: accept.to_owned(), vendor: Vendor::of(target.path()) };
         self.record(&parts, &body);
-        let (api, _) = Api::of(target.path());
+        let (api, _) = api_of(target.path());
         let mishap = self.mishaps.lock().expect("no holder panics").pop_front();
         let parsed = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
         let routed = match (mishap, parsed) {

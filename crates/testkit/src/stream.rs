@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use threadtap_core::observation::Api;
 use tokio::sync::mpsc;
 
-use super::call::Api;
 use super::encoding::Encoder;
 use super::listener::Link;
 use super::random::Random;

@@ -13,7 +13,7 @@ pub(super) struct Layer {
     /// What it may still give.
     pub(super) allowance: Allowance,
     coding: Coding,
-    state: State,
+    state: LayerState,
     /// Input has come.
     begun: bool,
     /// What it gave so far.
@@ -33,14 +33,14 @@ pub(super) struct Step {
 impl Layer {
     pub(super) fn new(coding: Coding, allowance: Allowance) -> Self {
         let state = match coding {
-            Coding::Brotli => State::Brotli(Box::new(BrotliState::new_strict(
+            Coding::Brotli => LayerState::Brotli(Box::new(BrotliState::new_strict(
                 StandardAlloc::default(),
                 StandardAlloc::default(),
                 StandardAlloc::default(),
             ))),
-            Coding::Deflate => State::Deflate { first: None },
-            Coding::Gzip => State::Gzip { member: gzip_member(), earlier: false },
-            Coding::Zstd => State::Zstd { decoder: zstd_decoder(), between_frames: true },
+            Coding::Deflate => LayerState::Deflate { first: None },
+            Coding::Gzip => LayerState::Gzip { member: gzip_member(), earlier: false },
+            Coding::Zstd => LayerState::Zstd { decoder: zstd_decoder(), between_frames: true },
         };
         Self { allowance, coding, state, begun: false, written: 0 }
     }
@@ -69,10 +69,10 @@ impl Layer {
     pub(super) fn is_complete(&self) -> bool {
         !self.begun
             || match &self.state {
-                State::Ended => true,
-                State::Brotli(_) | State::Deflate { .. } | State::Inflate(_) => false,
-                State::Gzip { member, earlier } => *earlier && member.total_in() == 0,
-                State::Zstd { between_frames, .. } => *between_frames,
+                LayerState::Ended => true,
+                LayerState::Brotli(_) | LayerState::Deflate { .. } | LayerState::Inflate(_) => false,
+                LayerState::Gzip { member, earlier } => *earlier && member.total_in() == 0,
+                LayerState::Zstd { between_frames, .. } => *between_frames,
             }
     }
 
@@ -111,7 +111,7 @@ impl fmt::Debug for Layer {
     }
 }
 
-enum State {
+enum LayerState {
     Brotli(Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>),
     /// The first two bytes tell whether there is a zlib wrapper.
     Deflate {
@@ -131,7 +131,7 @@ enum State {
     },
 }
 
-impl State {
+impl LayerState {
     fn step(&mut self, input: &[u8], output: &mut [u8]) -> Step {
         match self {
             Self::Brotli(state) => {

@@ -9,9 +9,8 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::chains::{ITEM_BYTES, LINK_BYTES};
+use super::heap_size;
 use super::recent::fingerprint;
-use super::weight;
 use crate::message::{Message, Role};
 use crate::observation::{Fact, RunOrigin, Turn};
 
@@ -41,7 +40,7 @@ struct Link {
 
 impl Link {
     fn heap_bytes(&self) -> usize {
-        weight::text(&self.run)
+        heap_size::text(&self.run)
     }
 }
 
@@ -79,20 +78,18 @@ impl Chain {
         self.callers.is_empty()
     }
 
-    /// What it takes in memory beside its own fields, its share of what finds it included.
+    /// What it takes in memory beside its own fields.
     pub(super) fn heap_bytes(&self) -> usize {
         let texts = self.callers.iter().map(|caller| {
             let Caller { run, turn, calls, asked } = caller;
-            weight::text(run) + weight::optional(turn) + weight::list(calls) + weight::list(asked)
+            heap_size::text(run) + heap_size::optional(turn) + heap_size::list(calls) + heap_size::list(asked)
         });
-        weight::allocation(self.runs.capacity() * size_of::<u64>())
-            + weight::allocation(self.callers.capacity() * size_of::<Caller>())
-            + weight::allocation(self.aliases.capacity() * size_of::<Link>())
-            + weight::allocation(self.items.capacity() * size_of::<Link>())
+        heap_size::allocation(self.runs.capacity() * size_of::<u64>())
+            + heap_size::allocation(self.callers.capacity() * size_of::<Caller>())
+            + heap_size::allocation(self.aliases.capacity() * size_of::<Link>())
+            + heap_size::allocation(self.items.capacity() * size_of::<Link>())
             + self.aliases.iter().chain(&self.items).map(Link::heap_bytes).sum::<usize>()
             + texts.sum::<usize>()
-            + self.links().count() * LINK_BYTES
-            + self.items.len() * ITEM_BYTES
     }
 
     /// What the conversation can be found by, beside items.

@@ -11,12 +11,12 @@ use crate::observation::{ConversationKey, Fact, Observation};
 #[derive(Debug, Default)]
 pub(super) struct Chains {
     links: HashMap<u64, ConversationKey>,
-    items: HashMap<u64, Place>,
+    items: HashMap<u64, ItemPlace>,
 }
 
 /// Where an item was put out.
 #[derive(Debug)]
-struct Place {
+struct ItemPlace {
     conversation: ConversationKey,
     /// How many runs have an item of this id as their last.
     runs: usize,
@@ -27,16 +27,17 @@ struct Place {
 impl Chains {
     /// The conversation an observation belongs to, where its dialect knew none by name and gave the run's.
     pub(super) fn place(&self, observation: &Observation) -> Option<ConversationKey> {
-        let own = &observation.conversation;
+        let key = &observation.conversation;
         let (run, turn) = match &observation.fact {
             Fact::TurnSeen(turn) => (&turn.run.id, Some(turn)),
             Fact::RunGoesOn { run } | Fact::StreamEnded { run, .. } => (run, None),
             _ => return None,
         };
-        if *own.id != **run {
+        if *key.id != **run {
             return None;
         }
-        let of = |link: u64| self.links.get(&scoped(link, own)).filter(|key| key.upstream == own.upstream);
+        let of =
+            |link: u64| self.links.get(&scoped(link, key)).filter(|found| found.upstream == key.upstream);
         if let Some(known) = of(fingerprint(run)) {
             return Some(known.clone());
         }
@@ -46,17 +47,17 @@ impl Chains {
         }
         if let Some(previous) = &turn.previous {
             // A run that was never seen may be named by others as well: they share it as their beginning.
-            let unknown = || ConversationKey { upstream: own.upstream.clone(), id: previous.as_str().into() };
+            let unknown = || ConversationKey { upstream: key.upstream.clone(), id: previous.as_str().into() };
             return Some(of(fingerprint(previous)).cloned().unwrap_or_else(unknown));
         }
         let by_call = turn.answers.iter().find_map(|call| of(call_link(call)));
-        by_call.or_else(|| self.of_items(&turn.history, own)).cloned()
+        by_call.or_else(|| self.of_items(&turn.history, key)).cloned()
     }
 
     /// The conversation of the first of some items that was put out in one.
-    fn of_items(&self, items: &[String], own: &ConversationKey) -> Option<&ConversationKey> {
-        let known = items.iter().find_map(|item| self.items.get(&scoped(fingerprint(item), own)));
-        let known = known.filter(|place| !place.is_shared && place.conversation.upstream == own.upstream);
+    fn of_items(&self, items: &[String], key: &ConversationKey) -> Option<&ConversationKey> {
+        let known = items.iter().find_map(|item| self.items.get(&scoped(fingerprint(item), key)));
+        let known = known.filter(|place| !place.is_shared && place.conversation.upstream == key.upstream);
         known.map(|place| &place.conversation)
     }
 
@@ -93,7 +94,7 @@ impl Chains {
 
     fn add_items(&mut self, key: &ConversationKey, links: impl Iterator<Item = u64>) {
         for link in links {
-            let place = self.items.entry(scoped(link, key)).or_insert_with(|| Place {
+            let place = self.items.entry(scoped(link, key)).or_insert_with(|| ItemPlace {
                 conversation: key.clone(),
                 runs: 0,
                 is_shared: false,
@@ -113,6 +114,11 @@ impl Chains {
         }
     }
 
+    /// What finding a conversation by its chain takes in memory.
+    pub(super) fn bytes_for(chain: &Chain) -> usize {
+        chain.links().count() * LINK_BYTES + chain.item_links().count() * ITEM_BYTES
+    }
+
     #[cfg(any(test, fuzzing))]
     pub(super) fn len(&self) -> usize {
         self.links.len() + self.items.len()
@@ -124,5 +130,5 @@ fn scoped(link: u64, key: &ConversationKey) -> u64 {
 }
 
 /// An entry of [`Chains`], of whose map a part stays empty.
-pub(super) const LINK_BYTES: usize = size_of::<(u64, ConversationKey)>() * 3 / 2;
-pub(super) const ITEM_BYTES: usize = size_of::<(u64, Place)>() * 3 / 2;
+const LINK_BYTES: usize = size_of::<(u64, ConversationKey)>() * 3 / 2;
+const ITEM_BYTES: usize = size_of::<(u64, ItemPlace)>() * 3 / 2;

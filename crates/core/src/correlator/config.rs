@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Limits;
+use super::limits::Limits;
 use crate::time::UnixMillis;
 
 /// Waiting times; see the fixed semantics in ARCHITECTURE.md.

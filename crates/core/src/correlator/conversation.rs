@@ -3,24 +3,27 @@
 use serde::{Deserialize, Serialize};
 
 use super::chain::{Chain, Relinked};
+use super::chains::Chains;
+use super::config::Config;
 use super::deadlines::{Place, Stake};
+use super::heap_size;
 use super::limits::Note;
 use super::listed::Listed;
+use super::packed_attribution::PackedAttribution;
+use super::placed::Placed;
 use super::recent::Recent;
 use super::run::OpenRun;
-use super::whose::Whose;
-use super::{Config, weight};
 use crate::attribution::Attribution;
 use crate::interaction::Status;
 use crate::message::Message;
-use crate::observation::{Api, ConversationKey, Fact, Observation, Run, RunOrigin};
+use crate::observation::{ConversationKey, Fact, Observation, Run, RunOrigin};
 use crate::time::UnixMillis;
 
 /// What survives of a conversation that has nothing pending: small, stored, and read back at the next start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct State {
-    #[serde(default, skip_serializing_if = "Whose::is_unknown", rename = "attribution")]
-    pub(super) whose: Whose,
+pub struct ConversationState {
+    #[serde(default, skip_serializing_if = "PackedAttribution::is_unknown")]
+    pub(super) attribution: PackedAttribution,
     /// Runs that are settled.
     pub(super) runs: Recent<MEMORY>,
     /// Those of them that were history when they were first seen, and so were never recorded.
@@ -41,19 +44,19 @@ pub struct State {
     last_seen: UnixMillis,
 }
 
-impl State {
-    /// What it takes in memory beside its own fields.
+impl ConversationState {
+    /// What it takes in memory beside its own fields, its share of what finds it included.
     fn heap_bytes(&self) -> usize {
-        let Self { whose, runs, learnt, messages, chain, .. } = self;
+        let Self { attribution, runs, learnt, messages, chain, .. } = self;
         let ids = runs.heap_bytes() + learnt.heap_bytes() + messages.heap_bytes();
-        whose.heap_bytes() + ids + chain.heap_bytes()
+        attribution.heap_bytes() + ids + chain.heap_bytes() + Chains::bytes_for(chain)
     }
 }
 
 /// A conversation in memory.
 #[derive(Debug)]
 pub(super) struct Conversation {
-    pub(super) state: State,
+    pub(super) state: ConversationState,
     pub(super) unclaimed: Vec<Message>,
     pub(super) runs: Vec<OpenRun>,
     /// Which of the messages held were only listed.
@@ -78,8 +81,8 @@ pub(super) struct Outcome {
 
 impl Conversation {
     pub(super) fn new(at: UnixMillis) -> Self {
-        Self::restore(State {
-            whose: Whose::default(),
+        Self::restore(ConversationState {
+            attribution: PackedAttribution::default(),
             runs: Recent::default(),
             learnt: Recent::default(),
             messages: Recent::default(),
@@ -91,20 +94,16 @@ impl Conversation {
         })
     }
 
-    pub(super) fn restore(state: State) -> Self {
+    pub(super) fn restore(state: ConversationState) -> Self {
         let (unclaimed, runs, listed) = (Vec::new(), Vec::new(), Listed::default());
         let mut conversation = Self { state, unclaimed, runs, listed, pending_bytes: 0, bytes: 0 };
-        conversation.weigh();
+        conversation.measure();
         conversation
     }
 
     /// Takes a fact. Tells whether anything changed.
-    pub(super) fn handle(
-        &mut self,
-        observation: &Observation,
-        config: &Config,
-        outcome: &mut Outcome,
-    ) -> bool {
+    pub(super) fn handle(&mut self, placed: &Placed, config: &Config, outcome: &mut Outcome) -> bool {
+        let Placed { observation, placement } = placed;
         let Observation { conversation: _, at, attribution, fact } = observation;
         let at = *at;
         let changed = match fact {
@@ -118,7 +117,7 @@ impl Conversation {
                 true
             }
             Fact::ConversationDeleted => self.delete(at, outcome),
-            Fact::ConversationSeen => self.learn_whose(attribution),
+            Fact::ConversationSeen => self.learn_attribution(attribution),
             Fact::MessageSeen { message, origin, requested_at } => {
                 let origin = (*origin, *requested_at);
                 self.see_message(message, origin, at, config, outcome)
@@ -133,33 +132,33 @@ impl Conversation {
                         run.note_first_token(*first_token_at) | (*streamed && run.note_streamed_state())
                     })
             }
-            Fact::StepSeen(step) => self.on_run(&step.run, |run| run.note_step(step)),
+            Fact::StepSeen(step) => self.on_run(&step.run, |run| run.tools.note_step(step)),
             Fact::StepsListed { run, steps, whole, requested_at, follows, precedes } => {
                 self.on_run(run, |run| {
                     let mut changed = false;
                     for step in steps {
-                        changed |= step.run == run.id() && run.note_step(step);
+                        changed |= step.run == run.id() && run.tools.note_step(step);
                     }
                     let listed = steps.iter().map(|step| &step.id);
-                    changed |= run.order_steps(follows.iter().chain(listed).chain(precedes));
+                    changed |= run.tools.order_steps(follows.iter().chain(listed).chain(precedes));
                     changed | (*whole && run.note_all_steps(*requested_at))
                 })
             }
             Fact::ToolOutputsSubmitted { run, outputs } => {
-                self.on_run(run, |run| run.note_tool_outputs(outputs))
+                self.on_run(run, |run| run.tools.note_outputs(outputs))
             }
             Fact::StreamEnded { run, ending, first_token_at, error } => self.on_run(run, |run| {
                 run.note_stream_end(*ending, *first_token_at, error.as_deref(), (at, config))
             }),
-            Fact::TurnSeen(turn) => self.see_turn(turn, observation, config, outcome),
+            Fact::TurnSeen(turn) => self.see_turn((turn, placement), observation, config, outcome),
         };
         if !changed && !outcome.flagged {
             return false;
         }
         self.state.last_seen = self.state.last_seen.max(at);
-        self.state.whose.update(attribution);
+        self.state.attribution.update(attribution);
         self.settle_complete(outcome);
-        self.weigh();
+        self.measure();
         true
     }
 
@@ -177,19 +176,19 @@ impl Conversation {
         self.runs.is_empty() && self.unclaimed.is_empty()
     }
 
-    /// Whether nothing can follow what was settled: no later request names a completion, but for what its tools returned.
+    /// Whether nothing can follow what was settled: where the server keeps no run, only what its tools returned leads back to it.
     pub(super) fn is_spent(&self, settled: &[OpenRun]) -> bool {
         self.is_settled()
             && self.state.chain.has_no_callers()
-            && settled.iter().any(|run| run.api() == Api::Chat)
+            && settled.iter().any(|run| !run.api().traits().keeps_runs)
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> ConversationState {
         self.state.clone()
     }
 
     pub(super) fn attribution(&self) -> Attribution {
-        self.state.whose.attribution()
+        self.state.attribution.attribution()
     }
 
     pub(super) fn open_runs(&self) -> usize {
@@ -207,9 +206,9 @@ impl Conversation {
         format!("{state:?} {unclaimed:?} {runs:?} {listed:?}")
     }
 
-    fn learn_whose(&mut self, attribution: &Attribution) -> bool {
+    fn learn_attribution(&mut self, attribution: &Attribution) -> bool {
         let known = !self.is_settled() || !self.state.runs.is_empty();
-        known && self.state.whose.update(attribution)
+        known && self.state.attribution.update(attribution)
     }
 
     pub(super) fn see_run(
@@ -234,7 +233,7 @@ impl Conversation {
             if let RunOrigin::Created { new_conversation, messages_lost, .. } = origin
                 && late
             {
-                open.inputs_complete |= (open.history_known | new_conversation) && !messages_lost;
+                open.inputs.complete |= (open.inputs.history_known | new_conversation) && !messages_lost;
                 self.state.history_known = true;
             }
             let changed = open.merge(run, at, config) | open.note_origin(origin) | late;
@@ -255,7 +254,7 @@ impl Conversation {
         }
         open.note_origin(origin);
         open.note_attribution(&observation.attribution);
-        open.claimed_after = self.unclaim(open.created_second());
+        open.inputs.claimed_after = self.unclaim(open.created_second());
         let mut messages_lost = false;
         if let RunOrigin::Created { new_conversation, messages_lost: lost, .. } = origin {
             messages_lost = *lost;
@@ -268,9 +267,9 @@ impl Conversation {
             self.settle_oldest(at, outcome);
         }
         // Whoever missed the run's creation may have missed messages too.
-        open.history_known = self.state.history_known;
-        open.inputs_complete = created && open.history_known && !messages_lost;
-        open.inputs = self.claim(open.created_second());
+        open.inputs.history_known = self.state.history_known;
+        open.inputs.complete = created && open.inputs.history_known && !messages_lost;
+        open.inputs.messages = self.claim(open.created_second());
         if self.runs.is_empty() {
             // Nearly every conversation has one: room for three more is room for nothing.
             self.runs.reserve_exact(1);
@@ -295,7 +294,7 @@ impl Conversation {
     fn delete(&mut self, at: UnixMillis, outcome: &mut Outcome) -> bool {
         let held = !self.is_settled();
         for run in &mut self.runs {
-            run.conclude_as(Status::ThreadDeleted, at);
+            run.finish_as(Status::ThreadDeleted, at);
         }
         self.settle_all(outcome);
         // A run whose creation is answered after this has lost its inputs.
@@ -313,11 +312,11 @@ impl Conversation {
         self.runs.iter_mut().find(|run| run.id() == id).is_some_and(change)
     }
 
-    pub(super) fn weigh(&mut self) {
+    pub(super) fn measure(&mut self) {
         let runs: usize = self.runs.iter().map(OpenRun::bytes).sum();
-        let messages = weight::messages(&self.unclaimed) + self.listed.bytes();
-        self.pending_bytes = messages + weight::list(&self.runs) + runs;
-        self.bytes = OWN_BYTES + self.state.heap_bytes() + self.pending_bytes;
+        let messages = heap_size::messages(&self.unclaimed) + self.listed.bytes();
+        self.pending_bytes = messages + heap_size::list(&self.runs) + runs;
+        self.bytes = FIXED_BYTES + self.state.heap_bytes() + self.pending_bytes;
     }
 
     pub(super) fn forget_at(&self, config: &Config) -> UnixMillis {
@@ -335,7 +334,7 @@ fn is_recent(run: &OpenRun, now: UnixMillis, config: &Config) -> bool {
 }
 
 /// What a conversation takes by itself: its entry in the map, of which a part stays empty, and its place among the deadlines.
-const OWN_BYTES: usize =
+const FIXED_BYTES: usize =
     size_of::<(ConversationKey, Conversation)>() * 3 / 2 + 2 * size_of::<(Place, ConversationKey)>();
 /// Ids remembered per conversation, of runs and of messages.
 const MEMORY: usize = 128;

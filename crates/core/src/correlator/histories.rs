@@ -38,7 +38,7 @@ pub(super) struct Histories {
     /// How many there may be.
     max: usize,
     /// Oldest first.
-    turns: VecDeque<Turn>,
+    turns: VecDeque<RememberedTurn>,
     /// The number of the oldest: they are counted, and the count begins again after 2³².
     first: u32,
     /// The number of the newest with each last exchange. Found by the exchange, which is a hash already.
@@ -49,7 +49,7 @@ pub(super) struct Histories {
 
 /// What is remembered, in as little room as may be.
 #[derive(Debug)]
-struct Turn {
+struct RememberedTurn {
     said: Said,
     conversation: Arc<str>,
     run: Arc<str>,
@@ -61,7 +61,7 @@ struct Turn {
     upstream: u16,
 }
 
-impl Turn {
+impl RememberedTurn {
     fn at(&self) -> UnixMillis {
         UnixMillis(u64::from(self.at_secs) * 1000)
     }
@@ -86,7 +86,7 @@ impl Histories {
     /// Remembers what a run added up to, and forgets what there is no room for. Tells whether it is new.
     pub(super) fn remember(&mut self, remembered: &Remembered) -> bool {
         let Remembered { conversation: ConversationKey { upstream, id }, run, said, at } = remembered;
-        let is_same = |known: &Turn| known.run == *run && known.said == *said;
+        let is_same = |known: &RememberedTurn| known.run == *run && known.said == *said;
         if self.max == 0 || self.with_exchange(said.exchange).take(MAX_LOOKED_AT).any(is_same) {
             return false;
         }
@@ -100,7 +100,7 @@ impl Histories {
             self.forget_oldest();
         }
         let distance = self.note_newest(said.exchange);
-        self.turns.push_back(Turn {
+        self.turns.push_back(RememberedTurn {
             said: *said,
             conversation: id.clone(),
             run: run.clone(),
@@ -163,7 +163,7 @@ impl Histories {
         Ok(found.map(|turn| told(turn, &self.upstreams)))
     }
 
-    fn find_turn(&self, said: &[Said], now: UnixMillis) -> Result<Option<&Turn>, Shared> {
+    fn find_turn(&self, said: &[Said], now: UnixMillis) -> Result<Option<&RememberedTurn>, Shared> {
         let Some(end) = said.first() else { return Ok(None) };
         if let Some(found) = self.newest_open(said, now)? {
             return Ok(Some(found));
@@ -193,13 +193,13 @@ impl Histories {
 
     /// The newest run with the same whole conversation, unless another conversation says the same and may be meant as well: as a
     /// whole, or because it ends so and its beginning may have been left out.
-    fn newest_open(&self, said: &[Said], now: UnixMillis) -> Result<Option<&Turn>, Shared> {
+    fn newest_open(&self, said: &[Said], now: UnixMillis) -> Result<Option<&RememberedTurn>, Shared> {
         let Some((end, before)) = said.split_first() else { return Ok(None) };
-        let is_open = |known: &Turn| now.since(known.at()) < OPEN;
-        let is_whole = |known: &Turn| known.said.whole == end.whole;
+        let is_open = |known: &RememberedTurn| now.since(known.at()) < OPEN;
+        let is_whole = |known: &RememberedTurn| known.said.whole == end.whole;
         let found = self.with_exchange(end.exchange).take(MAX_LOOKED_AT).find(|known| is_whole(known));
         let Some(found) = found else { return Ok(None) };
-        let ends_so = |known: &Turn| {
+        let ends_so = |known: &RememberedTurn| {
             let leads_there = |said: &Said| self.says(known, said.exchange);
             // A pair is the last two exchanges.
             (end.pair.is_none() || known.said.pair == end.pair) && before.iter().skip(1).all(leads_there)
@@ -216,8 +216,12 @@ impl Histories {
     }
 
     /// The newest run with a last exchange, if all of those `which` are of one conversation.
-    fn only_one(&self, exchange: u64, which: impl Fn(&Said) -> bool) -> Result<Option<&Turn>, Shared> {
-        let mut found: Option<&Turn> = None;
+    fn only_one(
+        &self,
+        exchange: u64,
+        which: impl Fn(&Said) -> bool,
+    ) -> Result<Option<&RememberedTurn>, Shared> {
+        let mut found: Option<&RememberedTurn> = None;
         for (place, known) in self.with_exchange(exchange).enumerate() {
             if place >= MAX_LOOKED_AT {
                 return Err(Shared);
@@ -233,7 +237,7 @@ impl Histories {
     }
 
     /// Whether a run of which only the last exchange is repeated is believed.
-    fn is_borne_out(&self, found: &Turn, said: &[Said]) -> bool {
+    fn is_borne_out(&self, found: &RememberedTurn, said: &[Said]) -> bool {
         match said {
             [only] => only.pair.is_none(),
             [_, before @ ..] => before.iter().any(|said| self.says(found, said.exchange)),
@@ -242,12 +246,12 @@ impl Histories {
     }
 
     /// Whether an exchange is one of a run's conversation.
-    fn says(&self, run: &Turn, exchange: u64) -> bool {
+    fn says(&self, run: &RememberedTurn, exchange: u64) -> bool {
         self.with_exchange(exchange).take(MAX_LOOKED_AT).any(|known| known.is_beside(run))
     }
 
     /// Those with a last exchange, newest first.
-    fn with_exchange(&self, exchange: u64) -> impl Iterator<Item = &Turn> {
+    fn with_exchange(&self, exchange: u64) -> impl Iterator<Item = &RememberedTurn> {
         let is_it = |number: &u32| exchange_at(&self.turns, number.wrapping_sub(self.first)) == exchange;
         let newest = self.newest.find(exchange, is_it);
         let place = newest.map(|number| number.wrapping_sub(self.first) as usize);
@@ -283,12 +287,12 @@ impl Histories {
 }
 
 /// The last exchange of the turn in a place.
-fn exchange_at(turns: &VecDeque<Turn>, place: u32) -> u64 {
+fn exchange_at(turns: &VecDeque<RememberedTurn>, place: u32) -> u64 {
     turns.get(place as usize).map_or(0, |turn| turn.said.exchange)
 }
 
 /// What is remembered in a turn.
-fn told(turn: &Turn, upstreams: &[Arc<str>]) -> Remembered {
+fn told(turn: &RememberedTurn, upstreams: &[Arc<str>]) -> Remembered {
     let upstream = upstreams[usize::from(turn.upstream)].clone();
     Remembered {
         conversation: ConversationKey { upstream, id: turn.conversation.clone() },
@@ -327,12 +331,12 @@ mod tests {
         (0..exchanges.len()).rev().map(said).collect()
     }
 
-    struct World {
+    struct HistoryFixture {
         histories: Histories,
         now: UnixMillis,
     }
 
-    impl World {
+    impl HistoryFixture {
         fn new() -> Self {
             Self { histories: Histories::new(100), now: UnixMillis(1_000_000_000) }
         }
@@ -355,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_request_goes_on_with_the_run_whose_conversation_it_repeats() {
-        let mut world = World::new();
+        let mut world = HistoryFixture::new();
         assert_eq!(world.find(&[]), "unknown");
         assert!(world.remember("a", "a1", &[1]) && world.remember("a", "a2", &[1, 2]));
         assert!(!world.remember("a", "a2", &[1, 2]), "it is known");
@@ -370,7 +374,7 @@ mod tests {
 
     #[test]
     fn what_two_open_conversations_say_leads_to_neither() {
-        let mut world = World::new();
+        let mut world = HistoryFixture::new();
         world.remember("a", "a1", &[1]);
         world.remember("b", "b1", &[1]);
         assert_eq!(world.find(&[1]), "shared");
@@ -382,7 +386,7 @@ mod tests {
 
     #[test]
     fn of_two_conversations_that_say_the_same_the_open_one_is_meant() {
-        let mut world = World::new();
+        let mut world = HistoryFixture::new();
         world.remember("a", "a1", &[1]);
         world.now = world.now.after(OPEN);
         world.remember("b", "b1", &[1]);
@@ -393,7 +397,7 @@ mod tests {
 
     #[test]
     fn what_another_conversation_ends_with_may_be_its_trimmed_history() {
-        let mut world = World::new();
+        let mut world = HistoryFixture::new();
         world.remember("a", "a1", &[1]);
         world.remember("b", "b1", &[2]);
         world.remember("b", "b2", &[2, 1]);
@@ -404,7 +408,7 @@ mod tests {
 
     #[test]
     fn the_end_of_a_history_is_enough_unless_two_conversations_end_so() {
-        let mut world = World::new();
+        let mut world = HistoryFixture::new();
         world.remember("a", "a3", &[1, 2, 3]);
         assert_eq!((world.find(&[2, 3]), world.find(&[3])), ("a3", "a3"));
         // A single exchange is little where it follows something else.
@@ -419,7 +423,7 @@ mod tests {
 
     #[test]
     fn what_came_before_an_edit_is_enough() {
-        let mut world = World::new();
+        let mut world = HistoryFixture::new();
         for (run, exchanges) in [("a1", &[1][..]), ("a2", &[1, 2]), ("a3", &[1, 2, 3])] {
             world.remember("a", run, exchanges);
         }
@@ -429,7 +433,7 @@ mod tests {
 
     #[test]
     fn the_oldest_is_forgotten_first_and_what_is_forgotten_leads_nowhere() {
-        let mut world = World::new();
+        let mut world = HistoryFixture::new();
         for number in 0..150 {
             world.remember("a", &format!("a{number}"), &[number % 7, number]);
         }
@@ -447,7 +451,7 @@ mod tests {
 
     #[test]
     fn what_very_many_say_says_nothing_and_costs_little() {
-        let mut world = World::new();
+        let mut world = HistoryFixture::new();
         for number in 0..90 {
             world.remember("a", &format!("a{number}"), &[1]);
         }
@@ -458,6 +462,10 @@ mod tests {
     fn a_turn_takes_no_more_than_its_share() {
         // With an id of 60 letters, and a share in the table, of which a part stays empty.
         let id = 16 + 64;
-        assert!(size_of::<Turn>() + size_of::<(u32, u8)>() * 3 / 2 + id <= 200, "{}", size_of::<Turn>());
+        assert!(
+            size_of::<RememberedTurn>() + size_of::<(u32, u8)>() * 3 / 2 + id <= 200,
+            "{}",
+            size_of::<RememberedTurn>()
+        );
     }
 }

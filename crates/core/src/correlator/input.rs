@@ -3,10 +3,11 @@
 use std::mem::take;
 use std::slice;
 
+use super::config::{AppMessages, Config};
 use super::conversation::{Conversation, Outcome};
+use super::heap_size;
 use super::limits::Note;
-use super::run::{insert_in_time, update_message};
-use super::{AppMessages, Config, weight};
+use super::run::{Merge, insert_in_time, update_message};
 use crate::message::{Message, Role};
 use crate::observation::{MessageOrigin, MessagePage, PageOrder};
 use crate::time::UnixMillis;
@@ -71,9 +72,9 @@ impl Conversation {
                 if origin != MessageOrigin::Created {
                     self.listed.note(id, requested_at.unwrap_or(at));
                 }
-                self.runs[place].carry([message.clone()]);
+                self.runs[place].inputs.carry([message.clone()]);
             }
-            (None, Some(run)) => run.take_input(message.clone()),
+            (None, Some(run)) => run.inputs.take(message.clone()),
             (None, None) => insert_in_time(&mut self.unclaimed, 0, message.clone()),
         }
         true
@@ -89,9 +90,9 @@ impl Conversation {
         config: &Config,
         outcome: &mut Outcome,
     ) -> bool {
-        let known = self.runs[run].has_output(message);
+        let known = self.runs[run].outputs.has(message);
         if !known && !self.admit(message, config, outcome) {
-            return self.runs[run].lose_outputs();
+            return self.runs[run].outputs.lose();
         }
         self.runs[run].note_output(message, before, at, config)
     }
@@ -110,8 +111,9 @@ impl Conversation {
     /// Tells whether there is room for a further message, and counts it if not.
     pub(super) fn admit(&mut self, message: &Message, config: &Config, outcome: &mut Outcome) -> bool {
         let limits = &config.limits;
-        let held = self.runs.iter().map(|run| run.inputs.len() + run.outputs.len()).sum::<usize>();
-        let bytes = self.pending_bytes + size_of::<Message>() + weight::message(message);
+        let held =
+            self.runs.iter().map(|run| run.inputs.messages.len() + run.outputs.messages.len()).sum::<usize>();
+        let bytes = self.pending_bytes + size_of::<Message>() + heap_size::message(message);
         let note = if held + self.unclaimed.len() >= limits.conversation_messages {
             Note::MessagesFull
         } else if bytes > limits.conversation_text_bytes {
@@ -125,8 +127,8 @@ impl Conversation {
         if message.role != Role::Assistant {
             outcome.flagged |= take(&mut self.state.history_known);
             for run in &mut self.runs {
-                run.history_known = false;
-                outcome.flagged |= take(&mut run.inputs_complete);
+                run.inputs.history_known = false;
+                outcome.flagged |= take(&mut run.inputs.complete);
             }
         }
         false
@@ -137,7 +139,7 @@ impl Conversation {
         self.state.messages.contains(id)
             || self.unclaimed.iter().any(|message| message.id.as_deref() == Some(id))
             || self.runs.iter().any(|run| {
-                let mut messages = run.inputs.iter().chain(&run.outputs);
+                let mut messages = run.inputs.messages.iter().chain(&run.outputs.messages);
                 messages.any(|message| message.id.as_deref() == Some(id))
             })
     }
@@ -146,7 +148,7 @@ impl Conversation {
     pub(super) fn update_input(&mut self, message: &Message, merge: Merge<'_>) -> Option<bool> {
         let held = || {
             let claimed = self.runs.iter().flat_map(|run| {
-                run.inputs.iter().enumerate().map(move |(at, input)| (Some((run, at)), input))
+                run.inputs.messages.iter().enumerate().map(move |(at, input)| (Some((run, at)), input))
             });
             claimed.chain(self.unclaimed.iter().map(|input| (None, input)))
         };
@@ -161,7 +163,8 @@ impl Conversation {
                     && known.text() == text
             })
         })?;
-        let mut held = self.runs.iter_mut().flat_map(|run| &mut run.inputs).chain(&mut self.unclaimed);
+        let mut held =
+            self.runs.iter_mut().flat_map(|run| &mut run.inputs.messages).chain(&mut self.unclaimed);
         let known = held.nth(at).expect("the position was found in the same sequence");
         if known.id.is_none() {
             *known = message.clone();
@@ -183,7 +186,7 @@ impl Conversation {
         if self.knows_message(id) {
             return false;
         }
-        self.runs.iter_mut().fold(false, |changed, run| run.note_unseen_deletion() | changed)
+        self.runs.iter_mut().fold(false, |changed, run| run.outputs.note_unseen_deletion() | changed)
     }
 
     /// A listed message that is not the assistant's: known, waiting, an input seen late, or history.
@@ -209,7 +212,7 @@ impl Conversation {
             let admitted = self.admit(message, config, outcome);
             if admitted {
                 self.listed.note(id, page.requested_at);
-                self.runs[place].carry([message.clone()]);
+                self.runs[place].inputs.carry([message.clone()]);
             }
             return admitted;
         }
@@ -219,14 +222,14 @@ impl Conversation {
         let second = message.created_at.map(f64::floor);
         let candidate = self.runs.iter().position(|run| {
             let after_claims =
-                second.is_none_or(|second| run.claimed_after.is_none_or(|claimed| second > claimed));
+                second.is_none_or(|second| run.inputs.claimed_after.is_none_or(|claimed| second > claimed));
             // What began before this program knew the thread; or a message whose own answer was lost.
-            let lost = || second.is_some() && run.inputs.iter().all(|input| input.id.is_some());
+            let lost = || second.is_some() && run.inputs.messages.iter().all(|input| input.id.is_some());
             after_claims
-                && (!run.inputs_complete || lost())
+                && (!run.inputs.complete || lost())
                 && second.zip(run.created_second()).is_none_or(|(message, run)| message <= run)
                 // What follows an answer was not asked before it.
-                && !before.iter().any(|earlier| run.has_output(earlier))
+                && !before.iter().any(|earlier| run.outputs.has(earlier))
                 // Nothing of another run may lie between.
                 && after.iter().all(|later| {
                     let later_second = later.created_at.map(f64::floor);
@@ -242,7 +245,7 @@ impl Conversation {
             let admitted = self.admit(message, config, outcome);
             if admitted {
                 self.listed.note(id, page.requested_at);
-                self.runs[place].take_input(message.clone());
+                self.runs[place].inputs.take(message.clone());
             }
             return admitted;
         }
@@ -285,12 +288,12 @@ impl Conversation {
         for run in
             self.runs.iter_mut().filter(|run| run.created_second().is_some_and(|later| later > created))
         {
-            if run.claimed_after < boundary {
-                boundary = run.claimed_after;
+            if run.inputs.claimed_after < boundary {
+                boundary = run.inputs.claimed_after;
             }
-            if run.claimed_after < Some(created) {
-                run.claimed_after = Some(created);
-                self.unclaimed.splice(0..0, run.withdraw_until(created));
+            if run.inputs.claimed_after < Some(created) {
+                run.inputs.claimed_after = Some(created);
+                self.unclaimed.splice(0..0, run.inputs.withdraw_until(created));
             }
         }
         boundary
@@ -315,16 +318,18 @@ impl Conversation {
         let listed: Vec<_> = messages.iter().rev().map(|message| self.take_listed(run, message)).collect();
         for (message, listed) in messages.iter().zip(listed.into_iter().rev()) {
             // A request may mention what waits in the conversation already.
-            if message.id.is_some() && self.runs[run].inputs.iter().any(|input| input.id == message.id) {
+            if message.id.is_some()
+                && self.runs[run].inputs.messages.iter().any(|input| input.id == message.id)
+            {
                 continue;
             }
             let carried = match listed {
                 Some(listed) => vec![listed],
                 None => self.admit_all(slice::from_ref(message), config, outcome),
             };
-            self.runs[run].carry(carried);
+            self.runs[run].inputs.carry(carried);
         }
-        self.runs[run].inputs.shrink_to_fit();
+        self.runs[run].inputs.messages.shrink_to_fit();
     }
 
     /// Takes out what is held of a message that a run was created with, if a list has shown it already.
@@ -342,29 +347,13 @@ impl Conversation {
         let taken = if let Some(at) = self.unclaimed.iter().rposition(same) {
             self.unclaimed.remove(at)
         } else {
-            let places = self.runs.iter().map(|run| run.inputs.iter().rposition(same));
+            let places = self.runs.iter().map(|run| run.inputs.messages.iter().rposition(same));
             let (holder, at) = (0..).zip(places).find_map(|(holder, at)| Some((holder, at?)))?;
-            self.runs[holder].withdraw_input(at)
+            self.runs[holder].inputs.withdraw(at)
         };
         if let Some(id) = &taken.id {
             self.listed.forget(id);
         }
         Some(taken)
     }
-}
-
-/// What makes a message the same as one that is held.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Merge<'a> {
-    /// Its id only: it is new.
-    ById,
-    /// Its id; else its role and text, if the one that is held was born in a request and has no id.
-    ByIdOrText,
-    /// The same, for a message of a page.
-    Listed {
-        /// When the page was asked for.
-        requested_at: UnixMillis,
-        /// The messages behind it on the page, oldest first.
-        after: &'a [&'a Message],
-    },
 }

@@ -1,6 +1,6 @@
 //! Which of the messages that are held were only listed.
 
-use super::weight;
+use super::heap_size;
 use crate::time::UnixMillis;
 
 /// The ids of messages whose own creation was not seen: a run that is yet to be seen may have been created with them.
@@ -34,6 +34,6 @@ impl Listed {
 
     /// What it takes in memory beside its own fields.
     pub(super) fn bytes(&self) -> usize {
-        weight::list(&self.0) + self.0.iter().map(|(id, _)| weight::text(id)).sum::<usize>()
+        heap_size::list(&self.0) + self.0.iter().map(|(id, _)| heap_size::text(id)).sum::<usize>()
     }
 }

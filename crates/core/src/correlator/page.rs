@@ -4,10 +4,9 @@
 //! ([`Pairing::Heuristic`]). A listing proves a run's outputs whole when it was asked for after the run was over, goes
 //! without a gap from one end of the thread (or of the run, where the server honours `run_id`), and has passed beyond them.
 
-use super::Config;
+use super::config::Config;
 use super::conversation::{Conversation, Outcome};
-use super::input::Merge;
-use super::run::OpenRun;
+use super::run::{Merge, OpenRun};
 use crate::interaction::Pairing;
 use crate::message::{Message, Role};
 use crate::observation::{MessagePage, PageOrder, PageStart};
@@ -82,7 +81,7 @@ impl Conversation {
     /// the message the last one ended with.
     fn output_after(&self, run: usize, after: &[&Message], page: &MessagePage) -> Option<String> {
         let run = &self.runs[run];
-        let on_page = after.iter().find(|later| run.has_output(later)).and_then(|later| later.id.clone());
+        let on_page = after.iter().find(|later| run.outputs.has(later)).and_then(|later| later.id.clone());
         on_page.or_else(|| match (&page.start, page.order) {
             (PageStart::After(id), PageOrder::Descending) => Some(id.clone()),
             _ => None,
@@ -99,24 +98,24 @@ impl Conversation {
             PageOrder::Descending => page.has_more == Some(false),
         };
         let mut changed = false;
-        for run in self.runs.iter_mut().filter(|run| !run.inputs_complete) {
+        for run in self.runs.iter_mut().filter(|run| !run.inputs.complete) {
             let first = chronological.iter().position(|message| {
-                run.inputs.iter().any(|input| input.id.is_some() && input.id == message.id)
+                run.inputs.messages.iter().any(|input| input.id.is_some() && input.id == message.id)
             });
             let Some(first) = first else { continue };
             let older = chronological[..first].iter().any(|message| message.role == Role::Assistant);
             if older || reaches_beginning {
-                run.inputs_complete = true;
+                run.inputs.complete = true;
                 changed = true;
             }
         }
         changed
     }
 
-    /// Whose question a listed message is.
+    /// PackedAttribution question a listed message is.
     fn asked(&self, message: &Message) -> Asked {
         let mut runs = self.runs.iter();
-        match runs.position(|run| run.inputs.iter().any(|input| input.id == message.id)) {
+        match runs.position(|run| run.inputs.messages.iter().any(|input| input.id == message.id)) {
             Some(run) => Asked::Run(run),
             None if message.id.as_deref().is_some_and(|id| self.state.messages.contains(id)) => Asked::Before,
             None => Asked::Else,
@@ -130,7 +129,7 @@ impl Conversation {
     }
 
     fn run_with_output(&self, message: &Message) -> Option<usize> {
-        self.runs.iter().position(|run| run.outputs.iter().any(|output| output.id == message.id))
+        self.runs.iter().position(|run| run.outputs.messages.iter().any(|output| output.id == message.id))
     }
 
     fn knows_as_output(&self, message: &Message) -> bool {
@@ -165,7 +164,7 @@ fn honours_filter(page: &MessagePage) -> bool {
 
 /// Judges whether this page completes a listing that shows every output of the run. Tells whether anything changed.
 fn prove_outputs(run: &mut OpenRun, page: &MessagePage, filtered: bool) -> bool {
-    if run.pages_prove_outputs || !run.ended_before(page.requested_at) {
+    if run.proofs.pages || !run.ended_before(page.requested_at) {
         return false;
     }
     if filtered && page.run_filter.as_deref() != Some(run.id()) {
@@ -174,23 +173,24 @@ fn prove_outputs(run: &mut OpenRun, page: &MessagePage, filtered: bool) -> bool 
     let frontier = OpenRun::frontier(page.order, filtered);
     let continues = match &page.start {
         PageStart::Beginning => true,
-        PageStart::After(id) => run.page_frontier.get(&frontier) == Some(id),
+        PageStart::After(id) => run.proofs.page_frontier.get(&frontier) == Some(id),
         PageStart::Unknown => false,
     };
     if !continues {
         return false;
     }
-    let is_own =
-        |message: &Message| run.outputs.iter().any(|output| output.id.is_some() && output.id == message.id);
+    let is_own = |message: &Message| {
+        run.outputs.messages.iter().any(|output| output.id.is_some() && output.id == message.id)
+    };
     let passed = page.has_more == Some(false) || (!filtered && passes_beyond(run, page, is_own));
     // A completed run that shows no output is odd enough to wait for more; one that failed may well have none.
-    if passed && (!run.outputs.is_empty() || !run.is_completed()) {
-        run.pages_prove_outputs = true;
+    if passed && (!run.outputs.messages.is_empty() || !run.is_completed()) {
+        run.proofs.pages = true;
         return true;
     }
     let Some(last) = page.messages.last().and_then(|message| message.id.clone()) else { return false };
     // Only a listing that goes on is worth waiting for, not one that shows the same page again and again.
-    run.page_frontier.insert(frontier, last.clone()).as_ref() != Some(&last)
+    run.proofs.page_frontier.insert(frontier, last.clone()).as_ref() != Some(&last)
 }
 
 /// Whether the page's last messages lie beyond the run's outputs, in the direction of its order.
@@ -200,7 +200,9 @@ fn passes_beyond(run: &OpenRun, page: &MessagePage, is_own: impl Fn(&Message) ->
     let Some(second) = last.created_at.map(f64::floor) else { return page.messages.iter().any(&is_own) };
     match page.order {
         // An input of the run itself lies beyond its outputs too.
-        PageOrder::Descending => second < created || run.inputs.iter().any(|input| input.id == last.id),
+        PageOrder::Descending => {
+            second < created || run.inputs.messages.iter().any(|input| input.id == last.id)
+        }
         // A later message may still lie between outputs, on servers that take messages while a run is active.
         PageOrder::Ascending => {
             let behind = run.ended_second().map_or(second > created, |ended| second >= ended);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::weight::allocation;
+use super::heap_size::allocation;
 
 /// Remembers the fingerprints of the last `N` ids. What it forgot, the store's unique key still knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

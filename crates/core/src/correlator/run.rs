@@ -4,117 +4,110 @@
 //! `outputs_grace` after it became terminal (longer while pages bring more of its outputs); until then `unresolved_grace`
 //! beyond `expires_at`, or beyond the time a run is assumed to take, or beyond the last time it was seen to go on.
 
+mod completeness;
 mod continuation;
-mod input;
-mod output;
+mod inputs;
+mod matching;
+mod merge;
+mod outputs;
 mod record;
-mod tool;
+mod tools;
 mod turn;
+mod turn_state;
 mod usage;
 
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
+use super::config::Config;
+use super::heap_size;
 use super::limits::Note;
-use super::whose::Whose;
-use super::{Config, weight};
+use super::packed_attribution::PackedAttribution;
 use crate::attribution::Attribution;
 use crate::interaction::{Pairing, Status};
-use crate::message::Message;
-use crate::observation::{PageOrder, Run, RunOrigin, RunStatus, StreamEnding, ToolCall};
+use crate::observation::{PageOrder, Run, RunOrigin, RunStatus, StreamEnding};
 use crate::time::UnixMillis;
-pub(super) use input::insert_in_time;
-pub(super) use output::update_message;
-use tool::StepSeen;
-use turn::TurnState;
+pub(super) use inputs::{Inputs, Merge, insert_in_time};
+use merge::{fill, learn, replace};
+pub(super) use outputs::{Outputs, update_message};
+use tools::{StepSeen, ToolUse};
+use turn_state::TurnState;
 
 /// A run, and all that was seen of it.
 #[derive(Debug)]
 pub(super) struct OpenRun {
+    /// What the API says of it, but for its tool calls.
     run: Run,
-    pub(super) inputs: Vec<Message>,
-    /// How many of them, the last ones, came with the request that created the run.
-    carried: usize,
-    pub(super) outputs: Vec<Message>,
-    tool_calls: Vec<ToolCall>,
-    tool_bytes: usize,
-    /// How many steps, tool calls or texts of them were left out.
-    text_lost: usize,
-    /// What is known of the steps, in their order.
-    steps: Vec<StepSeen>,
-    whose: Whose,
-    instructions: Option<String>,
-    additional_instructions: Option<String>,
-    /// When the request arrived that created it; none if that was not seen.
+    creation: Creation,
+    pub(super) inputs: Inputs,
+    pub(super) outputs: Outputs,
+    pub(super) proofs: OutputProofs,
+    pub(super) tools: ToolUse,
+    times: SeenTimes,
+    ending: Ending,
+    attribution: PackedAttribution,
+    pub(super) pairing: Pairing,
+    /// What it has beside others when one exchange tells it as a whole.
+    turn: Option<Box<TurnState>>,
+}
+
+/// The request that created a run.
+#[derive(Debug, Default)]
+struct Creation {
+    /// When it arrived; none if it was not seen.
     request_at: Option<UnixMillis>,
     trace_id: Option<String>,
-    first_seen: UnixMillis,
-    first_token_at: Option<UnixMillis>,
-    end_at: Option<UnixMillis>,
-    deadline: UnixMillis,
+    instructions: Option<String>,
+    additional_instructions: Option<String>,
+}
+
+/// What proves that no output is missing.
+#[derive(Debug, Default)]
+pub(super) struct OutputProofs {
     /// Whether every part of the run so far was told by streams that were seen as a whole.
     streamed_whole: bool,
     /// Whether a stream told the end, so that nothing of it is still on its way.
     stream_told_end: bool,
     /// Whether all steps were listed after the run was over.
     steps_whole: bool,
-    /// Whether listed pages prove that no output is missing.
-    pub(super) pages_prove_outputs: bool,
+    /// Whether listed pages show all.
+    pub(super) pages: bool,
     /// Where a listing that has not passed beyond this run's outputs stopped.
     pub(super) page_frontier: BTreeMap<(bool, bool), String>,
-    pub(super) inputs_complete: bool,
-    /// Whether no message before the run can have been missed, but for those it was created with.
-    pub(super) history_known: bool,
-    /// Second in which the last run before this one claimed its inputs.
-    pub(super) claimed_after: Option<f64>,
-    /// Whether an output is known to be missing for good.
-    outputs_lost: bool,
-    /// Whether a message was deleted that was never seen, and so may have been an output.
-    unseen_deleted: bool,
-    pub(super) pairing: Pairing,
-    /// Our conclusion where the API said none.
-    concluded: Option<Status>,
+}
+
+/// When a run was seen, by the proxy's clock.
+#[derive(Debug)]
+struct SeenTimes {
+    first_seen: UnixMillis,
+    first_token_at: Option<UnixMillis>,
+    end_at: Option<UnixMillis>,
+    deadline: UnixMillis,
+}
+
+/// How a run ended where the API did not say so.
+#[derive(Debug, Default)]
+struct Ending {
+    /// The status that was assumed.
+    assumed: Option<Status>,
     client_gone: bool,
     stream_error: Option<Box<RawValue>>,
-    /// What it has beside others when one exchange tells it as a whole.
-    turn: Option<Box<TurnState>>,
 }
 
 impl OpenRun {
     pub(super) fn new(run: &Run, at: UnixMillis, config: &Config) -> Self {
         let mut open = Self {
             run: Run { status: RunStatus::Active(String::new()), tool_calls: Vec::new(), ..run.clone() },
-            inputs: Vec::new(),
-            carried: 0,
-            outputs: Vec::new(),
-            tool_calls: Vec::new(),
-            tool_bytes: 0,
-            text_lost: 0,
-            steps: Vec::new(),
-            whose: Whose::default(),
-            instructions: None,
-            additional_instructions: None,
-            request_at: None,
-            trace_id: None,
-            first_seen: at,
-            first_token_at: None,
-            end_at: None,
-            deadline: at,
-            streamed_whole: false,
-            stream_told_end: false,
-            steps_whole: false,
-            pages_prove_outputs: false,
-            page_frontier: BTreeMap::new(),
-            inputs_complete: false,
-            history_known: false,
-            claimed_after: None,
-            outputs_lost: false,
-            unseen_deleted: false,
+            creation: Creation::default(),
+            inputs: Inputs::default(),
+            outputs: Outputs::default(),
+            proofs: OutputProofs::default(),
+            tools: ToolUse::default(),
+            times: SeenTimes { first_seen: at, first_token_at: None, end_at: None, deadline: at },
+            ending: Ending::default(),
+            attribution: PackedAttribution::default(),
             pairing: Pairing::Exact,
-            concluded: None,
-            client_gone: false,
-            stream_error: None,
             turn: None,
         };
         open.merge(run, at, config);
@@ -151,14 +144,14 @@ impl OpenRun {
             | replace(&mut known.error, error)
             | replace(&mut known.metadata, metadata);
         for call in tool_calls {
-            changed |= self.note_tool_call(call.clone());
+            changed |= self.tools.note_call(call.clone());
         }
         if !self.run.status.is_terminal() && self.run.status != *status {
             changed = true;
             self.run.status = status.clone();
             if self.run.status.is_terminal() {
-                self.end_at = Some(at);
-                self.deadline = at.after(config.outputs_grace);
+                self.times.end_at = Some(at);
+                self.times.deadline = at.after(config.outputs_grace);
             }
         }
         changed | self.wait_on(at, config)
@@ -171,8 +164,8 @@ impl OpenRun {
         }
         let seen = self.background_deadline(at, config).unwrap_or_else(|| at.after(config.unresolved_grace));
         let deadline = self.unresolved_deadline(config).max(seen);
-        let longer = deadline > self.deadline;
-        self.deadline = self.deadline.max(deadline);
+        let longer = deadline > self.times.deadline;
+        self.times.deadline = self.times.deadline.max(deadline);
         longer
     }
 
@@ -191,16 +184,16 @@ impl OpenRun {
                 if self.created_seen() {
                     return false;
                 }
-                self.request_at = Some(*request_at);
-                self.trace_id.clone_from(trace_id);
-                self.streamed_whole = *streamed;
-                self.instructions.clone_from(instructions);
-                self.additional_instructions.clone_from(additional_instructions);
-                self.inputs_complete &= !messages_lost;
+                self.creation.request_at = Some(*request_at);
+                self.creation.trace_id.clone_from(trace_id);
+                self.proofs.streamed_whole = *streamed;
+                self.creation.instructions.clone_from(instructions);
+                self.creation.additional_instructions.clone_from(additional_instructions);
+                self.inputs.complete &= !messages_lost;
                 true
             }
             RunOrigin::Continued { streamed } => {
-                self.streamed_whole &= streamed;
+                self.proofs.streamed_whole &= streamed;
                 true
             }
             RunOrigin::Seen => false,
@@ -209,17 +202,17 @@ impl OpenRun {
 
     /// Notes that the run's own stream told its state.
     pub(super) fn note_streamed_state(&mut self) -> bool {
-        let told = self.is_terminal() && !self.stream_told_end;
-        self.stream_told_end |= told;
+        let told = self.is_terminal() && !self.proofs.stream_told_end;
+        self.proofs.stream_told_end |= told;
         told
     }
 
     pub(super) fn note_attribution(&mut self, attribution: &Attribution) {
-        self.whose.update(attribution);
+        self.attribution.update(attribution);
     }
 
     pub(super) fn note_first_token(&mut self, at: Option<UnixMillis>) -> bool {
-        fill(&mut self.first_token_at, at)
+        fill(&mut self.times.first_token_at, at)
     }
 
     pub(super) fn note_stream_end(
@@ -234,11 +227,11 @@ impl OpenRun {
             self.note_streamed_state();
         } else {
             // After an error the run may go on, unseen.
-            self.streamed_whole = false;
+            self.proofs.streamed_whole = false;
         }
-        self.client_gone |= ending == StreamEnding::ClientGone;
+        self.ending.client_gone |= ending == StreamEnding::ClientGone;
         if let Some(error) = error {
-            self.stream_error = Some(error.to_owned());
+            self.ending.stream_error = Some(error.to_owned());
         }
         self.note_exchange_end(ending, at, config);
         true
@@ -256,7 +249,7 @@ impl OpenRun {
 
     /// Whether the run was seen from its creation.
     pub(super) fn created_seen(&self) -> bool {
-        self.request_at.is_some()
+        self.creation.request_at.is_some()
     }
 
     pub(super) fn is_completed(&self) -> bool {
@@ -266,24 +259,30 @@ impl OpenRun {
     /// What it takes in memory beside its place in a list.
     pub(super) fn bytes(&self) -> usize {
         let Run { id, assistant, model, usage, error, metadata, .. } = &self.run;
-        let texts = [assistant, model, &self.trace_id, &self.instructions, &self.additional_instructions];
-        let raws = [usage, error, metadata, &self.stream_error];
-        weight::text(id)
-            + texts.into_iter().map(weight::optional).sum::<usize>()
-            + raws.into_iter().map(weight::raw).sum::<usize>()
-            + self.whose.heap_bytes()
-            + weight::messages(&self.inputs)
-            + weight::messages(&self.outputs)
-            + self.tool_bytes
-            + weight::list(&self.steps)
-            + self.steps.iter().map(StepSeen::heap_bytes).sum::<usize>()
-            + self.page_frontier.values().map(|id| weight::text(id)).sum::<usize>()
+        let texts = [
+            assistant,
+            model,
+            &self.creation.trace_id,
+            &self.creation.instructions,
+            &self.creation.additional_instructions,
+        ];
+        let raws = [usage, error, metadata, &self.ending.stream_error];
+        heap_size::text(id)
+            + texts.into_iter().map(heap_size::optional).sum::<usize>()
+            + raws.into_iter().map(heap_size::raw).sum::<usize>()
+            + self.attribution.heap_bytes()
+            + heap_size::messages(&self.inputs.messages)
+            + heap_size::messages(&self.outputs.messages)
+            + self.tools.bytes
+            + heap_size::list(&self.tools.steps)
+            + self.tools.steps.iter().map(StepSeen::heap_bytes).sum::<usize>()
+            + self.proofs.page_frontier.values().map(|id| heap_size::text(id)).sum::<usize>()
             + self.turn.as_ref().map_or(0, |turn| turn.bytes())
     }
 
     /// What was left out of this run.
     pub(super) fn notes(&self) -> impl Iterator<Item = Note> {
-        std::iter::repeat_n(Note::TextFull, self.text_lost)
+        std::iter::repeat_n(Note::TextFull, self.tools.left_out)
     }
 
     pub(super) fn id(&self) -> &str {
@@ -295,7 +294,7 @@ impl OpenRun {
     }
 
     pub(super) fn deadline(&self) -> UnixMillis {
-        self.deadline
+        self.times.deadline
     }
 
     /// When the run ended by the API's word, else when it was created.
@@ -307,7 +306,7 @@ impl OpenRun {
 
     /// Whether the run was already seen to be over at a time. Listings asked for earlier may be older than its outputs.
     pub(super) fn ended_before(&self, time: UnixMillis) -> bool {
-        self.end_at.is_some_and(|end| end <= time)
+        self.times.end_at.is_some_and(|end| end <= time)
     }
 
     /// The frontier of a listing: pages of one order and one kind of filter go on where the last one stopped.
@@ -330,27 +329,27 @@ impl OpenRun {
     }
 
     /// Concludes a status where the API said none in time.
-    pub(super) fn conclude(&mut self, at: UnixMillis) {
+    pub(super) fn finish(&mut self, at: UnixMillis) {
         if self.is_terminal() {
             return;
         }
-        let status = if self.stream_error.is_some() {
+        let status = if self.ending.stream_error.is_some() {
             Status::Error
-        } else if self.client_gone {
+        } else if self.ending.client_gone {
             Status::ClientDisconnected
         } else if self.run.status == RunStatus::RequiresAction {
             Status::Expired
         } else {
             Status::UnknownFinal
         };
-        self.conclude_as(status, at);
+        self.finish_as(status, at);
     }
 
     /// Concludes a given status if the API said none.
-    pub(super) fn conclude_as(&mut self, status: Status, at: UnixMillis) {
+    pub(super) fn finish_as(&mut self, status: Status, at: UnixMillis) {
         if !self.is_terminal() {
-            self.concluded = Some(status);
-            self.end_at = Some(at);
+            self.ending.assumed = Some(status);
+            self.times.end_at = Some(at);
         }
     }
 
@@ -360,32 +359,8 @@ impl OpenRun {
         let span = self.run.expires_at.zip(self.run.created_at).map(|(expires, created)| expires - created);
         let span = span.filter(|span| *span > 0.0 && *span < LONGEST_RUN_SECS);
         let span = span.map_or(config.assumed_run_time, std::time::Duration::from_secs_f64);
-        self.first_seen.after(span).after(config.unresolved_grace)
+        self.times.first_seen.after(span).after(config.unresolved_grace)
     }
-}
-
-/// Takes a value if none was known.
-fn fill<T>(known: &mut Option<T>, newer: Option<T>) -> bool {
-    let changed = known.is_none() && newer.is_some();
-    if changed {
-        *known = newer;
-    }
-    changed
-}
-
-/// Takes a copy of a value if none was known.
-fn learn<T: Clone>(known: &mut Option<T>, newer: &Option<T>) -> bool {
-    known.is_none() && fill(known, newer.clone())
-}
-
-/// The last value given wins.
-fn replace(known: &mut Option<Box<RawValue>>, newer: &Option<Box<RawValue>>) -> bool {
-    let Some(newer) = newer else { return false };
-    let changed = known.as_ref().is_none_or(|known| known.get() != newer.get());
-    if changed {
-        *known = Some(newer.clone());
-    }
-    changed
 }
 
 /// Longer waits are nonsense from the wire.

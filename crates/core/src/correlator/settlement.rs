@@ -4,7 +4,7 @@
 //! with it, and may be held in its turn: such a line of runs is settled when its last one is, as one. All but the last are over,
 //! so that only the last has a deadline.
 
-use super::Config;
+use super::config::Config;
 use super::conversation::{Conversation, Outcome};
 use super::run::OpenRun;
 use crate::observation::{RunOrigin, Turn};
@@ -20,11 +20,11 @@ impl Conversation {
         due.sort_by_key(|(at, _)| *at);
         for (_, id) in due {
             if let Some(run) = self.runs.iter_mut().find(|run| run.id() == id) {
-                run.conclude(now);
+                run.finish(now);
             }
             self.settle_where(outcome, |run| run.id() == id);
         }
-        self.weigh();
+        self.measure();
         // What was settled just now has to be told first.
         self.runs.is_empty() && outcome.settled.is_empty() && self.forget_at(config) <= now
     }
@@ -32,11 +32,11 @@ impl Conversation {
     /// Settles everything with what is known, for there is no room to wait.
     pub(super) fn give_up(&mut self, now: UnixMillis, outcome: &mut Outcome) {
         for run in &mut self.runs {
-            run.conclude(now);
+            run.finish(now);
         }
         self.settle_all(outcome);
         self.drop_unclaimed();
-        self.weigh();
+        self.measure();
     }
 
     /// Settles what is over, with the outputs seen so far; also what is held, for nothing will come any more. While something else is
@@ -44,13 +44,13 @@ impl Conversation {
     pub(super) fn let_go(&mut self, outcome: &mut Outcome) {
         let is_all = self.unclaimed.is_empty() && self.last_runs().all(OpenRun::is_terminal);
         self.settle_where(outcome, |run| run.is_terminal() && (is_all || !run.is_held()));
-        self.weigh();
+        self.measure();
     }
 
     /// Settles what is over, with the outputs seen so far.
     pub(super) fn settle_terminal(&mut self, outcome: &mut Outcome) {
         self.settle_where(outcome, |run| run.is_terminal() && !run.is_held());
-        self.weigh();
+        self.measure();
     }
 
     pub(super) fn settle_complete(&mut self, outcome: &mut Outcome) {
@@ -67,7 +67,7 @@ impl Conversation {
         while let Some(next) = self.continued_at(last) {
             last = next;
         }
-        self.runs[last].conclude(at);
+        self.runs[last].finish(at);
         let id = self.runs[last].id().to_owned();
         self.settle_where(outcome, |run| run.id() == id);
     }
@@ -89,7 +89,7 @@ impl Conversation {
             }
         }
         self.settle_where(outcome, |run| recorded.iter().any(|id| id == run.id()));
-        self.weigh();
+        self.measure();
     }
 
     /// Whether any run is held.
@@ -146,7 +146,13 @@ impl Conversation {
     /// Takes out a run, and remembers it as settled.
     fn take_run(&mut self, place: usize) -> OpenRun {
         let run = self.runs.remove(place);
-        for id in run.inputs.iter().chain(&run.outputs).filter_map(|message| message.id.as_deref()) {
+        for id in run
+            .inputs
+            .messages
+            .iter()
+            .chain(&run.outputs.messages)
+            .filter_map(|message| message.id.as_deref())
+        {
             self.state.messages.insert(id);
             self.listed.forget(id);
         }

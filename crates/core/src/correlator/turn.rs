@@ -1,8 +1,9 @@
 //! Turns: runs that one exchange tells as a whole, and their places among others.
 
-use super::Config;
 use super::chain::{Chain, MAX_CALLS, call_link};
+use super::config::Config;
 use super::conversation::{Conversation, Outcome};
+use super::placed::Placement;
 use super::run::OpenRun;
 use crate::message::Role;
 use crate::observation::{Observation, RunOrigin, ToolCall, Turn, scoped_call};
@@ -11,7 +12,7 @@ impl Conversation {
     /// Takes a state of a turn. Tells whether anything changed.
     pub(super) fn see_turn(
         &mut self,
-        turn: &Turn,
+        (turn, placement): (&Turn, &Placement),
         observation: &Observation,
         config: &Config,
         outcome: &mut Outcome,
@@ -28,8 +29,9 @@ impl Conversation {
         // Somebody may have looked at it before its creation was answered, and that tells more of its place.
         if !self.runs[place].is_turn() || (!created_before && self.runs[place].created_seen()) {
             let (parent, began) = self.place_turn(turn);
-            self.runs[place].become_turn(turn, parent, began);
-            if let Some(held) = self.held_for(turn).filter(|held| turn.continues.as_ref() == Some(held)) {
+            self.runs[place].become_turn(turn, placement, (parent, began));
+            if let Some(held) = self.held_for(turn).filter(|held| placement.continues.as_ref() == Some(held))
+            {
                 self.runs[place].go_on_with(held);
             }
             changed = true;
@@ -40,20 +42,20 @@ impl Conversation {
         let run = &self.runs[place];
         let (id, began) = (run.id(), run.turn_id());
         let before = run.parent_id().filter(|_| began != id);
-        let asked = |chain: &Chain| chain.asked_with(before, &run.inputs);
+        let asked = |chain: &Chain| chain.asked_with(before, &run.inputs.messages);
         changed |= self.state.chain.note_calls((id, began), &call_links(turn), asked, relinked);
         if let Some(item) = &turn.last_item {
             changed |= self.state.chain.note_item(item, &turn.run.id, relinked);
         }
         let (mut outputs, mut lost) = (Vec::with_capacity(turn.outputs.len()), false);
         for output in &turn.outputs {
-            if self.runs[place].has_output(output) || self.admit(output, config, outcome) {
+            if self.runs[place].outputs.has(output) || self.admit(output, config, outcome) {
                 outputs.push(output.clone());
             } else {
                 lost = true;
             }
         }
-        changed | self.runs[place].note_turn(turn, outputs, lost, (observation.at, config))
+        changed | self.runs[place].note_turn((turn, placement), outputs, lost, (observation.at, config))
     }
 
     /// The run whose calls a turn answers, if it goes on with the same turn.

@@ -21,20 +21,30 @@ use serde_json::{Map, Value, json};
 use crate::attribution::Attribution;
 use crate::dialect::attribution::{Order, Owner, trace_id};
 use crate::dialect::clean;
-use crate::dialect::kind::{NotJson, Opening, Telling};
+use crate::dialect::registry::{Dialect, NotJson, Observe, Opening, Telling};
 use crate::dialect::request::Request;
 use crate::dialect::{Observed, Problem, field};
 use crate::exchange::Ending;
 use crate::message::Message;
-use crate::observation::{ConversationKey, Fact, MessageOrigin, Observation, RunOrigin, ToolOutput};
+use crate::observation::{Api, ConversationKey, Fact, MessageOrigin, Observation, RunOrigin, ToolOutput};
 use crate::time::UnixMillis;
 use members::{Members, Name};
 use object_kind::ObjectKind;
 use route::Route;
 use stream::Stream;
 
+/// Threads, messages and runs.
+pub(super) const DIALECT: Dialect = Dialect {
+    api: Api::Assistants,
+    interest,
+    start: |opening| Some(Box::new(Observer::start(opening)?)),
+    read_by_item: None,
+    hears_refusals: true,
+    is_sunset: true,
+};
+
 /// Whether a request is one of this API's.
-pub(super) fn interest(method: &Method, path: &str) -> bool {
+fn interest(method: &Method, path: &str) -> bool {
     Route::takes(method) && Route::parse(path).is_some()
 }
 
@@ -69,6 +79,112 @@ pub(super) struct Observer {
     refused: bool,
     /// Whether part of the response was not seen, or could not be read.
     missed: bool,
+}
+
+impl Observe for Observer {
+    fn set_telling(&mut self, telling: Telling) {
+        self.stream = (telling != Telling::Document).then(|| Stream::new(telling));
+    }
+
+    fn miss(&mut self) {
+        self.missed = true;
+        if let Some(stream) = &mut self.stream {
+            stream.miss();
+        }
+    }
+
+    /// Says that the response is over, and that nothing can be made of it. A message that was sent was sent all the same.
+    fn cannot_read(&mut self, at: UnixMillis, out: &mut Observed) {
+        if self.method == Method::POST
+            && matches!(self.route, Route::Messages { .. })
+            && let Some((request, _)) = clean::tree(&self.sent)
+            && let Some(message) = object::request_message(&request)
+        {
+            let (origin, requested_at) = (MessageOrigin::Created, Some(self.request_at));
+            self.tell(Fact::MessageSeen { message, origin, requested_at }, at, out);
+        }
+    }
+
+    fn event(&mut self, name: &str, data: &str, at: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
+        self.read_event(name, data, at, out)
+    }
+
+    fn document(&mut self, json: &str, at: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
+        if self.refused {
+            let refusal = serde_json::from_str(json).map_err(|_| NotJson)?;
+            if let Some(run) = refusal::active_run(&refusal) {
+                self.tell(Fact::RunGoesOn { run }, at, out);
+            }
+            return Ok(());
+        }
+        let members = Members::of(json).map_err(|_| NotJson)?;
+        match ObjectKind::of_response(&members, &self.route) {
+            Some(ObjectKind::List) => self.list(&members, at, out),
+            Some(ObjectKind::ThreadDeleted) => self.tell(Fact::ConversationDeleted, at, out),
+            Some(ObjectKind::MessageDeleted) => match field::id(&members[Name::Id]) {
+                Some(id) => self.tell(Fact::MessageDeleted { id: id.to_owned() }, at, out),
+                None => out.problem(Problem::UnexpectedShape),
+            },
+            kind => self.object(kind, json, &members, at, out),
+        }
+        Ok(())
+    }
+
+    /// Takes what came of an object before it was cut: ids and status, if they came early.
+    fn prefix(&mut self, mut members: Map<String, Value>, _: Ending, at: UnixMillis, out: &mut Observed) {
+        let json = |members: &Map<String, Value>| json!(members).to_string();
+        let kind = {
+            let json = json(&members);
+            Members::of(&json).ok().and_then(|members| ObjectKind::of_response(&members, &self.route))
+        };
+        match kind {
+            Some(ObjectKind::Message) => {
+                let content = members.entry("content").or_insert(Value::Null);
+                if content.is_null() {
+                    *content = json!([{"type": "truncated"}]);
+                }
+            }
+            Some(ObjectKind::Run) if members.get("status").is_some_and(Value::is_string) => {}
+            _ => return,
+        }
+        let json = json(&members);
+        if let Ok(members) = Members::of(&json) {
+            self.object(kind, &json, &members, at, out);
+        }
+    }
+
+    fn hears_broken_responses(&self) -> bool {
+        false
+    }
+
+    fn held_bytes(&self) -> usize {
+        let messages = self.messages.iter().map(|message| size_of::<Message>() + message.object.get().len());
+        let outputs = self.tool_outputs.iter().map(|output| output.call.len() + output.output.len());
+        let instructions = [&self.instructions, &self.additional_instructions].into_iter().flatten();
+        self.sent.len()
+            + messages.sum::<usize>()
+            + outputs.sum::<usize>()
+            + instructions.map(String::len).sum::<usize>()
+            + self.stream.as_ref().map_or(0, Stream::held_bytes)
+    }
+
+    fn let_go(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            stream.let_go();
+        }
+    }
+
+    fn end(&mut self, ending: Ending, _: bool, at: UnixMillis, out: &mut Observed) {
+        if matches!(self.route, Route::ThreadRuns) && !self.answered && !self.messages.is_empty() {
+            let (messages, messages_lost) = (std::mem::take(&mut self.messages), self.messages_lost);
+            self.tell(Fact::ConversationCreated { messages, messages_lost }, at, out);
+        }
+        if self.stream.is_some() {
+            self.flush_partials(at, out);
+        }
+        let Some(fact) = self.stream.take().and_then(|stream| stream.end(ending)) else { return };
+        self.tell(fact, at, out);
+    }
 }
 
 impl Observer {
@@ -136,111 +252,6 @@ impl Observer {
             refused,
             missed: false,
         })
-    }
-
-    /// Says how the body of the response is told.
-    pub(super) fn set_telling(&mut self, telling: Telling) {
-        self.stream = (telling != Telling::Document).then(|| Stream::new(telling));
-    }
-
-    /// Says that part of the response was not seen, or could not be read.
-    pub(super) fn miss(&mut self) {
-        self.missed = true;
-        if let Some(stream) = &mut self.stream {
-            stream.miss();
-        }
-    }
-
-    /// Takes a whole JSON body.
-    ///
-    /// # Errors
-    /// When it is no JSON.
-    pub(super) fn document(&mut self, json: &str, at: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
-        if self.refused {
-            let refusal = serde_json::from_str(json).map_err(|_| NotJson)?;
-            if let Some(run) = refusal::active_run(&refusal) {
-                self.tell(Fact::RunGoesOn { run }, at, out);
-            }
-            return Ok(());
-        }
-        let members = Members::of(json).map_err(|_| NotJson)?;
-        match ObjectKind::of_response(&members, &self.route) {
-            Some(ObjectKind::List) => self.list(&members, at, out),
-            Some(ObjectKind::ThreadDeleted) => self.tell(Fact::ConversationDeleted, at, out),
-            Some(ObjectKind::MessageDeleted) => match field::id(&members[Name::Id]) {
-                Some(id) => self.tell(Fact::MessageDeleted { id: id.to_owned() }, at, out),
-                None => out.problem(Problem::UnexpectedShape),
-            },
-            kind => self.object(kind, json, &members, at, out),
-        }
-        Ok(())
-    }
-
-    /// Takes what came of an object before it was cut: ids and status, if they came early.
-    pub(super) fn prefix(&mut self, mut members: Map<String, Value>, at: UnixMillis, out: &mut Observed) {
-        let json = |members: &Map<String, Value>| json!(members).to_string();
-        let kind = {
-            let json = json(&members);
-            Members::of(&json).ok().and_then(|members| ObjectKind::of_response(&members, &self.route))
-        };
-        match kind {
-            Some(ObjectKind::Message) => {
-                let content = members.entry("content").or_insert(Value::Null);
-                if content.is_null() {
-                    *content = json!([{"type": "truncated"}]);
-                }
-            }
-            Some(ObjectKind::Run) if members.get("status").is_some_and(Value::is_string) => {}
-            _ => return,
-        }
-        let json = json(&members);
-        if let Ok(members) = Members::of(&json) {
-            self.object(kind, &json, &members, at, out);
-        }
-    }
-
-    /// Says that the response is over, and that nothing can be made of it. A message that was sent was sent all the same.
-    pub(super) fn cannot_read(&mut self, at: UnixMillis, out: &mut Observed) {
-        if self.method == Method::POST
-            && matches!(self.route, Route::Messages { .. })
-            && let Some((request, _)) = clean::tree(&self.sent)
-            && let Some(message) = object::request_message(&request)
-        {
-            let (origin, requested_at) = (MessageOrigin::Created, Some(self.request_at));
-            self.tell(Fact::MessageSeen { message, origin, requested_at }, at, out);
-        }
-    }
-
-    /// How many bytes are held of the request, and of a stream, about.
-    pub(super) fn held_bytes(&self) -> usize {
-        let messages = self.messages.iter().map(|message| size_of::<Message>() + message.object.get().len());
-        let outputs = self.tool_outputs.iter().map(|output| output.call.len() + output.output.len());
-        let instructions = [&self.instructions, &self.additional_instructions].into_iter().flatten();
-        self.sent.len()
-            + messages.sum::<usize>()
-            + outputs.sum::<usize>()
-            + instructions.map(String::len).sum::<usize>()
-            + self.stream.as_ref().map_or(0, Stream::held_bytes)
-    }
-
-    /// Lets go of what is held of a stream.
-    pub(super) fn let_go(&mut self) {
-        if let Some(stream) = &mut self.stream {
-            stream.let_go();
-        }
-    }
-
-    /// The body is over.
-    pub(super) fn end(&mut self, ending: Ending, at: UnixMillis, out: &mut Observed) {
-        if matches!(self.route, Route::ThreadRuns) && !self.answered && !self.messages.is_empty() {
-            let (messages, messages_lost) = (std::mem::take(&mut self.messages), self.messages_lost);
-            self.tell(Fact::ConversationCreated { messages, messages_lost }, at, out);
-        }
-        if self.stream.is_some() {
-            self.flush_partials(at, out);
-        }
-        let Some(fact) = self.stream.take().and_then(|stream| stream.end(ending)) else { return };
-        self.tell(fact, at, out);
     }
 
     fn object(

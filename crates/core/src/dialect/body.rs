@@ -8,7 +8,7 @@ mod reader;
 
 use super::clean::{self, Halves};
 use super::credentials::Credentials;
-use super::kind::{Kind, Telling};
+use super::registry::{self, Observe, Telling};
 use super::{Observed, Problem};
 use crate::exchange::End;
 use crate::sse::{self, Beginning};
@@ -110,7 +110,13 @@ impl Body {
     }
 
     /// Takes the next bytes, decoded.
-    pub(super) fn feed(&mut self, bytes: &[u8], kind: &mut Kind, at: UnixMillis, out: &mut Observed) {
+    pub(super) fn feed(
+        &mut self,
+        bytes: &[u8],
+        observer: &mut dyn Observe,
+        at: UnixMillis,
+        out: &mut Observed,
+    ) {
         if let Form::Undecided(held, declared) = &mut self.form {
             held.extend_from_slice(bytes);
             held.drain(..held.len() - sse::behind_blanks(held).len());
@@ -121,25 +127,25 @@ impl Body {
                 FirstBytes::Other => *declared,
             };
             let held = std::mem::take(held);
-            self.decide(decided, kind);
+            self.decide(decided, observer);
             match &mut self.form {
                 Form::Document(body) => *body = held,
-                _ => self.take(&held, kind, at, out),
+                _ => self.take(&held, observer, at, out),
             }
         } else {
-            self.take(bytes, kind, at, out);
+            self.take(bytes, observer, at, out);
         }
     }
 
     /// Tells that part of the body was lost here. `resumable` says whether what follows can be read all the same.
-    pub(super) fn lose(&mut self, resumable: bool, kind: &mut Kind, out: &mut Observed) {
+    pub(super) fn lose(&mut self, resumable: bool, observer: &mut dyn Observe, out: &mut Observed) {
         if !self.reader.has_missed() {
             out.problem(Problem::Incomplete);
         }
         if let Form::Undecided(_, declared) = self.form {
-            self.decide(declared, kind);
+            self.decide(declared, observer);
         }
-        self.reader.miss(kind);
+        self.reader.miss(observer);
         match &mut self.form {
             // Events begin anew at any blank line.
             Form::Events(events) if resumable => events.resync(),
@@ -151,11 +157,11 @@ impl Body {
     }
 
     /// Stops reading.
-    pub(super) fn give_up(&mut self, kind: &mut Kind) {
+    pub(super) fn give_up(&mut self, observer: &mut dyn Observe) {
         if let Form::Undecided(_, declared) = self.form {
-            self.decide(declared, kind);
+            self.decide(declared, observer);
         }
-        self.reader.miss(kind);
+        self.reader.miss(observer);
         self.form = Form::Ignored;
     }
 
@@ -202,44 +208,46 @@ impl Body {
     }
 
     /// The body is over. Tells whether part of it was not seen.
-    pub(super) fn finish(&mut self, kind: &mut Kind, end: &End, out: &mut Observed) -> bool {
+    pub(super) fn finish(&mut self, observer: &mut dyn Observe, end: &End, out: &mut Observed) -> bool {
         if let Form::Undecided(held, declared) = &mut self.form {
             let (held, declared) = (std::mem::take(held), *declared);
             if !held.is_empty() || declared != Declared::Other {
-                self.decide(declared, kind);
-                self.take(&held, kind, end.at, out);
+                self.decide(declared, observer);
+                self.take(&held, observer, end.at, out);
             }
         }
         let reader = &mut self.reader;
         match std::mem::replace(&mut self.form, Form::Ignored) {
             Form::Events(mut decoder) => {
                 if let Some(event) = decoder.finish() {
-                    reader.event(&event, kind, end.at, out);
+                    reader.event(&event, observer, end.at, out);
                 }
                 for _ in 0..decoder.skipped() {
-                    reader.miss(kind);
+                    reader.miss(observer);
                     out.problem(Problem::EventTooLarge);
                 }
-                reader.end_events(kind);
+                reader.end_events(observer);
             }
-            Form::Document(body) if !body.is_empty() => reader.document(body, kind, end, out),
+            Form::Document(body) if !body.is_empty() => reader.document(body, observer, end, out),
             Form::Prefix(body) => {
-                let rules = reader.rules(kind, Halves::Replaced);
-                kind.prefix(clean::members(&body, rules), end.ending, end.at, out);
+                let rules = reader.rules(observer, Halves::Replaced);
+                observer.prefix(clean::members(&body, rules), end.ending, end.at, out);
             }
             Form::Ignored if !reader.has_missed() => {
                 out.problem(Problem::UnexpectedType);
-                kind.cannot_read(end, out);
+                registry::cannot_read(observer, end, out);
             }
             // There was nothing.
-            Form::Document(_) | Form::Undecided(..) if !reader.has_missed() => kind.cannot_read(end, out),
+            Form::Document(_) | Form::Undecided(..) if !reader.has_missed() => {
+                registry::cannot_read(observer, end, out)
+            }
             Form::Document(_) | Form::Ignored | Form::Undecided(..) => {}
         }
         reader.has_missed()
     }
 
-    fn decide(&mut self, decided: Declared, kind: &mut Kind) {
-        kind.set_telling(if decided == Declared::Events { Telling::Events } else { Telling::Document });
+    fn decide(&mut self, decided: Declared, observer: &mut dyn Observe) {
+        observer.set_telling(if decided == Declared::Events { Telling::Events } else { Telling::Document });
         let config = sse::Config { max_event_bytes: self.most_bytes };
         self.form = match decided {
             Declared::Events => Form::Events(sse::Decoder::new(config)),
@@ -248,14 +256,14 @@ impl Body {
         };
     }
 
-    fn take(&mut self, bytes: &[u8], kind: &mut Kind, at: UnixMillis, out: &mut Observed) {
+    fn take(&mut self, bytes: &[u8], observer: &mut dyn Observe, at: UnixMillis, out: &mut Observed) {
         match &mut self.form {
             Form::Events(decoder) => {
                 let before = decoder.event_bytes();
                 self.values += clean::values_in(bytes, before);
                 let mut rest = bytes;
                 while let Some(event) = decoder.next_event(&mut rest) {
-                    self.reader.event(&event, kind, at, out);
+                    self.reader.event(&event, observer, at, out);
                 }
                 // What is left is of the next event, if there was one.
                 let left = decoder.event_bytes();
@@ -272,7 +280,7 @@ impl Body {
                 }
                 body.extend_from_slice(bytes);
             }
-            Form::Document(_) => self.lose(false, kind, out),
+            Form::Document(_) => self.lose(false, observer, out),
             Form::Ignored | Form::Prefix(_) | Form::Undecided(..) => {}
         }
     }

@@ -4,7 +4,6 @@
 //! trusted to be unique, for some servers count to a thousand, and caches repeat an answer with its id: a run is known by the
 //! API's id and its exchange (see [`observation::api_id`](crate::observation::api_id)).
 
-mod answer;
 mod audio;
 mod call;
 mod choice;
@@ -14,6 +13,7 @@ mod messages;
 mod outcome;
 mod reasoning_details;
 mod request;
+mod response;
 mod room;
 mod route;
 
@@ -29,8 +29,8 @@ use crate::attribution::Attribution;
 use crate::dialect::attribution::{Owner, trace_id};
 use crate::dialect::clean::{self, Files};
 use crate::dialect::history::History;
-use crate::dialect::kind::{NotJson, Opening, Telling};
 use crate::dialect::object::Object;
+use crate::dialect::registry::{Dialect, NotJson, Observe, Opening, Telling};
 use crate::dialect::{Observed, Problem};
 use crate::exchange::Ending;
 use crate::message::Message;
@@ -39,9 +39,9 @@ use crate::observation::{
     Turn, UsageAbsent, scoped_call, unique_id,
 };
 use crate::time::UnixMillis;
-use answer::Answer;
 use choice::Choice;
 use request::Asked;
+use response::Response;
 use route::Route;
 
 /// Settings of this dialect.
@@ -57,8 +57,18 @@ impl Default for Config {
     }
 }
 
+/// Chat Completions.
+pub(super) const DIALECT: Dialect = Dialect {
+    api: Api::Chat,
+    interest,
+    start: |opening| Some(Box::new(Observer::start(opening)?)),
+    read_by_item: Some("messages"),
+    hears_refusals: false,
+    is_sunset: false,
+};
+
 /// Whether a request asks for a completion.
-pub(super) fn interest(method: &Method, path: &str) -> bool {
+fn interest(method: &Method, path: &str) -> bool {
     *method == Method::POST && Route::parse(path).is_some()
 }
 
@@ -73,11 +83,11 @@ pub(super) struct Observer {
     asked: Option<Asked>,
     /// Whether what was asked could not be read.
     asked_lost: bool,
-    /// The model by the request's word, for servers whose answer names none.
+    /// The model by the request's word, for servers whose response names none.
     model: Option<String>,
     includes_usage: bool,
     question: Option<String>,
-    /// All that was said before the answer, if all of it was read.
+    /// All that was said before the response, if all of it was read.
     history: Option<Box<History>>,
     /// A hash over it, where functions are offered in the form before tools.
     said: Option<String>,
@@ -85,18 +95,121 @@ pub(super) struct Observer {
     request_at: UnixMillis,
     trace_id: Option<String>,
     streamed: bool,
-    answer: Answer,
-    /// The answer word for word, if it was not streamed.
+    response: Response,
+    /// The response word for word, if it was not streamed.
     document: Option<Box<RawValue>>,
-    /// Whether the answer said that it is over.
+    /// Whether the response said that it is over.
     over: bool,
-    /// Whether the answer is over, and nothing can be made of it.
+    /// Whether the response is over, and nothing can be made of it.
     unreadable: bool,
     first_token_at: Option<UnixMillis>,
-    /// Whether the answer is read when it is over, so that nothing is known of when its pieces passed.
+    /// Whether the response is read when it is over, so that nothing is known of when its pieces passed.
     late: bool,
     /// The run, once it was told of.
     run: Option<String>,
+}
+
+impl Observe for Observer {
+    fn set_telling(&mut self, telling: Telling) {
+        self.streamed = telling != Telling::Document;
+        self.late = telling == Telling::LateEvents;
+    }
+
+    /// What it tells before the end is not said to be all.
+    fn miss(&mut self) {}
+
+    /// Says that the response is over, and that nothing can be made of it.
+    fn cannot_read(&mut self, _: UnixMillis, _: &mut Observed) {
+        self.unreadable = true;
+    }
+
+    fn event(&mut self, _: &str, data: &str, at: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        if data.trim_ascii() == "[DONE]" {
+            self.over = true;
+            return Ok(());
+        }
+        let Some(chunk) = Object::parse(data) else {
+            serde_json::from_str::<IgnoredAny>(data).map_err(|_| NotJson)?;
+            out.problem(Problem::UnexpectedShape);
+            return Ok(());
+        };
+        self.chunk(&chunk, at, out);
+        Ok(())
+    }
+
+    fn document(&mut self, json: &str, _: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
+        let text = clean::kept(json, Files::Described).ok_or(NotJson)?;
+        let document = Object::parse(text.get());
+        let told = document
+            .is_some_and(|document| self.response.push(&document).is_some() && !self.response.is_empty());
+        if told {
+            self.over = true;
+            self.document = Some(text).filter(|text| text.get().len() <= MAX_DOCUMENT_BYTES);
+        } else {
+            out.problem(Problem::UnexpectedShape);
+            self.unreadable = true;
+        }
+        Ok(())
+    }
+
+    /// Takes what came of a JSON body before it was cut: its id and model, if they came early.
+    fn prefix(&mut self, members: Map<String, Value>, _: Ending, _: UnixMillis, _: &mut Observed) {
+        let text = Value::Object(members).to_string();
+        if let Some(members) = Object::parse(&text) {
+            self.response.push(&members);
+        }
+    }
+
+    fn hears_broken_responses(&self) -> bool {
+        true
+    }
+
+    fn held_bytes(&self) -> usize {
+        let document = self.document.as_ref().map_or(0, |document| document.get().len());
+        self.asked.as_ref().map_or(0, Asked::held_bytes) + self.response.held_bytes() + document
+    }
+
+    fn let_go(&mut self) {
+        self.response.let_go();
+    }
+
+    fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed) {
+        let whole_body = ending == Ending::Complete && !missed;
+        if whole_body && !self.streamed && self.response.is_empty() && !self.unreadable {
+            // There was nothing.
+            return;
+        }
+        if self.unreadable
+            && self.asked.as_ref().is_none_or(|asked| asked.inputs.is_empty())
+            && !self.asked_lost
+        {
+            // Neither the response nor the request is one of this API's.
+            return;
+        }
+        let finished = self.over || self.unreadable || self.response.is_finished();
+        let status = self.status(finished);
+        let told = Told {
+            whole: finished && !missed && !self.unreadable && !self.response.is_incomplete(),
+            usage_absent: self.response.usage().is_none().then(|| self.usage_absent(finished, ending)),
+            ..self.told()
+        };
+        let is_open = !status.is_terminal();
+        self.tell(status, told, at, out);
+        let Some(run) = self.run.clone().filter(|_| is_open) else { return };
+        let ending = match ending {
+            Ending::ClientGone => StreamEnding::ClientGone,
+            Ending::Complete | Ending::UpstreamFailed => StreamEnding::Truncated,
+        };
+        let first_token_at = self.first_token_at;
+        self.push(Fact::StreamEnded { run, ending, first_token_at, error: None }, at, out);
+    }
+
+    fn has_cut_request(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.is_cut)
+    }
 }
 
 impl Observer {
@@ -123,7 +236,7 @@ impl Observer {
             request_at: start.request_at,
             trace_id: trace_id(start),
             streamed: false,
-            answer: Answer::default(),
+            response: Response::default(),
             document: None,
             over: false,
             unreadable: false,
@@ -133,67 +246,8 @@ impl Observer {
         })
     }
 
-    /// Says how the body of the response is told.
-    pub(super) fn set_telling(&mut self, telling: Telling) {
-        self.streamed = telling != Telling::Document;
-        self.late = telling == Telling::LateEvents;
-    }
-
-    /// Takes a whole JSON body.
-    ///
-    /// # Errors
-    /// When it is no JSON.
-    pub(super) fn document(&mut self, json: &str, out: &mut Observed) -> Result<(), NotJson> {
-        let text = clean::kept(json, Files::Described).ok_or(NotJson)?;
-        let document = Object::parse(text.get());
-        let told =
-            document.is_some_and(|document| self.answer.push(&document).is_some() && !self.answer.is_empty());
-        if told {
-            self.over = true;
-            self.document = Some(text).filter(|text| text.get().len() <= MAX_DOCUMENT_BYTES);
-        } else {
-            out.problem(Problem::UnexpectedShape);
-            self.cannot_read();
-        }
-        Ok(())
-    }
-
-    /// Says that the response is over, and that nothing can be made of it.
-    pub(super) fn cannot_read(&mut self) {
-        self.unreadable = true;
-    }
-
-    /// Takes what came of a JSON body before it was cut: its id and model, if they came early.
-    pub(super) fn prefix(&mut self, members: Map<String, Value>) {
-        let text = Value::Object(members).to_string();
-        if let Some(members) = Object::parse(&text) {
-            self.answer.push(&members);
-        }
-    }
-
-    /// Takes one event of an event stream.
-    ///
-    /// # Errors
-    /// When the data is no JSON.
-    pub(super) fn event(&mut self, data: &str, at: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
-        if data.is_empty() {
-            return Ok(());
-        }
-        if data.trim_ascii() == "[DONE]" {
-            self.over = true;
-            return Ok(());
-        }
-        let Some(chunk) = Object::parse(data) else {
-            serde_json::from_str::<IgnoredAny>(data).map_err(|_| NotJson)?;
-            out.problem(Problem::UnexpectedShape);
-            return Ok(());
-        };
-        self.chunk(&chunk, at, out);
-        Ok(())
-    }
-
     fn chunk(&mut self, chunk: &Object<'_>, at: UnixMillis, out: &mut Observed) {
-        match self.answer.push(chunk) {
+        match self.response.push(chunk) {
             None => return out.problem(Problem::UnexpectedShape),
             Some(true) if !self.late => {
                 self.first_token_at.get_or_insert(at);
@@ -201,82 +255,34 @@ impl Observer {
             Some(_) => {}
         }
         // Told early, so that what was asked outlives this process.
-        if self.run.is_none() && self.answer.id().is_some() && !self.answer.choices().is_empty() {
+        if self.run.is_none() && self.response.id().is_some() && !self.response.choices().is_empty() {
             let status = RunStatus::Active("in_progress".to_owned());
-            self.tell(status, Answered::default(), at, out);
+            self.tell(status, Told::default(), at, out);
         }
     }
 
-    /// The body is over; `missed` says whether part of it was not seen.
-    pub(super) fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed) {
-        let whole_body = ending == Ending::Complete && !missed;
-        if whole_body && !self.streamed && self.answer.is_empty() && !self.unreadable {
-            // There was nothing.
-            return;
-        }
-        if self.unreadable
-            && self.asked.as_ref().is_none_or(|asked| asked.inputs.is_empty())
-            && !self.asked_lost
-        {
-            // Neither the response nor the request is one of this API's.
-            return;
-        }
-        let finished = self.over || self.unreadable || self.answer.is_finished();
-        let status = self.status(finished);
-        let answered = Answered {
-            whole: finished && !missed && !self.unreadable && !self.answer.is_incomplete(),
-            usage_absent: self.answer.usage().is_none().then(|| self.usage_absent(finished, ending)),
-            ..self.answered()
-        };
-        let is_open = !status.is_terminal();
-        self.tell(status, answered, at, out);
-        let Some(run) = self.run.clone().filter(|_| is_open) else { return };
-        let ending = match ending {
-            Ending::ClientGone => StreamEnding::ClientGone,
-            Ending::Complete | Ending::UpstreamFailed => StreamEnding::Truncated,
-        };
-        let first_token_at = self.first_token_at;
-        self.push(Fact::StreamEnded { run, ending, first_token_at, error: None }, at, out);
-    }
-
-    /// Whether messages of the request were left out.
-    pub(super) fn has_cut_request(&self) -> bool {
-        self.asked.as_ref().is_some_and(|asked| asked.is_cut)
-    }
-
-    /// How many bytes are held of the request and of the answer.
-    pub(super) fn held_bytes(&self) -> usize {
-        let document = self.document.as_ref().map_or(0, |document| document.get().len());
-        self.asked.as_ref().map_or(0, Asked::held_bytes) + self.answer.held_bytes() + document
-    }
-
-    /// Lets go of the answer.
-    pub(super) fn let_go(&mut self) {
-        self.answer.let_go();
-    }
-
-    /// What was answered so far.
-    fn answered(&self) -> Answered {
-        let choices = self.answer.choices();
-        let owner = self.answer.id().unwrap_or(&self.exchange);
+    /// What was told so far.
+    fn told(&self) -> Told {
+        let choices = self.response.choices();
+        let owner = self.response.id().unwrap_or(&self.exchange);
         let reasoning = choices.iter().map(Choice::reasoning).filter(|text| !text.is_empty());
-        let document = || self.document.clone().or_else(|| self.answer.to_json());
-        Answered {
+        let document = || self.document.clone().or_else(|| self.response.to_json());
+        Told {
             outputs: choices.iter().filter_map(|choice| choice.to_message(owner)).collect(),
             reasoning: reasoning.map(|text| Reasoning { id: None, text: text.to_owned() }).collect(),
             tool_calls: choices.iter().flat_map(|choice| choice.tool_calls(owner)).collect(),
             response: self.keep_bodies.then(document).flatten(),
-            ..Answered::default()
+            ..Told::default()
         }
     }
 
-    fn tell(&mut self, status: RunStatus, answered: Answered, at: UnixMillis, out: &mut Observed) {
-        let Answered { outputs, reasoning, tool_calls, response, whole, usage_absent } = answered;
-        let run = self.run.get_or_insert_with(|| unique_id(self.answer.id(), &self.exchange)).clone();
+    fn tell(&mut self, status: RunStatus, told: Told, at: UnixMillis, out: &mut Observed) {
+        let Told { outputs, reasoning, tool_calls, response, whole, usage_absent } = told;
+        let run = self.run.get_or_insert_with(|| unique_id(self.response.id(), &self.exchange)).clone();
         let asked = self.asked.take();
         let history = self.history.as_deref();
         let said_before = history.filter(|_| asked.is_some()).map(History::before).unwrap_or_default();
-        let choices = self.answer.choices().iter().take(MAX_SAID).filter(|_| whole);
+        let choices = self.response.choices().iter().take(MAX_SAID).filter(|_| whole);
         let said = choices.filter_map(|choice| history?.with(|word| choice.say(word))).collect();
         let origin = match &asked {
             None => RunOrigin::Seen,
@@ -292,45 +298,31 @@ impl Observer {
             },
         };
         let reason = || to_raw_value(&json!({"reason": self.reason(&status)?})).ok();
-        let error = self.answer.error().map(RawValue::to_owned).or_else(reason);
+        let error = self.response.error().map(RawValue::to_owned).or_else(reason);
         let asked = asked.unwrap_or_default();
+        let run = Run {
+            model: self.response.model().map(str::to_owned).or_else(|| self.model.clone()),
+            created_at: self.response.created(),
+            usage: self.response.usage().map(RawValue::to_owned),
+            error,
+            metadata: asked.metadata,
+            tool_calls,
+            ..Run::new(run, status)
+        };
         let turn = Turn {
-            api: Api::Chat,
-            run: Run {
-                id: run,
-                status,
-                assistant: None,
-                model: self.answer.model().map(str::to_owned).or_else(|| self.model.clone()),
-                created_at: self.answer.created(),
-                started_at: None,
-                ended_at: None,
-                expires_at: None,
-                usage: self.answer.usage().map(RawValue::to_owned),
-                error,
-                metadata: asked.metadata,
-                tool_calls,
-            },
-            alias: None,
-            origin,
-            previous: None,
             answers: asked.answers,
-            history: Vec::new(),
-            last_item: None,
             said_before,
             said,
-            by_history: false,
-            continues: None,
-            held_until: None,
             named_calls: self.named_calls(),
             question: self.question.clone(),
             outputs,
             reasoning,
             whole,
-            background: false,
             usage_absent,
             first_token_at: self.first_token_at,
             request: asked.parameters.filter(|_| self.keep_bodies),
             response,
+            ..Turn::new(Api::Chat, run, origin)
         };
         self.push(Fact::TurnSeen(Box::new(turn)), at, out);
     }
@@ -338,7 +330,7 @@ impl Observer {
     /// What tells calls of functions in the form before tools apart.
     fn named_calls(&self) -> Vec<String> {
         let Some(said) = &self.said else { return Vec::new() };
-        let names = self.answer.choices().iter().filter_map(Choice::called_function);
+        let names = self.response.choices().iter().filter_map(Choice::called_function);
         names.map(|name| scoped_call(said, name)).collect()
     }
 
@@ -354,9 +346,9 @@ impl Observer {
     }
 }
 
-/// What an answer told so far.
+/// What a response told so far.
 #[derive(Default)]
-struct Answered {
+struct Told {
     outputs: Vec<Message>,
     reasoning: Vec<Reasoning>,
     tool_calls: Vec<ToolCall>,

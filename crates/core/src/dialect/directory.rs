@@ -6,36 +6,52 @@ use std::sync::Arc;
 
 use http::Method;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
-use super::kind::{NotJson, Opening};
 use super::object::{Object, for_each_item};
 use super::path::Below;
+use super::registry::{Dialect, NotJson, Observe, Opening, Telling};
 use super::{NamedAssistant, Observed};
+use crate::exchange::Ending;
+use crate::observation::Api;
+use crate::time::UnixMillis;
+
+/// What assistants are called.
+pub(super) const DIALECT: Dialect = Dialect {
+    api: Api::Assistants,
+    interest,
+    start: |opening| Some(Box::new(Observer::start(&opening)?)),
+    read_by_item: None,
+    hears_refusals: false,
+    is_sunset: false,
+};
 
 /// Whether a request is for an assistant, or for several.
-pub(super) fn interest(method: &Method, path: &str) -> bool {
+fn interest(method: &Method, path: &str) -> bool {
     matches!(*method, Method::GET | Method::POST)
         && Below::of(path, "assistants").is_some_and(|below| below.read(|below| below.len() <= 1))
 }
 
 /// Watches one exchange.
 #[derive(Debug)]
-pub(super) struct Observer {
+struct Observer {
     upstream: Arc<str>,
 }
 
-impl Observer {
-    /// Begins an exchange that succeeded.
-    pub(super) fn start(opening: &Opening<'_>) -> Option<Self> {
-        interest(&opening.start.method, &opening.start.path)
-            .then(|| Self { upstream: opening.start.upstream.clone() })
+/// Only a whole response tells anything.
+impl Observe for Observer {
+    fn set_telling(&mut self, _: Telling) {}
+
+    fn miss(&mut self) {}
+
+    fn cannot_read(&mut self, _: UnixMillis, _: &mut Observed) {}
+
+    fn event(&mut self, _: &str, _: &str, _: UnixMillis, _: &mut Observed) -> Result<(), NotJson> {
+        Ok(())
     }
 
-    /// Takes a whole JSON body. What is no assistant tells nothing: other products have paths of the same form.
-    ///
-    /// # Errors
-    /// When it is no JSON.
-    pub(super) fn document(&self, json: &str, out: &mut Observed) -> Result<(), NotJson> {
+    /// What is no assistant tells nothing: other products have paths of the same form.
+    fn document(&mut self, json: &str, _: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
         let body: &RawValue = serde_json::from_str(json).map_err(|_| NotJson)?;
         let Some(object) = Object::parse(body.get()) else { return Ok(()) };
         match object.raw("data") {
@@ -47,6 +63,28 @@ impl Observer {
             None => out.assistants.extend(self.named(&object)),
         }
         Ok(())
+    }
+
+    fn prefix(&mut self, _: Map<String, Value>, _: Ending, _: UnixMillis, _: &mut Observed) {}
+
+    fn hears_broken_responses(&self) -> bool {
+        false
+    }
+
+    fn held_bytes(&self) -> usize {
+        0
+    }
+
+    fn let_go(&mut self) {}
+
+    fn end(&mut self, _: Ending, _: bool, _: UnixMillis, _: &mut Observed) {}
+}
+
+impl Observer {
+    /// Begins an exchange that succeeded.
+    fn start(opening: &Opening<'_>) -> Option<Self> {
+        interest(&opening.start.method, &opening.start.path)
+            .then(|| Self { upstream: opening.start.upstream.clone() })
     }
 
     fn named(&self, object: &Object<'_>) -> Option<NamedAssistant> {

@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 use crate::attribution::Attribution;
 use crate::dialect::attribution::{Order, Owner, trace_id};
 use crate::dialect::history::History;
-use crate::dialect::kind::{NotJson, Opening, Telling};
+use crate::dialect::registry::{Dialect, NotJson, Observe, Opening, Telling};
 use crate::dialect::request::Request;
 use crate::dialect::{Observed, Problem, field};
 use crate::exchange::Ending;
@@ -36,8 +36,18 @@ use object::Outputs;
 use route::Route;
 use stream::Stream;
 
+/// Responses and Conversations.
+pub(super) const DIALECT: Dialect = Dialect {
+    api: Api::Responses,
+    interest,
+    start: |opening| Some(Box::new(Observer::start(opening)?)),
+    read_by_item: Some("input"),
+    hears_refusals: false,
+    is_sunset: false,
+};
+
 /// Whether a request is one of this API's whose answer tells something.
-pub(super) fn interest(method: &Method, path: &str) -> bool {
+fn interest(method: &Method, path: &str) -> bool {
     Route::parse(method, path).is_some()
 }
 
@@ -62,7 +72,7 @@ pub(super) struct Observer {
     assistant: Option<String>,
     background: bool,
     /// The id of the response if it has none: the path's, else one of our own.
-    own_id: String,
+    local_id: String,
     streamed: bool,
     stream: Stream,
     /// Whether the stream was asked for from its beginning.
@@ -94,13 +104,162 @@ impl Asked {
     }
 }
 
+impl Observe for Observer {
+    fn set_telling(&mut self, telling: Telling) {
+        self.streamed = telling != Telling::Document;
+        self.stream.late = telling == Telling::LateEvents;
+    }
+
+    fn miss(&mut self) {
+        self.missed = true;
+    }
+
+    /// Says that the response is over, and that nothing can be made of it. What was asked was asked all the same.
+    fn cannot_read(&mut self, at: UnixMillis, out: &mut Observed) {
+        let asked = self.asked.as_ref().is_some_and(|asked| asked.lost || !asked.input.messages.is_empty());
+        if self.route != Route::Create || !asked {
+            return;
+        }
+        let run = object::run(&Value::Null, &self.local_id, None);
+        let error = to_raw_value(&json!({"reason": "unreadable_response"})).ok();
+        self.turn(Run { status: RunStatus::Incomplete, error, ..run }, Outputs::default(), false, at, out);
+    }
+
+    fn event(&mut self, name: &str, data: &str, at: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
+        if data.is_empty() || data == "[DONE]" || !matches!(self.route, Route::Create | Route::Look { .. }) {
+            return Ok(());
+        }
+        // Of a key that is given twice the last counts, as it does in bodies.
+        let unique;
+        let event = match Event::read(data) {
+            Some(event) => event,
+            None => {
+                unique = serde_json::from_str::<Value>(data).map_err(|_| NotJson)?.to_string();
+                match Event::read(&unique) {
+                    Some(event) => event,
+                    None => {
+                        out.problem(Problem::UnexpectedShape);
+                        return Ok(());
+                    }
+                }
+            }
+        };
+        self.read_event(name, data, &event, at, out);
+        Ok(())
+    }
+
+    fn document(&mut self, json: &str, at: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
+        let body: Value = serde_json::from_str(json).map_err(|_| NotJson)?;
+        match &self.route {
+            Route::Create | Route::Look { .. } if object::is_response(&body) => {
+                self.response(body, None, true, at, out);
+            }
+            Route::Create if field::error(&body["error"]).is_some() => {
+                let run = object::run(&body, &self.local_id, None);
+                self.turn(Run { status: RunStatus::Failed, ..run }, Outputs::default(), true, at, out);
+            }
+            Route::Create | Route::Look { .. } => {
+                out.problem(Problem::UnexpectedShape);
+                self.cannot_read(at, out);
+            }
+            Route::Conversation { .. } | Route::Conversations => self.conversation(&body, at, out),
+            Route::Item { item, .. } => {
+                let id = item.clone();
+                self.tell(Fact::MessageDeleted { id }, at, out);
+            }
+            Route::Items { .. } if body.is_array() => self.items(&body, at, out),
+            Route::Items { .. } => self.items(&body["data"], at, out),
+        }
+        Ok(())
+    }
+
+    /// Takes what came of a response before it was cut: its id and status, if they came early. Where not only the copy was cut, the
+    /// client has not seen the end that a status may tell of.
+    fn prefix(&mut self, members: Map<String, Value>, ending: Ending, at: UnixMillis, out: &mut Observed) {
+        let mut body = Value::Object(members);
+        let is_response =
+            matches!(self.route, Route::Create | Route::Look { .. }) && object::is_response(&body);
+        if !is_response || field::id(&body["id"]).is_none() || !body["status"].is_string() {
+            return;
+        }
+        let whole = body["output"].is_array();
+        if ending == Ending::Complete {
+            return self.response(body, None, whole, at, out);
+        }
+        if self.route != Route::Create {
+            // Whoever looks and leaves will look again.
+            return;
+        }
+        let run = object::run(&body, &self.local_id, None);
+        if run.status.is_terminal() {
+            body["status"] = "in_progress".into();
+        }
+        self.stream.run = Some(run);
+        self.response(body, None, false, at, out);
+    }
+
+    fn hears_broken_responses(&self) -> bool {
+        true
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.asked.as_ref().map_or(0, Asked::held_bytes) + self.stream.held_bytes()
+    }
+
+    fn let_go(&mut self) {
+        self.stream.let_go();
+    }
+
+    fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed) {
+        let asked = self.asked.as_ref().is_some_and(|asked| !asked.input.messages.is_empty());
+        if !self.streamed && self.route == Route::Create && ending != Ending::Complete {
+            let id = match self.stream.run.take() {
+                Some(run) => run.id,
+                None if asked => {
+                    let run = object::run(&Value::Null, &self.local_id, None);
+                    self.turn(run, Outputs::default(), false, at, out);
+                    self.local_id.clone()
+                }
+                // It was told as a whole.
+                None => return,
+            };
+            return self.exchange_ended(id, ending, missed, at, out);
+        }
+        if !self.streamed || !matches!(self.route, Route::Create | Route::Look { .. }) {
+            return;
+        }
+        let run = match self.stream.run.take() {
+            Some(run) if run.status.is_terminal() && !self.told_late => return,
+            Some(run) => run,
+            // The stream ended before it named the response: what was asked was asked all the same.
+            None if asked || self.stream.has_told() => object::run(&Value::Null, &self.local_id, None),
+            None => return,
+        };
+        let outputs = self.stream.take_outputs(&run.id, self.told_late);
+        let whole = self.told_late && self.from_beginning && !missed && self.stream.is_whole();
+        let (id, over) = (run.id.clone(), run.status.is_terminal());
+        self.turn(run, outputs, whole, at, out);
+        if !over {
+            self.exchange_ended(id, ending, missed, at, out);
+        }
+    }
+
+    fn has_cut_request(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.input.is_cut)
+    }
+
+    fn omitted(&self) -> &'static [&'static str] {
+        OMITTED
+    }
+}
+
 impl Observer {
     /// Begins an exchange that succeeded.
     pub(super) fn start(opening: Opening<'_>) -> Option<Self> {
         let route = Route::parse(&opening.start.method, &opening.start.path)?;
-        let own_id = match &route {
+        let local_id = match &route {
             Route::Look { response } => response.clone(),
-            _ => opening.own_id(),
+            _ => opening.local_id(),
         };
         let Opening { exchange: _, start, mut request, config } = opening;
         let order = &config.attribution;
@@ -144,7 +303,7 @@ impl Observer {
             previous,
             assistant: object::assistant(&body).or_else(|| route::agent(&start.path)),
             background: body["background"] == true,
-            own_id,
+            local_id,
             streamed: false,
             stream: Stream::default(),
             from_beginning: !start.query.split('&').any(|pair| pair.starts_with("starting_after=")),
@@ -154,136 +313,6 @@ impl Observer {
             missed: false,
             route,
         })
-    }
-
-    /// Says how the body of the response is told.
-    pub(super) fn set_telling(&mut self, telling: Telling) {
-        self.streamed = telling != Telling::Document;
-        self.stream.late = telling == Telling::LateEvents;
-    }
-
-    /// Says that part of the response was not seen, or could not be read.
-    pub(super) fn miss(&mut self) {
-        self.missed = true;
-    }
-
-    /// Says that the response is over, and that nothing can be made of it. What was asked was asked all the same.
-    pub(super) fn cannot_read(&mut self, at: UnixMillis, out: &mut Observed) {
-        let asked = self.asked.as_ref().is_some_and(|asked| asked.lost || !asked.input.messages.is_empty());
-        if self.route != Route::Create || !asked {
-            return;
-        }
-        let run = object::run(&Value::Null, &self.own_id, None);
-        let error = to_raw_value(&json!({"reason": "unreadable_response"})).ok();
-        self.turn(Run { status: RunStatus::Incomplete, error, ..run }, Outputs::default(), false, at, out);
-    }
-
-    /// Whether messages of the request were left out.
-    pub(super) fn has_cut_request(&self) -> bool {
-        self.asked.as_ref().is_some_and(|asked| asked.input.is_cut)
-    }
-
-    /// How many bytes are held of the request and of the output, about.
-    pub(super) fn held_bytes(&self) -> usize {
-        self.asked.as_ref().map_or(0, Asked::held_bytes) + self.stream.held_bytes()
-    }
-
-    /// Lets go of what is held of the output.
-    pub(super) fn let_go(&mut self) {
-        self.stream.let_go();
-    }
-
-    /// Takes a whole JSON body.
-    ///
-    /// # Errors
-    /// When it is no JSON.
-    pub(super) fn document(&mut self, json: &str, at: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
-        let body: Value = serde_json::from_str(json).map_err(|_| NotJson)?;
-        match &self.route {
-            Route::Create | Route::Look { .. } if object::is_response(&body) => {
-                self.response(body, None, true, at, out);
-            }
-            Route::Create if field::error(&body["error"]).is_some() => {
-                let run = object::run(&body, &self.own_id, None);
-                self.turn(Run { status: RunStatus::Failed, ..run }, Outputs::default(), true, at, out);
-            }
-            Route::Create | Route::Look { .. } => {
-                out.problem(Problem::UnexpectedShape);
-                self.cannot_read(at, out);
-            }
-            Route::Conversation { .. } | Route::Conversations => self.conversation(&body, at, out),
-            Route::Item { item, .. } => {
-                let id = item.clone();
-                self.tell(Fact::MessageDeleted { id }, at, out);
-            }
-            Route::Items { .. } if body.is_array() => self.items(&body, at, out),
-            Route::Items { .. } => self.items(&body["data"], at, out),
-        }
-        Ok(())
-    }
-
-    /// Takes what came of a response before it was cut: its id and status, if they came early. Where not only the copy was cut, the
-    /// client has not seen the end that a status may tell of.
-    pub(super) fn prefix(
-        &mut self,
-        members: Map<String, Value>,
-        ending: Ending,
-        at: UnixMillis,
-        out: &mut Observed,
-    ) {
-        let mut body = Value::Object(members);
-        let is_response =
-            matches!(self.route, Route::Create | Route::Look { .. }) && object::is_response(&body);
-        if !is_response || field::id(&body["id"]).is_none() || !body["status"].is_string() {
-            return;
-        }
-        let whole = body["output"].is_array();
-        if ending == Ending::Complete {
-            return self.response(body, None, whole, at, out);
-        }
-        if self.route != Route::Create {
-            // Whoever looks and leaves will look again.
-            return;
-        }
-        let run = object::run(&body, &self.own_id, None);
-        if run.status.is_terminal() {
-            body["status"] = "in_progress".into();
-        }
-        self.stream.run = Some(run);
-        self.response(body, None, false, at, out);
-    }
-
-    /// Takes one event of an event stream.
-    ///
-    /// # Errors
-    /// When the data is no JSON.
-    pub(super) fn event(
-        &mut self,
-        name: &str,
-        data: &str,
-        at: UnixMillis,
-        out: &mut Observed,
-    ) -> Result<(), NotJson> {
-        if data.is_empty() || data == "[DONE]" || !matches!(self.route, Route::Create | Route::Look { .. }) {
-            return Ok(());
-        }
-        // Of a key that is given twice the last counts, as it does in bodies.
-        let unique;
-        let event = match Event::read(data) {
-            Some(event) => event,
-            None => {
-                unique = serde_json::from_str::<Value>(data).map_err(|_| NotJson)?.to_string();
-                match Event::read(&unique) {
-                    Some(event) => event,
-                    None => {
-                        out.problem(Problem::UnexpectedShape);
-                        return Ok(());
-                    }
-                }
-            }
-        };
-        self.read_event(name, data, &event, at, out);
-        Ok(())
     }
 
     fn read_event(&mut self, name: &str, data: &str, event: &Event<'_>, at: UnixMillis, out: &mut Observed) {
@@ -300,41 +329,6 @@ impl Observer {
             // Progress of tools, pictures in pieces, events of later versions.
             (None, Some(_)) => {}
             (_, None) => out.problem(Problem::UnexpectedShape),
-        }
-    }
-
-    /// The body is over; `missed` says whether part of it was not seen.
-    pub(super) fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed) {
-        let asked = self.asked.as_ref().is_some_and(|asked| !asked.input.messages.is_empty());
-        if !self.streamed && self.route == Route::Create && ending != Ending::Complete {
-            let id = match self.stream.run.take() {
-                Some(run) => run.id,
-                None if asked => {
-                    let run = object::run(&Value::Null, &self.own_id, None);
-                    self.turn(run, Outputs::default(), false, at, out);
-                    self.own_id.clone()
-                }
-                // It was told as a whole.
-                None => return,
-            };
-            return self.exchange_ended(id, ending, missed, at, out);
-        }
-        if !self.streamed || !matches!(self.route, Route::Create | Route::Look { .. }) {
-            return;
-        }
-        let run = match self.stream.run.take() {
-            Some(run) if run.status.is_terminal() && !self.told_late => return,
-            Some(run) => run,
-            // The stream ended before it named the response: what was asked was asked all the same.
-            None if asked || self.stream.has_told() => object::run(&Value::Null, &self.own_id, None),
-            None => return,
-        };
-        let outputs = self.stream.take_outputs(&run.id, self.told_late);
-        let whole = self.told_late && self.from_beginning && !missed && self.stream.is_whole();
-        let (id, over) = (run.id.clone(), run.status.is_terminal());
-        self.turn(run, outputs, whole, at, out);
-        if !over {
-            self.exchange_ended(id, ending, missed, at, out);
         }
     }
 
@@ -374,7 +368,7 @@ impl Observer {
         }
         self.background |= body["background"] == true;
         self.order.note_metadata(&mut self.attribution, &body["metadata"], Owner::Run);
-        let mut run = object::run(&body, &self.own_id, named);
+        let mut run = object::run(&body, &self.local_id, named);
         self.alias = self.route.rename(&mut run.id);
         let outputs = Outputs::of(&mut body["output"], &run.id);
         let over = run.status.is_terminal();
@@ -391,4 +385,4 @@ impl Observer {
 }
 
 /// Members that take most of a long response, and that no record has: of pieces, too.
-pub(super) const OMITTED: &[&str] = &["logprobs", "obfuscation"];
+const OMITTED: &[&str] = &["logprobs", "obfuscation"];

@@ -589,7 +589,7 @@ fn answers_of_an_api_are_told_whatever_their_status() {
     let answered = |request, status| {
         let mut case = Case::json(request, &json!({}));
         case.status = status;
-        case.observe(&[]).answered.map(|Answered { api, status }| (api, status.as_u16()))
+        case.observe(&[]).responded.map(|Responded { api, status }| (api, status.as_u16()))
     };
     for status in [200, 404, 500] {
         assert_eq!(answered("POST /v1/chat/completions", status), Some(("chat", status)));

@@ -5,34 +5,10 @@ use std::num::NonZeroU64;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::api::Api;
 use super::{Run, RunOrigin, RunStatus, ToolCall};
 use crate::message::Message;
 use crate::time::UnixMillis;
-
-/// The API a run belongs to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Api {
-    /// Threads, messages and runs.
-    #[default]
-    Assistants,
-    /// Chat Completions.
-    Chat,
-    /// Responses and Conversations.
-    Responses,
-}
-
-impl Api {
-    /// The name in records, settings and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Assistants => "assistants",
-            Self::Chat => "chat",
-            Self::Responses => "responses",
-        }
-    }
-}
 
 /// A turn as one body or event showed it: what was new in its request, if that is what was seen, and how far it is.
 ///
@@ -69,19 +45,10 @@ pub struct Turn {
     /// What request and answer add up to, for later requests to repeat; one for each choice. Told when the run is over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub said: Vec<Said>,
-    /// Whether `previous` was found by what the request repeats. The correlator's word, when it places the turn.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub by_history: bool,
     /// What tells this run's tool calls from others of the same ids, where the API's ids may repeat; `answers` carry it too (see
     /// [`scoped_call`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,
-    /// The run whose tool calls this one answers, if both are to be one record. The correlator's word, when it places the turn.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub continues: Option<String>,
-    /// Until when this run is held for one that answers its tool calls; none if it is not. The correlator's word too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held_until: Option<UnixMillis>,
     /// What tells this run's calls apart that have no id, for `answers` to name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub named_calls: Vec<String>,
@@ -112,6 +79,33 @@ pub struct Turn {
 }
 
 impl Turn {
+    /// A turn of which nothing is known but this.
+    #[must_use]
+    pub fn new(api: Api, run: Run, origin: RunOrigin) -> Self {
+        Self {
+            api,
+            run,
+            alias: None,
+            origin,
+            previous: None,
+            answers: Vec::new(),
+            history: Vec::new(),
+            last_item: None,
+            said_before: Vec::new(),
+            said: Vec::new(),
+            question: None,
+            named_calls: Vec::new(),
+            outputs: Vec::new(),
+            reasoning: Vec::new(),
+            whole: false,
+            background: false,
+            usage_absent: None,
+            first_token_at: None,
+            request: None,
+            response: None,
+        }
+    }
+
     /// Whether it is completed and waits for what the app's own tools return.
     #[must_use]
     pub fn calls_the_app(&self) -> bool {

@@ -6,13 +6,13 @@ use crate::attribution::Attribution;
 
 const MINUTE: u64 = 60_000;
 
-struct World {
+struct SessionFixture {
     sessions: Sessions,
     events: Vec<String>,
-    stored: HashMap<SessionKey, State>,
+    stored: HashMap<SessionKey, SessionState>,
 }
 
-impl World {
+impl SessionFixture {
     fn new() -> Self {
         Self::with(Config::default())
     }
@@ -48,20 +48,20 @@ impl World {
     fn collect(&mut self) {
         while let Some(output) = self.sessions.poll() {
             match output {
-                Output::Event(Event::SessionOpened(opened)) => {
+                SessionChange::Event(Event::SessionOpened(opened)) => {
                     self.events.push(format!("open {}", opened.session.id))
                 }
-                Output::Event(Event::SessionClosed(closed)) => {
+                SessionChange::Event(Event::SessionClosed(closed)) => {
                     let SessionClosed { session, at, reason, .. } = *closed;
                     self.events.push(format!("close {} {reason:?} at {}", session.id, at.0 / MINUTE));
                 }
-                Output::Event(other) => panic!("{other:?}"),
-                Output::Remember(key, Some(state)) => {
+                SessionChange::Event(other) => panic!("{other:?}"),
+                SessionChange::Remember(key, Some(state)) => {
                     // What is stored must be read back.
                     let json = serde_json::to_string(&state).unwrap();
                     self.stored.insert(key, serde_json::from_str(&json).unwrap());
                 }
-                Output::Remember(key, None) => {
+                SessionChange::Remember(key, None) => {
                     self.stored.remove(&key);
                 }
             }
@@ -92,7 +92,7 @@ fn interaction(thread: &str, attribution: Attribution) -> Interaction {
 
 #[test]
 fn a_session_opens_at_its_first_interaction_and_closes_when_it_was_idle_for_30_minutes() {
-    let mut world = World::new();
+    let mut world = SessionFixture::new();
     world.talk(0, "t", None);
     world.talk(29, "t", None);
     world.wait_until(58);
@@ -105,13 +105,13 @@ fn a_session_opens_at_its_first_interaction_and_closes_when_it_was_idle_for_30_m
 
 #[test]
 fn a_session_that_goes_on_after_it_was_over_is_opened_again_under_a_key_of_its_own() {
-    let mut world = World::new();
+    let mut world = SessionFixture::new();
     let mut keys = Vec::new();
     for minute in [0, 31] {
         world.sessions.handle_timeout(UnixMillis(minute * MINUTE));
         world.sessions.handle(&interaction("t", Attribution::default()), UnixMillis(minute * MINUTE));
         while let Some(output) = world.sessions.poll() {
-            if let Output::Event(event) = output {
+            if let SessionChange::Event(event) = output {
                 keys.push(event.key().to_owned());
             }
         }
@@ -124,7 +124,7 @@ fn a_session_that_goes_on_after_it_was_over_is_opened_again_under_a_key_of_its_o
 
 #[test]
 fn the_app_may_name_the_time_and_the_session() {
-    let mut world = World::new();
+    let mut world = SessionFixture::new();
     let named = Attribution {
         session: Some("s".to_owned()),
         session_timeout_minutes: Some(5),
@@ -138,7 +138,7 @@ fn the_app_may_name_the_time_and_the_session() {
 
 #[test]
 fn a_deleted_conversation_ends_its_session_but_not_one_that_has_others() {
-    let mut world = World::new();
+    let mut world = SessionFixture::new();
     world.talk(0, "t1", None);
     world.talk(0, "t2", Some("alone"));
     world.talk(0, "t3", Some("shared"));
@@ -152,7 +152,7 @@ fn a_deleted_conversation_ends_its_session_but_not_one_that_has_others() {
 
 #[test]
 fn a_conversation_that_was_part_of_two_named_sessions_ends_both() {
-    let mut world = World::new();
+    let mut world = SessionFixture::new();
     world.talk(0, "t", Some("first"));
     world.talk(0, "t", Some("second"));
     world.restart();
@@ -162,7 +162,7 @@ fn a_conversation_that_was_part_of_two_named_sessions_ends_both() {
 
 #[test]
 fn sessions_of_two_apps_with_one_name_are_two() {
-    let mut world = World::new();
+    let mut world = SessionFixture::new();
     for app in ["a", "b"] {
         let app = Some(app.to_owned());
         world.talk_with(0, "t", Attribution { session: Some("1".to_owned()), app, ..Attribution::default() });
@@ -173,7 +173,7 @@ fn sessions_of_two_apps_with_one_name_are_two() {
 
 #[test]
 fn beyond_the_limit_the_one_that_would_close_first_is_closed() {
-    let mut world = World::with(Config { max_sessions: 2, ..Config::default() });
+    let mut world = SessionFixture::with(Config { max_sessions: 2, ..Config::default() });
     for (minute, thread) in [(0, "a"), (1, "b"), (2, "a"), (3, "c")] {
         world.talk(minute, thread, None);
     }
@@ -182,7 +182,7 @@ fn beyond_the_limit_the_one_that_would_close_first_is_closed() {
 
 #[test]
 fn what_sessions_take_in_memory_is_bounded_however_long_their_names_are() {
-    let mut world = World::with(Config { max_bytes: 100_000, ..Config::default() });
+    let mut world = SessionFixture::with(Config { max_bytes: 100_000, ..Config::default() });
     for number in 0..100 {
         let session = Some(format!("{number} {}", "x".repeat(4000)));
         world.talk_with(number, "t", Attribution { session, ..Attribution::default() });
@@ -202,7 +202,7 @@ proptest! {
     fn opens_and_closes_alternate_also_across_restarts(
         steps in prop::collection::vec((0..4u8, 0..3usize, 0..40u64, prop::option::of(0..2usize)), 1..60),
     ) {
-        let (mut world, mut steady) = (World::new(), World::new());
+        let (mut world, mut steady) = (SessionFixture::new(), SessionFixture::new());
         let mut minute = 0;
         for (kind, thread, wait, session) in steps {
             minute += wait;

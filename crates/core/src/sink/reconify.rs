@@ -124,8 +124,13 @@ impl Reconify {
     pub fn accepts(&self, event: &Event) -> bool {
         let Event::Interaction(interaction) = event else { return false };
         let filter = &self.config.filter;
-        let tells = interaction.api == Api::Assistants || interaction.messages().next().is_some();
-        let cut_short = interaction.api == Api::Chat && interaction.status == Status::Incomplete;
+        let (may_be_silent, cut_short_is_completed) = match self.form(interaction) {
+            Form::Assistant => (true, false),
+            Form::Chat => (false, true),
+            Form::TurnAsAssistant | Form::TurnAsChat => (false, false),
+        };
+        let tells = may_be_silent || interaction.messages().next().is_some();
+        let cut_short = cut_short_is_completed && interaction.status == Status::Incomplete;
         let status = filter.admits_status(interaction.status)
             || (cut_short && filter.admits_status(Status::Completed));
         status && tells && filter.admits_but_for_status(event)
@@ -158,19 +163,28 @@ impl Reconify {
         }
     }
 
+    /// The one place that says how the vendor is told of an API.
+    fn form(&self, interaction: &Interaction) -> Form {
+        match (interaction.api, self.config.responses) {
+            (Api::Assistants, _) => Form::Assistant,
+            (Api::Chat, _) => Form::Chat,
+            (Api::Responses, ResponsesShape::Assistant) => Form::TurnAsAssistant,
+            (Api::Responses, ResponsesShape::Universal) => Form::TurnAsChat,
+        }
+    }
+
     fn body<'a>(&'a self, interaction: &'a Interaction) -> Body<'a> {
         let attribution = &interaction.attribution;
-        let (format, kind, request, response) = match (interaction.api, self.config.responses) {
-            (Api::Assistants, _) => {
+        let form = self.form(interaction);
+        let (format, kind, request, response) = match form {
+            Form::Assistant => {
                 made("openai", "assistant", message::request(interaction), message::response(interaction))
             }
-            (Api::Chat, _) => {
-                ("openai", "chat", chat::request(interaction), Some(chat::response(interaction)))
-            }
-            (Api::Responses, ResponsesShape::Assistant) => {
+            Form::Chat => ("openai", "chat", chat::request(interaction), Some(chat::response(interaction))),
+            Form::TurnAsAssistant => {
                 made("openai", "assistant", turn::request(interaction), turn::response(interaction))
             }
-            (Api::Responses, ResponsesShape::Universal) => {
+            Form::TurnAsChat => {
                 made("universal", "chat", turn::asked(interaction), Some(turn::answered(interaction)))
             }
         };
@@ -187,9 +201,22 @@ impl Reconify {
             user: attribution.user.as_ref().map(user),
             session: attribution.session.as_deref(),
             session_timeout: attribution.session_timeout_minutes,
-            timestamps: Timestamps::of(interaction),
+            timestamps: Timestamps::of(interaction, form),
         }
     }
+}
+
+/// How a record is told in the vendor's formats and types.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// A run, as `logAssistant` tells it: a message in, a message out.
+    Assistant,
+    /// A chat: request and response as the API had them.
+    Chat,
+    /// A turn as a message in and a message out.
+    TurnAsAssistant,
+    /// A turn as lists of messages.
+    TurnAsChat,
 }
 
 /// Field order is the vendor's.
@@ -246,13 +273,13 @@ struct Timestamps {
 }
 
 impl Timestamps {
-    fn of(interaction: &Interaction) -> Self {
+    fn of(interaction: &Interaction, form: Form) -> Self {
         let times = &interaction.times;
-        let (began, ended) = match (interaction.api, times.source) {
-            (Api::Assistants, _) => (times.started_at, times.ended_at),
-            (Api::Chat | Api::Responses, TimeSource::Backfilled) => (times.created_at, times.ended_at),
+        let (began, ended) = match (form, times.source) {
+            (Form::Assistant, _) => (times.started_at, times.ended_at),
+            (_, TimeSource::Backfilled) => (times.created_at, times.ended_at),
             // Of a turn the API tells the end in whole seconds at best: with the proxy's clock for the beginning, it would be mixed.
-            (Api::Chat | Api::Responses, TimeSource::Live) => (None, None),
+            (_, TimeSource::Live) => (None, None),
         };
         Self {
             request: api_millis(began).unwrap_or_else(|| first_known(times.request_at, times.end_at)),

@@ -74,11 +74,11 @@ fn head(sender: Sender, parser: &Parser, input: &mut Input) -> Result<Option<(St
             Ok(Some((text, Decoder::of_request(framing))))
         }
         Sender::Server(method) => {
-            let Some(answer) = parser.answer(input)? else { return Ok(None) };
-            let mut head = answer.head;
+            let Some(response) = parser.response(input)? else { return Ok(None) };
+            let mut head = response.head;
             let method = method.parse::<Method>().unwrap();
-            let framing = settle_response(&method, answer.version, &mut head).framing;
-            let text = format!("{:?} {}{}", answer.version, head.status.as_u16(), lines(&head.fields));
+            let framing = settle_response(&method, response.version, &mut head).framing;
+            let text = format!("{:?} {}{}", response.version, head.status.as_u16(), lines(&head.fields));
             Ok(Some((text, Decoder::of_response(framing))))
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::state::State;
-use crate::call::{Api, Call, Routed, Source};
+use crate::call::{Call, Routed, Source, api_of};
 use crate::fault::Fault;
 use crate::page::PageQuery;
 use crate::script::Progress;
@@ -13,7 +13,7 @@ use crate::vendor::Vendor;
 /// Answers a request for this API, or for none.
 pub(crate) fn route(state: &mut State, call: &Call<'_>) -> Result<Routed, Fault> {
     let Call { method, path, query, body, now } = *call;
-    let (_, segments) = Api::of(path);
+    let (_, segments) = api_of(path);
     match (method, segments.as_slice()) {
         ("POST", ["threads"]) => {
             let id = state.create_thread(body, now)?;

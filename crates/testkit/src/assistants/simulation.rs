@@ -2,12 +2,13 @@
 
 use http::Method;
 use serde_json::Value;
+use threadtap_core::observation::Api;
 
 use super::play::Played;
 use super::routes::route;
 use super::state::State;
 use super::truth::{RunTruth, TruthMessage};
-use crate::call::{Api, Call, Routed, Source};
+use crate::call::{Call, Routed, Source};
 use crate::encoding::Encoder;
 use crate::fault::Fault;
 use crate::random::Random;

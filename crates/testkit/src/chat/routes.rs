@@ -2,7 +2,7 @@
 
 use super::legacy;
 use super::state::State;
-use crate::call::{Api, Call, Routed};
+use crate::call::{Call, Routed, api_of};
 use crate::fault::Fault;
 use crate::page::PageQuery;
 use crate::script::ChatShape;
@@ -10,7 +10,7 @@ use crate::script::ChatShape;
 /// Answers a request for Chat Completions, or for one of the endpoints that came before them.
 pub(crate) fn route(state: &mut State, call: &Call<'_>, shape: ChatShape) -> Result<Routed, Fault> {
     let Call { method, path, query, body, now } = *call;
-    let (_, segments) = Api::of(path);
+    let (_, segments) = api_of(path);
     match (method, segments.as_slice()) {
         ("POST", ["chat", "completions"]) => state.create(call, deployment(path), shape),
         ("GET", ["chat", "completions"]) => state.list(&PageQuery::parse(query)?).map(Routed::Found),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::items::{self, words};
 use super::play::Advanced;
 use super::state::State;
-use crate::call::{Api, Call, Routed, Source};
+use crate::call::{Call, Routed, Source, api_of};
 use crate::fault::Fault;
 use crate::page::PageQuery;
 use crate::script::Progress;
@@ -13,7 +13,7 @@ use crate::script::Progress;
 /// Answers a request for Responses or Conversations.
 pub(crate) fn route(state: &mut State, call: &Call<'_>, omit_links: bool) -> Result<Routed, Fault> {
     let Call { method, path, query, body, now } = *call;
-    let (_, segments) = Api::of(path);
+    let (_, segments) = api_of(path);
     match (method, segments.as_slice()) {
         ("POST", ["conversations"]) => state.create_conversation(body, now).map(Routed::Created),
         ("GET", ["conversations", id]) => Ok(Routed::Found(state.conversation(id)?.object())),

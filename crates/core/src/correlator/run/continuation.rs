@@ -3,11 +3,13 @@
 
 use serde_json::Value;
 
-use super::turn::TurnState;
+use super::OpenRun;
+use super::merge::fill;
+use super::turn_state::TurnState;
 use super::usage;
-use super::{OpenRun, fill};
+use crate::correlator::placed::Placement;
 use crate::message::{Message, Role};
-use crate::observation::{ToolCall, ToolOutput, Turn};
+use crate::observation::{ToolCall, ToolOutput};
 
 impl OpenRun {
     /// Whether it is over and waits for a run that goes on with it.
@@ -28,12 +30,12 @@ impl OpenRun {
     }
 
     /// Notes how long a turn is held that has just ended. Tells whether that is new.
-    pub(super) fn note_hold(&mut self, turn: &Turn) -> bool {
+    pub(super) fn note_hold(&mut self, placement: &Placement) -> bool {
         let Some(state) = &mut self.turn else { return false };
-        let changed = fill(&mut state.held_until, turn.held_until);
+        let changed = fill(&mut state.held_until, placement.held_until);
         if let Some(until) = state.held_until {
             // What was not told as a whole may also be looked at.
-            self.deadline = if state.told_whole { until } else { self.deadline.max(until) };
+            self.times.deadline = if state.told_whole { until } else { self.times.deadline.max(until) };
         }
         changed
     }
@@ -45,38 +47,48 @@ impl OpenRun {
         let told = usage_absent.is_none();
         let usage = self.run.usage.as_deref().zip(next.run.usage.as_deref()).filter(|_| told);
         self.run.usage = usage.and_then(|(first, second)| usage::sum(first, second));
-        let Self { run, inputs, outputs, tool_calls, text_lost, whose, turn, .. } = next;
+        let Self {
+            run,
+            creation,
+            inputs,
+            outputs,
+            proofs: _,
+            tools,
+            times,
+            ending,
+            attribution,
+            pairing: _,
+            turn,
+        } = next;
         self.run.status = run.status;
         self.run.ended_at = run.ended_at;
         self.run.error = run.error;
         self.run.model = run.model.or_else(|| self.run.model.take());
         fill(&mut self.run.assistant, run.assistant);
         fill(&mut self.run.metadata, run.metadata);
-        fill(&mut self.instructions, next.instructions);
-        fill(&mut self.first_token_at, next.first_token_at);
-        self.end_at = next.end_at;
-        self.concluded = next.concluded;
-        self.client_gone = next.client_gone;
-        self.stream_error = next.stream_error;
-        self.inputs_complete &= next.inputs_complete;
-        self.outputs_lost |= next.outputs_lost;
-        self.text_lost += text_lost;
-        self.whose.update(&whose.attribution());
-        let unanswered = |input: Message| match returned(&input, &self.tool_calls) {
+        fill(&mut self.creation.instructions, creation.instructions);
+        fill(&mut self.times.first_token_at, times.first_token_at);
+        self.times.end_at = times.end_at;
+        self.ending = ending;
+        self.inputs.complete &= inputs.complete;
+        self.outputs.lost |= outputs.lost;
+        self.tools.left_out += tools.left_out;
+        self.attribution.update(&attribution.attribution());
+        let unanswered = |input: Message| match returned(&input, &self.tools.calls) {
             Some(output) => Err(output),
             None => Ok(input),
         };
         let (mut told, mut rest) = (Vec::new(), Vec::new());
-        for input in inputs.into_iter().map(unanswered) {
+        for input in inputs.messages.into_iter().map(unanswered) {
             match input {
                 Ok(input) => rest.push(input),
                 Err(output) => told.push(output),
             }
         }
-        self.note_tool_outputs(&told);
-        self.append_tool_calls(tool_calls);
-        self.inputs.append(&mut rest);
-        self.outputs.extend(outputs);
+        self.tools.note_outputs(&told);
+        self.tools.append_calls(tools.calls);
+        self.inputs.messages.append(&mut rest);
+        self.outputs.messages.extend(outputs.messages);
         let (Some(state), Some(later)) = (&mut self.turn, turn) else { return };
         let TurnState { reasoning, request, response, told_whole, held_until, mut continuations, .. } =
             *later;

@@ -1,13 +1,13 @@
 //! The record a settled run becomes.
 
 use super::OpenRun;
-use super::tool::StepSeen;
-use super::turn::TurnState;
+use super::tools::StepSeen;
+use super::turn_state::TurnState;
 use crate::attribution::{Attribution, Ranks};
 use crate::event::key_of;
 use crate::interaction::{Interaction, Status, TimeSource, Times, Tokens};
 use crate::message::Message;
-use crate::observation::{Api, ConversationKey, RunStatus, ToolCall, UsageAbsent, api_id};
+use crate::observation::{ConversationKey, RunStatus, ToolCall, UsageAbsent, api_id};
 
 impl OpenRun {
     /// The record.
@@ -18,9 +18,9 @@ impl OpenRun {
     ) -> Interaction {
         let outputs_complete = self.is_terminal() && self.outputs_are_complete();
         let mut attribution = conversation.clone();
-        attribution.update(&self.whose.attribution());
+        attribution.update(&self.attribution.attribution());
         attribution.ranks = Ranks::default();
-        let status = self.concluded.unwrap_or(match self.run.status {
+        let status = self.ending.assumed.unwrap_or(match self.run.status {
             RunStatus::Cancelled => Status::Cancelled,
             RunStatus::Completed => Status::Completed,
             RunStatus::Expired => Status::Expired,
@@ -32,20 +32,20 @@ impl OpenRun {
         let (api, idempotency_key) = (self.api(), self.key(key));
         let step_of = |message: &Message| {
             let by_step = |step: &StepSeen| step.message.is_some() && step.message == message.id;
-            self.steps.iter().position(by_step).unwrap_or(usize::MAX)
+            self.tools.steps.iter().position(by_step).unwrap_or(usize::MAX)
         };
         // A call whose step is not known lies where it was seen.
         let mut place = None;
-        let mut tool_calls: Vec<(Option<usize>, ToolCall)> = Vec::with_capacity(self.tool_calls.len());
-        for call in self.tool_calls {
-            place = self.steps.iter().position(|step| step.calls.contains(&call.id)).or(place);
+        let mut tool_calls: Vec<(Option<usize>, ToolCall)> = Vec::with_capacity(self.tools.calls.len());
+        for call in self.tools.calls {
+            place = self.tools.steps.iter().position(|step| step.calls.contains(&call.id)).or(place);
             tool_calls.push((place, call));
         }
         tool_calls.sort_by_key(|(place, _)| *place);
         // What was told without a time lies where it was seen.
         let mut time = f64::NEG_INFINITY;
-        let mut outputs: Vec<(f64, usize, Message)> = Vec::with_capacity(self.outputs.len());
-        for message in self.outputs {
+        let mut outputs: Vec<(f64, usize, Message)> = Vec::with_capacity(self.outputs.messages.len());
+        for message in self.outputs.messages {
             time = message.created_at.map_or(time, f64::floor);
             outputs.push((time, step_of(&message), message));
         }
@@ -59,9 +59,9 @@ impl OpenRun {
             }
             None => (None, Vec::new(), Vec::new(), None, None),
         };
-        let shown = |run: String| match api {
-            Api::Chat => api_id(&run).to_owned(),
-            Api::Assistants | Api::Responses => run,
+        let shown = |run: String| match api.traits().run_ids_repeat {
+            true => api_id(&run).to_owned(),
+            false => run,
         };
         Interaction {
             key: idempotency_key,
@@ -76,10 +76,10 @@ impl OpenRun {
             assistant_name: None,
             model: self.run.model,
             attribution,
-            trace_id: self.trace_id,
-            inputs: self.inputs,
-            instructions: self.instructions,
-            additional_instructions: self.additional_instructions,
+            trace_id: self.creation.trace_id,
+            inputs: self.inputs.messages,
+            instructions: self.creation.instructions,
+            additional_instructions: self.creation.additional_instructions,
             outputs,
             tool_calls: tool_calls.into_iter().map(|(_, call)| call).collect(),
             reasoning,
@@ -88,23 +88,23 @@ impl OpenRun {
             usage_absent,
             tokens: self.run.usage.as_deref().and_then(Tokens::of),
             usage: self.run.usage,
-            error: self.run.error.or(self.stream_error),
+            error: self.run.error.or(self.ending.stream_error),
             metadata: self.run.metadata,
             times: Times {
                 created_at: self.run.created_at,
                 started_at: self.run.started_at,
                 ended_at: self.run.ended_at,
-                request_at: self.request_at.unwrap_or(self.first_seen),
-                first_token_at: self.first_token_at,
-                end_at: self.end_at.unwrap_or(self.first_seen),
-                source: match self.request_at {
+                request_at: self.creation.request_at.unwrap_or(self.times.first_seen),
+                first_token_at: self.times.first_token_at,
+                end_at: self.times.end_at.unwrap_or(self.times.first_seen),
+                source: match self.creation.request_at {
                     Some(_) => TimeSource::Live,
                     None => TimeSource::Backfilled,
                 },
             },
-            inputs_complete: self.inputs_complete,
+            inputs_complete: self.inputs.complete,
             outputs_complete,
-            assumed: self.concluded.is_some(),
+            assumed: self.ending.assumed.is_some(),
             pairing: self.pairing,
         }
     }
@@ -112,10 +112,10 @@ impl OpenRun {
     /// The idempotency key of its record.
     pub(in crate::correlator) fn key(&self, conversation: &ConversationKey) -> String {
         let upstream = &conversation.upstream;
-        match self.api() {
-            Api::Assistants => key_of(&[upstream, &conversation.id, &self.run.id]),
+        match &self.turn {
+            None => key_of(&[upstream, &conversation.id, &self.run.id]),
             // The chain may not be known everywhere; the run's own id is unique.
-            api @ (Api::Chat | Api::Responses) => key_of(&[upstream, api.as_str(), &self.run.id]),
+            Some(turn) => key_of(&[upstream, turn.api.as_str(), &self.run.id]),
         }
     }
 
@@ -125,7 +125,7 @@ impl OpenRun {
             return None;
         }
         let known = self.turn.as_ref().and_then(|turn| turn.usage_absent);
-        Some(match self.concluded {
+        Some(match self.ending.assumed {
             Some(Status::ClientDisconnected) if self.turn.is_some() => {
                 known.unwrap_or(UsageAbsent::ClientDisconnected)
             }

@@ -1,63 +1,22 @@
 //! What a run has beside others when one exchange tells it as a whole.
 
-use serde_json::value::RawValue;
-
-use super::{Config, OpenRun, fill};
-use crate::correlator::weight;
+use super::OpenRun;
+use super::merge::fill;
+use super::turn_state::TurnState;
+use crate::correlator::config::Config;
+use crate::correlator::placed::Placement;
 use crate::interaction::{Pairing, Status};
 use crate::message::Message;
-use crate::observation::{Api, Reasoning, RunStatus, StreamEnding, Turn, UsageAbsent};
+use crate::observation::{Api, Reasoning, RunStatus, StreamEnding, Turn};
 use crate::time::UnixMillis;
-
-/// What is known of such a run.
-#[derive(Debug)]
-pub(super) struct TurnState {
-    pub(super) api: Api,
-    /// The run that began the user's turn, if it is another one.
-    pub(super) turn_id: Option<String>,
-    pub(super) parent_id: Option<String>,
-    pub(super) reasoning: Vec<Reasoning>,
-    pub(super) usage_absent: Option<UsageAbsent>,
-    pub(super) request: Option<Box<RawValue>>,
-    pub(super) response: Option<Box<RawValue>>,
-    /// Until when it waits, once it is over, for a run that goes on with it.
-    pub(super) held_until: Option<UnixMillis>,
-    /// The run that it goes on with, in one record.
-    pub(super) continues: Option<String>,
-    /// The runs that went on with it, which it has taken in.
-    pub(super) continuations: Vec<String>,
-    /// Whether it goes on without the exchange that asked for it.
-    background: bool,
-    /// Whether its end was told with everything there is.
-    pub(super) told_whole: bool,
-    /// Whether nothing more can come of it: the client left the exchange it is bound to, or nobody can ask for it again.
-    pub(super) left: bool,
-}
-
-impl TurnState {
-    /// What it takes in memory.
-    pub(super) fn bytes(&self) -> usize {
-        let Self { turn_id, parent_id, continues, reasoning, request, response, .. } = self;
-        let raw = |raw: &Option<Box<RawValue>>| raw.as_ref().map_or(0, |raw| weight::text(raw.get()));
-        let texts = |item: &Reasoning| weight::optional(&item.id) + weight::text(&item.text);
-        weight::allocation(size_of::<Self>())
-            + weight::optional(turn_id)
-            + weight::optional(parent_id)
-            + weight::optional(continues)
-            + weight::list(reasoning)
-            + reasoning.iter().map(texts).sum::<usize>()
-            + raw(request)
-            + raw(response)
-    }
-}
 
 impl OpenRun {
     /// Makes it a turn, in its place among others.
     pub(in crate::correlator) fn become_turn(
         &mut self,
         turn: &Turn,
-        parent_id: Option<String>,
-        turn_id: Option<String>,
+        placement: &Placement,
+        (parent_id, turn_id): (Option<String>, Option<String>),
     ) {
         let state = self.turn.get_or_insert_with(|| {
             Box::new(TurnState {
@@ -76,7 +35,7 @@ impl OpenRun {
                 left: false,
             })
         });
-        if turn.by_history {
+        if placement.by_history {
             self.pairing = Pairing::History;
         }
         state.parent_id = parent_id;
@@ -91,7 +50,7 @@ impl OpenRun {
     }
 
     pub(in crate::correlator) fn api(&self) -> Api {
-        self.turn.as_ref().map_or(Api::Assistants, |turn| turn.api)
+        self.turn.as_ref().map_or_else(Api::default, |turn| turn.api)
     }
 
     /// The run that began the user's turn.
@@ -108,7 +67,7 @@ impl OpenRun {
     /// `outputs_lost` says whether there were others. Tells whether that is anything new.
     pub(in crate::correlator) fn note_turn(
         &mut self,
-        turn: &Turn,
+        (turn, placement): (&Turn, &Placement),
         outputs: Vec<Message>,
         outputs_lost: bool,
         (at, config): (UnixMillis, &Config),
@@ -116,7 +75,7 @@ impl OpenRun {
         let terminal = turn.run.status.is_terminal();
         let mut changed = self.note_first_token(turn.first_token_at);
         if outputs_lost {
-            changed |= self.lose_outputs();
+            changed |= self.outputs.lose();
         }
         for output in &outputs {
             changed |= self.note_output(output, None, at, config);
@@ -130,7 +89,7 @@ impl OpenRun {
             changed = true;
         }
         changed |= fill(&mut state.request, turn.request.clone());
-        state.left |= terminal && turn.api == Api::Chat;
+        state.left |= terminal && !turn.api.traits().keeps_runs;
         let bytes = |list: &[Reasoning]| list.iter().map(|item| item.text.len()).sum::<usize>();
         let told = bytes(&turn.reasoning);
         if told <= MAX_REASONING_BYTES
@@ -142,10 +101,10 @@ impl OpenRun {
         if terminal && turn.whole && !state.told_whole {
             state.told_whole = true;
             // What was put together from pieces gives way to what was told as a whole.
-            self.outputs = outputs;
+            self.outputs.messages = outputs;
             changed = true;
         }
-        changed | self.note_hold(turn)
+        changed | self.note_hold(placement)
     }
 
     /// Notes how an exchange ended that this run is bound to, and did not tell its end: after an error it has failed; left by the
@@ -153,18 +112,18 @@ impl OpenRun {
     pub(super) fn note_exchange_end(&mut self, ending: StreamEnding, at: UnixMillis, config: &Config) {
         let terminal = self.is_terminal();
         let Some(turn) = self.turn.as_mut().filter(|turn| !turn.background && !terminal) else { return };
-        if self.stream_error.is_some() {
+        if self.ending.stream_error.is_some() {
             turn.left = true;
             self.run.status = RunStatus::Failed;
-            self.end_at = Some(at);
+            self.times.end_at = Some(at);
         } else if ending == StreamEnding::ClientGone {
             turn.left = true;
-            self.conclude_as(Status::ClientDisconnected, at);
-        } else if turn.api == Api::Chat {
+            self.finish_as(Status::ClientDisconnected, at);
+        } else if !turn.api.traits().keeps_runs {
             turn.left = true;
-            self.conclude_as(Status::UnknownFinal, at);
+            self.finish_as(Status::UnknownFinal, at);
         } else {
-            self.deadline = at.after(config.unresolved_grace);
+            self.times.deadline = at.after(config.unresolved_grace);
         }
     }
 }

@@ -4,12 +4,12 @@ use super::turns::{after, answers, calls, said, turn};
 use super::*;
 use crate::observation::{Api, Turn};
 
-fn holding(limits: Limits) -> World {
+fn holding(limits: Limits) -> Fixture {
     let continuation_grace = Duration::from_secs(600);
-    World::with(Config { continuation_grace, limits, first_used: UnixMillis(START), ..Config::default() })
+    Fixture::with(Config { continuation_grace, limits, first_used: UnixMillis(START), ..Config::default() })
 }
 
-impl World {
+impl Fixture {
     fn calls(&mut self, id: &str) {
         let told = turn(self, id, &["question"], RunStatus::Completed);
         self.turn(calls(told, &[&format!("call of {id}")]));
@@ -35,9 +35,8 @@ impl World {
     fn replayed(&self, config: Config) -> Self {
         let mut later = Self::with(config);
         later.now = self.now;
-        for observation in &self.journal {
-            later.correlator.handle_timeout(observation.at);
-            later.correlator.handle(observation);
+        for placed in &self.journal {
+            later.correlator.replay(placed);
             later.collect();
         }
         later
@@ -170,7 +169,7 @@ fn a_shutdown_records_what_is_held_unless_a_later_process_would_hold_it_again() 
 
 #[test]
 fn a_replay_with_other_settings_says_the_same() {
-    let (mut on, mut off) = (holding(Limits::default()), World::new());
+    let (mut on, mut off) = (holding(Limits::default()), Fixture::new());
     for world in [&mut on, &mut off] {
         // Something that keeps the journal.
         let open = Turn { background: true, ..turn(world, "resp_0", &["question"], active("queued")) };

@@ -11,14 +11,14 @@ fn ids(messages: &[Message]) -> Vec<&str> {
     messages.iter().map(|message| message.id.as_deref().unwrap_or("none")).collect()
 }
 
-fn created(world: &mut World, id: &str, second: f64, messages: Vec<Message>) {
+fn created(world: &mut Fixture, id: &str, second: f64, messages: Vec<Message>) {
     let run = Run { created_at: Some(second), ..world.run(id, active("queued")) };
     world.see(seen(run, created_with(world, messages)));
 }
 
 #[test]
 fn a_message_is_a_runs_if_it_is_not_younger() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     for (id, second) in [("msg_1", 100.0), ("msg_2", 101.0), ("msg_3", 101.9), ("msg_4", 102.0)] {
         world.see(posted(id, second, None));
     }
@@ -42,7 +42,7 @@ fn a_message_that_was_posted_while_its_run_was_created_is_its_input() {
         (100.0, true, true),
         (99.0, true, false),
     ] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         created(&mut world, "run_0", 100.0, vec![]);
         world.poll("run_0", RunStatus::Failed);
         world.wait(31);
@@ -55,7 +55,7 @@ fn a_message_that_was_posted_while_its_run_was_created_is_its_input() {
         let expected: &[&str] = if taken { &["msg_1"] } else { &[] };
         assert_eq!(ids(&world.interactions[1].inputs), expected, "{second} {posted_before}");
     }
-    let mut world = World::new();
+    let mut world = Fixture::new();
     created(&mut world, "run_1", 105.0, vec![]);
     world.see(posted("msg_1", 104.0, None));
     world.see(Fact::ConversationDeleted);
@@ -64,7 +64,7 @@ fn a_message_that_was_posted_while_its_run_was_created_is_its_input() {
 
 #[test]
 fn inputs_that_come_late_stand_in_their_time_before_those_of_the_runs_own_request() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let before = world.now;
     world.see(posted("msg_1", 100.0, None));
     world.see(posted("msg_4", 103.0, None));
@@ -83,7 +83,7 @@ fn inputs_that_come_late_stand_in_their_time_before_those_of_the_runs_own_reques
 /// Whether a listed message takes the place of the one that came with a run's request, in the second 200. The run before was
 /// created in the second `claimed`.
 fn takes_the_place(claimed: Option<f64>, second: Option<f64>, behind: Vec<Message>, early: bool) -> bool {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     if let Some(claimed) = claimed {
         created(&mut world, "run_0", claimed, vec![]);
         world.poll("run_0", RunStatus::Failed);
@@ -139,7 +139,7 @@ fn what_another_run_answered_before_is_not_this_runs_question() {
 fn a_message_of_the_threads_own_creation_is_taken_from_the_run_before_on() {
     // It was not carried by the run: whatever lies between the runs may be it.
     for (second, taken) in [(99.0, false), (100.0, true), (150.0, true), (201.0, true), (202.0, false)] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         let run = Run { created_at: Some(100.0), ..world.run("run_0", active("queued")) };
         world.see(seen(run, RunOrigin::Seen));
         world.poll("run_0", RunStatus::Failed);
@@ -161,7 +161,7 @@ fn words_are_the_same_only_if_the_same_role_said_them() {
     for (role, text, taken) in
         [(Role::User, "hello", true), (Role::User, "hallo", false), (Role::Assistant, "hello", false)]
     {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         created(&mut world, "run_1", 200.0, vec![born("other words"), born("hello")]);
         let listed_one = message("msg_1", role, text, 200.0, None);
         let message = listed_one;
@@ -179,7 +179,7 @@ fn a_message_that_is_fetched_by_itself_brings_nothing_new_but_what_it_says_of_a_
         origin: MessageOrigin::Fetched,
         requested_at: None,
     };
-    let mut world = World::new();
+    let mut world = Fixture::new();
     assert!(!world.see(fetched("a question")));
     world.ask("msg_1", "a question");
     assert!(!world.see(fetched("a question")));
@@ -206,7 +206,7 @@ fn a_message_that_is_fetched_by_itself_brings_nothing_new_but_what_it_says_of_a_
 
 #[test]
 fn a_question_that_is_deleted_before_a_run_is_no_input_even_if_an_old_list_shows_it() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.ask("msg_1", "first");
     world.ask("msg_2", "second");
     let old = listed(&world, vec![message("msg_1", Role::User, "first", world.second(), None)]);
@@ -236,7 +236,7 @@ fn a_question_listed_late_is_that_of_the_run_it_can_only_be_of() {
         (Some(199.0), said(Some(199.0), None), false),
         (Some(199.0), said(None, None), false),
     ] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         let run = Run { created_at: Some(200.0), ..world.run("run_1", active("queued")) };
         world.see(seen(run, RunOrigin::Seen));
         let question = Message { created_at: second, ..message("msg_1", Role::User, "late", 0.0, None) };
@@ -261,7 +261,7 @@ fn a_run_whose_questions_are_known_takes_a_late_one_only_behind_those_of_the_run
         // One without id may be it, under other words.
         (Some(101.0), true, false),
     ] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
         created(&mut world, "run_0", 100.0, vec![]);
         world.poll("run_0", RunStatus::Failed);
@@ -278,7 +278,7 @@ fn a_run_whose_questions_are_known_takes_a_late_one_only_behind_those_of_the_run
 
 #[test]
 fn a_listed_message_that_names_its_run_is_that_runs_input() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     created(&mut world, "run_1", 200.0, vec![]);
     let named = |id: &str, run: &str| message(id, Role::User, id, 999.0, Some(run));
     for (page, changed) in [
@@ -295,7 +295,7 @@ fn a_listed_message_that_names_its_run_is_that_runs_input() {
 
 #[test]
 fn a_creation_that_lost_messages_leaves_its_runs_inputs_incomplete() {
-    let origin = |world: &World, new_conversation, messages_lost| RunOrigin::Created {
+    let origin = |world: &Fixture, new_conversation, messages_lost| RunOrigin::Created {
         messages: vec![],
         request_at: world.now,
         trace_id: None,
@@ -318,7 +318,7 @@ fn a_creation_that_lost_messages_leaves_its_runs_inputs_incomplete() {
         (false, false, false, true, false),
     ] {
         let what = format!("{known} {new} {lost} {polled_before}");
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: !known });
         if polled_before {
             world.poll("run_1", active("queued"));
@@ -340,7 +340,7 @@ fn a_creation_that_lost_messages_leaves_its_runs_inputs_incomplete() {
 
 #[test]
 fn a_list_that_was_asked_for_with_the_run_may_show_its_message() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let requested_at = world.now;
     created(&mut world, "run_1", 200.0, vec![born("hello")]);
     let page = listed(&world, vec![message("msg_1", Role::User, "hello", 200.0, None)]);
@@ -353,7 +353,7 @@ fn a_list_that_was_asked_for_with_the_run_may_show_its_message() {
 fn a_listed_question_is_the_next_runs_if_it_is_younger_than_every_run() {
     for (second, expected) in [(201.0, vec!["msg_1"]), (200.0, vec![])] {
         for open in [true, false] {
-            let mut world = World::new();
+            let mut world = Fixture::new();
             // One without id may be any question that is older than the run.
             created(&mut world, "run_1", 200.0, vec![born("hello")]);
             if !open {
@@ -374,7 +374,7 @@ fn a_listed_question_is_the_next_runs_if_it_is_younger_than_every_run() {
 
 #[test]
 fn an_apps_own_words_take_their_id_from_a_list() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let hello = Message { role: Role::Assistant, ..born("hello") };
     world.see(Fact::ConversationCreated { messages: vec![hello], messages_lost: false });
     let said = message("msg_1", Role::Assistant, "hello", world.second(), None);
@@ -383,4 +383,348 @@ fn an_apps_own_words_take_their_id_from_a_list() {
     world.create_run("run_1", false);
     world.see(Fact::ConversationDeleted);
     assert_eq!(ids(&world.only().inputs), ["msg_1"]);
+}
+
+#[test]
+fn messages_posted_while_a_run_is_active_are_the_next_runs() {
+    let mut world = Fixture::new();
+    world.ask("msg_1", "first");
+    world.ask("msg_2", "second");
+    world.create_run("run_1", false);
+    world.ask("msg_3", "third");
+    world.poll("run_1", RunStatus::Failed);
+    world.create_run("run_2", false);
+    world.poll("run_2", RunStatus::Expired);
+    world.wait(31);
+    let inputs: Vec<_> = world.interactions.iter().map(|run| texts(&run.inputs)).collect();
+    assert_eq!(inputs, [vec!["first", "second"], vec!["third"]]);
+    let statuses: Vec<_> = world.interactions.iter().map(|run| run.status).collect();
+    assert_eq!(statuses, [Status::Failed, Status::Expired]);
+}
+
+#[test]
+fn messages_of_a_request_take_the_place_of_none_when_they_are_listed() {
+    let mut world = Fixture::new();
+    let mut born = message("", Role::User, "hello", 0.0, None);
+    born.id = None;
+    born.created_at = None;
+    world.see(Fact::ConversationCreated { messages: vec![born], messages_lost: false });
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Completed);
+    let second = world.second();
+    let page = listed(
+        &world,
+        vec![answer("msg_2", second, "run_1"), message("msg_1", Role::User, "hello", second - 1.0, None)],
+    );
+    world.see(Fact::MessagesListed(page));
+    let run = world.only();
+    assert_eq!(run.inputs.len(), 1);
+    assert_eq!(run.inputs[0].id.as_deref(), Some("msg_1"));
+    assert!(run.inputs_complete && run.outputs_complete);
+}
+
+#[test]
+fn a_run_whose_creation_was_missed_may_have_missed_inputs_which_a_list_brings_back() {
+    let mut world = Fixture::new();
+    world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+    world.poll("run_1", active("in_progress"));
+    world.poll("run_1", RunStatus::Completed);
+    let second = world.correlator.conversations[&key()].runs[0].created_second().unwrap();
+    let question = message("msg_1", Role::User, "a question", second, None);
+    let page = listed(&world, vec![answer("msg_2", second, "run_1"), question]);
+    world.see(Fact::MessagesListed(page));
+    assert_eq!(texts(&world.only().inputs), ["a question"]);
+    assert!(world.only().inputs_complete);
+}
+
+#[test]
+fn a_thread_whose_creation_is_answered_twice_has_its_messages_once() {
+    let mut world = Fixture::new();
+    let created = Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false };
+    world.see(created.clone());
+    assert!(!world.see(created));
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Failed);
+    world.wait(31);
+    assert_eq!(texts(&world.only().inputs), ["hello"]);
+}
+
+#[test]
+fn a_message_whose_answer_a_run_overtook_is_the_runs_if_it_is_older() {
+    let mut world = Fixture::new();
+    world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+    let (requested_at, second) = (world.now, world.second());
+    world.wait(2);
+    world.create_run("run_1", false);
+    for (id, second) in [("msg_late", second), ("msg_next", second + 60.0)] {
+        let message = message(id, Role::User, id, second, None);
+        let requested_at = Some(requested_at);
+        world.see(Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at });
+    }
+    world.poll("run_1", RunStatus::Failed);
+    world.wait(31);
+    assert_eq!(texts(&world.only().inputs), ["msg_late"]);
+}
+
+#[test]
+fn messages_whose_answers_come_in_the_other_order_keep_the_threads() {
+    let mut world = Fixture::new();
+    for (id, second) in [("second", 2_000_000_002.0), ("first", 2_000_000_001.0)] {
+        let message = message(id, Role::User, id, second, None);
+        world.see(Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at: None });
+    }
+    let mut run = world.run("run_1", RunStatus::Failed);
+    run.created_at = Some(2_000_000_003.0);
+    world.see(seen(run, created_with(&world, vec![])));
+    world.wait(31);
+    assert_eq!(texts(&world.only().inputs), ["first", "second"]);
+}
+
+#[test]
+fn a_creation_that_is_answered_after_a_poll_still_says_that_all_inputs_were_seen() {
+    let mut world = Fixture::new();
+    world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
+    world.poll("run_1", active("in_progress"));
+    let run = world.run("run_1", active("queued"));
+    world.see(seen(run, created_with(&world, vec![born("and more")])));
+    world.poll("run_1", RunStatus::Failed);
+    world.wait(31);
+    assert_eq!(texts(&world.only().inputs), ["hello", "and more"]);
+    assert!(world.only().inputs_complete);
+}
+
+#[test]
+fn the_same_words_of_the_run_before_are_not_taken_for_the_messages_of_a_request() {
+    let mut world = Fixture::new();
+    world.see(Fact::ConversationCreated { messages: vec![born("yes")], messages_lost: false });
+    let old = message("msg_old", Role::User, "yes", world.second(), None);
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Failed);
+    let early = listed(&world, vec![old.clone()]);
+    world.wait(1);
+    let run = world.run("run_2", RunStatus::Failed);
+    let own = message("msg_own", Role::User, "yes", run.created_at.unwrap(), None);
+    world.see(seen(run, created_with(&world, vec![born("yes")])));
+    // One that was asked for before the run, and answered after it.
+    world.see(Fact::MessagesListed(early));
+    let page = listed(&world, vec![own, old]);
+    world.see(Fact::MessagesListed(page));
+    world.wait(31);
+    let ids = |run: &Interaction| run.inputs.iter().map(|input| input.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&world.interactions[1]), [Some("msg_own".to_owned())]);
+}
+
+#[test]
+fn what_was_posted_after_an_answer_is_not_its_question() {
+    let mut world = Fixture::new();
+    world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+    world.create_run("run_1", false);
+    let second = world.second();
+    world.poll("run_1", RunStatus::Completed);
+    let late = message("msg_3", Role::User, "the next question", second - 1.0, None);
+    let page = listed(&world, vec![late, answer("msg_2", second - 1.0, "run_1")]);
+    world.see(Fact::MessagesListed(page));
+    assert!(world.only().inputs.is_empty());
+}
+
+fn input_ids(run: &Interaction) -> Vec<Option<&str>> {
+    run.inputs.iter().map(|input| input.id.as_deref()).collect()
+}
+
+#[test]
+fn messages_of_a_request_that_are_listed_before_it_is_answered_are_inputs_once() {
+    for polled_first in [false, true] {
+        let mut world = Fixture::new();
+        world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+        world.ask("msg_1", "yes");
+        let origin = created_with(&world, vec![born("yes"), born("no")]);
+        let run = world.run("run_1", active("queued"));
+        if polled_first {
+            world.see(seen(run.clone(), RunOrigin::Seen));
+        }
+        let own = |id, text| message(id, Role::User, text, run.created_at.unwrap(), None);
+        let page = listed(&world, vec![own("msg_3", "no"), own("msg_2", "yes")]);
+        world.see(Fact::MessagesListed(page));
+        world.see(seen(run, origin));
+        world.poll("run_1", RunStatus::Failed);
+        world.wait(31);
+        assert_eq!(input_ids(world.only()), [Some("msg_1"), Some("msg_2"), Some("msg_3")]);
+        assert!(world.only().inputs_complete);
+    }
+}
+
+#[test]
+fn a_listed_message_is_not_taken_for_one_of_a_request_that_it_cannot_have_come_with() {
+    for listed_too_early in [false, true] {
+        let mut world = Fixture::new();
+        world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+        let early = world.now;
+        world.wait(1);
+        let origin = created_with(&world, vec![born("yes")]);
+        let run = world.run("run_1", active("queued"));
+        let other = message("msg_1", Role::User, "yes", run.created_at.unwrap(), None);
+        let page = listed(&world, vec![other.clone()]);
+        let requested_at = if listed_too_early { early } else { page.requested_at };
+        world.see(Fact::MessagesListed(MessagePage { requested_at, ..page }));
+        if !listed_too_early {
+            let (message, origin) = (other, MessageOrigin::Created);
+            world.see(Fact::MessageSeen { message, origin, requested_at: Some(requested_at) });
+        }
+        world.see(seen(run, origin));
+        world.poll("run_1", RunStatus::Failed);
+        world.wait(31);
+        assert_eq!(input_ids(world.only()), [Some("msg_1"), None]);
+    }
+}
+
+#[test]
+fn a_run_whose_creation_is_answered_after_a_later_one_was_polled_has_its_own_inputs() {
+    for over in [false, true] {
+        let mut world = Fixture::new();
+        world.see(Fact::ConversationCreated { messages: vec![born("one")], messages_lost: false });
+        world.ask("msg_2", "two");
+        let (origin, first) = (created_with(&world, vec![]), world.run("run_1", active("queued")));
+        world.wait(2);
+        world.ask("msg_3", "three");
+        world.poll("run_2", if over { RunStatus::Failed } else { active("queued") });
+        world.see(seen(first, origin));
+        world.poll("run_1", RunStatus::Failed);
+        world.poll("run_2", RunStatus::Failed);
+        world.wait(31);
+        let mut inputs: Vec<_> =
+            world.interactions.iter().map(|run| (&*run.run, texts(&run.inputs))).collect();
+        inputs.sort();
+        let expected = [vec!["one".to_owned(), "two".to_owned()], vec!["three".to_owned()]];
+        let [first, second] = expected;
+        assert_eq!(inputs, [("run_1", first), ("run_2", second)]);
+    }
+}
+
+#[test]
+fn what_the_run_before_answered_without_its_id_being_known_is_not_the_next_ones_input() {
+    let mut world = Fixture::new();
+    world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
+    let hello = message("msg_1", Role::User, "hello", world.second(), None);
+    world.create_run("run_1", false);
+    world.poll("run_1", RunStatus::Cancelled);
+    world.wait(31);
+    world.poll("run_2", active("queued"));
+    let page = listed(&world, vec![hello]);
+    world.see(Fact::MessagesListed(page));
+    world.poll("run_2", RunStatus::Failed);
+    world.wait(31);
+    assert_eq!(texts(&world.interactions[0].inputs), ["hello"]);
+    assert!(world.interactions[1].inputs.is_empty());
+}
+
+#[test]
+fn a_run_whose_creation_is_answered_after_its_thread_was_deleted_does_not_claim_to_have_all_inputs() {
+    let mut world = Fixture::new();
+    world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
+    let (origin, run) = (created_with(&world, vec![]), world.run("run_1", active("queued")));
+    world.see(Fact::ConversationDeleted);
+    world.see(seen(run, origin));
+    world.poll("run_1", RunStatus::Failed);
+    world.wait(31);
+    assert!(world.only().inputs.is_empty() && !world.only().inputs_complete);
+}
+
+#[test]
+fn a_message_listed_before_its_answer_is_not_the_input_of_a_run_seen_before_it_was_asked_for() {
+    let mut world = Fixture::new();
+    world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+    let message = message("msg_1", Role::User, "hello", world.second(), None);
+    world.create_run("run_1", false);
+    let requested_at = Some(world.now);
+    let page = listed(&world, vec![message.clone()]);
+    world.see(Fact::MessagesListed(page));
+    world.see(Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at });
+    world.poll("run_1", RunStatus::Failed);
+    world.create_run("run_2", false);
+    world.poll("run_2", RunStatus::Failed);
+    world.wait(31);
+    let inputs: Vec<_> = world.interactions.iter().map(input_ids).collect();
+    assert_eq!(inputs, [vec![], vec![Some("msg_1")]]);
+}
+
+#[test]
+fn messages_a_request_carries_in_the_assistants_name_are_kept_if_they_are_wanted() {
+    for (app_messages, expected) in
+        [(AppMessages::Include, vec!["hello", "a question"]), (AppMessages::Drop, vec!["a question"])]
+    {
+        let mut world =
+            Fixture::with(Config { app_messages, first_used: UnixMillis(START), ..Config::default() });
+        let born = |role, text| Message { id: None, created_at: None, ..message("", role, text, 0.0, None) };
+        let messages = vec![born(Role::Assistant, "hello"), born(Role::User, "a question")];
+        world.see(Fact::ConversationCreated { messages, messages_lost: false });
+        world.create_run("run_1", false);
+        world.see(Fact::ConversationDeleted);
+        assert_eq!(texts(&world.only().inputs), expected);
+    }
+}
+
+#[test]
+fn a_users_message_that_names_an_open_run_is_its_input_and_takes_the_place_of_one_without_id() {
+    let mut world = Fixture::new();
+    let born = Message { id: None, created_at: None, ..message("", Role::User, "hello", 0.0, None) };
+    world.see(Fact::ConversationCreated { messages: vec![born], messages_lost: false });
+    world.create_run("run_1", false);
+    let fetched = |world: &Fixture, id: &str, text: &str| Fact::MessageSeen {
+        message: message(id, Role::User, text, world.second(), Some("run_1")),
+        origin: MessageOrigin::Fetched,
+        requested_at: None,
+    };
+    let hello = fetched(&world, "msg_1", "hello");
+    assert!(world.see(hello.clone()) && !world.see(hello));
+    let more = fetched(&world, "msg_2", "and more");
+    assert!(world.see(more));
+    world.see(Fact::ConversationDeleted);
+    assert_eq!(texts(&world.only().inputs), ["hello", "and more"]);
+    assert!(world.only().outputs.is_empty());
+}
+
+#[test]
+fn a_new_message_is_a_further_one_even_if_its_words_were_said_before() {
+    let mut world = Fixture::new();
+    let born = Message { id: None, created_at: None, ..message("", Role::User, "hello", 0.0, None) };
+    world.see(Fact::ConversationCreated { messages: vec![born], messages_lost: false });
+    world.ask("msg_1", "hello");
+    world.create_run("run_1", false);
+    world.see(Fact::ConversationDeleted);
+    assert_eq!(texts(&world.only().inputs), ["hello", "hello"]);
+}
+
+#[test]
+fn a_listed_question_that_nobody_answered_waits_for_the_next_run() {
+    let newer = |world: &Fixture| world.second();
+    let older = |_: &Fixture| START as f64 / 1000.0;
+    for (order, has_more, second, waits) in [
+        (PageOrder::Descending, Some(true), newer as fn(&Fixture) -> f64, true),
+        (PageOrder::Descending, Some(true), older, false),
+        (PageOrder::Ascending, Some(false), newer, true),
+        (PageOrder::Ascending, Some(true), newer, false),
+        (PageOrder::Ascending, None, newer, false),
+    ] {
+        let mut world = answered();
+        let question = message("msg_2", Role::User, "second", second(&world), None);
+        let page = MessagePage { order, has_more, ..listed(&world, vec![question]) };
+        assert_eq!(world.see(Fact::MessagesListed(page)), waits, "{order:?} {has_more:?}");
+        world.create_run("run_2", false);
+        world.see(Fact::ConversationDeleted);
+        assert_eq!(!texts(&world.interactions[1].inputs).is_empty(), waits, "{order:?} {has_more:?}");
+    }
+}
+
+#[test]
+fn a_listed_question_whose_own_answer_was_lost_is_an_input_of_the_run_that_came_next() {
+    let boundary = answered().correlator.conversations[&key()].state.boundary.unwrap();
+    for (second, expected) in [(boundary + 1.0, vec!["second"]), (boundary, vec![])] {
+        let mut world = answered();
+        world.create_run("run_2", false);
+        let question = message("msg_2", Role::User, "second", second, None);
+        let page = listed(&world, vec![question]);
+        world.see(Fact::MessagesListed(page));
+        world.see(Fact::ConversationDeleted);
+        assert_eq!(texts(&world.interactions[1].inputs), expected);
+    }
 }

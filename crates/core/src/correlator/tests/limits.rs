@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn limited(limits: Limits) -> World {
-    World::with(Config { limits, first_used: UnixMillis(START), ..Config::default() })
+fn limited(limits: Limits) -> Fixture {
+    Fixture::with(Config { limits, first_used: UnixMillis(START), ..Config::default() })
 }
 
 #[test]
@@ -99,48 +99,48 @@ fn of(id: &str, at: UnixMillis, fact: Fact) -> Observation {
 #[test]
 fn conversations_beyond_the_limit_go_by_what_would_be_lost() {
     let mut world = limited(Limits { conversations: 3, ..Limits::default() });
-    let ask = |world: &World, id: &str| {
+    let ask = |world: &Fixture, id: &str| {
         let message = message("msg_1", Role::User, "a question", world.second(), None);
         of(id, world.now, Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at: None })
     };
-    let run = |world: &World, id: &str, status| {
+    let run = |world: &Fixture, id: &str, status| {
         of(id, world.now, seen(world.run("run_1", status), created_with(world, vec![])))
     };
-    let known = |world: &World| {
+    let known = |world: &Fixture| {
         let mut ids: Vec<String> =
             world.correlator.conversations.keys().map(|key| key.id.to_string()).collect();
         ids.sort();
         ids
     };
-    let second = |world: &mut World| world.now = world.now.after(Duration::from_secs(1));
-    world.correlator.handle(&run(&world, "a_run", active("queued")));
+    let second = |world: &mut Fixture| world.now = world.now.after(Duration::from_secs(1));
+    world.tell(run(&world, "a_run", active("queued")));
     second(&mut world);
-    world.correlator.handle(&ask(&world, "a_question"));
+    world.tell(ask(&world, "a_question"));
     second(&mut world);
-    world.correlator.handle(&run(&world, "an_idle_one", active("queued")));
-    world.correlator.handle(&of("an_idle_one", world.now, Fact::ConversationDeleted));
+    world.tell(run(&world, "an_idle_one", active("queued")));
+    world.tell(of("an_idle_one", world.now, Fact::ConversationDeleted));
     second(&mut world);
-    world.correlator.handle(&run(&world, "an_ended_one", RunStatus::Failed));
+    world.tell(run(&world, "an_ended_one", RunStatus::Failed));
     // Nothing is lost with the idle one.
     assert_eq!(known(&world), ["a_question", "a_run", "an_ended_one"]);
     second(&mut world);
     world.collect();
     assert_eq!(world.interactions.len(), 1);
-    world.correlator.handle(&ask(&world, "b_question"));
+    world.tell(ask(&world, "b_question"));
     // The run that is over is recorded first, and then idle.
     assert_eq!(known(&world), ["a_question", "a_run", "b_question"]);
     world.collect();
     assert_eq!(world.interactions.last().unwrap().status, Status::Failed);
     second(&mut world);
-    world.correlator.handle(&ask(&world, "c_question"));
+    world.tell(ask(&world, "c_question"));
     assert_eq!(known(&world), ["a_run", "b_question", "c_question"]);
     second(&mut world);
-    world.correlator.handle(&run(&world, "b_run", active("queued")));
+    world.tell(run(&world, "b_run", active("queued")));
     second(&mut world);
-    world.correlator.handle(&run(&world, "c_run", active("queued")));
+    world.tell(run(&world, "c_run", active("queued")));
     assert_eq!(known(&world), ["a_run", "b_run", "c_run"]);
     second(&mut world);
-    world.correlator.handle(&ask(&world, "d_question"));
+    world.tell(ask(&world, "d_question"));
     // The latest stays, although only a question would be lost.
     assert_eq!(known(&world), ["b_run", "c_run", "d_question"]);
     world.collect();
@@ -156,7 +156,7 @@ fn all_conversations_together_keep_to_the_bytes_they_may_take() {
         world.now = world.now.after(Duration::from_secs(1));
         let message = message("msg_1", Role::User, &"x".repeat(3000), world.second(), None);
         let fact = Fact::MessageSeen { message, origin: MessageOrigin::Created, requested_at: None };
-        world.correlator.handle(&of(&format!("thread_{at}"), world.now, fact));
+        world.tell(of(&format!("thread_{at}"), world.now, fact));
         assert!(world.correlator.text_bytes() <= 100_000);
         assert!(world.correlator.conversations.keys().any(|key| *key.id == *format!("thread_{at}")));
     }
@@ -192,7 +192,7 @@ fn what_is_read_back_at_the_start_counts_and_keeps_to_the_limits() {
 }
 
 /// When the conversations that were read back are to be forgotten.
-fn state_end(world: &World) -> UnixMillis {
+fn state_end(world: &Fixture) -> UnixMillis {
     let (at, _) = world.correlator.deadlines.first().unwrap();
     at
 }
@@ -200,7 +200,7 @@ fn state_end(world: &World) -> UnixMillis {
 #[test]
 fn a_conversation_may_hold_its_bytes_to_the_last_one() {
     let asked = message("msg_1", Role::User, "a question", 1.0, None);
-    let takes = size_of::<Message>() + weight::message(&asked);
+    let takes = size_of::<Message>() + heap_size::message(&asked);
     for (limit, fits) in [(takes, true), (takes - 1, false), (takes + 1, true)] {
         let mut world = limited(Limits { conversation_text_bytes: limit, ..Limits::default() });
         world.see(Fact::MessageSeen {
@@ -219,7 +219,7 @@ fn that_a_message_was_left_out_is_a_change_if_something_seemed_complete() {
         world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
         world
     };
-    let more = |world: &World| Fact::MessageSeen {
+    let more = |world: &Fixture| Fact::MessageSeen {
         message: message("msg_1", Role::User, "more", world.second(), None),
         origin: MessageOrigin::Created,
         requested_at: None,
@@ -245,10 +245,10 @@ fn that_a_message_was_left_out_is_a_change_if_something_seemed_complete() {
 
 #[test]
 fn what_is_forgotten_with_an_open_run_is_taken_off_the_books() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     for (id, run) in [("thread_1", "run_1"), ("thread_2", "run_2")] {
         let run = world.run(run, active("queued"));
-        world.correlator.handle(&of(id, world.now, seen(run, RunOrigin::Seen)));
+        world.tell(of(id, world.now, seen(run, RunOrigin::Seen)));
     }
     world.correlator.forget_where(|key| &*key.id == "thread_1");
     assert_eq!((world.correlator.open_runs(), world.correlator.conversations()), (1, 1));
@@ -278,11 +278,112 @@ fn the_memory_of_a_settled_conversation_is_counted_part_by_part() {
     assert_eq!(all - none, parts.iter().map(|part| part - none).sum::<usize>());
     // A conversation's own id counts as well.
     let of_id = |id: &str| {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         let run = world.run("run_1", active("queued"));
-        world.correlator.handle(&of(id, world.now, seen(run, RunOrigin::Seen)));
+        world.tell(of(id, world.now, seen(run, RunOrigin::Seen)));
         world.correlator.text_bytes()
     };
     let longer = of_id(&"x".repeat(1001)) - of_id("x");
     assert!((960..1040).contains(&longer), "{longer}");
+}
+
+#[test]
+fn a_run_created_with_messages_for_which_there_is_no_room_does_not_claim_to_have_all_inputs() {
+    for polled_first in [false, true] {
+        let limits = Limits { conversation_messages: 1, ..Limits::default() };
+        let mut world = Fixture::with(Config { first_used: UnixMillis(START), limits, ..Config::default() });
+        world.see(Fact::ConversationCreated { messages: vec![], messages_lost: false });
+        world.ask("msg_1", "yes");
+        let run = world.run("run_1", active("queued"));
+        if polled_first {
+            world.see(seen(run.clone(), RunOrigin::Seen));
+        }
+        let origin = created_with(&world, vec![born("no")]);
+        world.see(seen(run, origin));
+        world.poll("run_1", RunStatus::Failed);
+        world.wait(31);
+        assert_eq!(
+            (texts(&world.only().inputs), world.only().inputs_complete),
+            (vec!["yes".to_owned()], false)
+        );
+        assert_eq!(world.notes, [Note::MessagesFull]);
+    }
+}
+
+#[test]
+fn all_that_is_held_is_counted_once() {
+    let mut world = Fixture::new();
+    let long = "x".repeat(1000);
+    let check = |world: &mut Fixture, what: &str, fact: Fact| {
+        let growth = growth(world, fact);
+        assert!((1000..2500).contains(&growth), "{what}: {growth} bytes");
+    };
+    let asked = message("msg_1", Role::User, &long, 1.0, None);
+    check(
+        &mut world,
+        "a message",
+        Fact::MessageSeen { message: asked, origin: MessageOrigin::Created, requested_at: None },
+    );
+    let run_seen = |run: Run, origin| Fact::RunSeen {
+        run: Box::new(run),
+        origin,
+        first_token_at: None,
+        streamed: false,
+    };
+    let origin = RunOrigin::Created {
+        messages: vec![],
+        request_at: world.now,
+        trace_id: None,
+        streamed: false,
+        new_conversation: false,
+        messages_lost: false,
+        instructions: Some(long.clone()),
+        additional_instructions: None,
+    };
+    let run = world.run("run_1", active("queued"));
+    check(&mut world, "instructions", run_seen(run, origin));
+    let metadata = to_raw_value(&json!({ "a": long })).unwrap();
+    let run = Run { metadata: Some(metadata.clone()), ..world.run("run_1", active("queued")) };
+    check(&mut world, "metadata", run_seen(run, RunOrigin::Seen));
+    let run = Run { error: Some(metadata.clone()), ..world.run("run_1", active("queued")) };
+    check(&mut world, "an error", run_seen(run, RunOrigin::Seen));
+    let ended = Fact::StreamEnded {
+        run: "run_1".to_owned(),
+        ending: StreamEnding::Truncated,
+        first_token_at: None,
+        error: Some(metadata),
+    };
+    check(&mut world, "a stream's error", ended);
+    let step = |id: &str, message: Option<&str>, tool_calls| {
+        let (id, run, message) = (id.to_owned(), "run_1".to_owned(), message.map(str::to_owned));
+        Fact::StepSeen(Box::new(Step { id, run, message, tool_calls }))
+    };
+    check(&mut world, "a step's id", step(&long, None, vec![]));
+    check(&mut world, "a step's message", step("step_2", Some(&long), vec![]));
+    let call = ToolCall {
+        id: "call_1".to_owned(),
+        kind: "function".to_owned(),
+        server: None,
+        name: None,
+        arguments: Some(long.clone()),
+        output: None,
+    };
+    check(&mut world, "a tool call", step("step_3", None, vec![call]));
+    let outputs = vec![ToolOutput { call: "call_1".to_owned(), output: long.clone() }];
+    check(&mut world, "a tool's output", Fact::ToolOutputsSubmitted { run: "run_1".to_owned(), outputs });
+    let said = message("msg_2", Role::Assistant, &long, 2.0, Some("run_1"));
+    check(
+        &mut world,
+        "an output",
+        Fact::MessageSeen { message: said, origin: MessageOrigin::Streamed, requested_at: None },
+    );
+    // The conversation and the run each know whose they are.
+    world.attribution.session = Some(long[..500].into());
+    let run = world.run("run_1", RunStatus::RequiresAction);
+    check(&mut world, "whose it is", run_seen(run, RunOrigin::Seen));
+    // What is settled leaves little.
+    world.see(Fact::ConversationDeleted);
+    let left = world.correlator.text_bytes();
+    assert!((1000..2500).contains(&left), "{left} bytes are left");
+    assert!(world.only().instructions.as_ref() == Some(&long));
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn outputs(world: &mut World) -> Vec<String> {
+fn outputs(world: &mut Fixture) -> Vec<String> {
     world.see(Fact::ConversationDeleted);
     world.only().outputs.iter().map(|output| output.id.clone().unwrap()).collect()
 }
@@ -13,7 +13,7 @@ fn fetched(message: Message) -> Fact {
 
 #[test]
 fn answers_of_one_second_stand_as_they_were_listed_however_pages_brought_them() {
-    let page = |world: &World, start: Option<&str>, ids: &[&str]| MessagePage {
+    let page = |world: &Fixture, start: Option<&str>, ids: &[&str]| MessagePage {
         has_more: Some(true),
         start: start.map_or(PageStart::Beginning, |id| PageStart::After(id.to_owned())),
         ..listed(world, ids.iter().map(|id| answer(id, 200.0, "run_1")).collect())
@@ -31,7 +31,7 @@ fn answers_of_one_second_stand_as_they_were_listed_however_pages_brought_them() 
             (None, vec!["msg_5", "msg_4", "msg_3", "msg_2", "msg_1"]),
         ],
     ] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.create_run("run_1", false);
         for (start, ids) in &pages {
             let page = page(&world, *start, ids);
@@ -40,7 +40,7 @@ fn answers_of_one_second_stand_as_they_were_listed_however_pages_brought_them() 
         assert_eq!(outputs(&mut world), ["msg_1", "msg_2", "msg_3", "msg_4", "msg_5"], "{pages:?}");
     }
     // A list oldest first goes on behind.
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.create_run("run_1", false);
     for (start, id) in [(None, "msg_1"), (Some("msg_1"), "msg_2")] {
         let page = MessagePage { order: PageOrder::Ascending, ..page(&world, start, &[id]) };
@@ -51,7 +51,7 @@ fn answers_of_one_second_stand_as_they_were_listed_however_pages_brought_them() 
 
 #[test]
 fn answers_of_one_second_stand_in_the_order_of_the_steps_that_made_them() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.create_run("run_1", false);
     for id in ["msg_3", "msg_2", "msg_1"] {
         world.see(fetched(answer(id, 200.0, "run_1")));
@@ -85,7 +85,7 @@ fn the_last_word_on_a_whole_message_counts_and_the_longest_on_one_that_is_being_
         (state(writing, "text", "long"), state(whole, "t", ""), true),
         (state(whole, "t", ""), state(writing, "text", "long"), false),
     ] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.create_run("run_1", false);
         world.see(fetched(known.clone()));
         assert_eq!(world.see(fetched(newer.clone())), changes, "{known:?} {newer:?}");
@@ -111,7 +111,7 @@ fn any_two_new_words_on_a_run_are_a_change() {
     ];
     for (place, one) in words.iter().enumerate() {
         for other in &words[..place] {
-            let mut world = World::new();
+            let mut world = Fixture::new();
             let mut run = Run {
                 assistant: None,
                 model: None,
@@ -126,7 +126,7 @@ fn any_two_new_words_on_a_run_are_a_change() {
         }
     }
     // So are a word and that the run still goes on, late; and a new state that says more.
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let mut run = Run { metadata: None, ..world.run("run_1", active("queued")) };
     world.see(seen(run.clone(), RunOrigin::Seen));
     world.wait(630);
@@ -141,7 +141,7 @@ fn any_two_new_words_on_a_run_are_a_change() {
 
 #[test]
 fn that_text_came_is_a_change_by_itself() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let run = world.run("run_1", active("in_progress"));
     world.see(seen(run.clone(), RunOrigin::Seen));
     let told = |first_token_at, streamed| Fact::RunSeen {
@@ -163,7 +163,7 @@ fn a_run_whose_last_part_was_not_streamed_waits_for_its_messages() {
     for (first, second, proves) in
         [(true, true, true), (true, false, false), (false, true, false), (false, false, false)]
     {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         world.create_run("run_1", first);
         world.see(fetched(answer("msg_1", world.second(), "run_1")));
         world.poll("run_1", RunStatus::RequiresAction);
@@ -184,7 +184,7 @@ fn a_run_whose_last_part_was_not_streamed_waits_for_its_messages() {
 
 #[test]
 fn a_thread_that_is_deleted_leaves_the_status_of_a_run_that_is_over() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.create_run("run_1", false);
     world.poll("run_1", RunStatus::Failed);
     let ended = world.now;
@@ -195,7 +195,7 @@ fn a_thread_that_is_deleted_leaves_the_status_of_a_run_that_is_over() {
 
 #[test]
 fn that_a_run_was_continued_is_a_change_even_if_its_state_is_not() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.create_run("run_1", true);
     world.see(fetched(answer("msg_1", world.second(), "run_1")));
     let run = world.run("run_1", active("queued"));
@@ -203,4 +203,110 @@ fn that_a_run_was_continued_is_a_change_even_if_its_state_is_not() {
     assert!(world.see(seen(run, RunOrigin::Continued { streamed: false })));
     world.poll("run_1", RunStatus::Completed);
     assert!(world.interactions.is_empty(), "its end was not streamed");
+}
+
+/// A message as a stream begins it: whole in form, without content.
+fn begun(id: &str, second: f64, run: &str) -> Message {
+    let object = json!({"id": id, "object": "thread.message", "created_at": second, "assistant_id": "asst_1",
+        "thread_id": "thread_1", "run_id": run, "status": "in_progress", "incomplete_details": null,
+        "incomplete_at": null, "completed_at": null, "role": "assistant", "content": [], "metadata": {}});
+    let object = to_raw_value(&object).unwrap();
+    Message {
+        status: MessageStatus::InProgress,
+        object,
+        ..message(id, Role::Assistant, "", second, Some(run))
+    }
+}
+
+#[test]
+fn what_a_broken_stream_told_of_a_message_is_kept() {
+    let mut world = Fixture::new();
+    world.create_run("run_1", true);
+    let first = begun("msg_1", world.second(), "run_1");
+    world.see(Fact::MessageSeen { message: first, origin: MessageOrigin::Streamed, requested_at: None });
+    let partial = Message {
+        status: MessageStatus::InProgress,
+        created_at: None,
+        ..message("msg_1", Role::Assistant, "half an", 0.0, Some("run_1"))
+    };
+    world.see(Fact::MessageSeen { message: partial, origin: MessageOrigin::Streamed, requested_at: None });
+    let ended = Fact::StreamEnded {
+        run: "run_1".to_owned(),
+        ending: StreamEnding::ClientGone,
+        first_token_at: None,
+        error: None,
+    };
+    world.see(ended);
+    world.wait(3600);
+    let run = world.only();
+    assert_eq!(
+        (run.status, &*texts(&run.outputs)),
+        (Status::ClientDisconnected, &["half an".to_owned()][..])
+    );
+    assert!(run.outputs[0].created_at.is_some());
+}
+
+#[test]
+fn a_stream_that_told_an_error_does_not_prove_the_outputs_of_a_run_that_is_polled_to_its_end() {
+    let mut world = Fixture::new();
+    world.create_run("run_1", true);
+    let second = world.second();
+    world.see(Fact::MessageSeen {
+        message: begun("msg_1", second, "run_1"),
+        origin: MessageOrigin::Streamed,
+        requested_at: None,
+    });
+    let ended = Fact::StreamEnded {
+        run: "run_1".to_owned(),
+        ending: StreamEnding::Complete,
+        first_token_at: None,
+        error: Some(to_raw_value(&json!({"message": "sorry"})).unwrap()),
+    };
+    world.see(ended);
+    world.poll("run_1", RunStatus::Failed);
+    assert!(world.interactions.is_empty());
+    let page = listed(&world, vec![answer("msg_1", second, "run_1")]);
+    world.see(Fact::MessagesListed(page));
+    assert_eq!(texts(&world.only().outputs), ["an answer"]);
+}
+
+#[test]
+fn a_deletion_of_what_was_never_seen_does_not_spoil_outputs_that_a_stream_told() {
+    let mut world = Fixture::new();
+    world.see(Fact::ConversationCreated { messages: vec![born("hello")], messages_lost: false });
+    world.create_run("run_1", true);
+    world.see(Fact::MessageDeleted { id: "the id of hello".to_owned() });
+    let message = answer("msg_2", world.second(), "run_1");
+    world.see(Fact::MessageSeen { message, origin: MessageOrigin::Streamed, requested_at: None });
+    world.poll("run_1", RunStatus::Completed);
+    assert!(world.only().outputs_complete);
+}
+
+#[test]
+fn metadata_that_is_taken_back_from_an_output_that_was_cut_short_is_gone() {
+    let mut world = Fixture::new();
+    world.create_run("run_1", false);
+    let cut = |metadata: serde_json::Value| {
+        let whole = answer("msg_1", START as f64 / 1000.0, "run_1");
+        let mut object: serde_json::Value = serde_json::from_str(whole.object.get()).unwrap();
+        object["metadata"] = metadata;
+        Message { status: MessageStatus::Incomplete, object: to_raw_value(&object).unwrap(), ..whole }
+    };
+    for metadata in [json!({"n": "7"}), json!({})] {
+        let page = listed(&world, vec![cut(metadata)]);
+        world.see(Fact::MessagesListed(page));
+    }
+    world.poll("run_1", RunStatus::Failed);
+    world.wait(31);
+    let object: serde_json::Value = serde_json::from_str(world.only().outputs[0].object.get()).unwrap();
+    assert_eq!(object["metadata"], json!({}));
+}
+
+#[test]
+fn a_deleted_message_that_was_never_seen_may_have_been_an_output_of_any_open_run() {
+    let mut world = Fixture::new();
+    world.create_run("run_1", false);
+    world.create_run("run_2", false);
+    assert!(world.see(Fact::MessageDeleted { id: "msg_1".to_owned() }));
+    assert!(!world.see(Fact::MessageDeleted { id: "msg_1".to_owned() }));
 }

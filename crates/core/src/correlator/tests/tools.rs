@@ -18,13 +18,13 @@ fn step(id: &str, message: Option<&str>, tool_calls: Vec<ToolCall>) -> Fact {
     Fact::StepSeen(Box::new(Step { id: id.to_owned(), run, message, tool_calls }))
 }
 
-fn running() -> World {
-    let mut world = World::new();
+fn running() -> Fixture {
+    let mut world = Fixture::new();
     world.create_run("run_1", false);
     world
 }
 
-fn lost(world: &mut World) -> usize {
+fn lost(world: &mut Fixture) -> usize {
     world.see(Fact::ConversationDeleted);
     assert!(world.notes.iter().all(|note| *note == Note::TextFull));
     world.notes.len()
@@ -36,7 +36,7 @@ fn steps_beyond_the_limit_are_left_out_and_counted() {
         let mut world = running();
         for at in 0..steps {
             let step = observed(&world, step(&format!("step_{at}"), None, vec![]));
-            assert_eq!(world.correlator.handle(&step), at < 1024);
+            assert_eq!(world.tell(step), at < 1024);
         }
         assert!(world.see(step("step_7", Some("msg_1"), vec![])), "a known step still says more");
         assert_eq!(lost(&mut world), expected);
@@ -51,7 +51,8 @@ fn tool_calls_beyond_the_limit_are_left_out_and_counted() {
             let mut run = world.run("run_1", RunStatus::RequiresAction);
             run.tool_calls.push(call(&format!("call_{at}"), None, None));
             // The first one also says that the run waits.
-            assert_eq!(world.correlator.handle(&observed(&world, seen(run, RunOrigin::Seen))), at < 1024);
+            let told = observed(&world, seen(run, RunOrigin::Seen));
+            assert_eq!(world.tell(told), at < 1024);
         }
         assert_eq!(lost(&mut world), expected);
         assert_eq!(world.only().tool_calls.len(), 1024);
@@ -59,7 +60,7 @@ fn tool_calls_beyond_the_limit_are_left_out_and_counted() {
 }
 
 /// A fact that takes no time.
-fn observed(world: &World, fact: Fact) -> Observation {
+fn observed(world: &Fixture, fact: Fact) -> Observation {
     Observation { conversation: key(), at: world.now, attribution: Attribution::default(), fact }
 }
 
@@ -255,4 +256,81 @@ fn a_step_holds_the_ids_of_its_calls() {
     world.see(step("step_2", None, vec![]));
     let growth = growth(&mut world, step("step_2", None, vec![call(&long, None, None)]));
     assert!((1000..1300).contains(&growth), "{growth} bytes");
+}
+
+#[test]
+fn tool_calls_keep_the_run_open_and_are_recorded() {
+    let mut world = Fixture::new();
+    world.ask("msg_1", "weather?");
+    world.create_run("run_1", true);
+    let call = |output: Option<&str>| ToolCall {
+        id: "call_1".to_owned(),
+        kind: "function".to_owned(),
+        server: None,
+        name: Some("weather".to_owned()),
+        arguments: Some("{}".to_owned()),
+        output: output.map(str::to_owned),
+    };
+    let mut run = world.run("run_1", RunStatus::RequiresAction);
+    run.tool_calls.push(call(None));
+    world.see(Fact::RunSeen {
+        run: Box::new(run),
+        origin: RunOrigin::Seen,
+        first_token_at: None,
+        streamed: true,
+    });
+    let ended = Fact::StreamEnded {
+        run: "run_1".to_owned(),
+        ending: StreamEnding::Complete,
+        first_token_at: None,
+        error: None,
+    };
+    world.see(ended.clone());
+    let outputs = vec![ToolOutput { call: "call_1".to_owned(), output: "sunny".to_owned() }];
+    world.see(Fact::ToolOutputsSubmitted { run: "run_1".to_owned(), outputs });
+    let run = world.run("run_1", active("in_progress"));
+    let origin = RunOrigin::Continued { streamed: true };
+    world.see(Fact::RunSeen { run: Box::new(run), origin, first_token_at: None, streamed: true });
+    let message = answer("msg_2", world.second(), "run_1");
+    world.see(Fact::MessageSeen { message, origin: MessageOrigin::Streamed, requested_at: None });
+    world.poll("run_1", RunStatus::Completed);
+    world.see(ended);
+    let run = world.only();
+    assert_eq!(run.tool_calls.len(), 1);
+    assert_eq!(run.tool_calls[0].output.as_deref(), Some("sunny"));
+    assert_eq!(texts(&run.outputs), ["an answer"]);
+}
+
+#[test]
+fn tool_calls_stand_in_the_order_of_their_steps_however_pages_brought_them() {
+    let listed = |steps: Vec<Step>, follows: Option<&str>, precedes: Option<&str>| Fact::StepsListed {
+        run: "run_1".to_owned(),
+        steps,
+        whole: false,
+        requested_at: UnixMillis(START),
+        follows: follows.map(str::to_owned),
+        precedes: precedes.map(str::to_owned),
+    };
+    let (one, two, three) = (tool_step("s1", "c1"), tool_step("s2", "c2"), tool_step("s3", "c3"));
+    for pages in [
+        vec![
+            listed(vec![three.clone()], None, None),
+            listed(vec![one.clone(), two.clone()], None, Some("s3")),
+        ],
+        vec![
+            listed(vec![three.clone()], None, None),
+            listed(vec![one.clone()], None, None),
+            listed(vec![two.clone(), three.clone()], Some("s1"), None),
+        ],
+    ] {
+        let mut world = Fixture::new();
+        world.create_run("run_1", false);
+        for page in pages {
+            world.see(page);
+        }
+        world.poll("run_1", RunStatus::Failed);
+        world.wait(31);
+        let calls: Vec<&str> = world.only().tool_calls.iter().map(|call| call.id.as_str()).collect();
+        assert_eq!(calls, ["c1", "c2", "c3"]);
+    }
 }

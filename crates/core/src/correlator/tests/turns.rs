@@ -4,7 +4,7 @@ use super::*;
 use crate::observation::{Api, Reasoning, Turn};
 
 /// A turn of Responses, in its first state: nothing is known of its conversation.
-pub(super) fn turn(world: &World, id: &str, asked: &[&str], status: RunStatus) -> Turn {
+pub(super) fn turn(world: &Fixture, id: &str, asked: &[&str], status: RunStatus) -> Turn {
     let origin = RunOrigin::Created {
         messages: asked.iter().map(|text| said(None, Role::User, text)).collect(),
         request_at: world.now,
@@ -18,31 +18,7 @@ pub(super) fn turn(world: &World, id: &str, asked: &[&str], status: RunStatus) -
     let whole = status.is_terminal();
     let outputs =
         if whole { vec![said(Some(&format!("{id}#0")), Role::Assistant, "answer")] } else { vec![] };
-    Turn {
-        api: Api::Responses,
-        run: world.run(id, status),
-        alias: None,
-        origin,
-        previous: None,
-        answers: Vec::new(),
-        history: Vec::new(),
-        last_item: None,
-        said_before: Vec::new(),
-        said: Vec::new(),
-        by_history: false,
-        continues: None,
-        held_until: None,
-        named_calls: Vec::new(),
-        question: None,
-        outputs,
-        reasoning: Vec::new(),
-        whole,
-        background: false,
-        usage_absent: None,
-        first_token_at: None,
-        request: None,
-        response: None,
-    }
+    Turn { outputs, whole, ..Turn::new(Api::Responses, world.run(id, status), origin) }
 }
 
 pub(super) fn said(id: Option<&str>, role: Role, text: &str) -> Message {
@@ -70,7 +46,7 @@ pub(super) fn after(turn: Turn, previous: &str) -> Turn {
     Turn { previous: Some(previous.to_owned()), ..turn }
 }
 
-impl World {
+impl Fixture {
     /// Sees a turn whose dialect knows no conversation by name.
     pub(super) fn turn(&mut self, turn: Turn) -> bool {
         let id = turn.run.id.clone();
@@ -79,18 +55,8 @@ impl World {
 
     pub(super) fn see_of(&mut self, conversation: &str, fact: Fact) -> bool {
         self.now = self.now.after(Duration::from_secs(1));
-        self.correlator.handle_timeout(self.now);
         let conversation = ConversationKey { upstream: key().upstream, id: conversation.into() };
-        let attribution = Attribution::default();
-        let mut observation = Observation { conversation, at: self.now, attribution, fact };
-        self.correlator.place(&mut observation);
-        let json = serde_json::to_string(&observation).unwrap();
-        let changed = self.correlator.handle(&serde_json::from_str(&json).unwrap());
-        if changed {
-            self.journal.push(observation);
-        }
-        self.collect();
-        changed
+        self.tell(Observation { conversation, at: self.now, attribution: Attribution::default(), fact })
     }
 
     fn stream_ended(&mut self, run: &str, ending: StreamEnding) {
@@ -105,7 +71,7 @@ fn conversation_of(interaction: &Interaction) -> &str {
 
 #[test]
 fn a_turn_told_at_once_is_recorded_at_once_and_once() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let told = turn(&world, "resp_1", &["question"], RunStatus::Completed);
     assert!(world.turn(told.clone()));
     assert!(!world.turn(Turn { origin: RunOrigin::Seen, ..told }), "a poll of it tells nothing new");
@@ -122,7 +88,7 @@ fn a_turn_told_at_once_is_recorded_at_once_and_once() {
 
 #[test]
 fn a_chain_is_one_conversation_known_by_its_first_run() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     for at in 1..=100 {
         let told = turn(&world, &format!("resp_{at}"), &["question"], RunStatus::Completed);
         world.turn(if at > 1 { after(told, &format!("resp_{}", at - 1)) } else { told });
@@ -133,8 +99,8 @@ fn a_chain_is_one_conversation_known_by_its_first_run() {
     assert_eq!(world.correlator.conversations(), 1);
     // A restart knows it from what was stored.
     let state = world.settled.pop().flatten().unwrap();
-    let state: State = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
-    let mut later = World::new();
+    let state: ConversationState = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+    let mut later = Fixture::new();
     let conversation = ConversationKey { upstream: key().upstream, id: "resp_1".into() };
     later.correlator.restore(conversation, state);
     let told = after(turn(&later, "resp_101", &["question"], RunStatus::Completed), "resp_100");
@@ -148,7 +114,7 @@ fn a_chain_is_one_conversation_known_by_its_first_run() {
 
 #[test]
 fn runs_that_name_one_nobody_saw_share_it() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     for id in ["resp_2", "resp_3"] {
         let told = after(turn(&world, id, &["question"], RunStatus::Completed), "resp_1");
         world.turn(told);
@@ -159,7 +125,7 @@ fn runs_that_name_one_nobody_saw_share_it() {
 #[test]
 fn what_hands_in_tool_outputs_goes_on_with_the_turn_that_asked() {
     for api in [Api::Chat, Api::Responses] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         let told = [
             calls(turn(&world, "resp_1", &["question"], RunStatus::Completed), &["call_1"]),
             calls(answers(turn(&world, "resp_2", &[], RunStatus::Completed), &["call_1"]), &["call_2"]),
@@ -190,7 +156,7 @@ fn what_hands_in_tool_outputs_goes_on_with_the_turn_that_asked() {
 #[test]
 fn what_a_run_called_after_the_one_that_is_named_is_gone_on_with() {
     // Two agents take turns, and each names its own last run only, whatever the other called meanwhile.
-    let mut world = World::new();
+    let mut world = Fixture::new();
     world.turn(calls(turn(&world, "resp_1", &["question"], RunStatus::Completed), &["call_1"]));
     world.turn(answers(turn(&world, "resp_2", &[], RunStatus::Completed), &["call_1"]));
     let third = after(turn(&world, "resp_3", &["more"], RunStatus::Completed), "resp_2");
@@ -220,7 +186,7 @@ fn what_a_run_called_after_the_one_that_is_named_is_gone_on_with() {
 
 #[test]
 fn a_completion_that_called_nothing_leaves_no_trace() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let told = turn(&world, "chat_1", &["question"], RunStatus::Completed);
     world.turn(Turn { api: Api::Chat, ..told });
     assert_eq!((world.interactions.len(), world.correlator.conversations()), (1, 0));
@@ -229,7 +195,7 @@ fn a_completion_that_called_nothing_leaves_no_trace() {
 
 #[test]
 fn a_client_that_leaves_its_turn_leaves_a_record_of_what_passed() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let told = turn(&world, "resp_1", &["question"], active("in_progress"));
     world.turn(told.clone());
     let mut part = said(Some("msg_1"), Role::Assistant, "half an");
@@ -247,7 +213,7 @@ fn a_client_that_leaves_its_turn_leaves_a_record_of_what_passed() {
 
 #[test]
 fn a_background_turn_goes_on_without_its_client_and_is_polled() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let told = Turn { background: true, ..turn(&world, "resp_1", &["question"], active("queued")) };
     world.turn(told);
     world.stream_ended("resp_1", StreamEnding::ClientGone);
@@ -262,7 +228,7 @@ fn a_background_turn_goes_on_without_its_client_and_is_polled() {
 
 #[test]
 fn a_turn_upstream_broke_off_is_waited_for_a_minute() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let told = turn(&world, "resp_1", &["question"], active("in_progress"));
     world.turn(told);
     world.stream_ended("resp_1", StreamEnding::Truncated);
@@ -275,7 +241,7 @@ fn a_turn_upstream_broke_off_is_waited_for_a_minute() {
 
 #[test]
 fn why_there_is_no_usage_is_what_the_dialect_says() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let mut told = turn(&world, "chat_1", &["question"], RunStatus::Completed);
     told.run.usage = None;
     told.usage_absent = Some(UsageAbsent::StreamWithoutIncludeUsage);
@@ -285,7 +251,7 @@ fn why_there_is_no_usage_is_what_the_dialect_says() {
 
 #[test]
 fn the_key_of_a_turn_does_not_depend_on_what_is_known_of_its_chain() {
-    let (mut knowing, mut other) = (World::new(), World::new());
+    let (mut knowing, mut other) = (Fixture::new(), Fixture::new());
     let first = turn(&knowing, "resp_1", &["question"], RunStatus::Completed);
     knowing.turn(first);
     for world in [&mut knowing, &mut other] {
@@ -297,9 +263,9 @@ fn the_key_of_a_turn_does_not_depend_on_what_is_known_of_its_chain() {
 
 #[test]
 fn a_background_turn_that_is_looked_at_now_and_then_is_waited_for() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let told =
-        |world: &World, status| Turn { background: true, ..turn(world, "resp_1", &["question"], status) };
+        |world: &Fixture, status| Turn { background: true, ..turn(world, "resp_1", &["question"], status) };
     let queued = told(&world, active("queued"));
     world.turn(queued.clone());
     for _ in 0..12 {
@@ -313,7 +279,7 @@ fn a_background_turn_that_is_looked_at_now_and_then_is_waited_for() {
 
 #[test]
 fn a_turn_that_was_looked_at_before_its_creation_was_answered_has_its_place_and_inputs() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let first = calls(turn(&world, "resp_1", &["question"], RunStatus::Completed), &["call_1"]);
     world.turn(first);
     let told = Turn { background: true, ..turn(&world, "resp_2", &[], active("queued")) };
@@ -328,7 +294,7 @@ fn a_turn_that_was_looked_at_before_its_creation_was_answered_has_its_place_and_
 
 #[test]
 fn calls_that_are_told_otherwise_later_leave_no_link() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let told = turn(&world, "resp_1", &["question"], active("in_progress"));
     world.turn(calls(told.clone(), &["call_1"]));
     world.turn(Turn { origin: RunOrigin::Seen, ..calls(told, &["call_2", "call_3"]) });
@@ -343,7 +309,7 @@ fn item(turn: Turn, last_item: &str, history: &[&str]) -> Turn {
 
 #[test]
 fn a_turn_that_repeats_an_item_goes_on_with_the_run_that_put_it_out() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     for (id, last_item, history) in [
         ("resp_1", "msg_1", &[][..]),
         ("resp_2", "msg_2", &["msg_1"]),
@@ -376,7 +342,7 @@ fn a_turn_that_repeats_an_item_goes_on_with_the_run_that_put_it_out() {
 
 #[test]
 fn what_a_request_names_and_hands_in_goes_before_what_it_repeats() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let first = turn(&world, "resp_1", &["question"], RunStatus::Completed);
     world.turn(item(calls(first, &["call_1"]), "fc_1", &[]));
     let other = turn(&world, "resp_2", &["question"], RunStatus::Completed);
@@ -394,7 +360,7 @@ fn what_a_request_names_and_hands_in_goes_before_what_it_repeats() {
 
 #[test]
 fn an_item_that_several_conversations_put_out_leads_to_none() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     for id in ["resp_1", "resp_2"] {
         let told = turn(&world, id, &["question"], RunStatus::Completed);
         world.turn(item(told, "msg_same", &[]));
@@ -410,12 +376,12 @@ fn an_item_that_several_conversations_put_out_leads_to_none() {
 
 #[test]
 fn items_are_known_after_a_restart() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let told = turn(&world, "resp_1", &["question"], RunStatus::Completed);
     world.turn(item(told, "msg_1", &[]));
     let key = ConversationKey { upstream: key().upstream, id: "resp_1".into() };
     let state = world.correlator.conversations[&key].state();
-    let mut again = World::new();
+    let mut again = Fixture::new();
     again.now = world.now;
     let state = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
     again.correlator.restore(key, state);
@@ -433,7 +399,7 @@ fn returned(call: &str) -> Message {
 #[test]
 fn what_a_client_repeats_although_it_names_the_run_before_is_not_new() {
     for repeats in [true, false] {
-        let mut world = World::new();
+        let mut world = Fixture::new();
         let question = || said(None, Role::User, "question");
         let asks = |mut turn: Turn, asked: Vec<Message>| {
             if let RunOrigin::Created { messages, .. } = &mut turn.origin {
@@ -475,7 +441,7 @@ fn what_a_client_repeats_although_it_names_the_run_before_is_not_new() {
 
 #[test]
 fn what_is_repeated_in_part_or_otherwise_is_new() {
-    let mut world = World::new();
+    let mut world = Fixture::new();
     let first = turn(&world, "resp_1", &["question", "and more"], RunStatus::Completed);
     world.turn(calls(first, &["call_1"]));
     for (id, asked) in [("resp_2", &["question", "other"][..]), ("resp_3", &["question", "and more"])] {

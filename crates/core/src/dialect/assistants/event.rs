@@ -7,7 +7,7 @@ use super::members::{Members, Name};
 use super::object_kind::ObjectKind;
 use super::stream::Stream;
 use crate::dialect::attribution::Owner;
-use crate::dialect::kind::NotJson;
+use crate::dialect::registry::NotJson;
 use crate::dialect::{GOES_ON_EVERY, Observed, Problem};
 use crate::observation::{Fact, MessageOrigin};
 use crate::time::UnixMillis;
@@ -17,7 +17,7 @@ impl Observer {
     ///
     /// # Errors
     /// When the data is no JSON.
-    pub(in crate::dialect) fn event(
+    pub(super) fn read_event(
         &mut self,
         name: &str,
         data: &str,

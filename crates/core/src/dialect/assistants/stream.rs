@@ -11,7 +11,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use super::partial::{PartialMessage, PartialStep};
 use crate::dialect::clean;
-use crate::dialect::kind::Telling;
+use crate::dialect::registry::Telling;
 use crate::exchange::Ending;
 use crate::message::{Message, MessageStatus};
 use crate::observation::{Fact, Run, RunStatus, Step, StreamEnding};

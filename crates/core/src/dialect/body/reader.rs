@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use crate::dialect::clean::{self, Broken, Clean, Files, Found, HalfRun, Halves, Rules};
 use crate::dialect::credentials::Credentials;
-use crate::dialect::kind::{Kind, Telling};
+use crate::dialect::registry::{self, Observe, Telling};
 use crate::dialect::{Observed, Problem};
 use crate::exchange::{End, Ending};
 use crate::sse;
@@ -40,54 +40,60 @@ impl Reader {
     }
 
     /// Notes that part of the body was not seen, or could not be read.
-    pub(super) fn miss(&mut self, kind: &mut Kind) {
+    pub(super) fn miss(&mut self, observer: &mut dyn Observe) {
         self.missed = true;
-        kind.miss();
+        observer.miss();
     }
 
     /// How a text of the body is cleaned.
-    pub(super) fn rules(&self, kind: &Kind, halves: Halves) -> Rules<'_> {
+    pub(super) fn rules(&self, observer: &dyn Observe, halves: Halves) -> Rules<'_> {
         Rules {
             credentials: Some(&self.credentials),
             files: Files::Kept,
             halves,
-            omitted: kind.omitted(),
+            omitted: observer.omitted(),
             read_by_item: None,
         }
     }
 
     /// Hands on a whole body.
-    pub(super) fn document(&mut self, body: Vec<u8>, kind: &mut Kind, end: &End, out: &mut Observed) {
+    pub(super) fn document(
+        &mut self,
+        body: Vec<u8>,
+        observer: &mut dyn Observe,
+        end: &End,
+        out: &mut Observed,
+    ) {
         if let Ok(text) = str::from_utf8(&body)
             && clean::is_plain(text, &self.credentials)
-            && kind.document(text, end.at, out).is_ok()
+            && observer.document(text, end.at, out).is_ok()
         {
             return;
         }
-        match clean::clean(&body, self.rules(kind, Halves::Replaced)) {
+        match clean::clean(&body, self.rules(observer, Halves::Replaced)) {
             Ok(Clean { text, found, read_bytes }) if body[read_bytes..].trim_ascii().is_empty() => {
                 drop(body);
-                self.note(&found, kind, out);
-                if kind.document(&text, end.at, out).is_err() {
+                self.note(&found, observer, out);
+                if observer.document(&text, end.at, out).is_err() {
                     out.problem(Problem::InvalidJson);
-                    kind.cannot_read(end, out);
+                    registry::cannot_read(observer, end, out);
                 }
             }
             Ok(_) => {
-                kind.set_telling(Telling::LateEvents);
-                self.events("message", &body, kind, end.at, out);
-                self.end_events(kind);
+                observer.set_telling(Telling::LateEvents);
+                self.events("message", &body, observer, end.at, out);
+                self.end_events(observer);
             }
             Err(Broken { members, found })
-                if end.ending != Ending::Complete && kind.hears_broken_answers() =>
+                if end.ending != Ending::Complete && observer.hears_broken_responses() =>
             {
-                self.note(&found, kind, out);
+                self.note(&found, observer, out);
                 let members = serde_json::from_str(&members).unwrap_or_default();
-                kind.prefix(members, end.ending, end.at, out);
+                observer.prefix(members, end.ending, end.at, out);
             }
             Err(_) => {
                 out.problem(Problem::InvalidJson);
-                kind.cannot_read(end, out);
+                registry::cannot_read(observer, end, out);
             }
         }
     }
@@ -96,34 +102,41 @@ impl Reader {
     pub(super) fn event(
         &mut self,
         event: &sse::Event<'_>,
-        kind: &mut Kind,
+        observer: &mut dyn Observe,
         at: UnixMillis,
         out: &mut Observed,
     ) {
         let is_text = matches!(event.data, Cow::Borrowed(_));
         if is_text
             && clean::is_plain(&event.data, &self.credentials)
-            && kind.event(event.name, &event.data, at, out).is_ok()
+            && observer.event(event.name, &event.data, at, out).is_ok()
         {
-            return self.note_halves(None, kind);
+            return self.note_halves(None, observer);
         }
         if !is_text {
             out.problem(Problem::HalfCharacter);
-            self.miss(kind);
+            self.miss(observer);
         }
-        self.events(event.name, event.data.as_bytes(), kind, at, out);
+        self.events(event.name, event.data.as_bytes(), observer, at, out);
     }
 
     /// There are no more events: a half of a character that waits for the other one is alone.
-    pub(super) fn end_events(&mut self, kind: &mut Kind) {
+    pub(super) fn end_events(&mut self, observer: &mut dyn Observe) {
         if self.halves.is_open() {
-            self.miss(kind);
+            self.miss(observer);
         }
     }
 
     /// Hands on each JSON value of a text that may hold several, each as an event: servers glue events together, or write them in
     /// lines.
-    fn events(&mut self, name: &str, text: &[u8], kind: &mut Kind, at: UnixMillis, out: &mut Observed) {
+    fn events(
+        &mut self,
+        name: &str,
+        text: &[u8],
+        observer: &mut dyn Observe,
+        at: UnixMillis,
+        out: &mut Observed,
+    ) {
         let mut rest = text;
         let mut unreadable = 0;
         loop {
@@ -132,21 +145,21 @@ impl Reader {
             if rest.is_empty() {
                 return;
             }
-            if rest.starts_with(DONE.as_bytes()) && kind.event(name, DONE, at, out).is_ok() {
+            if rest.starts_with(DONE.as_bytes()) && observer.event(name, DONE, at, out).is_ok() {
                 rest = &rest[DONE.len()..];
                 continue;
             }
-            let clean = clean::clean(rest, self.rules(kind, Halves::Marked));
+            let clean = clean::clean(rest, self.rules(observer, Halves::Marked));
             if let Ok(Clean { text, found, read_bytes }) = clean
-                && kind.event(name, &text, at, out).is_ok()
+                && observer.event(name, &text, at, out).is_ok()
             {
-                self.note(&found, kind, out);
+                self.note(&found, observer, out);
                 rest = &rest[read_bytes..];
                 continue;
             }
             out.problem(Problem::InvalidJson);
             if matches!(rest.first(), Some(b'{' | b'[')) || unreadable + 1 == MAX_UNREADABLE_LINES {
-                self.miss(kind);
+                self.miss(observer);
             }
             unreadable += 1;
             // Each try may read all that is left.
@@ -156,18 +169,18 @@ impl Reader {
     }
 
     /// Tells what was odd in a text.
-    fn note(&mut self, found: &Found, kind: &mut Kind, out: &mut Observed) {
+    fn note(&mut self, found: &Found, observer: &mut dyn Observe, out: &mut Observed) {
         out.problems.extend(found.problems());
         if found.left_out {
-            self.miss(kind);
+            self.miss(observer);
         }
-        self.note_halves(found.halves, kind);
+        self.note_halves(found.halves, observer);
     }
 
-    fn note_halves(&mut self, halves: Option<HalfRun>, kind: &mut Kind) {
+    fn note_halves(&mut self, halves: Option<HalfRun>, observer: &mut dyn Observe) {
         self.marked |= halves.is_some();
         if self.halves.is_torn_by(halves) {
-            self.miss(kind);
+            self.miss(observer);
         }
     }
 }

@@ -8,9 +8,9 @@ use crate::observation::{RunStatus, UsageAbsent};
 
 impl Observer {
     pub(super) fn status(&self, finished: bool) -> RunStatus {
-        let choices = self.answer.choices();
+        let choices = self.response.choices();
         let failed = choices.iter().any(|choice| choice.finish() == Some(Finish::Failed));
-        if failed || self.answer.error().is_some() {
+        if failed || self.response.error().is_some() {
             RunStatus::Failed
         } else if !finished {
             RunStatus::Active("in_progress".to_owned())
@@ -33,7 +33,7 @@ impl Observer {
         if self.unreadable {
             return Some("unreadable_response");
         }
-        let choices = self.answer.choices();
+        let choices = self.response.choices();
         let choice = choices.iter().find(|choice| choice.finish().is_some_and(is_meant));
         choice.map_or_else(|| choices.is_empty().then_some("no_choices"), Choice::finish_reason)
     }
@@ -43,7 +43,7 @@ impl Observer {
             UsageAbsent::StreamWithoutIncludeUsage
         } else if ending == Ending::ClientGone {
             UsageAbsent::ClientDisconnected
-        } else if finished || self.answer.error().is_some() {
+        } else if finished || self.response.error().is_some() {
             UsageAbsent::NotReported
         } else {
             UsageAbsent::EndNotSeen

@@ -16,7 +16,7 @@ use crate::observation::{Reasoning, ToolCall, is_random};
 
 /// An item of a response's output.
 #[derive(Debug)]
-pub(super) enum Output {
+pub(super) enum OutputItem {
     Message(Message),
     Reasoning(Reasoning),
     ToolCall(ToolCall),
@@ -44,23 +44,23 @@ pub(super) fn unique_id(item: &Value) -> Option<&str> {
 }
 
 /// An item of the output of `run`; the id of one that has none is made of its place.
-pub(super) fn output(item: Value, run: &str, place: u64) -> Option<Output> {
-    let own_id = || format!("{run}#{place}");
+pub(super) fn output(item: Value, run: &str, place: u64) -> Option<OutputItem> {
+    let local_id = || format!("{run}#{place}");
     Some(match kind(&item) {
         "" => return None,
         "message" => {
-            let id = id(&item["id"]).map_or_else(own_id, str::to_owned);
+            let id = id(&item["id"]).map_or_else(local_id, str::to_owned);
             let message = message(item, Role::Assistant)?;
-            Output::Message(Message { id: Some(id), run: Some(run.to_owned()), ..message })
+            OutputItem::Message(Message { id: Some(id), run: Some(run.to_owned()), ..message })
         }
         "reasoning" => {
             let id = id(&item["id"]).map(str::to_owned);
             let texts = [&item["summary"], &item["content"]];
             let texts = texts.into_iter().flat_map(|parts| parts.as_array().into_iter().flatten());
             let texts: Vec<&str> = texts.filter_map(|part| part["text"].as_str()).collect();
-            Output::Reasoning(Reasoning { id, text: texts.join("\n\n") })
+            OutputItem::Reasoning(Reasoning { id, text: texts.join("\n\n") })
         }
-        _ => Output::ToolCall(tool_call(item, own_id)),
+        _ => OutputItem::ToolCall(tool_call(item, local_id)),
     })
 }
 
@@ -143,7 +143,7 @@ pub(super) fn reference(item: &Value) -> Option<Message> {
 }
 
 /// A call of a tool, or what else the model put out that is neither text nor reasoning.
-fn tool_call(mut item: Value, own_id: impl FnOnce() -> String) -> ToolCall {
+fn tool_call(mut item: Value, local_id: impl FnOnce() -> String) -> ToolCall {
     shorten(&mut item);
     let kind = kind(&item);
     let text = |value: &Value| match value {
@@ -156,7 +156,7 @@ fn tool_call(mut item: Value, own_id: impl FnOnce() -> String) -> ToolCall {
     let arguments = first(&["arguments", "input", "code", "queries", "action", "tools", "revised_prompt"]);
     let output = first(&["output", "outputs", "results", "result", "error"]);
     ToolCall {
-        id: [&item["call_id"], &item["id"]].into_iter().find_map(id).map_or_else(own_id, str::to_owned),
+        id: [&item["call_id"], &item["id"]].into_iter().find_map(id).map_or_else(local_id, str::to_owned),
         kind: kind.strip_suffix("_call").unwrap_or(kind).to_owned(),
         server: id(&item["server_label"]).map(str::to_owned),
         name: id(&item["name"]).map(str::to_owned),
@@ -213,17 +213,18 @@ fn text_part(text: Value, annotations: Value) -> Value {
 mod tests {
     use super::*;
 
-    fn read(item: Value) -> Output {
+    fn read(item: Value) -> OutputItem {
         output(item, "resp_1", 2).unwrap()
     }
 
     #[test]
     fn a_message_takes_the_shape_all_dialects_share() {
-        let Output::Message(message) = read(json!({"type": "message", "id": "msg_1", "role": "assistant",
+        let OutputItem::Message(message) = read(
+            json!({"type": "message", "id": "msg_1", "role": "assistant",
             "status": "completed", "phase": "final_answer", "content": [
                 {"type": "output_text", "text": "hi", "annotations": [{"type": "url_citation"}], "logprobs": []},
-                {"type": "refusal", "refusal": "no"}]}))
-        else {
+                {"type": "refusal", "refusal": "no"}]}),
+        ) else {
             panic!("no message")
         };
         assert_eq!(
@@ -232,7 +233,7 @@ mod tests {
         );
         assert_eq!((message.id.as_deref(), message.run.as_deref()), (Some("msg_1"), Some("resp_1")));
         assert_eq!(message.text(), "hi\n[refusal: no]");
-        let Output::Message(nameless) = read(json!({"type": "message", "content": []})) else { panic!() };
+        let OutputItem::Message(nameless) = read(json!({"type": "message", "content": []})) else { panic!() };
         assert_eq!((nameless.id.as_deref(), nameless.role), (Some("resp_1#2"), Role::Assistant));
     }
 
@@ -258,7 +259,7 @@ mod tests {
     #[test]
     fn tools_of_every_kind_become_calls() {
         let call = |item| match read(item) {
-            Output::ToolCall(call) => {
+            OutputItem::ToolCall(call) => {
                 let ToolCall { id, kind, server, name, arguments, output } = call;
                 [Some(id), Some(kind), server, name, arguments, output].map(Option::unwrap_or_default)
             }
@@ -286,7 +287,7 @@ mod tests {
         let item = json!({"type": "reasoning", "id": "rs_1", "encrypted_content": "x",
             "summary": [{"type": "summary_text", "text": "a"}, {"type": "summary_text", "text": "b"}],
             "content": [{"type": "reasoning_text", "text": "c"}]});
-        let Output::Reasoning(reasoning) = read(item) else { panic!("no reasoning") };
+        let OutputItem::Reasoning(reasoning) = read(item) else { panic!("no reasoning") };
         assert_eq!(reasoning, Reasoning { id: Some("rs_1".to_owned()), text: "a\n\nb\n\nc".to_owned() });
     }
 

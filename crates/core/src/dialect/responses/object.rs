@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::item::{self, Output};
+use super::item::{self, OutputItem};
 use super::speech;
 use crate::dialect::field::{error, id, raw, seconds};
 use crate::dialect::history::Speech;
@@ -42,9 +42,9 @@ impl Outputs {
         }
         speech::say_output(&mut self.said, &item);
         match item::output(item, run, place) {
-            Some(Output::Message(message)) => self.messages.push(message),
-            Some(Output::Reasoning(reasoning)) => self.reasoning.push(reasoning),
-            Some(Output::ToolCall(call)) => self.tool_calls.push(call),
+            Some(OutputItem::Message(message)) => self.messages.push(message),
+            Some(OutputItem::Reasoning(reasoning)) => self.reasoning.push(reasoning),
+            Some(OutputItem::ToolCall(call)) => self.tool_calls.push(call),
             None => {}
         }
     }
@@ -67,10 +67,10 @@ fn is_status(status: &Value) -> bool {
 }
 
 /// The state of the response itself, without its output. `named` is the status that an event's name says.
-pub(super) fn run(body: &Value, own_id: &str, named: Option<&str>) -> Run {
+pub(super) fn run(body: &Value, local_id: &str, named: Option<&str>) -> Run {
     let error = [&body["error"], &body["incomplete_details"]].into_iter().find_map(error);
     Run {
-        id: id(&body["id"]).unwrap_or(own_id).to_owned(),
+        id: id(&body["id"]).unwrap_or(local_id).to_owned(),
         status: status(body, named),
         assistant: assistant(body),
         model: id(&body["model"]).map(str::to_owned),

@@ -43,31 +43,22 @@ impl Observer {
         };
         let id = run.id.clone();
         // What has no id cannot be polled.
-        let nameless = self.route == Route::Create && id == self.own_id;
+        let nameless = self.route == Route::Create && id == self.local_id;
+        let run = Run { assistant: run.assistant.or_else(|| self.assistant.clone()), tool_calls, ..run };
         let turn = Turn {
-            api: Api::Responses,
-            run: Run { assistant: run.assistant.or_else(|| self.assistant.clone()), tool_calls, ..run },
             alias: self.alias.clone(),
-            origin,
             previous: self.previous.clone().filter(|previous| *previous != id),
             answers,
             history,
             last_item,
             said_before,
             said: said.into_iter().collect(),
-            by_history: false,
-            continues: None,
-            held_until: None,
-            named_calls: Vec::new(),
             outputs: messages,
             reasoning,
             whole,
             background: self.background && !nameless,
-            usage_absent: None,
             first_token_at: self.stream.first_token_at,
-            question: None,
-            request: None,
-            response: None,
+            ..Turn::new(Api::Responses, run, origin)
         };
         self.tell_of(&id, Fact::TurnSeen(Box::new(turn)), at, out);
     }

@@ -1,6 +1,6 @@
-//! An answer, put together from its chunks; an answer that was not streamed is one chunk.
+//! A response, put together from its chunks; a response that was not streamed is one chunk.
 //!
-//! Memory is what is kept of the answer, which has a bound, and never the stream's length.
+//! Memory is what is kept of the response, which has a bound, and never the stream's length.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::json;
@@ -11,9 +11,9 @@ use super::room::Room;
 use crate::dialect::field;
 use crate::dialect::object::Object;
 
-/// An answer so far.
+/// A response so far.
 #[derive(Debug, Default)]
-pub(super) struct Answer {
+pub(super) struct Response {
     id: Option<String>,
     created: Option<f64>,
     model: Option<String>,
@@ -25,12 +25,12 @@ pub(super) struct Answer {
     error: Option<Box<RawValue>>,
     /// Members that are the vendor's own.
     others: Vec<(String, Box<RawValue>)>,
-    /// Whether anything was told that only an answer has.
+    /// Whether anything was told that only a response has.
     told: bool,
     room: Room,
 }
 
-impl Answer {
+impl Response {
     /// Takes a chunk. None when it is none; else whether it brought any output.
     pub(super) fn push(&mut self, chunk: &Object<'_>) -> Option<bool> {
         if !chunk.has("choices")
@@ -169,7 +169,7 @@ impl Answer {
         self.usage.as_deref()
     }
 
-    /// An error told in place of an answer, or in the middle of one.
+    /// An error told in place of a response, or in the middle of one.
     pub(super) fn error(&self) -> Option<&RawValue> {
         self.error.as_deref()
     }
@@ -179,7 +179,7 @@ impl Answer {
         &self.choices
     }
 
-    /// Whether there is nothing that tells of an answer.
+    /// Whether there is nothing that tells of a response.
     pub(super) fn is_empty(&self) -> bool {
         !self.told
     }
@@ -194,34 +194,34 @@ impl Answer {
         self.room.is_incomplete()
     }
 
-    /// The answer as the API gives it to whom it does not stream.
+    /// The response as the API gives it to whom it does not stream.
     pub(super) fn to_json(&self) -> Option<Box<RawValue>> {
-        to_raw_value(&WholeAnswer(self)).ok()
+        to_raw_value(&WholeResponse(self)).ok()
     }
 }
 
-/// An answer as the API gives it to whom it does not stream. It is written without a tree: log probabilities are long.
-struct WholeAnswer<'a>(&'a Answer);
+/// A response as the API gives it to whom it does not stream. It is written without a tree: log probabilities are long.
+struct WholeResponse<'a>(&'a Response);
 
-impl Serialize for WholeAnswer<'_> {
+impl Serialize for WholeResponse<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let answer = self.0;
+        let response = self.0;
         let mut members = serializer.serialize_map(None)?;
-        members.serialize_entry("id", &answer.id)?;
+        members.serialize_entry("id", &response.id)?;
         members.serialize_entry("object", "chat.completion")?;
         #[expect(clippy::cast_possible_truncation, reason = "seconds since the epoch")]
-        members.serialize_entry("created", &answer.created.map(|seconds| seconds as i64))?;
-        members.serialize_entry("model", &answer.model)?;
-        let choices: Vec<_> = answer.choices.iter().map(Choice::to_json).collect();
+        members.serialize_entry("created", &response.created.map(|seconds| seconds as i64))?;
+        members.serialize_entry("model", &response.model)?;
+        let choices: Vec<_> = response.choices.iter().map(Choice::to_json).collect();
         members.serialize_entry("choices", &choices)?;
-        if let Some(usage) = &answer.usage {
+        if let Some(usage) = &response.usage {
             members.serialize_entry("usage", usage)?;
         }
-        if let Some(tier) = &answer.service_tier {
+        if let Some(tier) = &response.service_tier {
             members.serialize_entry("service_tier", tier)?;
         }
-        members.serialize_entry("system_fingerprint", &answer.system_fingerprint)?;
-        for (name, value) in &answer.others {
+        members.serialize_entry("system_fingerprint", &response.system_fingerprint)?;
+        for (name, value) in &response.others {
             members.serialize_entry(name, value)?;
         }
         members.end()

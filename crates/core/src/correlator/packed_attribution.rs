@@ -1,17 +1,17 @@
-//! Whose a conversation or a run is, as it is held: as text, for a parsed user takes ten times as much.
+//! PackedAttribution a conversation or a run is, as it is held: as text, for a parsed user takes ten times as much.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::weight;
+use super::heap_size;
 use crate::attribution::Attribution;
 
 /// An attribution's JSON; none while nothing is known. It is stored as the attribution itself would be.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Whose(Option<Box<RawValue>>);
+pub(super) struct PackedAttribution(Option<Box<RawValue>>);
 
-impl Whose {
+impl PackedAttribution {
     pub(super) fn is_unknown(&self) -> bool {
         self.0.is_none()
     }
@@ -36,7 +36,7 @@ impl Whose {
 
     /// What it takes in memory beside its own fields.
     pub(super) fn heap_bytes(&self) -> usize {
-        weight::raw(&self.0)
+        heap_size::raw(&self.0)
     }
 }
 
@@ -50,17 +50,17 @@ mod tests {
     fn it_is_stored_and_read_as_an_attribution() {
         let stored = json!({"session": "s", "user": {"userId": "u", "n": {"a": [1, 2.5]}}, "ranks": {"session": 3, "user": 1, "app": 0}});
         let attribution: Attribution = serde_json::from_value(stored.clone()).unwrap();
-        let mut whose = Whose::default();
-        assert!(whose.is_unknown() && whose.update(&attribution) && !whose.update(&attribution));
+        let mut packed = PackedAttribution::default();
+        assert!(packed.is_unknown() && packed.update(&attribution) && !packed.update(&attribution));
         assert_eq!(
-            (serde_json::to_value(&whose).unwrap(), whose.attribution()),
+            (serde_json::to_value(&packed).unwrap(), packed.attribution()),
             (stored.clone(), attribution)
         );
-        let read: Whose = serde_json::from_str(&stored.to_string()).unwrap();
-        assert_eq!(read.attribution(), whose.attribution());
+        let read: PackedAttribution = serde_json::from_str(&stored.to_string()).unwrap();
+        assert_eq!(read.attribution(), packed.attribution());
         // A worse source changes nothing.
         let worse: Attribution =
             serde_json::from_value(json!({"session": "t", "ranks": {"session": 4}})).unwrap();
-        assert!(!whose.update(&worse) && !whose.update(&Attribution::default()));
+        assert!(!packed.update(&worse) && !packed.update(&Attribution::default()));
     }
 }

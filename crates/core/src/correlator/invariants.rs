@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
-use super::{AppMessages, Config, Correlator, Limits, Output, Remembered, Standing, State};
+use super::{
+    AppMessages, Config, ConversationState, Correlator, Effect, Limits, Placed, Remembered, Standing,
+};
 use crate::dialect::{self, Observed, Observer};
 use crate::exchange::{End, Ending, ExchangeId, RequestBody, Segment, Start};
 use crate::interaction::Interaction;
@@ -20,9 +22,9 @@ use crate::time::UnixMillis;
 /// Asserts that traffic of any bytes does no harm: nothing panics, what is observed does not depend on how a body is cut and
 /// survives the journal, the correlator's books balance and keep to its limits, a run is recorded once, a new process goes on
 /// where the last one stopped, and in the end nothing is left.
-pub fn assert_traffic_is_sound(data: &[u8]) {
+pub fn assert_invariants(data: &[u8]) {
     let Some((&settings, exchanges)) = data.split_first() else { return };
-    let mut world = World::new(settings);
+    let mut world = Process::new(settings);
     for exchange in exchanges.split(|byte| *byte == 0xFF).take(MAX_EXCHANGES) {
         world.exchange(exchange);
     }
@@ -43,7 +45,7 @@ struct Steering {
 }
 
 /// A process, what it stores, and what it told.
-struct World {
+struct Process {
     config: Config,
     dialect: dialect::Config,
     correlator: Correlator,
@@ -56,7 +58,7 @@ struct World {
     evicts: bool,
 }
 
-impl World {
+impl Process {
     fn new(settings: u8) -> Self {
         let evicts = settings & 1 == 1;
         let tight = Limits {
@@ -200,21 +202,15 @@ impl World {
         cut.observations
     }
 
-    fn tell(&mut self, mut observation: Observation) {
-        self.correlator.place(&mut observation);
-        let row = serde_json::to_string(&observation).expect("an observation can be written");
-        let read: Observation = serde_json::from_str(&row).expect("an observation can be read back");
-        assert_eq!(format!("{read:?}"), format!("{observation:?}"), "the journal changes an observation");
-        if self.correlator.handle(&observation) {
-            self.journal.push((observation.conversation, row));
-        }
+    fn tell(&mut self, observation: Observation) {
+        self.correlator.handle(observation, self.now);
         self.collect();
     }
 
     fn collect(&mut self) {
         while let Some(output) = self.correlator.poll() {
             match output {
-                Output::Interaction(interaction) => {
+                Effect::Interaction(interaction) => {
                     let json = serde_json::to_string(&interaction).expect("a record can be written");
                     let read: Interaction = serde_json::from_str(&json).expect("a record can be read back");
                     assert_eq!(format!("{read:?}"), format!("{interaction:?}"), "the store changes a record");
@@ -223,14 +219,24 @@ impl World {
                     let new = known.insert(interaction.key.clone());
                     assert!(new || known.len() > REMEMBERED, "{} is recorded twice", interaction.run);
                 }
-                Output::Note(_) => {}
-                Output::Remembered(remembered) => {
+                Effect::Journal(placed) => {
+                    let row = serde_json::to_string(&placed).expect("an observation can be written");
+                    let read: Placed = serde_json::from_str(&row).expect("an observation can be read back");
+                    assert_eq!(
+                        format!("{read:?}"),
+                        format!("{placed:?}"),
+                        "the journal changes an observation"
+                    );
+                    self.journal.push((placed.conversation().clone(), row));
+                }
+                Effect::Note(_) => {}
+                Effect::Remembered(remembered) => {
                     let json = serde_json::to_string(&remembered).expect("it can be written");
                     let read: Remembered = serde_json::from_str(&json).expect("it can be read back");
                     assert_eq!(read, remembered, "the store changes what is remembered");
                     self.histories.push(remembered);
                 }
-                Output::Settled(key, state) => {
+                Effect::Settled(key, state) => {
                     self.journal.retain(|(of, _)| *of != key);
                     match state {
                         Some(state) => {
@@ -286,15 +292,14 @@ impl World {
     fn restart(&mut self) {
         self.correlator = Correlator::new(self.config.clone());
         for (key, state) in &self.states {
-            let state: State = serde_json::from_str(state).expect("a state can be read back");
+            let state: ConversationState = serde_json::from_str(state).expect("a state can be read back");
             self.correlator.restore(key.clone(), state);
         }
         self.correlator.restore_histories(self.histories.iter().cloned());
         self.recorded.clear();
         for (_, row) in self.journal.clone() {
-            let observation: Observation = serde_json::from_str(&row).expect("a row can be read");
-            self.correlator.handle_timeout(observation.at);
-            self.correlator.handle(&observation);
+            let placed: Placed = serde_json::from_str(&row).expect("a row can be read");
+            self.correlator.replay(&placed);
         }
         self.correlator.handle_timeout(self.now);
         self.collect();

@@ -2,12 +2,23 @@
 
 use std::mem::take;
 
-use super::{OpenRun, fill};
-use crate::correlator::weight;
+use super::merge::fill;
+use crate::correlator::heap_size;
 use crate::observation::{Step, ToolCall, ToolOutput};
-use crate::time::UnixMillis;
 
-impl OpenRun {
+/// The steps of a run and the tools it called.
+#[derive(Debug, Default)]
+pub(in crate::correlator) struct ToolUse {
+    pub(super) calls: Vec<ToolCall>,
+    /// What they take in memory.
+    pub(super) bytes: usize,
+    /// How many steps, tool calls or texts of them were left out.
+    pub(super) left_out: usize,
+    /// What is known of the steps, in their order.
+    pub(super) steps: Vec<StepSeen>,
+}
+
+impl ToolUse {
     pub(in crate::correlator) fn note_step(&mut self, step: &Step) -> bool {
         let calls = || step.tool_calls.iter().map(|call| call.id.clone());
         let mut changed = match self.steps.iter().position(|known| known.id == step.id) {
@@ -19,7 +30,7 @@ impl OpenRun {
                 fill(&mut known.message, step.message.clone()) | (known.calls.len() > before)
             }
             None if self.steps.len() >= MAX_STEPS => {
-                self.text_lost += 1;
+                self.left_out += 1;
                 false
             }
             None => {
@@ -29,7 +40,7 @@ impl OpenRun {
             }
         };
         for call in &step.tool_calls {
-            changed |= self.note_tool_call(call.clone());
+            changed |= self.note_call(call.clone());
         }
         changed
     }
@@ -52,68 +63,60 @@ impl OpenRun {
         changed
     }
 
-    /// Notes that all steps were listed; a proof only if it was asked for when the run was over.
-    pub(in crate::correlator) fn note_all_steps(&mut self, requested_at: UnixMillis) -> bool {
-        let proof = self.ended_before(requested_at);
-        let changed = proof && !self.steps_whole;
-        self.steps_whole |= proof;
-        changed
-    }
-
-    pub(in crate::correlator) fn note_tool_outputs(&mut self, outputs: &[ToolOutput]) -> bool {
+    pub(in crate::correlator) fn note_outputs(&mut self, outputs: &[ToolOutput]) -> bool {
         let mut changed = false;
         for output in outputs {
-            if let Some(call) = self.tool_calls.iter_mut().find(|call| call.id == output.call) {
+            if let Some(call) = self.calls.iter_mut().find(|call| call.id == output.call) {
                 changed |= grow(&mut call.output, Some(&output.output));
             }
         }
-        self.weigh_tool_calls();
+        self.measure();
         changed
     }
 
-    pub(super) fn note_tool_call(&mut self, newer: ToolCall) -> bool {
+    pub(super) fn note_call(&mut self, newer: ToolCall) -> bool {
         let ToolCall { id, kind: _, server: _, name, arguments, output } = &newer;
-        let changed = match self.tool_calls.iter().position(|call| call.id == *id) {
+        let changed = match self.calls.iter().position(|call| call.id == *id) {
             Some(known) => {
-                let known = &mut self.tool_calls[known];
+                let known = &mut self.calls[known];
                 grow(&mut known.name, name.as_ref())
                     | grow(&mut known.arguments, arguments.as_ref())
                     | grow(&mut known.output, output.as_ref())
             }
-            None if self.tool_calls.len() >= MAX_STEPS || self.tool_bytes > MAX_TOOL_BYTES => {
-                self.text_lost += 1;
+            None if self.calls.len() >= MAX_STEPS || self.bytes > MAX_TOOL_BYTES => {
+                self.left_out += 1;
                 false
             }
             None => {
-                self.tool_calls.push(newer);
+                self.calls.push(newer);
                 true
             }
         };
         if changed {
-            self.weigh_tool_calls();
+            self.measure();
         }
         changed
     }
 
     /// Takes calls of another run behind its own; their ids need not be different.
-    pub(super) fn append_tool_calls(&mut self, calls: Vec<ToolCall>) {
-        let room = MAX_STEPS.saturating_sub(self.tool_calls.len());
-        self.text_lost += calls.len().saturating_sub(room);
-        self.tool_calls.extend(calls.into_iter().take(room));
-        self.weigh_tool_calls();
+    pub(super) fn append_calls(&mut self, calls: Vec<ToolCall>) {
+        let room = MAX_STEPS.saturating_sub(self.calls.len());
+        self.left_out += calls.len().saturating_sub(room);
+        self.calls.extend(calls.into_iter().take(room));
+        self.measure();
     }
 
     /// Counts what tool calls hold; what goes beyond the limit loses its longest texts.
-    fn weigh_tool_calls(&mut self) {
+    fn measure(&mut self) {
         let bytes = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let texts: usize = self.tool_calls.iter().map(weight::tool_call).sum();
-        self.tool_bytes = weight::list(&self.tool_calls) + texts;
-        while self.tool_bytes > MAX_TOOL_BYTES {
-            let texts = self.tool_calls.iter_mut().flat_map(|call| [&mut call.arguments, &mut call.output]);
+        let texts: usize = self.calls.iter().map(heap_size::tool_call).sum();
+        self.bytes = heap_size::list(&self.calls) + texts;
+        while self.bytes > MAX_TOOL_BYTES {
+            let texts = self.calls.iter_mut().flat_map(|call| [&mut call.arguments, &mut call.output]);
             let Some(longest) = texts.max_by_key(|text| bytes(text)) else { return };
             let Some(text) = longest.take() else { return };
-            self.tool_bytes -= text.len();
-            self.text_lost += 1;
+            self.bytes -= text.len();
+            self.left_out += 1;
         }
     }
 }
@@ -132,8 +135,8 @@ impl StepSeen {
     /// What it takes in memory beside its own fields.
     pub(super) fn heap_bytes(&self) -> usize {
         let Self { id, message, calls } = self;
-        let ids: usize = calls.iter().map(|call| weight::text(call)).sum();
-        weight::text(id) + weight::optional(message) + weight::list(calls) + ids
+        let ids: usize = calls.iter().map(|call| heap_size::text(call)).sum();
+        heap_size::text(id) + heap_size::optional(message) + heap_size::list(calls) + ids
     }
 }
 

@@ -1,4 +1,4 @@
-//! Chunks in, an answer out.
+//! Chunks in, a response out.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -6,13 +6,13 @@ use serde_json::Value;
 use super::*;
 use crate::dialect::chat::finish::Finish;
 
-fn fold(chunks: &[Value]) -> Answer {
-    let mut answer = Answer::default();
+fn fold(chunks: &[Value]) -> Response {
+    let mut response = Response::default();
     for chunk in chunks {
         let text = chunk.to_string();
-        answer.push(&Object::parse(&text).unwrap());
+        response.push(&Object::parse(&text).unwrap());
     }
-    answer
+    response
 }
 
 fn delta(index: u64, delta: &Value) -> Value {
@@ -24,22 +24,22 @@ fn finish(index: u64, reason: &str) -> Value {
     json!({"id": "c1", "choices": [{"index": index, "delta": {}, "finish_reason": reason}]})
 }
 
-fn json_of(answer: &Answer) -> Value {
-    serde_json::from_str(answer.to_json().unwrap().get()).unwrap()
+fn json_of(response: &Response) -> Value {
+    serde_json::from_str(response.to_json().unwrap().get()).unwrap()
 }
 
-fn message(answer: &Answer, place: usize) -> Value {
-    json_of(answer)["choices"][place]["message"].take()
+fn message(response: &Response, place: usize) -> Value {
+    json_of(response)["choices"][place]["message"].take()
 }
 
-fn tool_calls(answer: &Answer) -> Vec<(String, String, String)> {
-    let calls = answer.choices().iter().flat_map(|choice| choice.tool_calls("c1"));
+fn tool_calls(response: &Response) -> Vec<(String, String, String)> {
+    let calls = response.choices().iter().flat_map(|choice| choice.tool_calls("c1"));
     calls.map(|call| (call.id, call.name.unwrap_or_default(), call.arguments.unwrap_or_default())).collect()
 }
 
 #[test]
 fn a_stream_gives_the_answer_it_was_made_of() {
-    let answer = fold(&[
+    let response = fold(&[
         delta(0, &json!({"role": "assistant", "content": "", "refusal": null})),
         delta(0, &json!({"content": "Hé"})),
         delta(0, &json!({"content": "llo"})),
@@ -47,31 +47,31 @@ fn a_stream_gives_the_answer_it_was_made_of() {
         json!({"id": "c1", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}),
     ]);
     assert_eq!(
-        json_of(&answer),
+        json_of(&response),
         json!({"id": "c1", "object": "chat.completion", "created": 7, "model": "m",
                "choices": [{"index": 0, "message": {"role": "assistant", "content": "Héllo", "refusal": null},
                             "logprobs": null, "finish_reason": "stop"}],
                "usage": {"prompt_tokens": 3, "completion_tokens": 2}, "system_fingerprint": null})
     );
-    assert!(answer.is_finished() && !answer.is_incomplete());
-    assert_eq!(answer.created(), Some(7.0));
+    assert!(response.is_finished() && !response.is_incomplete());
+    assert_eq!(response.created(), Some(7.0));
 }
 
 #[test]
 fn choices_are_told_apart_by_their_index_however_they_are_mixed() {
-    let answer = fold(&[
+    let response = fold(&[
         delta(1, &json!({"content": "b"})),
         delta(0, &json!({"content": "a"})),
         json!({"choices": [{"index": 1, "delta": {"content": "B"}}, {"index": 0, "delta": {"content": "A"}}]}),
         finish(1, "length"),
     ]);
     assert_eq!(
-        (message(&answer, 0)["content"].as_str(), message(&answer, 1)["content"].as_str()),
+        (message(&response, 0)["content"].as_str(), message(&response, 1)["content"].as_str()),
         (Some("aA"), Some("bB"))
     );
-    assert!(!answer.is_finished(), "one of them is still being written");
-    assert_eq!(answer.choices()[1].finish(), Some(Finish::CutShort));
-    assert_ne!(answer.choices()[0].finish(), Some(Finish::CutShort));
+    assert!(!response.is_finished(), "one of them is still being written");
+    assert_eq!(response.choices()[1].finish(), Some(Finish::CutShort));
+    assert_ne!(response.choices()[0].finish(), Some(Finish::CutShort));
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn usage_counts_wherever_it_stands_and_the_last_one_that_is_not_null() {
 
 #[test]
 fn calls_are_put_together_by_their_index() {
-    let answer = fold(&[
+    let response = fold(&[
         delta(
             0,
             &json!({"role": "assistant", "content": null, "tool_calls": [
@@ -108,15 +108,15 @@ fn calls_are_put_together_by_their_index() {
         ),
         finish(0, "tool_calls"),
     ]);
-    assert_eq!(message(&answer, 0)["content"], Value::Null);
+    assert_eq!(message(&response, 0)["content"], Value::Null);
     assert_eq!(
-        message(&answer, 0)["tool_calls"],
+        message(&response, 0)["tool_calls"],
         json!([{"id": "a", "type": "function", "function": {"name": "f", "arguments": "{\"x\":1}"}},
                {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{\"y\":2}"}}])
     );
     let own = |text: &str| text.to_owned();
     assert_eq!(
-        tool_calls(&answer),
+        tool_calls(&response),
         [(own("a"), own("f"), own("{\"x\":1}")), (own("b"), own("g"), own("{\"y\":2}"))]
     );
 }
@@ -165,18 +165,18 @@ fn calls_are_told_apart_on_servers_that_number_them_oddly() {
 
 #[test]
 fn the_form_before_tools_is_a_call_too() {
-    let answer = fold(&[
+    let response = fold(&[
         delta(0, &json!({"function_call": {"name": "f", "arguments": ""}})),
         delta(0, &json!({"function_call": {"arguments": "{}"}})),
         finish(0, "function_call"),
     ]);
-    assert_eq!(message(&answer, 0)["function_call"], json!({"name": "f", "arguments": "{}"}));
-    assert_eq!(tool_calls(&answer), [("c1#0#0".to_owned(), "f".to_owned(), "{}".to_owned())]);
+    assert_eq!(message(&response, 0)["function_call"], json!({"name": "f", "arguments": "{}"}));
+    assert_eq!(tool_calls(&response), [("c1#0#0".to_owned(), "f".to_owned(), "{}".to_owned())]);
 }
 
 #[test]
 fn refusals_and_reasoning_are_kept_apart_from_the_text() {
-    let answer = fold(&[
+    let response = fold(&[
         delta(0, &json!({"reasoning_content": "hm", "reasoning": "hm"})),
         delta(0, &json!({"reasoning": "m", "reasoning_details": [{"text": "m"}]})),
         delta(
@@ -187,14 +187,14 @@ fn refusals_and_reasoning_are_kept_apart_from_the_text() {
         delta(0, &json!({"refusal": "n"})),
         delta(0, &json!({"refusal": "o"})),
     ]);
-    let said = message(&answer, 0);
+    let said = message(&response, 0);
     assert_eq!(
         (&said["content"], &said["refusal"], &said["reasoning_content"]),
         (&json!("said"), &json!("no"), &json!("hmm…"))
     );
-    assert_eq!(answer.choices()[0].reasoning(), "hmm…");
+    assert_eq!(response.choices()[0].reasoning(), "hmm…");
     assert_eq!(
-        answer.choices()[0].parts(),
+        response.choices()[0].parts(),
         [
             json!({"type": "text", "text": {"value": "said", "annotations": []}}),
             json!({"type": "refusal", "refusal": "no"})
@@ -204,16 +204,16 @@ fn refusals_and_reasoning_are_kept_apart_from_the_text() {
 
 #[test]
 fn filters_between_the_chunks_disturb_nothing() {
-    let answer = fold(&[
+    let response = fold(&[
         json!({"id": "", "model": "", "created": 0, "choices": [], "prompt_filter_results": [{"prompt_index": 0}]}),
         delta(0, &json!({"content": "a"})),
         json!({"id": "", "choices": [{"index": 0, "content_filter_offsets": {"check_offset": 1}, "content_filter_results": {}, "finish_reason": null}]}),
         delta(0, &json!({"content": "b"})),
         json!({"id": "", "choices": [{"index": 0, "content_filter_results": {}, "finish_reason": "stop"}]}),
     ]);
-    assert_eq!((answer.id(), answer.model(), answer.created()), (Some("c1"), Some("m"), Some(7.0)));
-    assert_eq!(message(&answer, 0)["content"], "ab");
-    assert!(answer.is_finished());
+    assert_eq!((response.id(), response.model(), response.created()), (Some("c1"), Some("m"), Some(7.0)));
+    assert_eq!(message(&response, 0)["content"], "ab");
+    assert!(response.is_finished());
 }
 
 #[test]
@@ -223,9 +223,9 @@ fn errors_are_kept_in_whichever_form_they_are_told() {
         (json!({"object": "error", "message": "boom", "code": 500}), r#""boom""#),
         (json!({"error": "boom"}), r#""boom""#),
     ] {
-        let answer = fold(&[delta(0, &json!({"content": "a"})), chunk]);
-        assert_eq!(answer.error().unwrap().get(), expected);
-        assert_eq!(message(&answer, 0)["content"], "a");
+        let response = fold(&[delta(0, &json!({"content": "a"})), chunk]);
+        assert_eq!(response.error().unwrap().get(), expected);
+        assert_eq!(message(&response, 0)["content"], "a");
     }
     assert!(fold(&[json!({"choices": [], "error": null})]).error().is_none());
 }
@@ -233,12 +233,12 @@ fn errors_are_kept_in_whichever_form_they_are_told() {
 #[test]
 fn pictures_and_sound_are_described() {
     let url = format!("data:image/png;base64,{}", "A".repeat(1000));
-    let answer = fold(&[
+    let response = fold(&[
         delta(0, &json!({"audio": {"id": "au", "transcript": "he"}})),
         delta(0, &json!({"audio": {"data": "AAAA", "transcript": "llo"}})),
         delta(0, &json!({"images": [{"type": "image_url", "image_url": {"url": url}}]})),
     ]);
-    let parts = json!(answer.choices()[0].parts()).to_string();
+    let parts = json!(response.choices()[0].parts()).to_string();
     assert!(parts.contains("[1000 characters, sha256 "), "{parts}");
     assert!(
         parts.contains(r#""data":"[4 characters, sha256 63c1dd951ffedf6f]","transcript":"hello""#),
@@ -249,15 +249,15 @@ fn pictures_and_sound_are_described() {
 #[test]
 fn a_whole_message_at_the_end_of_a_stream_says_nothing_twice() {
     let whole = json!({"choices": [{"index": 0, "message": {"role": "assistant", "content": "ab"}, "finish_reason": "stop"}]});
-    let answer = fold(&[delta(0, &json!({"content": "a"})), delta(0, &json!({"content": "b"})), whole]);
-    assert_eq!(message(&answer, 0)["content"], "ab");
-    assert!(answer.is_finished());
+    let response = fold(&[delta(0, &json!({"content": "a"})), delta(0, &json!({"content": "b"})), whole]);
+    assert_eq!(message(&response, 0)["content"], "ab");
+    assert!(response.is_finished());
 }
 
 #[test]
 fn what_is_kept_has_a_bound_and_what_is_left_out_is_said() {
     let piece = delta(0, &json!({"content": "x".repeat(1 << 20)}));
-    let answer = fold(&[
+    let response = fold(&[
         piece.clone(),
         piece.clone(),
         piece.clone(),
@@ -265,9 +265,9 @@ fn what_is_kept_has_a_bound_and_what_is_left_out_is_said() {
         piece,
         delta(0, &json!({"content": "y"})),
     ]);
-    assert!(answer.is_incomplete());
+    assert!(response.is_incomplete());
     assert_eq!(
-        message(&answer, 0)["content"].as_str().unwrap().len(),
+        message(&response, 0)["content"].as_str().unwrap().len(),
         4 << 20,
         "and nothing is missing in between"
     );
@@ -280,22 +280,22 @@ fn what_is_kept_has_a_bound_and_what_is_left_out_is_said() {
 
 #[test]
 fn what_is_no_chunk_is_said_to_be_none() {
-    let mut answer = Answer::default();
-    assert_eq!(answer.push(&Object::parse(r#"{"detail":"x"}"#).unwrap()), None);
-    assert!(answer.is_empty());
-    assert_eq!(answer.push(&Object::parse(r#"{"choices":7,"id":[]}"#).unwrap()), Some(false));
-    assert!(!answer.is_empty() && answer.is_incomplete(), "there may be output in it");
+    let mut response = Response::default();
+    assert_eq!(response.push(&Object::parse(r#"{"detail":"x"}"#).unwrap()), None);
+    assert!(response.is_empty());
+    assert_eq!(response.push(&Object::parse(r#"{"choices":7,"id":[]}"#).unwrap()), Some(false));
+    assert!(!response.is_empty() && response.is_incomplete(), "there may be output in it");
 }
 
 #[test]
 fn numbers_no_number_can_hold_harm_nothing() {
     let text = r#"{"id":"c1","created":1e400,"choices":[{"index":1e9,"delta":{"content":"a","annotations":[1e400],"tool_calls":[{"index":-1}]}}],"usage":{"total_tokens":1e400}}"#;
-    let mut answer = Answer::default();
-    answer.push(&Object::parse(text).unwrap());
-    assert_eq!(message(&answer, 0)["content"], "a");
-    assert!(answer.created().is_none());
-    assert_eq!(json_of(&answer)["usage"].to_string(), r#"{"total_tokens":1e+400}"#);
-    assert_eq!(answer.usage().unwrap().get(), r#"{"total_tokens":1e400}"#, "it is kept word for word");
+    let mut response = Response::default();
+    response.push(&Object::parse(text).unwrap());
+    assert_eq!(message(&response, 0)["content"], "a");
+    assert!(response.created().is_none());
+    assert_eq!(json_of(&response)["usage"].to_string(), r#"{"total_tokens":1e+400}"#);
+    assert_eq!(response.usage().unwrap().get(), r#"{"total_tokens":1e400}"#, "it is kept word for word");
 }
 
 proptest! {
@@ -314,9 +314,9 @@ proptest! {
             let call = json!([{"index": 0, "id": "t", "function": {"name": "f", "arguments": piece}}]);
             chunks.push(delta(choice as u64, &json!({"content": piece, "tool_calls": call})));
         }
-        let answer = fold(&chunks);
+        let response = fold(&chunks);
         for (place, text) in texts.iter().enumerate() {
-            let said = message(&answer, place);
+            let said = message(&response, place);
             prop_assert_eq!(said["content"].as_str(), Some(text.as_str()));
             prop_assert_eq!(said["tool_calls"][0]["function"]["arguments"].as_str(), Some(text.as_str()));
         }
@@ -349,14 +349,14 @@ fn a_piece_without_id_and_name_goes_to_the_call_that_is_being_written() {
 fn what_is_told_in_pieces_beside_the_text_is_whole_in_the_answer() {
     let chunk = |delta: Value, logprobs: Value| json!({"citations": ["u"], "choices": [{"index": 0, "delta": delta, "logprobs": logprobs}]});
     let detail = |text: &str| json!([{"type": "reasoning.text", "index": 0, "text": text, "format": "f"}]);
-    let answer = fold(&[
+    let response = fold(&[
         chunk(json!({"reasoning_details": detail("Let me ")}), Value::Null),
         chunk(json!({"reasoning_details": detail("think.")}), Value::Null),
         chunk(json!({"content": "4"}), json!({"content": [{"token": "4"}], "refusal": null})),
         chunk(json!({"content": "2"}), json!({"content": [{"token": "2"}], "refusal": null})),
     ]);
-    assert_eq!(answer.choices()[0].reasoning(), "Let me think.");
-    let json = json_of(&answer);
+    assert_eq!(response.choices()[0].reasoning(), "Let me think.");
+    let json = json_of(&response);
     assert_eq!(json["citations"], json!(["u"]));
     assert_eq!(
         json["choices"][0]["logprobs"],
@@ -368,10 +368,10 @@ fn what_is_told_in_pieces_beside_the_text_is_whole_in_the_answer() {
 #[test]
 fn log_probabilities_that_are_too_long_leave_the_text_alone() {
     let chunk = |text: &str, bytes: usize| json!({"choices": [{"index": 0, "delta": {"content": text}, "logprobs": {"content": ["x".repeat(bytes)]}}]});
-    let answer = fold(&[chunk("a", 3 << 20), chunk("b", 3 << 20), chunk("c", 1)]);
-    let choice = &json_of(&answer)["choices"][0];
+    let response = fold(&[chunk("a", 3 << 20), chunk("b", 3 << 20), chunk("c", 1)]);
+    let choice = &json_of(&response)["choices"][0];
     assert_eq!((&choice["message"]["content"], &choice["logprobs"]), (&json!("abc"), &Value::Null));
-    assert!(!answer.is_incomplete() && answer.held_bytes() < 100);
+    assert!(!response.is_incomplete() && response.held_bytes() < 100);
 }
 
 #[test]
@@ -398,9 +398,9 @@ fn what_has_an_odd_form_is_read_or_said_to_be_missing() {
         json!({"delta": "hi"}),
         json!({"text": "hi"}),
     ] {
-        let answer = choice(told.clone());
-        assert_eq!(message(&answer, 0)["content"], "hi", "{told}");
-        assert!(!answer.is_incomplete(), "{told}");
+        let response = choice(told.clone());
+        assert_eq!(message(&response, 0)["content"], "hi", "{told}");
+        assert!(!response.is_incomplete(), "{told}");
     }
     let call = json!({"id": "c", "function": {"name": "f", "arguments": "{}"}});
     assert_eq!(choice(json!({"message": {"tool_calls": call}})).choices()[0].tool_calls("o").len(), 1);
