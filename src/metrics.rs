@@ -100,7 +100,7 @@ pub struct Metrics {
     /// Bytes of the database that hold something.
     pub store_used_bytes: Gauge,
     /// Databases that were begun anew, by what became of the one before.
-    pub store_begun_anew: Family<KindLabel, Counter>,
+    pub store_recreated: Family<KindLabel, Counter>,
     /// Delivered events the store let go of, by reason.
     pub store_evicted: Family<KindLabel, Counter>,
     /// Deliveries lost, by sink and reason.
@@ -165,7 +165,7 @@ impl Metrics {
             store_in_memory: Gauge::default(),
             store_file_bytes: Family::default(),
             store_used_bytes: Gauge::default(),
-            store_begun_anew: Family::default(),
+            store_recreated: Family::default(),
             store_evicted: Family::default(),
             deliveries_lost: Family::default(),
             deliveries: Family::default(),
@@ -258,7 +258,7 @@ impl Metrics {
         let help = "Used bytes of the database, without free pages";
         r.register_with_unit("store_used", help, Unit::Bytes, self.store_used_bytes.clone());
         let help = "Databases recreated because the previous one was corrupt or had vanished";
-        r.register("store_begun_anew", help, self.store_begun_anew.clone());
+        r.register("store_recreated", help, self.store_recreated.clone());
         let help = "Delivered events deleted because of their age, retain_size or a full store";
         r.register("store_evicted", help, self.store_evicted.clone());
         let help = "Deliveries lost, by sink and reason";

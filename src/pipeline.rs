@@ -138,7 +138,7 @@ impl Pipeline {
         }
         self.tick();
         self.commit();
-        self.obey();
+        self.handle_commands();
         taken > 0
     }
 

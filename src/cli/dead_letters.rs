@@ -110,11 +110,11 @@ pub(super) async fn run(arguments: Arguments, flags: &Flags) -> Result<(), Failu
             let changed = target.retry(which.dead_letters()).await?;
             let what =
                 if target.runs() { "queued again" } else { "queued again; they are sent at the next start" };
-            conclude(&which, changed, what)
+            finish(&which, changed, what)
         }
         Command::Drop(which) => {
             let changed = target.drop_letters(which.dead_letters()).await?;
-            conclude(&which, changed, "dropped")
+            finish(&which, changed, "dropped")
         }
         Command::Export { sink } => each(&target, sink, true, print_json).await,
     }
@@ -136,7 +136,7 @@ async fn each(
     }
 }
 
-fn conclude(which: &Which, changed: Changed, what: &str) -> Result<(), Failure> {
+fn finish(which: &Which, changed: Changed, what: &str) -> Result<(), Failure> {
     if which.json {
         print_json(&changed)?;
     } else {

@@ -58,7 +58,7 @@ async fn play() -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || app.stop()).await??;
     tokio::time::timeout(PATIENCE, backend.wait_for(expected.len())).await.ok();
     let delivered = sorted(backend.accepted().iter().map(delivered_id));
-    conclude(&screen, &report, recorded.len(), delivered.len());
+    finish(&screen, &report, recorded.len(), delivered.len());
     ensure!(recorded == sent, "not every turn was recorded, or one was recorded twice");
     ensure!(delivered == expected, "not every completed turn was delivered, or one was delivered twice");
     Ok(())
@@ -115,7 +115,7 @@ async fn records(admin: SocketAddr, expected: usize) -> anyhow::Result<Vec<Value
     }
 }
 
-fn conclude(screen: &Screen, report: &Report, recorded: usize, delivered: usize) {
+fn finish(screen: &Screen, report: &Report, recorded: usize, delivered: usize) {
     screen.line("");
     screen.line("── results");
     for turn in &report.turns {

@@ -123,7 +123,7 @@ impl Courier {
                         tracing::error!(sink = %self.sink.name(), "a delivery panicked; the sink stops");
                         return;
                     };
-                    if self.conclude(steps).is_err() {
+                    if self.finish(steps).is_err() {
                         return;
                     }
                 }
@@ -211,7 +211,7 @@ impl Courier {
         next.map_or(LONGEST_PAUSE, |next| next.since(now).clamp(Duration::from_millis(1), LONGEST_PAUSE))
     }
 
-    fn conclude(&mut self, steps: Vec<Step>) -> Result<(), Closed> {
+    fn finish(&mut self, steps: Vec<Step>) -> Result<(), Closed> {
         let (mut lanes, mut ops) = (Vec::new(), Vec::new());
         for step in steps {
             match step {

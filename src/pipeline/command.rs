@@ -62,7 +62,7 @@ impl fmt::Debug for Command {
 
 impl Pipeline {
     /// Does what it was told since the last time.
-    pub(super) fn obey(&mut self) {
+    pub(super) fn handle_commands(&mut self) {
         while let Ok(Command::Forget { which, done }) = self.commands.0.try_recv() {
             self.guard("forget", |pipeline| {
                 pipeline.correlator.forget_where(&which);

@@ -96,7 +96,7 @@ impl Writer {
         };
         if let Some(lost) = writer.database.take_lost() {
             let label = KindLabel { kind: Trouble::Corrupt.as_str() };
-            writer.metrics.store_begun_anew.get_or_create(&label).inc();
+            writer.metrics.store_recreated.get_or_create(&label).inc();
             ledger::count_lost(&writer.metrics, &lost, Trouble::Corrupt.as_str());
         }
         let now = writer.clock.now();
@@ -175,7 +175,7 @@ impl Writer {
                 if let Some(syncer) = &self.syncer {
                     syncer.committed(bytes);
                 }
-                self.tell(effects);
+                self.emit(effects);
             }
             Err(error) => self.failed(&Failure::from(&error), now),
         }
@@ -249,7 +249,7 @@ impl Writer {
         bytes
     }
 
-    fn tell(&mut self, effects: Effects) {
+    fn emit(&mut self, effects: Effects) {
         if effects.history || effects.sinks.values().any(|change| change.waiting < 0 || change.dead < 0) {
             self.make_room.begin_again();
         }

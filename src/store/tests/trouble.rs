@@ -26,8 +26,8 @@ impl Watched {
         wait(counted).unwrap()
     }
 
-    fn begun_anew(&self, kind: &'static str) -> u64 {
-        self.metrics.store_begun_anew.get_or_create(&KindLabel { kind }).get()
+    fn recreated(&self, kind: &'static str) -> u64 {
+        self.metrics.store_recreated.get_or_create(&KindLabel { kind }).get()
     }
 
     fn is_failing(&self) -> bool {
@@ -202,7 +202,7 @@ fn corruption_that_shows_in_a_read_first_has_the_database_set_aside_and_its_loss
     let watched = Watched::open(on_disk(dir.path()));
     let read = wait(watched.store.interactions(500, None));
     assert!(matches!(read, Err(ReadError::Database(_))), "{read:?}");
-    watched.eventually("a new database", |watched| watched.begun_anew("corrupt") == 1);
+    watched.eventually("a new database", |watched| watched.recreated("corrupt") == 1);
     assert_eq!((watched.lost("corrupt"), set_aside(dir.path())), (500, 1));
     write(&watched.store, vec![event("new", "t", &["s"])]);
     assert_eq!(due(&watched.store, "s").len(), 1);
@@ -227,7 +227,7 @@ fn corruption_found_at_opening_is_set_aside_and_what_can_be_counted_is() {
     fs::write(&path, bytes).unwrap();
 
     let watched = Watched::open(on_disk(dir.path()));
-    assert_eq!((watched.lost("corrupt"), watched.begun_anew("corrupt"), set_aside(dir.path())), (20, 1, 1));
+    assert_eq!((watched.lost("corrupt"), watched.recreated("corrupt"), set_aside(dir.path())), (20, 1, 1));
     write(&watched.store, vec![event("new", "t", &["s"])]);
 }
 
@@ -239,7 +239,7 @@ fn a_directory_that_was_deleted_is_made_again_and_what_is_acknowledged_is_in_it(
     write(&watched.store, vec![event("old", "t", &["s"])]);
     fs::remove_dir_all(&data).unwrap();
     write(&watched.store, vec![event("new", "t", &["s"])]);
-    assert_eq!((watched.begun_anew("vanished"), watched.lost("vanished")), (1, 1));
+    assert_eq!((watched.recreated("vanished"), watched.lost("vanished")), (1, 1));
     let copy = TempDir::new().unwrap();
     copy_files(&data, copy.path());
     assert_eq!(due(&open(copy.path()).0, "s").len(), 1);
@@ -263,7 +263,7 @@ fn a_number_a_courier_has_passed_is_never_given_again_not_even_by_another_databa
     fs::rename(&backup, &data).unwrap();
     let mut announced = watched.store.deliveries();
     announced.mark_unchanged();
-    watched.eventually("the backup to be opened", |watched| watched.begun_anew("vanished") == 1);
+    watched.eventually("the backup to be opened", |watched| watched.recreated("vanished") == 1);
     write(&watched.store, vec![event("new", "t", &["s"])]);
     assert!(announced.has_changed().unwrap());
     let found = due(&watched.store, "s");
@@ -281,7 +281,7 @@ fn an_idle_store_notices_by_itself_that_its_directory_was_replaced() {
     fs::rename(&data, dir.path().join("elsewhere")).unwrap();
     fs::create_dir(&data).unwrap();
     watched
-        .eventually("a new database", |watched| watched.begun_anew("vanished") == 1 && !watched.is_failing());
+        .eventually("a new database", |watched| watched.recreated("vanished") == 1 && !watched.is_failing());
     assert!(data.join("threadtap.db").exists());
 }
 

@@ -14,7 +14,7 @@ impl Writer {
                 if let Some(syncer) = &self.syncer {
                     syncer.committed(CHANGE_BYTES);
                 }
-                self.tell(effects);
+                self.emit(effects);
             }
             Err(failure) => self.failed_aside(&failure),
         }
@@ -140,7 +140,7 @@ impl Writer {
         match self.database.begin_anew() {
             Ok(()) => {
                 if let Some(kind) = self.lost_by.take() {
-                    self.metrics.store_begun_anew.get_or_create(&KindLabel { kind }).inc();
+                    self.metrics.store_recreated.get_or_create(&KindLabel { kind }).inc();
                 }
                 // One that cannot be written to either is not begun over and over without a pause.
                 if self.failures <= 1 {

@@ -155,7 +155,7 @@ enum Sign {
 impl Sign {
     async fn shows(self, threadtap: &Threadtap) -> bool {
         let metric = match self {
-            Self::BegunAnew(kind) => format!("threadtap_store_begun_anew_total{{kind=\"{kind}\"}}"),
+            Self::BegunAnew(kind) => format!("threadtap_store_recreated_total{{kind=\"{kind}\"}}"),
             Self::Errors(kind) => format!("threadtap_store_errors_total{{kind=\"{kind}\"}}"),
             Self::Failing => FAILING.to_owned(),
             Self::Refused => REFUSED.to_owned(),

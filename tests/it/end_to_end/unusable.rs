@@ -111,7 +111,7 @@ async fn a_corrupt_database_is_set_aside_whether_records_are_required_or_not() {
         fs::write(world.data_dir().join("threadtap.db"), "no database, but long enough to be looked at")
             .unwrap();
         let threadtap = world.launch_with(&format!("[store]\n{setting}\nSINK")).start().await;
-        threadtap.wait_for_metric("threadtap_store_begun_anew_total{kind=\"corrupt\"}", 1.0).await;
+        threadtap.wait_for_metric("threadtap_store_recreated_total{kind=\"corrupt\"}", 1.0).await;
         threadtap.wait_for_metric("threadtap_store_in_memory", 0.0).await;
         Talk::begin(threadtap.client(), &["kept on disk"]).await.stream("asst_echo").await;
         threadtap.records(1).await;

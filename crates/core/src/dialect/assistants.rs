@@ -101,7 +101,7 @@ impl Observe for Observer {
             && let Some(message) = object::request_message(&request)
         {
             let (origin, requested_at) = (MessageOrigin::Created, Some(self.request_at));
-            self.tell(Fact::MessageSeen { message, origin, requested_at }, at, out);
+            self.emit(Fact::MessageSeen { message, origin, requested_at }, at, out);
         }
     }
 
@@ -113,16 +113,16 @@ impl Observe for Observer {
         if self.refused {
             let refusal = serde_json::from_str(json).map_err(|_| NotJson)?;
             if let Some(run) = refusal::active_run(&refusal) {
-                self.tell(Fact::RunGoesOn { run }, at, out);
+                self.emit(Fact::RunGoesOn { run }, at, out);
             }
             return Ok(());
         }
         let members = Members::of(json).map_err(|_| NotJson)?;
         match ObjectKind::of_response(&members, &self.route) {
             Some(ObjectKind::List) => self.list(&members, at, out),
-            Some(ObjectKind::ThreadDeleted) => self.tell(Fact::ConversationDeleted, at, out),
+            Some(ObjectKind::ThreadDeleted) => self.emit(Fact::ConversationDeleted, at, out),
             Some(ObjectKind::MessageDeleted) => match field::id(&members[Name::Id]) {
-                Some(id) => self.tell(Fact::MessageDeleted { id: id.to_owned() }, at, out),
+                Some(id) => self.emit(Fact::MessageDeleted { id: id.to_owned() }, at, out),
                 None => out.problem(Problem::UnexpectedShape),
             },
             kind => self.object(kind, json, &members, at, out),
@@ -177,13 +177,13 @@ impl Observe for Observer {
     fn end(&mut self, ending: Ending, _: bool, at: UnixMillis, out: &mut Observed) {
         if matches!(self.route, Route::ThreadRuns) && !self.answered && !self.messages.is_empty() {
             let (messages, messages_lost) = (std::mem::take(&mut self.messages), self.messages_lost);
-            self.tell(Fact::ConversationCreated { messages, messages_lost }, at, out);
+            self.emit(Fact::ConversationCreated { messages, messages_lost }, at, out);
         }
         if self.stream.is_some() {
             self.flush_partials(at, out);
         }
         let Some(fact) = self.stream.take().and_then(|stream| stream.end(ending)) else { return };
-        self.tell(fact, at, out);
+        self.emit(fact, at, out);
     }
 }
 
@@ -276,7 +276,7 @@ impl Observer {
                 if let Some(stream) = &mut self.stream {
                     stream.note_step(&step);
                 }
-                self.tell(Fact::StepSeen(Box::new(step)), at, out);
+                self.emit(Fact::StepSeen(Box::new(step)), at, out);
             }
             // Errors with a 200, look-alikes of other products, objects of later versions: not ours to judge.
             Some(ObjectKind::List | ObjectKind::MessageDeleted | ObjectKind::ThreadDeleted) | None => {
@@ -290,9 +290,9 @@ impl Observer {
         if self.method == Method::POST && self.route == Route::Threads {
             self.learn_thread(&body[Name::Id]);
             let (messages, messages_lost) = (std::mem::take(&mut self.messages), self.messages_lost);
-            self.tell(Fact::ConversationCreated { messages, messages_lost }, at, out);
+            self.emit(Fact::ConversationCreated { messages, messages_lost }, at, out);
         } else if matches!(self.route, Route::Thread { .. }) {
-            self.tell(Fact::ConversationSeen, at, out);
+            self.emit(Fact::ConversationSeen, at, out);
         }
     }
 
@@ -315,7 +315,7 @@ impl Observer {
             MessageOrigin::Fetched
         };
         let requested_at = (origin == MessageOrigin::Created).then_some(self.request_at);
-        self.tell_as(attribution, Fact::MessageSeen { message, origin, requested_at }, at, out);
+        self.emit_as(attribution, Fact::MessageSeen { message, origin, requested_at }, at, out);
     }
 
     fn run(&mut self, json: &str, body: &Members<'_>, at: UnixMillis, out: &mut Observed) {
@@ -336,7 +336,7 @@ impl Observer {
         let origin = self.run_origin(&run.id, json, at, out);
         let streamed = self.stream.as_ref().is_some_and(Stream::is_whole);
         let fact = Fact::RunSeen { run: Box::new(run), origin, first_token_at, streamed };
-        self.tell_as(attribution, fact, at, out);
+        self.emit_as(attribution, fact, at, out);
     }
 
     fn run_origin(&mut self, run: &str, json: &str, at: UnixMillis, out: &mut Observed) -> RunOrigin {
@@ -365,7 +365,7 @@ impl Observer {
                 self.answered = true;
                 let outputs = std::mem::take(&mut self.tool_outputs);
                 if !outputs.is_empty() {
-                    self.tell(Fact::ToolOutputsSubmitted { run: run.to_owned(), outputs }, at, out);
+                    self.emit(Fact::ToolOutputsSubmitted { run: run.to_owned(), outputs }, at, out);
                 }
                 RunOrigin::Continued { streamed }
             }
@@ -380,11 +380,11 @@ impl Observer {
         }
     }
 
-    fn tell(&mut self, fact: Fact, at: UnixMillis, out: &mut Observed) {
-        self.tell_as(self.attribution.clone(), fact, at, out);
+    fn emit(&mut self, fact: Fact, at: UnixMillis, out: &mut Observed) {
+        self.emit_as(self.attribution.clone(), fact, at, out);
     }
 
-    fn tell_as(&mut self, attribution: Attribution, fact: Fact, at: UnixMillis, out: &mut Observed) {
+    fn emit_as(&mut self, attribution: Attribution, fact: Fact, at: UnixMillis, out: &mut Observed) {
         self.told_at = at;
         let Some(thread) = &self.thread else { return out.problem(Problem::UnexpectedShape) };
         out.observations.push(Observation {

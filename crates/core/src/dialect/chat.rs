@@ -197,7 +197,7 @@ impl Observe for Observer {
             ..self.told()
         };
         let is_open = !status.is_terminal();
-        self.tell(status, told, at, out);
+        self.emit(status, told, at, out);
         let Some(run) = self.run.clone().filter(|_| is_open) else { return };
         let ending = match ending {
             Ending::ClientGone => StreamEnding::ClientGone,
@@ -257,7 +257,7 @@ impl Observer {
         // Told early, so that what was asked outlives this process.
         if self.run.is_none() && self.response.id().is_some() && !self.response.choices().is_empty() {
             let status = RunStatus::Active("in_progress".to_owned());
-            self.tell(status, Told::default(), at, out);
+            self.emit(status, Told::default(), at, out);
         }
     }
 
@@ -276,7 +276,7 @@ impl Observer {
         }
     }
 
-    fn tell(&mut self, status: RunStatus, told: Told, at: UnixMillis, out: &mut Observed) {
+    fn emit(&mut self, status: RunStatus, told: Told, at: UnixMillis, out: &mut Observed) {
         let Told { outputs, reasoning, tool_calls, response, whole, usage_absent } = told;
         let run = self.run.get_or_insert_with(|| unique_id(self.response.id(), &self.exchange)).clone();
         let asked = self.asked.take();

@@ -165,7 +165,7 @@ impl Observe for Observer {
             Route::Conversation { .. } | Route::Conversations => self.conversation(&body, at, out),
             Route::Item { item, .. } => {
                 let id = item.clone();
-                self.tell(Fact::MessageDeleted { id }, at, out);
+                self.emit(Fact::MessageDeleted { id }, at, out);
             }
             Route::Items { .. } if body.is_array() => self.items(&body, at, out),
             Route::Items { .. } => self.items(&body["data"], at, out),

@@ -94,11 +94,11 @@ impl Observer {
         let (Some(stream), Some(thread)) = (&mut self.stream, &self.thread) else { return };
         let (messages, steps) = (stream.take_messages(thread), stream.take_steps());
         for step in steps {
-            self.tell(Fact::StepSeen(Box::new(step)), at, out);
+            self.emit(Fact::StepSeen(Box::new(step)), at, out);
         }
         for message in messages {
             let origin = MessageOrigin::Streamed;
-            self.tell(Fact::MessageSeen { message, origin, requested_at: None }, at, out);
+            self.emit(Fact::MessageSeen { message, origin, requested_at: None }, at, out);
         }
     }
 
@@ -109,7 +109,7 @@ impl Observer {
         }
         if let Some(run) = self.stream.as_ref().and_then(Stream::run) {
             let run = run.to_owned();
-            self.tell(Fact::RunGoesOn { run }, at, out);
+            self.emit(Fact::RunGoesOn { run }, at, out);
         }
     }
 }

@@ -57,7 +57,7 @@ impl Observer {
                 let run = run.clone();
                 let requested_at = self.request_at;
                 let fact = Fact::StepsListed { run, steps, whole, requested_at, follows, precedes };
-                self.tell(fact, at, out);
+                self.emit(fact, at, out);
             }
             _ => out.problem(Problem::UnexpectedShape),
         }
@@ -86,7 +86,7 @@ impl Observer {
             has_more,
             requested_at: self.request_at,
         };
-        self.tell(Fact::MessagesListed(page), at, out);
+        self.emit(Fact::MessagesListed(page), at, out);
     }
 }
 

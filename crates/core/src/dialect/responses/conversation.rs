@@ -18,18 +18,18 @@ impl Observer {
         let (object, created) = (body["object"].as_str(), self.route == Route::Conversations);
         let id = field::id(&body["id"]);
         if body["deleted"] == true && !created {
-            return self.tell(Fact::ConversationDeleted, at, out);
+            return self.emit(Fact::ConversationDeleted, at, out);
         }
         let (Some(id), None | Some("conversation")) = (id, object) else {
             return out.problem(Problem::UnexpectedShape);
         };
         self.order.note_metadata(&mut self.attribution, &body["metadata"], Owner::Thread);
         if !created {
-            return self.tell(Fact::ConversationSeen, at, out);
+            return self.emit(Fact::ConversationSeen, at, out);
         }
         self.conversation = Some(Arc::from(id));
         let Asked { input, lost: messages_lost, .. } = self.asked.take().unwrap_or_default();
-        self.tell(Fact::ConversationCreated { messages: input.messages, messages_lost }, at, out);
+        self.emit(Fact::ConversationCreated { messages: input.messages, messages_lost }, at, out);
     }
 
     /// The response to items that were added to a conversation: they are the next response's input.
@@ -39,7 +39,7 @@ impl Observer {
         }
         for message in NewInput::all(items).messages {
             let (origin, requested_at) = (MessageOrigin::Created, Some(self.request_at));
-            self.tell(Fact::MessageSeen { message, origin, requested_at }, at, out);
+            self.emit(Fact::MessageSeen { message, origin, requested_at }, at, out);
         }
     }
 }

@@ -74,7 +74,7 @@ impl Observer {
     }
 
     /// Tells a fact about a conversation that has a name.
-    pub(super) fn tell(&mut self, fact: Fact, at: UnixMillis, out: &mut Observed) {
+    pub(super) fn emit(&mut self, fact: Fact, at: UnixMillis, out: &mut Observed) {
         self.tell_of("", fact, at, out);
     }
 
