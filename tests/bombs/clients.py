@@ -16,7 +16,7 @@ import time
 import catalogue
 from apis import CHAT, CHAT_REQUEST, CHAT_STREAM_REQUEST, label
 from bomb import Pace, once, prepared
-from wire import NICE, Reader, framing, send
+from wire import Reader, framing, give_way, send
 
 # A response may take this long while gigabytes of others compete with it.
 PATIENCE_SECS = 300
@@ -95,7 +95,7 @@ def session_of(bomb):
 
 
 def attack(port, name):
-    os.nice(NICE)
+    give_way()
     attack = Attack(port, catalogue.bomb(name))
     print("ready", flush=True)
     sys.stdin.readline()

@@ -19,7 +19,7 @@ import time
 import catalogue
 from apis import CHAT_RESPONSE, CHAT_STREAM
 from bomb import Pace, once, prepared
-from wire import NICE, Reader, framing, send
+from wire import Reader, framing, give_way, send
 
 # As long as a head may be.
 PEEK = 1 << 16
@@ -93,7 +93,7 @@ class Bombs:
             peer.close()
 
     def run(self, handover):
-        os.nice(NICE)
+        give_way()
         while peers := socket.recv_fds(handover, 1, 1)[1]:
             peer = socket.socket(fileno=peers[0])
             threading.Thread(target=self.serve, args=(peer,), daemon=True).start()

@@ -1,5 +1,6 @@
 """HTTP/1.1 as both ends of the bombs speak it: fast, and without keeping bodies."""
 
+import os
 import re
 import socket
 import time
@@ -10,8 +11,12 @@ from bomb import Pace
 HOLD_SECS = 1.5
 GATE_SECS = 120
 SCRATCH_BYTES = 1 << 18
-# How much the attacker and its upstream give way to all others: they would be on other machines.
-NICE = 19
+
+
+def give_way():
+    """For the attacker and its upstream, which would be on other machines: they share one core, at the lowest priority."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    os.nice(19)
 
 
 class Reader:
