@@ -42,7 +42,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::admission::{Refusal, is_secret, names_loopback, refuse_web_pages};
-use crate::intake::{Answer, Intake, Listener};
+use crate::intake::{Intake, Listener, Response as IntakeResponse};
 use crate::metrics::Metrics;
 use crate::operations::Operations;
 
@@ -222,7 +222,7 @@ async fn deliveries(State(operations): State<Operations>) -> Response {
 /// What the app says itself.
 async fn told(State(intake): State<Intake>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let Answer { status, body } = match intake.admit(Listener::Admin, &head) {
+    let IntakeResponse { status, body } = match intake.admit(Listener::Admin, &head) {
         Err(refused) => refused,
         // All of it is there already.
         Ok(()) => match axum::body::to_bytes(body, MAX_TOLD_BYTES).await {

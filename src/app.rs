@@ -220,7 +220,7 @@ impl Parts {
                 () = stopper.told() => {}
                 written = tokio::time::timeout(WRITING_PATIENCE, store.apply(Vec::new())) => {
                     if !matches!(written, Ok(Ok(()))) {
-                        tracing::error!("not all that was captured is written yet");
+                        tracing::error!("some captures are not written yet");
                     }
                 }
             }

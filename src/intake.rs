@@ -13,8 +13,8 @@
 //!
 //! Held feedback is looked at again about every second, for [`Config::hold`]; what finds no record until then is counted.
 
-mod answer;
 mod request;
+mod response;
 mod settings;
 
 use std::sync::Arc;
@@ -29,15 +29,15 @@ use threadtap_core::sink::{self, Sink};
 use threadtap_core::time::UnixMillis;
 use tokio::sync::{Notify, watch};
 
-use self::answer::{refusal, success, unavailable};
 use self::request::{Feedback, Profile};
+use self::response::{refusal, success, unavailable};
 use crate::admission::{Refusal, is_secret, refuse_web_pages};
 use crate::clock::Clock;
 use crate::metrics::{IntakeLabel, Metrics};
 use crate::store::{Found, Held, Mention, Op, Store};
 use crate::users::Users;
 
-pub use self::answer::Answer;
+pub use self::response::Response;
 pub use self::settings::Settings;
 
 /// Settings of intake.
@@ -113,9 +113,9 @@ impl Intake {
     ///
     /// # Errors
     /// When it is refused: with what it is answered.
-    pub fn admit(&self, listener: Listener, head: &Parts) -> Result<(), Answer> {
+    pub fn admit(&self, listener: Listener, head: &Parts) -> Result<(), Response> {
         let Some(endpoint) = endpoint(head) else {
-            return Err(refusal(StatusCode::NOT_FOUND, "there is POST feedback and POST users", None));
+            return Err(refusal(StatusCode::NOT_FOUND, "use POST feedback or POST users", None));
         };
         let admitted = self.shared.admit(listener, head);
         if admitted.is_err() {
@@ -125,14 +125,14 @@ impl Intake {
     }
 
     /// Answers a request that was admitted.
-    pub async fn answer(&self, head: &Parts, body: &[u8]) -> Answer {
+    pub async fn answer(&self, head: &Parts, body: &[u8]) -> Response {
         let shared = &*self.shared;
         let endpoint = endpoint(head).unwrap_or("users");
-        let answer = match endpoint {
+        let response = match endpoint {
             "feedback" => shared.feedback(&head.headers, body).await,
             _ => shared.profile(&head.headers, body).await,
         };
-        let outcome = match answer.status {
+        let outcome = match response.status {
             StatusCode::OK => "recorded",
             StatusCode::ACCEPTED => "held",
             StatusCode::NOT_FOUND => "unknown",
@@ -140,7 +140,7 @@ impl Intake {
             _ => "refused",
         };
         shared.count(endpoint, outcome);
-        answer
+        response
     }
 
     /// Pairs held feedback with records as they come. Runs until dropped.
@@ -165,7 +165,7 @@ impl std::fmt::Debug for Intake {
 }
 
 impl Shared {
-    fn admit(&self, listener: Listener, head: &Parts) -> Result<(), Answer> {
+    fn admit(&self, listener: Listener, head: &Parts) -> Result<(), Response> {
         if let Listener::Proxy { on_loopback } = listener {
             self.knows(&head.headers, on_loopback).map_err(|refused| {
                 refused.count(&self.metrics, "proxy");
@@ -178,7 +178,7 @@ impl Shared {
         let kind = head.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
         if !kind.eq_ignore_ascii_case("application/json") {
-            let needed = "the header Content-Type must say application/json";
+            let needed = "set the header Content-Type to application/json";
             return Err(refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, needed, None));
         }
         Ok(())
@@ -195,7 +195,7 @@ impl Shared {
         }
     }
 
-    async fn feedback(&self, headers: &HeaderMap, body: &[u8]) -> Answer {
+    async fn feedback(&self, headers: &HeaderMap, body: &[u8]) -> Response {
         let mut said = match Feedback::parse(body) {
             Ok(said) => said,
             Err(invalid) => return invalid.into(),
@@ -230,7 +230,7 @@ impl Shared {
                     return refusal(StatusCode::NOT_FOUND, &reason, Some("thread_id"));
                 }
                 Found::Unknown if patience.is_zero() => {
-                    let reason = format!("nothing recorded or waited for here mentions {reference}");
+                    let reason = format!("no record or pending run mentions {reference}");
                     return refusal(StatusCode::NOT_FOUND, &reason, None);
                 }
                 Found::Unknown => {
@@ -250,7 +250,7 @@ impl Shared {
         unavailable()
     }
 
-    async fn profile(&self, headers: &HeaderMap, body: &[u8]) -> Answer {
+    async fn profile(&self, headers: &HeaderMap, body: &[u8]) -> Response {
         let Profile { id, user, app } = match Profile::parse(body) {
             Ok(profile) => profile,
             Err(invalid) => return invalid.into(),
@@ -312,7 +312,7 @@ impl Shared {
         if self.clock.now().since(held.at) < self.config.borrow().hold {
             return None;
         }
-        tracing::warn!("held feedback is dropped: the record it is about never came");
+        tracing::warn!("dropped held feedback: its record never came");
         self.count("feedback", "expired");
         Some(Vec::new())
     }

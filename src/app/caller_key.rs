@@ -13,7 +13,7 @@ pub(super) fn load_or_make(directory: Option<&Path>) -> io::Result<CallerKey> {
     let path = directory.join(FILE_NAME);
     match fs::read(&path) {
         Ok(secret) if secret.len() == KEY_BYTES => return Ok(CallerKey::new(&secret)),
-        Ok(_) => tracing::warn!(path = %path.display(), "the key of callers is damaged; they get new names"),
+        Ok(_) => tracing::warn!(path = %path.display(), "the caller key is damaged; callers get new names"),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }

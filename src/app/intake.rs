@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::intake::{Answer, Intake, Listener};
+use crate::intake::{Intake, Listener, Response as IntakeResponse};
 use crate::proxy::{LocalEndpoints, LocalRequest, LocalResponse};
 
 /// What works for intake.
@@ -47,7 +47,7 @@ async fn answer(intake: Intake, mut requests: mpsc::Receiver<LocalRequest>) {
     }
 }
 
-fn local_response(Answer { status, body }: Answer) -> LocalResponse {
+fn local_response(IntakeResponse { status, body }: IntakeResponse) -> LocalResponse {
     LocalResponse { status, body }
 }
 

@@ -21,7 +21,7 @@ pub(super) fn bind_admin(choice: &Choice<SocketAddr>) -> Result<TcpListener> {
         match net::bind(address).and_then(tokio::net::TcpListener::into_std) {
             Ok(listener) => {
                 if address != *choice.value() {
-                    tracing::warn!(admin = %address, "the admin port {} is in use, so the next free one is taken", choice.value().port());
+                    tracing::warn!(admin = %address, "the admin port {} is in use; using the next free port", choice.value().port());
                 }
                 return Ok(listener);
             }

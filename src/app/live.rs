@@ -46,7 +46,7 @@ impl Live {
     /// Begins with the settings of the start.
     ///
     /// # Errors
-    /// When no key can be made for callers.
+    /// When cannot create the caller key.
     pub(super) fn new(config: &Config) -> Result<(Self, Settings)> {
         let (sinks, sinks_watch) = watch::channel(config.sinks.clone());
         let (delivery, delivery_watch) = watch::channel(config.delivery.clone());
@@ -69,7 +69,7 @@ impl Live {
     /// Replaces all of it.
     ///
     /// # Errors
-    /// When no key can be made for callers; nothing was replaced then.
+    /// When cannot create the caller key; nothing was replaced then.
     pub(super) fn replace(&mut self, config: &Config) -> Result<()> {
         // A key that is made for this process alone must not change because something else did.
         if self.callers != config.callers {
@@ -113,10 +113,10 @@ fn key_of(callers: &Callers, data_dir: Option<&Choice<PathBuf>>) -> Result<Optio
             let directory = data_dir.map(|choice| choice.value().as_path());
             let directory = directory.filter(|directory| directory.is_dir());
             let key = caller_key::load_or_make(directory).or_else(|error| {
-                tracing::warn!(%error, "the data directory keeps no key for callers; their names end with this process");
+                tracing::warn!(%error, "cannot keep the caller key in the data directory; callers get new names after a restart");
                 caller_key::load_or_make(None)
             });
-            Ok(Some(key.context("no key can be made for callers")?))
+            Ok(Some(key.context("cannot create the caller key")?))
         }
     }
 }

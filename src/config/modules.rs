@@ -116,7 +116,7 @@ pub(super) fn store(file: raw::Store) -> Result<store::Config, ConfigError> {
             return Err(ConfigError::value(
                 "store.retain",
                 format!("{retain:?}"),
-                "use at least 24h: what is kept is what keeps a run from being recorded twice",
+                "use at least 24h: kept records prevent a run from being recorded twice",
             ));
         }
         config.retain = retain;

@@ -13,7 +13,7 @@ pub(super) fn build(
 ) -> Result<Vec<Arc<Sink>>, ConfigError> {
     let (align_keys, reconify_keys) = (align::Keys::read(environment), reconify::Keys::read(environment));
     for [one, other] in [align_keys.half(), reconify_keys.half()].into_iter().flatten() {
-        tracing::warn!("{one} and {other} belong together: one without the other is not enough");
+        tracing::warn!("{one} and {other} must be set together; one alone is ignored");
     }
     let (mut align_keys, mut reconify_keys) = (Some(align_keys), Some(reconify_keys));
     let mut sinks: Vec<Arc<Sink>> = Vec::new();

@@ -1,7 +1,7 @@
 //! Which header lines go on, and which end here. What goes on stays where it was, as it was written.
 
 #[cfg(any(test, fuzzing))]
-mod soundness;
+mod invariants;
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use threadtap_http::head::{Fields, RequestHead, ResponseHead, Verdict, is};
 use super::error::{Error, Kind};
 
 #[cfg(any(test, fuzzing))]
-pub use self::soundness::assert_heads_are_sound;
+pub use self::invariants::assert_heads_are_sound;
 
 /// What the connection a message goes out on asks of its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,11 +21,11 @@ struct Shared {
     max_idle: usize,
     idle_timeout: Duration,
     room: Weak<Room>,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
 }
 
 #[derive(Default)]
-struct State {
+struct PoolState {
     /// In the order they became idle.
     idle: Vec<Idle>,
     /// Whether there is a task that closes what is too old.
@@ -93,7 +93,7 @@ impl Pool {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

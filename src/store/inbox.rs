@@ -65,7 +65,7 @@ pub(super) struct Taken {
 }
 
 pub(super) struct Inbox {
-    state: Mutex<State>,
+    state: Mutex<InboxState>,
     arrived: Condvar,
     room: Condvar,
     limit_bytes: usize,
@@ -80,7 +80,7 @@ impl Inbox {
     /// What is refused is given back.
     pub(super) fn put(&self, ops: Vec<Op>, patience: Duration) -> Result<(), (Refused, Vec<Op>)> {
         let bytes = ops.iter().map(Op::bytes).sum();
-        let full = |state: &mut State| {
+        let full = |state: &mut InboxState| {
             !state.closed && state.bytes > 0 && state.bytes.saturating_add(bytes) > self.limit_bytes
         };
         let (mut state, _) = self
@@ -153,7 +153,7 @@ impl Inbox {
     /// Waits at most `patience` for something to do, and takes all reads, changes and freeing writes, and up to `limit_bytes` of
     /// others. With a limit of 0 those stay where they are.
     pub(super) fn take(&self, limit_bytes: usize, patience: Duration) -> Taken {
-        let idle = |state: &mut State| {
+        let idle = |state: &mut InboxState| {
             !state.closed
                 && state.reads.is_empty()
                 && state.changes.is_empty()
@@ -203,25 +203,25 @@ impl Inbox {
         state.bytes = 0;
         state.reads.clear();
         state.changes.clear();
-        let State { freeing, writes, .. } = &mut *state;
+        let InboxState { freeing, writes, .. } = &mut *state;
         freeing.drain(..).chain(writes.drain(..)).collect()
     }
 
-    fn add(&self, state: &mut State, write: Write) {
+    fn add(&self, state: &mut InboxState, write: Write) {
         state.bytes += write.bytes;
         let queue = if write.frees() { &mut state.freeing } else { &mut state.writes };
         queue.push_back(write);
         self.arrived.notify_one();
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, InboxState> {
         // Nothing that runs under this lock can leave it half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[derive(Default)]
-struct State {
+struct InboxState {
     writes: VecDeque<Write>,
     freeing: VecDeque<Write>,
     reads: VecDeque<Read>,

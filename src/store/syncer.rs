@@ -63,12 +63,12 @@ impl Drop for Syncer {
 
 #[derive(Debug, Default)]
 struct Desk {
-    state: Mutex<State>,
+    state: Mutex<SyncerState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SyncerState {
     dirty: bool,
     /// What was written since the last checkpoint.
     to_checkpoint_bytes: usize,
@@ -111,7 +111,7 @@ impl Desk {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SyncerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

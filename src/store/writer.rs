@@ -144,7 +144,7 @@ impl Writer {
             }
         }
         if let Err(error) = self.database.checkpoint() {
-            tracing::warn!(%error, "the last checkpoint failed; it is made up for at the next start");
+            tracing::warn!(%error, "the last checkpoint failed; the next start repeats it");
         }
     }
 
@@ -217,7 +217,7 @@ impl Writer {
                     drop(savepoint);
                     self.metrics.store_errors.get_or_create(&KindLabel { kind: "rejected" }).inc();
                     ledger::count_lost_ops(&self.metrics, std::slice::from_ref(op), "rejected");
-                    tracing::error!(%error, "the database refuses an operation for good; it is dropped");
+                    tracing::error!(%error, "the database rejects an operation permanently; dropped it");
                 }
                 Err(error) => return Err(error),
             }
@@ -266,7 +266,7 @@ impl Writer {
             lost += write.ops.len();
             ledger::count_lost_ops(&self.metrics, &write.ops, "closing");
         }
-        tracing::error!(lost, "the disk kept failing while closing; what waited is lost");
+        tracing::error!(lost, "the disk kept failing while closing; waiting writes are lost");
     }
 }
 

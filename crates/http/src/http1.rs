@@ -9,12 +9,12 @@ mod decoder;
 mod encoder;
 mod framing;
 mod input;
+#[cfg(any(test, fuzzing))]
+mod invariants;
 mod output;
 mod parse;
 mod response;
 mod sending;
-#[cfg(any(test, fuzzing))]
-mod soundness;
 #[cfg(test)]
 mod tests;
 
@@ -26,12 +26,12 @@ pub use self::decoder::Decoder;
 pub use self::encoder::{Encoder, WrongLength, write_request, write_response};
 pub use self::framing::{Framing, Settled, keeps_alive, of_request, settle_response};
 pub use self::input::Input;
+#[cfg(any(test, fuzzing))]
+pub use self::invariants::assert_messages_are_sound;
 pub use self::output::Output;
 pub use self::parse::Parser;
 pub use self::response::Response;
 pub use self::sending::{SendError, Sending};
-#[cfg(any(test, fuzzing))]
-pub use self::soundness::assert_messages_are_sound;
 
 /// What a peer sent is no message of HTTP/1, or one that two readers could read in two ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

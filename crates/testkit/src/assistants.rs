@@ -7,13 +7,13 @@
 
 mod behaviour;
 mod drive;
+mod expected;
 mod objects;
 mod play;
 mod routes;
 mod runs;
 mod simulation;
 mod state;
-mod truth;
 
 use std::fmt;
 use std::io;
@@ -23,14 +23,14 @@ use std::sync::atomic::Ordering;
 
 pub use self::behaviour::{Behaviour, Finish};
 pub(super) use self::drive::play;
+pub use self::expected::{ExpectedCall, ExpectedMessage, ExpectedRun, Usage};
 use self::play::Played;
 pub(super) use self::routes::route;
 pub use self::simulation::{Answered, EventStream, Payload, Piece, Simulation};
 pub(super) use self::state::State;
-pub use self::truth::{RunTruth, TruthCall, TruthMessage, Usage};
-use super::chat::ChatTruth;
+use super::chat::ExpectedCompletion;
 use super::listener::Listener;
-use super::responses::ResponseTruth;
+use super::responses::ExpectedResponse;
 pub use super::script::{
     ChatShape, Cut, CutKind, Framing, LineEnd, Mishap, Pace, Progress, Script, Split, StreamedUsage, Tail,
     UsageTiming, WireShape,
@@ -92,19 +92,19 @@ impl Assistants {
 
     /// Every run there ever was, oldest first, as it is now: what the records should say.
     #[must_use]
-    pub fn snapshot(&self) -> Vec<RunTruth> {
+    pub fn snapshot(&self) -> Vec<ExpectedRun> {
         self.server.assistants().snapshot()
     }
 
     /// Every response there ever was, oldest first, as it is now: what the records should say.
     #[must_use]
-    pub fn responses(&self) -> Vec<ResponseTruth> {
+    pub fn responses(&self) -> Vec<ExpectedResponse> {
         self.server.responses().snapshot()
     }
 
     /// Every chat completion there ever was, oldest first: what the records should say.
     #[must_use]
-    pub fn completions(&self) -> Vec<ChatTruth> {
+    pub fn completions(&self) -> Vec<ExpectedCompletion> {
         self.server.chat().snapshot()
     }
 

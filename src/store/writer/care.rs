@@ -37,7 +37,7 @@ impl Writer {
         // A full database may go back and forth many times a second.
         if !self.told_failing && now >= self.tell_at {
             (self.told_failing, self.tell_at) = (true, now.after(TELL_EVERY));
-            tracing::error!(error = %failure.text, "the store cannot write; it keeps trying, and what comes waits in memory");
+            tracing::error!(error = %failure.text, "the store cannot write; it retries, and new work waits in memory");
         }
         self.failures = self.failures.saturating_add(1);
         self.group = (self.grouped() / 2).max(1);
@@ -121,7 +121,7 @@ impl Writer {
             let reason = failure.trouble.as_str();
             if corrupt.is_none() {
                 tracing::error!(
-                    "the data directory or the database in it is gone or was replaced; a new one is begun"
+                    "the data directory or the database in it is gone or was replaced; creating a new one"
                 );
             }
             self.lost_by = Some(reason);
@@ -163,7 +163,7 @@ impl Writer {
             }
             Err(error) => {
                 if self.failures <= 1 {
-                    tracing::error!(%error, "no new database can be begun; it is tried again and again");
+                    tracing::error!(%error, "cannot create a new database; retrying");
                 }
                 self.failures = self.failures.saturating_add(1);
                 self.pause(now);

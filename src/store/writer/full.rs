@@ -57,7 +57,7 @@ impl Writer {
         }
         // A log that was written back is written over: room where the disk itself has none.
         if let Err(error) = self.database.checkpoint() {
-            tracing::debug!(%error, "no checkpoint could be made for want of room");
+            tracing::debug!(%error, "no room for a checkpoint");
         }
         self.evict(now) || self.trim_for_room(now) || untried
     }

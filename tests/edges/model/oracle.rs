@@ -7,20 +7,20 @@ use threadtap_core::correlator::Config;
 use threadtap_core::interaction::{Interaction, Pairing, Status};
 use threadtap_core::message::{Message, Role};
 use threadtap_core::observation::{ToolCall, UsageAbsent};
-use threadtap_testkit::assistants::{RunTruth, TruthMessage};
+use threadtap_testkit::assistants::{ExpectedMessage, ExpectedRun};
 
 use super::ledger::{Ending, Ledger, RunSeen, is_terminal};
 
 /// A record, and everything it is held against.
 pub(super) struct Judged<'a> {
     pub(super) record: &'a Interaction,
-    pub(super) truth: &'a RunTruth,
+    pub(super) truth: &'a ExpectedRun,
     pub(super) seen: &'a RunSeen,
     pub(super) ledger: &'a Ledger,
     /// The ids of all messages that runs wrote.
     pub(super) outputs: &'a BTreeSet<&'a str>,
     /// Every message there ever was in the thread.
-    pub(super) thread: &'a [TruthMessage],
+    pub(super) thread: &'a [ExpectedMessage],
     /// The seconds in which they were written.
     pub(super) seconds: &'a BTreeMap<String, u64>,
     /// Those that were deleted.
@@ -146,7 +146,7 @@ impl Judged<'_> {
         let (wanted, texts): (Vec<_>, Vec<_>) = (wanted.clone().collect(), view(&record.inputs));
         for (at, input) in record.inputs.iter().enumerate() {
             let Some(id) = &input.id else { continue };
-            let same = |message: &&TruthMessage| message.id == *id && message.text == input.text();
+            let same = |message: &&ExpectedMessage| message.id == *id && message.text == input.text();
             must!(self.thread.iter().any(|message| same(&message)), "input {id} is invented");
             let doubled = record.inputs[..at].iter().any(|other| other.id == input.id);
             must!(!doubled, "input {id} is there twice");
@@ -174,7 +174,7 @@ impl Judged<'_> {
             must!(same, "input {id} is another run's");
         }
         let created =
-            |input: &&&TruthMessage| ledger.messages.get(&input.id).is_some_and(|seen| seen.created);
+            |input: &&&ExpectedMessage| ledger.messages.get(&input.id).is_some_and(|seen| seen.created);
         let known: Vec<_> = wanted.iter().filter(created).map(|input| line(input)).collect();
         let all: Vec<_> = wanted.iter().map(|input| line(input)).collect();
         must!(is_within(&known, &texts), "inputs {texts:?} lack some of {known:?}");
@@ -296,7 +296,7 @@ fn returned(call: &ToolCall) -> Option<String> {
     outputs[0]["logs"].as_str().map(str::to_owned)
 }
 
-fn line(message: &TruthMessage) -> String {
+fn line(message: &ExpectedMessage) -> String {
     json!([message.role, message.text]).to_string()
 }
 

@@ -10,7 +10,7 @@ use http::Method;
 use serde_json::{Value, json};
 use threadtap_core::correlator::AppMessages;
 use threadtap_core::time::UnixMillis;
-use threadtap_testkit::assistants::{Simulation, TruthMessage};
+use threadtap_testkit::assistants::{ExpectedMessage, Simulation};
 
 use super::case::{Act, BEHAVIOURS, Back, Case, Fate, Page, Setup, Start as PageStart, Step, TEXTS};
 use super::coverage::{Coverage, Route};
@@ -36,7 +36,7 @@ struct Player {
     /// Thread and run.
     runs: Vec<(String, String)>,
     /// Every message there ever was, by thread.
-    messages: BTreeMap<String, Vec<TruthMessage>>,
+    messages: BTreeMap<String, Vec<ExpectedMessage>>,
     routes: BTreeMap<String, Route>,
     seconds: BTreeMap<String, u64>,
     deleted: BTreeSet<String>,

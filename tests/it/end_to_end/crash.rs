@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use serde_json::{Value, json};
-use threadtap_testkit::assistants::{Pace, RunTruth, Script};
+use threadtap_testkit::assistants::{ExpectedRun, Pace, Script};
 use threadtap_testkit::client::Client;
 use threadtap_testkit::collector::{Collector, Reaction};
 use tokio::sync::watch;
@@ -153,7 +153,7 @@ async fn under_load_kill_after_kill_loses_nothing_that_was_received() {
 
     let runs = log.runs();
     let truths = world.assistants.snapshot();
-    let of = |wanted: &dyn Fn(&Judged) -> bool| -> Vec<&RunTruth> {
+    let of = |wanted: &dyn Fn(&Judged) -> bool| -> Vec<&ExpectedRun> {
         let ids: BTreeSet<&str> = runs.iter().filter(|run| wanted(run)).map(|run| &*run.id).collect();
         truths.iter().filter(|truth| ids.contains(&*truth.run)).collect()
     };
@@ -209,7 +209,7 @@ async fn judge<'a>(
     threadtap: &Threadtap,
     world: &World,
     align: &Collector,
-    runs: &[&'a RunTruth],
+    runs: &[&'a ExpectedRun],
 ) -> Verdict<'a> {
     let records = threadtap.all_records().await;
     let payloads = accepted(&world.collector.received());
@@ -448,7 +448,7 @@ fn texts(messages: &Value) -> Vec<String> {
     messages.map(|message| threadtap_core::message::content_text(&message["object"]["content"])).collect()
 }
 
-fn inputs(truth: &RunTruth) -> Vec<String> {
+fn inputs(truth: &ExpectedRun) -> Vec<String> {
     truth.inputs.iter().map(|input| input.text.clone()).collect()
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use threadtap_core::message::content_text;
-use threadtap_testkit::assistants::{Assistants, RunTruth, Script};
+use threadtap_testkit::assistants::{Assistants, ExpectedRun, Script};
 use threadtap_testkit::collector::{Collector, Reaction, Received};
 
 use super::launch::{Launch, Threadtap};
@@ -134,7 +134,7 @@ pub(crate) fn payload_of(delivered: &BTreeMap<String, Bytes>, record: &Value) ->
 }
 
 /// The record says what the server says happened.
-pub(crate) fn check_record(record: &Value, truth: &RunTruth) {
+pub(crate) fn check_record(record: &Value, truth: &ExpectedRun) {
     assert_eq!(record["run"], json!(truth.run), "{record}");
     assert_eq!(record["conversation"]["id"], json!(truth.thread), "{record}");
     assert_eq!(record["status"], json!(truth.status), "{record}");
@@ -191,7 +191,7 @@ pub(crate) fn check_record(record: &Value, truth: &RunTruth) {
 }
 
 /// The payload says what the server says happened, in the vendor's way.
-pub(crate) fn check_payload(payload: &Value, truth: &RunTruth) {
+pub(crate) fn check_payload(payload: &Value, truth: &ExpectedRun) {
     let keys: Vec<&String> = payload.as_object().unwrap().keys().collect();
     let known = ["reconify", "request", "response", "user", "session", "sessionTimeout", "timestamps"];
     assert_eq!(keys, known, "{payload}");
@@ -200,7 +200,7 @@ pub(crate) fn check_payload(payload: &Value, truth: &RunTruth) {
     });
     assert_eq!(payload["reconify"], envelope);
     let request = &payload["request"];
-    let joined = |messages: &[threadtap_testkit::assistants::TruthMessage]| {
+    let joined = |messages: &[threadtap_testkit::assistants::ExpectedMessage]| {
         messages.iter().map(|message| message.text.as_str()).collect::<Vec<_>>().join("\n")
     };
     assert_eq!(content_text(&request["content"]), joined(&truth.inputs), "{payload}");
@@ -236,7 +236,7 @@ pub(crate) fn check_payload(payload: &Value, truth: &RunTruth) {
 }
 
 /// When the run ended, as far as the API tells: it has a time for completed, failed and cancelled runs alone.
-fn told_end(truth: &RunTruth) -> Option<u64> {
+fn told_end(truth: &ExpectedRun) -> Option<u64> {
     truth.ended_at.filter(|_| matches!(&*truth.status, "completed" | "failed" | "cancelled"))
 }
 

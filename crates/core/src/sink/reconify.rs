@@ -158,7 +158,9 @@ impl Reconify {
             return verdict;
         }
         match serde_json::from_slice(body) {
-            Ok(Answer { status: Some(status) }) if status != "ok" => Verdict::DeadLetter("status_not_ok"),
+            Ok(ApiResponse { status: Some(status) }) if status != "ok" => {
+                Verdict::DeadLetter("status_not_ok")
+            }
             _ => Verdict::Ack,
         }
     }
@@ -290,7 +292,7 @@ impl Timestamps {
 
 /// The part of an answer that is looked at.
 #[derive(Deserialize)]
-struct Answer {
+struct ApiResponse {
     status: Option<Value>,
 }
 

@@ -9,7 +9,7 @@ use crate::head::Fields;
 /// A chunked body, and where in it the next byte is.
 #[derive(Debug)]
 pub(super) struct Chunks {
-    state: State,
+    state: ChunkedState,
     rigour: Rigour,
     /// Whether the body was ended before its trailers were.
     is_cut: bool,
@@ -27,7 +27,7 @@ pub(super) enum Rigour {
 
 /// Where the next byte is. Extensions and the size's spelling are not kept.
 #[derive(Debug)]
-enum State {
+enum ChunkedState {
     /// Before the first digit of a size.
     Start,
     /// Within a size.
@@ -71,16 +71,16 @@ pub(super) enum Next {
 
 impl Chunks {
     pub(super) fn new(rigour: Rigour) -> Self {
-        Self { state: State::Start, rigour, is_cut: false }
+        Self { state: ChunkedState::Start, rigour, is_cut: false }
     }
 
     pub(super) fn is_over(&self) -> bool {
-        matches!(self.state, State::Over(_))
+        matches!(self.state, ChunkedState::Over(_))
     }
 
     /// Whether there are trailers that were not taken.
     pub(super) fn has_trailers(&self) -> bool {
-        matches!(self.state, State::Over(Some(_)))
+        matches!(self.state, ChunkedState::Over(Some(_)))
     }
 
     /// Whether more came than was read of the body, so that nothing else can be read of its connection.
@@ -91,32 +91,32 @@ impl Chunks {
     /// Takes the trailers of a body that is over.
     pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.state {
-            State::Over(trailers) => trailers.take(),
+            ChunkedState::Over(trailers) => trailers.take(),
             _ => None,
         }
     }
 
     /// Tells what the first of `bytes` are; there is at least one, and the body is not over.
     pub(super) fn next(&mut self, bytes: &[u8]) -> Result<Next, Malformed> {
-        if let State::Data(left) = &mut self.state {
+        if let ChunkedState::Data(left) = &mut self.state {
             let length = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
             *left -= length as u64;
             if *left == 0 {
-                self.state = State::DataCr;
+                self.state = ChunkedState::DataCr;
             }
             return Ok(Next::Data(length));
         }
         let mut taken = 0;
         for byte in bytes {
-            if matches!(self.state, State::Data(_) | State::Over(_)) {
+            if matches!(self.state, ChunkedState::Data(_) | ChunkedState::Over(_)) {
                 break;
             }
-            let state = std::mem::replace(&mut self.state, State::Broken);
+            let state = std::mem::replace(&mut self.state, ChunkedState::Broken);
             self.state = match state.after(*byte, self.rigour) {
                 // The body was whole before them.
                 Err(Malformed::TooLarge) if self.rigour == Rigour::Tolerant => {
                     self.is_cut = true;
-                    State::Over(None)
+                    ChunkedState::Over(None)
                 }
                 state => state?,
             };
@@ -126,7 +126,7 @@ impl Chunks {
     }
 }
 
-impl State {
+impl ChunkedState {
     fn after(self, byte: u8, rigour: Rigour) -> Result<Self, Malformed> {
         let digit = char::from(byte).to_digit(16).map(u64::from);
         Ok(match (self, byte) {
@@ -162,7 +162,7 @@ impl State {
 }
 
 impl Trailers {
-    fn after(mut self, byte: u8, rigour: Rigour) -> Result<State, Malformed> {
+    fn after(mut self, byte: u8, rigour: Rigour) -> Result<ChunkedState, Malformed> {
         let most = match rigour {
             Rigour::Strict => STRICT_TRAILER_BYTES,
             Rigour::Tolerant => TRAILER_BYTES,
@@ -181,13 +181,13 @@ impl Trailers {
                     Rigour::Strict => strict(&self.lines)?,
                     Rigour::Tolerant => tolerant(&self.lines),
                 };
-                return Ok(State::Over(Some(trailers).filter(|trailers| !trailers.is_empty())));
+                return Ok(ChunkedState::Over(Some(trailers).filter(|trailers| !trailers.is_empty())));
             }
             b'\n' => self.in_line = false,
             b'\r' => {}
             _ => self.in_line = true,
         }
-        Ok(State::Trailers(self))
+        Ok(ChunkedState::Trailers(self))
     }
 }
 

@@ -12,10 +12,10 @@ use super::{BodyError, Framing, Input, Malformed};
 
 /// Takes the data of one body from what was read, however its end is told.
 #[derive(Debug)]
-pub struct Decoder(State);
+pub struct Decoder(DecoderState);
 
 #[derive(Debug)]
-enum State {
+enum DecoderState {
     /// So much is to come.
     Length(u64),
     Chunked(Chunks),
@@ -38,10 +38,10 @@ impl Decoder {
 
     fn new(framing: Framing, rigour: Rigour) -> Self {
         Self(match framing {
-            Framing::Empty | Framing::Length(0) => State::Over,
-            Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::Chunked(Chunks::new(rigour)),
-            Framing::UntilClose => State::UntilClose,
+            Framing::Empty | Framing::Length(0) => DecoderState::Over,
+            Framing::Length(length) => DecoderState::Length(length),
+            Framing::Chunked => DecoderState::Chunked(Chunks::new(rigour)),
+            Framing::UntilClose => DecoderState::UntilClose,
         })
     }
 
@@ -49,9 +49,9 @@ impl Decoder {
     #[must_use]
     pub fn is_over(&self) -> bool {
         match &self.0 {
-            State::Over => true,
-            State::Chunked(chunks) => chunks.is_over(),
-            State::Length(_) | State::UntilClose => false,
+            DecoderState::Over => true,
+            DecoderState::Chunked(chunks) => chunks.is_over(),
+            DecoderState::Length(_) | DecoderState::UntilClose => false,
         }
     }
 
@@ -59,9 +59,9 @@ impl Decoder {
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         match self.0 {
-            State::Over => Some(0),
-            State::Length(length) => Some(length),
-            State::Chunked(_) | State::UntilClose => None,
+            DecoderState::Over => Some(0),
+            DecoderState::Length(length) => Some(length),
+            DecoderState::Chunked(_) | DecoderState::UntilClose => None,
         }
     }
 
@@ -102,17 +102,17 @@ impl Decoder {
     /// When the chunks cannot be read. Data before the fault is given out first.
     pub fn data(&mut self, input: &mut Input) -> Result<Option<Bytes>, Malformed> {
         let data = match &mut self.0 {
-            State::Over => return Ok(None),
-            State::UntilClose => input.take_all(),
-            State::Length(left) => {
+            DecoderState::Over => return Ok(None),
+            DecoderState::UntilClose => input.take_all(),
+            DecoderState::Length(left) => {
                 let data = input.take(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= data.len() as u64;
                 if *left == 0 {
-                    self.0 = State::Over;
+                    self.0 = DecoderState::Over;
                 }
                 data
             }
-            State::Chunked(chunks) => gathered(chunks, input)?,
+            DecoderState::Chunked(chunks) => gathered(chunks, input)?,
         };
         Ok(Some(data).filter(|data| !data.is_empty()))
     }
@@ -120,19 +120,19 @@ impl Decoder {
     /// Whether there are trailers that were not taken.
     #[must_use]
     pub fn has_trailers(&self) -> bool {
-        matches!(&self.0, State::Chunked(chunks) if chunks.has_trailers())
+        matches!(&self.0, DecoderState::Chunked(chunks) if chunks.has_trailers())
     }
 
     /// Whether the body was ended before all of it was read, so that nothing can be read after it.
     #[must_use]
     pub fn is_cut(&self) -> bool {
-        matches!(&self.0, State::Chunked(chunks) if chunks.is_cut())
+        matches!(&self.0, DecoderState::Chunked(chunks) if chunks.is_cut())
     }
 
     /// Takes the trailers of a body that is over.
     pub(super) fn trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.0 {
-            State::Chunked(chunks) => chunks.take_trailers(),
+            DecoderState::Chunked(chunks) => chunks.take_trailers(),
             _ => None,
         }
     }
@@ -142,10 +142,10 @@ impl Decoder {
     /// # Errors
     /// When the body was not over.
     pub(super) fn close(&mut self) -> Result<(), BodyError> {
-        if !self.is_over() && !matches!(self.0, State::UntilClose) {
+        if !self.is_over() && !matches!(self.0, DecoderState::UntilClose) {
             return Err(BodyError::Truncated);
         }
-        self.0 = State::Over;
+        self.0 = DecoderState::Over;
         Ok(())
     }
 }

@@ -9,10 +9,10 @@ use crate::head::{Fields, RequestHead, ResponseHead, Verdict, is};
 
 /// Writes one body, in the framing its head has told.
 #[derive(Debug)]
-pub struct Encoder(State);
+pub struct Encoder(EncoderState);
 
 #[derive(Debug)]
-enum State {
+enum EncoderState {
     /// So much is to come.
     Length(u64),
     Chunked,
@@ -27,7 +27,7 @@ impl Encoder {
     /// For no body.
     #[must_use]
     pub fn empty() -> Self {
-        Self(State::Length(0))
+        Self(EncoderState::Length(0))
     }
 
     /// For the body of a request. Where the head does not tell its end it is made to tell of chunks.
@@ -36,14 +36,14 @@ impl Encoder {
     /// When the head's length is none.
     pub fn of_request(fields: &mut Fields, is_empty: bool) -> Result<Self, Malformed> {
         if fields.contains("transfer-encoding") {
-            return Ok(Self(State::Chunked));
+            return Ok(Self(EncoderState::Chunked));
         }
         let state = match length(fields)? {
-            Some(length) => State::Length(length),
-            None if is_empty => State::Length(0),
+            Some(length) => EncoderState::Length(length),
+            None if is_empty => EncoderState::Length(0),
             None => {
                 fields.push("transfer-encoding", "chunked");
-                State::Chunked
+                EncoderState::Chunked
             }
         };
         Ok(Self(state))
@@ -61,25 +61,25 @@ impl Encoder {
         head: &mut ResponseHead,
     ) -> Result<Self, Malformed> {
         if *method == Method::HEAD || has_no_body(head.status) {
-            return Ok(Self(State::Length(0)));
+            return Ok(Self(EncoderState::Length(0)));
         }
         let fields = &mut head.fields;
         let is_coded = fields.contains("transfer-encoding");
         let state = match length(fields)? {
-            Some(length) if !is_coded => State::Length(length),
+            Some(length) if !is_coded => EncoderState::Length(length),
             _ if version == Version::HTTP_10 => {
                 let of_chunks = |name: &[u8]| is(name, "transfer-encoding") || is(name, "trailer");
                 fields.rewrite(|name, _| Verdict::drop_if(of_chunks(name)));
-                State::UntilClose
+                EncoderState::UntilClose
             }
             _ if !is_coded => {
                 fields.push("transfer-encoding", "chunked");
-                State::Chunked
+                EncoderState::Chunked
             }
             _ if fields.tokens("transfer-encoding").last().is_some_and(|last| is(last, "chunked")) => {
-                State::Chunked
+                EncoderState::Chunked
             }
-            _ => State::UntilClose,
+            _ => EncoderState::UntilClose,
         };
         Ok(Self(state))
     }
@@ -87,7 +87,7 @@ impl Encoder {
     /// Whether only the end of the connection tells the end of the body.
     #[must_use]
     pub fn is_until_close(&self) -> bool {
-        matches!(self.0, State::UntilClose)
+        matches!(self.0, EncoderState::UntilClose)
     }
 
     /// Writes a part of the body.
@@ -100,12 +100,12 @@ impl Encoder {
             return Ok(());
         }
         match &mut self.0 {
-            State::UntilClose => output.push(data),
-            State::Length(left) => {
+            EncoderState::UntilClose => output.push(data),
+            EncoderState::Length(left) => {
                 *left = left.checked_sub(data.len() as u64).ok_or(WrongLength)?;
                 output.push(data);
             }
-            State::Chunked => {
+            EncoderState::Chunked => {
                 write_size(output.buffer(), data.len());
                 output.push(data);
                 output.buffer().extend_from_slice(b"\r\n");
@@ -120,9 +120,9 @@ impl Encoder {
     /// When it is less than was announced.
     pub fn end(self, trailers: Option<&HeaderMap>, output: &mut Output) -> Result<(), WrongLength> {
         match self.0 {
-            State::UntilClose | State::Length(0) => Ok(()),
-            State::Length(_) => Err(WrongLength),
-            State::Chunked => {
+            EncoderState::UntilClose | EncoderState::Length(0) => Ok(()),
+            EncoderState::Length(_) => Err(WrongLength),
+            EncoderState::Chunked => {
                 let buffer = output.buffer();
                 buffer.extend_from_slice(b"0\r\n");
                 for (name, value) in trailers.into_iter().flatten() {

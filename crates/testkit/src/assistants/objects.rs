@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use threadtap_core::message::content_text;
 
-use super::truth::{TruthCall, TruthMessage, Usage};
+use super::expected::{ExpectedCall, ExpectedMessage, Usage};
 
 /// A conversation.
 #[derive(Clone, Debug)]
@@ -78,8 +78,8 @@ impl Message {
         self.content.iter().map(|part| content_text(&json!([part]))).collect::<Vec<_>>().join("\n")
     }
 
-    pub(super) fn truth(&self) -> TruthMessage {
-        TruthMessage { id: self.id.clone(), role: self.role.clone(), text: self.text() }
+    pub(super) fn truth(&self) -> ExpectedMessage {
+        ExpectedMessage { id: self.id.clone(), role: self.role.clone(), text: self.text() }
     }
 }
 
@@ -99,7 +99,7 @@ pub(super) enum StepDetails {
     /// Writes the message of this id.
     Message(String),
     /// Calls tools.
-    Tools(Vec<TruthCall>),
+    Tools(Vec<ExpectedCall>),
 }
 
 impl Step {
@@ -139,7 +139,7 @@ impl StepDetails {
 }
 
 /// A call as a finished or waiting step shows it.
-fn call_object(call: &TruthCall) -> Value {
+fn call_object(call: &ExpectedCall) -> Value {
     match call.kind.as_str() {
         "code_interpreter" => json!({
             "id": call.id, "type": "code_interpreter",
@@ -215,8 +215,8 @@ pub(super) struct Run {
     pub(super) request: Value,
     pub(super) usage: Usage,
     pub(super) steps: Vec<Step>,
-    pub(super) inputs: Vec<TruthMessage>,
-    pub(super) outputs: Vec<TruthMessage>,
+    pub(super) inputs: Vec<ExpectedMessage>,
+    pub(super) outputs: Vec<ExpectedMessage>,
     pub(super) thread_deleted: bool,
     /// How often its terminal state was shown.
     pub(super) terminal_views: u32,
@@ -254,7 +254,7 @@ impl Run {
     }
 
     /// The calls whose outputs it waits for.
-    pub(super) fn waiting_calls(&self) -> &[TruthCall] {
+    pub(super) fn waiting_calls(&self) -> &[ExpectedCall] {
         match self.steps.last() {
             Some(Step { details: StepDetails::Tools(calls), .. })
                 if self.state == RunState::RequiresAction =>

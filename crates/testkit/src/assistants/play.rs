@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use super::behaviour::{Act, Finish, answer, cut};
+use super::expected::ExpectedCall;
 use super::objects::{Message, MessageState, Run, RunState, Step, StepDetails, Thread};
 use super::state::{Driver, Playing, State};
-use super::truth::TruthCall;
 use crate::answers::{Failure, Function, conclusion, halves};
 use crate::random::Random;
 use crate::script::{Progress, UsageTiming};
@@ -297,7 +297,7 @@ impl Stage<'_> {
                     .push(self.call_delta(json!({"index": index, "type": "function", "function": function})));
                 self.playing.run.usage.completion_tokens += 1;
             }
-            calls.push(TruthCall {
+            calls.push(ExpectedCall {
                 id,
                 kind: "function".to_owned(),
                 name: function.name.to_string(),
@@ -320,7 +320,7 @@ impl Stage<'_> {
         events.push(
             self.call_delta(json!({"index": 0, "type": "code_interpreter", "code_interpreter": outputs})),
         );
-        self.fill_tools(vec![TruthCall {
+        self.fill_tools(vec![ExpectedCall {
             id,
             kind: "code_interpreter".to_owned(),
             name: String::new(),
@@ -334,7 +334,7 @@ impl Stage<'_> {
     fn search(&mut self) -> Vec<Event> {
         self.begin_step(StepDetails::Tools(Vec::new()));
         let mut events = self.step_events(&["thread.run.step.created", "thread.run.step.in_progress"]);
-        let mut call = |kind: &str, arguments: &str, output: Option<&str>| TruthCall {
+        let mut call = |kind: &str, arguments: &str, output: Option<&str>| ExpectedCall {
             id: self.random.id("call"),
             kind: kind.to_owned(),
             name: String::new(),
@@ -360,7 +360,7 @@ impl Stage<'_> {
         Event::new("thread.run.step.delta", delta)
     }
 
-    fn fill_tools(&mut self, calls: Vec<TruthCall>) {
+    fn fill_tools(&mut self, calls: Vec<ExpectedCall>) {
         if let Some(step) = self.playing.run.steps.last_mut() {
             step.details = StepDetails::Tools(calls);
         }

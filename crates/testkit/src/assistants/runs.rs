@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::behaviour::{Act, Behaviour};
+use super::expected::{ExpectedCall, Usage};
 use super::objects::{Message, Run, RunState, Step, StepDetails};
 use super::state::{Driver, Playing, State};
-use super::truth::{TruthCall, Usage};
 use crate::call::metadata;
 use crate::fault::Fault;
 use crate::page::PageQuery;
@@ -214,7 +214,7 @@ impl Run {
     }
 
     /// The tools it called, in order.
-    pub(super) fn tool_calls(&self) -> impl Iterator<Item = &TruthCall> {
+    pub(super) fn tool_calls(&self) -> impl Iterator<Item = &ExpectedCall> {
         self.steps.iter().flat_map(|step: &Step| match &step.details {
             StepDetails::Message(_) => &[][..],
             StepDetails::Tools(calls) => calls,

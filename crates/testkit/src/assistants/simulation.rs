@@ -4,10 +4,10 @@ use http::Method;
 use serde_json::Value;
 use threadtap_core::observation::Api;
 
+use super::expected::{ExpectedMessage, ExpectedRun};
 use super::play::Played;
 use super::routes::route;
 use super::state::State;
-use super::truth::{RunTruth, TruthMessage};
 use crate::call::{Call, Routed, Source};
 use crate::encoding::Encoder;
 use crate::fault::Fault;
@@ -184,13 +184,13 @@ impl Simulation {
 
     /// Every run there ever was, oldest first, as it is now: what the records should say.
     #[must_use]
-    pub fn snapshot(&self) -> Vec<RunTruth> {
+    pub fn snapshot(&self) -> Vec<ExpectedRun> {
         self.state.snapshot()
     }
 
     /// The messages of a thread, in its order; none when it was deleted.
     #[must_use]
-    pub fn messages(&self, thread: &str) -> Vec<TruthMessage> {
+    pub fn messages(&self, thread: &str) -> Vec<ExpectedMessage> {
         let messages = self.state.thread(thread).map(|thread| thread.messages.as_slice()).unwrap_or_default();
         messages.iter().map(super::objects::Message::truth).collect()
     }

@@ -5,8 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use serde_json::{Value, json};
 
 use super::behaviour::Act;
+use super::expected::ExpectedRun;
 use super::objects::{Message, MessageState, Run, Thread};
-use super::truth::RunTruth;
 use crate::call::metadata;
 use crate::fault::Fault;
 use crate::page::PageQuery;
@@ -75,7 +75,7 @@ impl State {
     }
 
     /// Every run there ever was, oldest first, as it is now.
-    pub(super) fn snapshot(&self) -> Vec<RunTruth> {
+    pub(super) fn snapshot(&self) -> Vec<ExpectedRun> {
         self.run_order.iter().filter_map(|id| self.runs.get(id)).map(|playing| self.truth(playing)).collect()
     }
 
@@ -234,13 +234,13 @@ impl State {
         })
     }
 
-    fn truth(&self, playing: &Playing) -> RunTruth {
+    fn truth(&self, playing: &Playing) -> ExpectedRun {
         let Playing { run, open, .. } = playing;
         let thread = self.threads.get(&run.thread).filter(|_| open.is_some());
         let mut messages = thread.into_iter().flat_map(|thread| &thread.messages);
         let reason = run.incomplete_reason.map(|reason| json!({ "reason": reason }));
         let usage_shown = run.state.is_terminal() && self.usage != UsageTiming::Never;
-        RunTruth {
+        ExpectedRun {
             thread: run.thread.clone(),
             run: run.id.clone(),
             assistant: run.assistant.clone(),

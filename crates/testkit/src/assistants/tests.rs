@@ -63,7 +63,7 @@ impl World {
         events
     }
 
-    fn truth(&self) -> RunTruth {
+    fn truth(&self) -> ExpectedRun {
         self.fake.snapshot().pop().unwrap()
     }
 }
@@ -76,7 +76,7 @@ fn names(events: &[(String, Value)]) -> String {
     names.join(" ")
 }
 
-fn texts(messages: &[TruthMessage]) -> Vec<&str> {
+fn texts(messages: &[ExpectedMessage]) -> Vec<&str> {
     messages.iter().map(|message| message.text.as_str()).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::truth::{ChatCall, ChatChoice};
+use super::expected::{ChatCall, ChatChoice};
 use crate::answers::{
     Function, REFUSAL, TIME, WEATHER, behaviour_named, conclusion, echo, long, shop_says, tokens,
 };

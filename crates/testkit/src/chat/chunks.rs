@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
+use super::expected::ChatChoice;
 use super::objects::{AUDIO, Completion, FINGERPRINT, filter_results, prompt_filter_results};
-use super::truth::ChatChoice;
 use crate::answers::{halves, tokens};
 use crate::random::Random;
 use crate::script::{ChatShape, StreamedUsage};

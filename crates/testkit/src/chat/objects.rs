@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::truth::{ChatCall, ChatChoice, ChatTruth, ChatUsage};
+use super::expected::{ChatCall, ChatChoice, ChatUsage, ExpectedCompletion};
 use crate::vendor::Vendor;
 
 /// A completion.
 pub(super) struct Completion {
-    pub(super) truth: ChatTruth,
+    pub(super) truth: ExpectedCompletion,
     pub(super) messages: Vec<Value>,
     /// Its metadata now, which clients can change.
     pub(super) metadata: Map<String, Value>,

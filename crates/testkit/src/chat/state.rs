@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::behaviour::{Asked, Behaviour};
 use super::chunks::Chunking;
+use super::expected::{ChatChoice, ChatUsage, ExpectedCompletion};
 use super::messages::{self, instructions, is_output, known_messages, text, turn_of, words};
 use super::objects::Completion;
-use super::truth::{ChatChoice, ChatTruth, ChatUsage};
 use crate::answers::{Function, tokens};
 use crate::call::{Call, Routed, Source, metadata};
 use crate::fault::Fault;
@@ -39,7 +39,7 @@ impl State {
     }
 
     /// Every completion there ever was, oldest first.
-    pub(crate) fn snapshot(&self) -> Vec<ChatTruth> {
+    pub(crate) fn snapshot(&self) -> Vec<ExpectedCompletion> {
         self.completions.iter().map(|completion| completion.truth.clone()).collect()
     }
 
@@ -102,7 +102,7 @@ impl State {
         };
         let id = self.random.id("chatcmpl").replace('_', "-");
         let parent = self.parent_of(&messages, &inputs);
-        let truth = ChatTruth {
+        let truth = ExpectedCompletion {
             continues: parent.map(|parent| parent.truth.completion.clone()),
             turn: parent.map_or_else(|| id.clone(), |parent| parent.truth.turn.clone()),
             completion: id,

@@ -43,7 +43,7 @@ impl World {
         }
     }
 
-    fn truth(&self) -> ChatTruth {
+    fn truth(&self) -> ExpectedCompletion {
         self.fake.completions().pop().unwrap()
     }
 }
@@ -171,7 +171,7 @@ async fn the_conversation_is_handed_over_by_the_function_that_says_so() {
     let output = json!({"role": "tool", "tool_call_id": call["id"], "content": "done"});
     let messages = json!([{"role": "user", "content": "hi there"}, message, output]);
     world.complete(asking("fake-handoff", json!({"messages": messages, "tools": tools}))).await;
-    let said = |truth: &ChatTruth| truth.choices[0].content.clone().unwrap();
+    let said = |truth: &ExpectedCompletion| truth.choices[0].content.clone().unwrap();
     assert_eq!(said(&world.truth()), "The tools said: done. You said: hi there");
     world.complete(asking("fake-handoff", json!({}))).await;
     assert_eq!(said(&world.truth()), "You said: hi there");

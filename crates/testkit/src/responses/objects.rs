@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use serde_json::{Map, Value, json};
 
 use super::behaviour::Act;
+use super::expected::ResponseUsage;
 use super::items;
-use super::truth::ResponseUsage;
 use crate::script::UsageTiming;
 use crate::stream::Event;
 

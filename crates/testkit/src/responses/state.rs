@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::behaviour::{Asked, Behaviour};
+use super::expected::{ExpectedItem, ExpectedResponse, ResponseUsage};
 use super::items::{self, known_items, text, words};
 use super::objects::{Conversation, Driver, Response, ResponseState};
 use super::play::Advanced;
-use super::truth::{ResponseTruth, ResponseUsage, TruthItem};
 use crate::answers::Function;
 use crate::call::metadata;
 use crate::fault::Fault;
@@ -50,7 +50,7 @@ impl State {
     }
 
     /// Every response there ever was, oldest first, as it is now.
-    pub(crate) fn snapshot(&self) -> Vec<ResponseTruth> {
+    pub(crate) fn snapshot(&self) -> Vec<ExpectedResponse> {
         self.order.iter().map(|id| self.truth(&self.responses[id])).collect()
     }
 
@@ -322,12 +322,12 @@ impl State {
         self.responses.get(self.calls.get(item["call_id"].as_str()?)?)
     }
 
-    fn truth(&self, response: &Response) -> ResponseTruth {
+    fn truth(&self, response: &Response) -> ExpectedResponse {
         let reason = response.incomplete_reason.map(|reason| json!({ "reason": reason }));
         let usage_shown = response.state.is_terminal() && self.usage != UsageTiming::Never;
         let conversation_deleted =
             response.conversation.as_ref().is_some_and(|id| !self.conversations.contains_key(id));
-        ResponseTruth {
+        ExpectedResponse {
             response: response.id.clone(),
             conversation: response.conversation.clone(),
             conversation_deleted,
@@ -343,8 +343,8 @@ impl State {
             background: response.in_background(),
             stored: response.stored,
             instructions: response.instructions(),
-            inputs: response.new_inputs().map(TruthItem::of).collect(),
-            outputs: response.outputs.iter().map(TruthItem::of).collect(),
+            inputs: response.new_inputs().map(ExpectedItem::of).collect(),
+            outputs: response.outputs.iter().map(ExpectedItem::of).collect(),
             usage: usage_shown.then_some(response.usage),
             error: response.error.clone().or(reason),
             metadata: response.metadata.clone(),

@@ -65,12 +65,12 @@ impl World {
         self.stream(Method::POST, "/responses", body).await
     }
 
-    fn truth(&self) -> ResponseTruth {
+    fn truth(&self) -> ExpectedResponse {
         self.fake.responses().pop().unwrap()
     }
 
     /// Waits for what the server does by itself.
-    async fn until(&self, holds: impl Fn(&ResponseTruth) -> bool) -> ResponseTruth {
+    async fn until(&self, holds: impl Fn(&ExpectedResponse) -> bool) -> ExpectedResponse {
         loop {
             if let Some(truth) = self.fake.responses().pop().filter(&holds) {
                 return truth;
@@ -88,7 +88,7 @@ fn types(events: &[Value]) -> String {
     types.join(" ")
 }
 
-fn texts(items: &[TruthItem]) -> Vec<&str> {
+fn texts(items: &[ExpectedItem]) -> Vec<&str> {
     items.iter().map(|item| item.text.as_str()).collect()
 }
 

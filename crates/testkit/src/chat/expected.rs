@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 /// One completion, as its record should be.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ChatTruth {
+pub struct ExpectedCompletion {
     /// The completion.
     pub completion: String,
     /// The model that answered.

@@ -7,7 +7,7 @@ use super::items::text;
 
 /// One response, as its record should be.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ResponseTruth {
+pub struct ExpectedResponse {
     /// The response.
     pub response: String,
     /// Its conversation.
@@ -41,9 +41,9 @@ pub struct ResponseTruth {
     pub instructions: Option<String>,
     /// The items that are new in this turn: what was added to its conversation since the last response, and what its request
     /// has after the last item of a model.
-    pub inputs: Vec<TruthItem>,
+    pub inputs: Vec<ExpectedItem>,
     /// The items it made, in order; the last may be cut short.
-    pub outputs: Vec<TruthItem>,
+    pub outputs: Vec<ExpectedItem>,
     /// What it used; none before it is over, and none ever under [`UsageTiming::Never`](super::super::assistants::UsageTiming).
     pub usage: Option<ResponseUsage>,
     /// `error`, or `incomplete_details`.
@@ -58,7 +58,7 @@ pub struct ResponseTruth {
 
 /// One item of a response.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TruthItem {
+pub struct ExpectedItem {
     /// Its id, also when no answer ever told it.
     pub id: String,
     /// Its type.
@@ -71,7 +71,7 @@ pub struct TruthItem {
     pub object: Value,
 }
 
-impl TruthItem {
+impl ExpectedItem {
     pub(super) fn of(item: &Value) -> Self {
         let owned = |field: &str| item[field].as_str().map(str::to_owned);
         Self {

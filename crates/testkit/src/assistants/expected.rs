@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 /// One run, as its record should be.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RunTruth {
+pub struct ExpectedRun {
     /// The thread.
     pub thread: String,
     /// The run.
@@ -18,13 +18,13 @@ pub struct RunTruth {
     pub status: String,
     /// The messages it answers, in thread order: what no earlier run had taken, and what its request carried. Those of
     /// the role `assistant` were written by the app.
-    pub inputs: Vec<TruthMessage>,
+    pub inputs: Vec<ExpectedMessage>,
     /// The messages it wrote and ended, in order; those that were cut short are among them, with what they had.
-    pub outputs: Vec<TruthMessage>,
+    pub outputs: Vec<ExpectedMessage>,
     /// The message it is writing, as far as it is.
-    pub writing: Option<TruthMessage>,
+    pub writing: Option<ExpectedMessage>,
     /// The tools it called, in order.
-    pub tool_calls: Vec<TruthCall>,
+    pub tool_calls: Vec<ExpectedCall>,
     /// What it used; none before it is terminal, and none ever under [`UsageTiming::Never`](super::UsageTiming::Never).
     pub usage: Option<Usage>,
     /// `last_error`, or `incomplete_details`.
@@ -43,7 +43,7 @@ pub struct RunTruth {
 
 /// One message of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TruthMessage {
+pub struct ExpectedMessage {
     /// Its id, also when no answer ever told it.
     pub id: String,
     /// `user` or `assistant`.
@@ -54,7 +54,7 @@ pub struct TruthMessage {
 
 /// One call of a tool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TruthCall {
+pub struct ExpectedCall {
     /// Its id.
     pub id: String,
     /// `function`, `code_interpreter`, `azure_ai_search` or `bing_grounding`.

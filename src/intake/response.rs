@@ -7,30 +7,30 @@ use super::request::Invalid;
 
 /// What is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
     /// The status.
     pub status: StatusCode,
     /// A JSON object.
     pub body: String,
 }
 
-impl From<Invalid> for Answer {
+impl From<Invalid> for Response {
     fn from(invalid: Invalid) -> Self {
         refusal(StatusCode::BAD_REQUEST, &invalid.to_string(), invalid.field())
     }
 }
 
-pub(super) fn success(status: StatusCode, outcome: &str, key: &str) -> Answer {
-    Answer { status, body: json!({"status": outcome, "key": key}).to_string() }
+pub(super) fn success(status: StatusCode, outcome: &str, key: &str) -> Response {
+    Response { status, body: json!({"status": outcome, "key": key}).to_string() }
 }
 
-pub(super) fn unavailable() -> Answer {
+pub(super) fn unavailable() -> Response {
     refusal(StatusCode::SERVICE_UNAVAILABLE, "the store does not keep up; try again", None)
 }
 
 /// Shaped as the errors of the OpenAI API are.
-pub(super) fn refusal(status: StatusCode, message: &str, field: Option<&str>) -> Answer {
+pub(super) fn refusal(status: StatusCode, message: &str, field: Option<&str>) -> Response {
     let error =
         json!({"message": format!("threadtap: {message}"), "type": "threadtap_intake_error", "param": field});
-    Answer { status, body: json!({ "error": error }).to_string() }
+    Response { status, body: json!({ "error": error }).to_string() }
 }
