@@ -35,7 +35,7 @@ pub(super) fn open_store(
     tracing::warn!(
         error = %why,
         data_dir = %data_dir.value().display(),
-        "records are only in memory and are lost when this process ends; repair the data directory or choose another one, then restart"
+        "records are kept in memory only and are lost when this process ends; repair the data directory or choose another one, then restart"
     );
     let in_memory = store::Config { data_dir: None, instead_of: Some(why), ..config };
     Ok(Store::open(in_memory, metrics.clone(), clock)?)

@@ -85,5 +85,5 @@ async fn a_second_sigterm_does_not_wait_for_a_store_that_cannot_write_and_says_w
     threadtap.terminate();
     assert_eq!(threadtap.ended().await.code(), Some(130), "{:#?}", threadtap.stderr.lines());
     let lines = threadtap.stderr.lines();
-    assert!(lines.iter().any(|line| line.contains("what waited is lost")), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("waiting writes are lost")), "{lines:#?}");
 }
