@@ -6,17 +6,18 @@
 //! | `GET /readyz` | 200 while requests are accepted; 503 before and while draining |
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /api/v1/interactions?limit=&before=` | records, newest first |
-//! | `GET /api/v1/deliveries` | what waits and what was given up, by sink |
-//! | `POST /api/v1/feedback`, `/api/v1/users` | what the app says itself; see [`intake`](crate::intake) |
-//! | `GET /api/v1/status` | how the instance and its store are |
-//! | `GET /api/v1/dead-letters?sink=&after=&events=`, `/dead-letters/{id}` | what was given up |
+//! | `GET /api/v1/deliveries` | waiting deliveries and dead letters, by sink |
+//! | `POST /api/v1/feedback`, `/api/v1/users` | what the app reports; see [`intake`](crate::intake) |
+//! | `GET /api/v1/status` | the state of the instance and its store |
+//! | `GET /api/v1/dead-letters?sink=&after=&events=`, `/dead-letters/{id}` | dead letters |
 //! | `POST /api/v1/dead-letters/retry`, `/drop` | `"all"`, `{"ids":[…]}` or `{"sink":"…"}` |
 //! | `GET /api/v1/export?since=&until=&after_at=&after_id=` | records of a period, oldest first |
-//! | `POST /api/v1/resend` | `{"sink":…,"since":…,"until":…,"after":…}`: makes a page of records due once more |
+//! | `POST /api/v1/resend` | `{"sink":…,"since":…,"until":…,"after":…}`: queues a page of records again |
 //! | `POST /api/v1/forget` | `{"user":…}` or `{"conversation":…}` |
 //!
-//! The first three never need a token and hold no content; metrics are not for web pages all the same. The API does hold content:
-//! without a token it answers only on a loopback address, and only to requests that name one and come from no web page.
+//! The first three paths never need a token and show no content, but web pages may not read the
+//! metrics. The API shows content. Without a token it responds only on a loopback address, and only
+//! to requests that name a loopback address and do not come from a web page.
 
 mod operations;
 mod server;
@@ -52,11 +53,11 @@ pub use self::service::Service;
 /// Settings of the admin listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// What `Authorization: Bearer …` must carry to use the API; none admits loopback only.
+    /// The required token in `Authorization: Bearer …` for the API. `None` admits only loopback.
     pub token: Option<Secret>,
 }
 
-/// Whether requests are accepted. Cloning shares it.
+/// Whether requests are accepted. Clones share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicU8>);
 
@@ -66,7 +67,7 @@ impl Readiness {
         self.0.store(READY, Ordering::Relaxed);
     }
 
-    /// The process is about to end.
+    /// The process is about to stop.
     pub fn draining(&self) {
         self.0.store(DRAINING, Ordering::Relaxed);
     }
@@ -80,11 +81,11 @@ impl Readiness {
     }
 }
 
-/// What the admin listener shows and asks.
+/// The parts that the admin listener uses.
 pub struct Ports {
     /// Who may use it.
     pub config: watch::Receiver<Config>,
-    /// What its clients may take.
+    /// The limits on its clients.
     pub limits: Limits,
     /// What `/metrics` shows.
     pub registry: Registry,
@@ -94,11 +95,11 @@ pub struct Ports {
     pub readiness: Readiness,
     /// What the API does.
     pub operations: Operations,
-    /// What takes feedback and users.
+    /// Accepts feedback and users.
     pub intake: Intake,
 }
 
-/// Serves until `shutdown` resolves, and then until all responses that were begun are sent.
+/// Serves until `shutdown` resolves and all started responses are sent.
 ///
 /// # Errors
 /// When the listener has no address.
@@ -164,7 +165,7 @@ async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) ->
     }
 }
 
-/// What needs no token may not be read by a web page all the same.
+/// Keeps web pages from reading what needs no token.
 async fn admit_no_page(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     match refuse_web_pages(request.headers(), guard.loopback) {
         Ok(()) => next.run(request).await,
@@ -180,7 +181,7 @@ fn shown(registry: &Registry) -> Response {
     }
 }
 
-/// A page of records: `limit` (1 to 500), and `before` from the page before.
+/// A page of records: `limit` (1 to 500), and `before` from the previous page.
 #[derive(Debug, Deserialize)]
 struct Page {
     #[serde(default = "default_limit")]
@@ -188,7 +189,7 @@ struct Page {
     before: Option<u64>,
 }
 
-/// Records as they are stored: a tree of them would take many times as much memory.
+/// Records as stored JSON. Parsed JSON would take many times as much memory.
 #[derive(Serialize)]
 struct Records {
     data: Vec<Box<RawValue>>,
@@ -219,12 +220,12 @@ async fn deliveries(State(operations): State<Operations>) -> Response {
     Json(json!({ "data": sinks.collect::<Vec<_>>() })).into_response()
 }
 
-/// What the app says itself.
+/// Handles what the app reports.
 async fn told(State(intake): State<Intake>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let IntakeResponse { status, body } = match intake.admit(Listener::Admin, &head) {
         Err(refused) => refused,
-        // All of it is there already.
+        // The whole body has been read already.
         Ok(()) => match axum::body::to_bytes(body, MAX_TOLD_BYTES).await {
             Ok(body) => intake.answer(&head, &body).await,
             Err(_) => {

@@ -1,9 +1,11 @@
-//! Who may speak to threadtap itself: to the admin listener, and to `/_threadtap/` on the proxy's.
+//! Who may send requests to threadtap itself: to the admin listener, and to `/_threadtap/` on the
+//! proxy's listener.
 //!
-//! A web page can make a browser send requests to an address of this machine, also under a name of the page's own that
-//! resolves to it (DNS rebinding). Where no secret tells the page from the app, such requests are refused: those that say
-//! where they come from (`Origin`, Fetch standard §3.1; `Sec-Fetch-Site`, Fetch Metadata), and on a loopback listener those that
-//! name another host. Probes and scrapers send neither.
+//! A web page can make a browser send requests to an address of this machine, even under the page's
+//! own domain name if that resolves to the address (DNS rebinding). Where no secret distinguishes
+//! the app from a web page, such requests are refused. These are requests that state their origin
+//! (`Origin`, Fetch standard §3.1; `Sec-Fetch-Site`, Fetch Metadata), and on a loopback listener
+//! also requests that name another host. Probes and scrapers send neither.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -15,7 +17,7 @@ use threadtap_core::settings::Secret;
 
 use crate::metrics::{AccessLabel, Metrics};
 
-/// Why a request was refused, whatever it asked for.
+/// Why a request was refused, whatever its endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// It comes from a web page.
@@ -29,7 +31,7 @@ pub enum Refusal {
     /// Its key is not the one of `intake.key`.
     #[error("the header x-threadtap-key must have the key of [intake]")]
     Key,
-    /// A token would be needed on this address, and none is set.
+    /// This address needs a token, and none is set.
     #[error("set admin.token to use the API on an address that is not loopback")]
     NoToken,
     /// Its token is not the one of `admin.token`.
@@ -38,7 +40,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What it is answered with.
+    /// The status of the response.
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {
@@ -47,7 +49,7 @@ impl Refusal {
         }
     }
 
-    /// Counts it at a listener, `admin` or `proxy`.
+    /// Counts the refusal for a listener, `admin` or `proxy`.
     pub fn count(self, metrics: &Metrics, listener: &'static str) {
         let reason = match self {
             Self::CrossSite => "cross_site",
@@ -60,10 +62,11 @@ impl Refusal {
     }
 }
 
-/// Refuses what a web page may have sent. For requests that carry no secret, on a listener that is a loopback address or not.
+/// Refuses requests that a web page may have sent. Use it for requests that carry no secret.
+/// `on_loopback` is whether the listener has a loopback address.
 ///
 /// # Errors
-/// When it is refused.
+/// When the request is refused.
 pub fn refuse_web_pages(headers: &HeaderMap, on_loopback: bool) -> Result<(), Refusal> {
     if headers.contains_key(header::ORIGIN) {
         return Err(Refusal::CrossSite);
@@ -80,14 +83,15 @@ pub fn refuse_web_pages(headers: &HeaderMap, on_loopback: bool) -> Result<(), Re
     Ok(())
 }
 
-/// Whether `given` is the secret. The time it takes says nothing about the secret, nor about its length.
+/// Whether `given` is the secret. The time this takes reveals neither the secret nor its length.
 #[must_use]
 pub fn is_secret(given: &[u8], secret: &Secret) -> bool {
     let [given, secret] = [given, secret.expose().as_bytes()].map(Sha256::digest);
     given.as_slice().ct_eq(secret.as_slice()).into()
 }
 
-/// Whether a `Host` is a loopback address, or `localhost` or below it, which no name server is asked for (RFC 6761 §6.3).
+/// Whether a `Host` is a loopback address, `localhost`, or a name below `localhost`. No name server
+/// is asked for such names (RFC 6761 §6.3).
 #[must_use]
 pub fn names_loopback(host: &str) -> bool {
     let name = host.parse::<SocketAddr>().map(|address| address.ip().to_string());
@@ -126,7 +130,7 @@ mod tests {
         check(true, &[("host", "notlocalhost")], Err(Refusal::Host));
         check(true, &[("host", "10.0.0.1:9090")], Err(Refusal::Host));
         check(true, &[("host", "localhost"), ("host", "evil.example")], Err(Refusal::Host));
-        // Kubernetes asks a pod by its address, Prometheus by any name.
+        // Kubernetes probes a pod by its address; Prometheus may use any name.
         check(false, &[("host", "10.0.0.1:9090"), ("user-agent", "kube-probe/1.33")], Ok(()));
         check(false, &[("host", "threadtap.monitoring.svc:9090")], Ok(()));
         for on_loopback in [true, false] {

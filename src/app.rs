@@ -1,8 +1,9 @@
-//! The composition root: starts every part, wires them, and takes them down in order.
+//! The composition root: starts every part, connects the parts, and stops them in order.
 //!
-//! The proxy's workers have a thread and a runtime each, and do nothing but forward; the pipeline and the store have a thread each, and
-//! one more is for all else. Each part starts itself and returns a handle that shuts it down within a bounded time:
-//! [`App::start`] has them in the order in which they start, and `Parts::stop` in that in which they end.
+//! Each proxy worker has its own thread and runtime, and only forwards. The pipeline and the store
+//! have a thread each. One more thread runs everything else. Each part starts itself and returns a
+//! handle that shuts it down within a bounded time. [`App::start`] shows the order in which parts
+//! start, and `Parts::stop` the order in which they stop.
 
 mod background;
 mod caller_key;
@@ -39,21 +40,21 @@ use crate::users::Users;
 
 pub use self::stop::Stopper;
 
-/// A threadtap that runs.
+/// A running threadtap.
 #[derive(Debug)]
 pub struct App {
     listen: SocketAddr,
     admin: SocketAddr,
     live: Live,
-    /// What it was started with; only a restart changes some of it.
+    /// The settings at the start. Some of them change only with a restart.
     started: Config,
-    /// What was read last.
+    /// The settings that were read last.
     latest: Config,
     stopper: Stopper,
     parts: Parts,
 }
 
-/// All that runs, in the order in which it was started.
+/// All running parts, in the order in which they were started.
 #[derive(Debug)]
 struct Parts {
     background: Background,
@@ -67,10 +68,11 @@ struct Parts {
 }
 
 impl App {
-    /// Starts everything. When it returns, clients are accepted.
+    /// Starts all parts. When this returns, clients are accepted.
     ///
     /// # Errors
-    /// When a setting that somebody asked for cannot be used: an address that is taken, a data directory that is locked.
+    /// When an explicit setting cannot be used: for example, the address is in use, or the data
+    /// directory is locked.
     pub fn start(mut config: Config) -> Result<Self> {
         let started = config.clone();
         let background = Background::start().context(NO_THREAD)?;
@@ -89,7 +91,7 @@ impl App {
         let (metrics, registry) = Metrics::new();
 
         let (store, recovered) = opening::open_store(&config, listen, admin, &metrics, clock)?;
-        // The data directory is there now, and may keep a key.
+        // The data directory exists now and may hold a caller key.
         let (live, Settings { sinks, delivery, admin: admin_config, intake, console, caller_key }) =
             Live::new(&config)?;
         let users = Users::new(config.pipeline.max_users);
@@ -162,23 +164,24 @@ impl App {
         );
     }
 
-    /// Where clients are accepted.
+    /// The address on which clients are accepted.
     #[must_use]
     pub fn listen(&self) -> SocketAddr {
         self.listen
     }
 
-    /// Where the admin listener is.
+    /// The address of the admin listener.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
         self.admin
     }
 
-    /// Takes over what can change while it runs; [`Changes`] says what that is. What was applied has changed since it was last
-    /// read, what needs a restart since the start.
+    /// Applies the settings that can change while it runs; [`Changes`] lists them. In the result,
+    /// `applied` compares with the settings that were read last, and `needs_restart` compares with
+    /// the settings at the start.
     ///
     /// # Errors
-    /// When a setting cannot be used; nothing has changed then.
+    /// When a setting cannot be used. Nothing is changed then.
     pub fn reload(&mut self, config: Config) -> Result<Changes> {
         self.live.replace(&config)?;
         let Changes { applied, .. } = Changes::between(&self.latest, &config);
@@ -187,13 +190,13 @@ impl App {
         Ok(Changes { applied, needs_restart })
     }
 
-    /// What hurries [`stop`](Self::stop).
+    /// Returns a handle that hurries [`stop`](Self::stop).
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
     }
 
-    /// Drains and takes everything down, blocking the thread until it is done.
+    /// Drains and stops all parts. Blocks the thread until that is done.
     ///
     /// # Errors
     /// When the proxy panicked.
@@ -203,8 +206,8 @@ impl App {
 }
 
 impl Parts {
-    /// Closes channels from the top. Hurried ([`Stopper::hurry`]), each step but writing is cut short: exchanges are cut, no last
-    /// attempt is made.
+    /// Closes the channels from the top. After [`Stopper::hurry`], every step except writing is cut
+    /// short: exchanges are cut, and delivery makes no last attempt.
     fn stop(self, drain: Drain, stopper: &Stopper) -> Option<Drained> {
         let Self { background, store, pipeline, intake, delivery, readiness, admin, proxy } = self;
         let drained = background.block_on(async {
@@ -212,9 +215,11 @@ impl Parts {
             tracing::info!(delay = ?drain.delay, grace = ?drain.grace, "draining");
             stopper.pause(drain.delay).await;
             let drained = proxy.shutdown(stopper.pause(drain.grace)).await;
-            // With the proxy the last tap is gone, which ends the pipeline: it settles what it can.
+            // The last tap ended with the proxy. That ends the pipeline, after it has settled what
+            // it can.
             pipeline.shutdown().await;
-            // What is delivered at the last call must be written before. Whoever is in a hurry waits for the store's end alone.
+            // Delivery's last attempt sends only what is written, so this comes first. When
+            // hurried, only wait for the store to close.
             tokio::select! {
                 biased;
                 () = stopper.told() => {}
@@ -237,5 +242,6 @@ impl Parts {
 }
 
 const NO_THREAD: &str = "cannot start a thread";
-/// How long the end waits for a store that cannot write; closing it then counts what is lost.
+/// How long stopping waits for a store that cannot write. Closing the store then counts what is
+/// lost.
 const WRITING_PATIENCE: Duration = Duration::from_secs(10);

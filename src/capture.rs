@@ -1,23 +1,28 @@
-//! Copies what passes and hands the copy to the pipeline.
+//! Copies traffic as it passes and hands the copy to the pipeline.
 //!
 //! # Design
 //!
-//! A [`Recorder`] puts a tap on an exchange. The tap goes through the states an exchange goes through, each made by
-//! consuming the one before: [`RequestTap`] copies the request body while it passes, [`RequestTap::tap_response`] hands over
-//! [`Start`] and becomes a [`ResponseTap`], which hands over
-//! [`Segment`]s and one [`End`]. The bodies that do the copying,
-//! [`RequestTee`] and [`ResponseTee`], change nothing: frames, `size_hint`, `is_end_stream` and trailers are those of the
-//! body inside.
+//! A [`Recorder`] puts a tap on an exchange. The tap goes through the same states as the exchange,
+//! and each state consumes the previous one. [`RequestTap`] copies the request body while it
+//! passes. [`RequestTap::tap_response`] hands over [`Start`] and becomes a [`ResponseTap`], which
+//! hands over [`Segment`]s and one [`End`]. The bodies that do the copying, [`RequestTee`] and
+//! [`ResponseTee`], change nothing: frames, `size_hint`, `is_end_stream` and trailers are those of
+//! the inner body.
 //!
-//! - *Segments.* The first frame goes at once; then [`Config::segment_bytes`] or [`Config::segment_age`] are gathered,
-//!   looked at only as a frame passes. One `try_send` per hand-over.
-//! - *Causality.* After each frame the tee asks `is_end_stream()` and hands over `End` before it returns the last frame, so
-//!   whatever a client can react to is already in the queue.
-//! - *Bounds.* The queue holds [`Config::queue`] items and all copies together [`Config::budget_bytes`], counted from
-//!   copying until the pipeline is done with them, by what was allocated and not by what was used of it. What the pipeline holds of
-//!   exchanges that go on is charged to the same budget. Beyond either, the copy is lost and counted; the stream never waits. A lost segment leaves a gap in `seq`. When `Start` is lost the tap
-//!   goes quiet. An `End` can be lost like a segment: who keeps state per exchange needs a bound of its own.
-//! - Bytes are copied, never kept as `Bytes`: those are slices of a read buffer, and one kept event would pin all of it.
+//! - *Segments.* The first frame is handed over at once. After that, frames are gathered up to
+//!   [`Config::segment_bytes`] or [`Config::segment_age`]; both are checked only when a frame
+//!   passes. Each hand-over is one `try_send`.
+//! - *Causality.* After each frame the tee asks `is_end_stream()` and hands over `End` before it
+//!   returns the last frame. So whatever a client can react to is already in the queue.
+//! - *Bounds.* The queue holds [`Config::queue`] items, and all copies together hold
+//!   [`Config::budget_bytes`]. A copy counts from when it is made until the pipeline is done with
+//!   it, by its allocated size and not by its used size. What the pipeline holds for exchanges in
+//!   progress is charged to the same budget. Beyond either bound the copy is lost and counted; the
+//!   stream never waits. A lost segment leaves a gap in `seq`. When `Start` is lost, the tap goes
+//!   quiet. An `End` can be lost like a segment, so code that keeps state per exchange needs its
+//!   own bound.
+//! - Bytes are copied, never kept as `Bytes`. Those are slices of a read buffer, and one kept event
+//!   would pin the whole buffer.
 
 mod buffer;
 mod request;
@@ -44,18 +49,20 @@ pub use self::response::{ResponseTap, ResponseTee};
 pub struct Config {
     /// How many hand-overs may wait for the pipeline.
     pub queue: usize,
-    /// How many bytes capture may hold: all copies, and what the pipeline keeps and makes of them while it reads.
+    /// How many bytes capture may hold: all copies, and what the pipeline keeps and produces from
+    /// them while it reads.
     pub budget_bytes: usize,
     /// How much of one body is copied. Event streams have no limit.
     pub max_body_bytes: usize,
-    /// How much is copied of the body of a response that is not a 2xx, and of one whose length is known to exceed
-    /// `max_body_bytes`.
+    /// How much of a response body is copied if the status is not 2xx, or if the length is known to
+    /// exceed `max_body_bytes`.
     pub max_prefix_bytes: usize,
-    /// A segment is handed over when it has this many bytes.
+    /// A segment is handed over when it reaches this many bytes.
     pub segment_bytes: usize,
-    /// A segment is handed over when a frame passes this long after the last hand-over.
+    /// A segment is handed over when a frame passes at least this long after the last hand-over.
     pub segment_age: Duration,
-    /// Request headers that are copied beside [`CAPTURED_HEADERS`](threadtap_core::exchange::CAPTURED_HEADERS). None may carry a
+    /// Request headers to copy in addition to
+    /// [`CAPTURED_HEADERS`](threadtap_core::exchange::CAPTURED_HEADERS). None of them may carry a
     /// credential.
     pub extra_headers: Vec<String>,
 }
@@ -74,7 +81,7 @@ impl Default for Config {
     }
 }
 
-/// Makes both ends of capture. The queue closes when the recorder and all its taps are gone.
+/// Creates both ends of capture. The queue closes when the recorder and all its taps are dropped.
 #[must_use]
 pub fn new(config: Config, metrics: Metrics, clock: Clock) -> (Recorder, Receiver) {
     let (queue, items) = mpsc::sync_channel(config.queue);
@@ -97,9 +104,10 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Begins to record an exchange: copies of the request head what capture may know.
+    /// Begins to record an exchange. Copies those parts of the request head that capture may store.
     ///
-    /// `upstream` is the name conversations are scoped by. Nothing is handed over until there is a response.
+    /// `upstream` is the name that scopes conversations. Nothing is handed over until there is a
+    /// response.
     pub fn tap_request(&self, upstream: Arc<str>, head: &RequestHead) -> RequestTap {
         let exchange = ExchangeId(self.shared.exchanges.fetch_add(1, Ordering::Relaxed) + 1);
         RequestTap::new(Arc::clone(&self.shared), exchange, upstream, head)
@@ -112,7 +120,7 @@ impl std::fmt::Debug for Recorder {
     }
 }
 
-/// Where the pipeline's thread takes what taps hand over.
+/// The pipeline thread's end of the queue.
 #[derive(Debug)]
 pub struct Receiver {
     items: mpsc::Receiver<Capture>,
@@ -126,7 +134,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// When nothing is left and nothing can come.
+    /// If the queue is empty and nothing more can arrive.
     pub fn recv(&self) -> Result<Capture, RecvError> {
         match self.items.recv() {
             Ok(item) => Ok(self.took(item)),
@@ -138,7 +146,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// When the time is over, or nothing is left and nothing can come.
+    /// If the time is over, or if the queue is empty and nothing more can arrive.
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Capture, RecvTimeoutError> {
         match self.items.recv_timeout(timeout) {
             Ok(item) => Ok(self.took(item)),
@@ -150,7 +158,7 @@ impl Receiver {
     ///
     /// # Errors
     ///
-    /// When there is none now, or nothing is left and nothing can come.
+    /// If the queue is empty now, whether or not more can arrive.
     pub fn try_recv(&self) -> Result<Capture, TryRecvError> {
         match self.items.try_recv() {
             Ok(item) => Ok(self.took(item)),
@@ -158,7 +166,7 @@ impl Receiver {
         }
     }
 
-    /// What the pipeline's memory is charged to.
+    /// The budget that the pipeline's memory is charged to.
     #[must_use]
     pub fn budget(&self) -> &Budget {
         &self.budget
@@ -169,7 +177,8 @@ impl Receiver {
         item
     }
 
-    /// An end that found the queue full; whatever the queue held of its exchange has been taken when the queue is empty.
+    /// Returns an `End` that did not fit into the queue. When the queue is empty, everything it
+    /// held of that exchange has been taken.
     fn late_end(&self) -> Option<Capture> {
         let (exchange, end) = self.late_ends.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
         Some(Capture { exchange, start: None, segment: None, end: Some(end), charge: Charge::default() })
@@ -205,7 +214,7 @@ impl Shared {
 
     /// Puts `capture` into the queue if there is room.
     fn offer(&self, capture: Capture) -> Result<(), Lost> {
-        // Counted first, so that the receiver never takes the depth below zero.
+        // Counted first, so that the receiver never makes the depth negative.
         self.metrics.pipeline_queue.inc();
         let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(capture) else {
             return Ok(());
@@ -214,8 +223,8 @@ impl Shared {
         Err(Lost)
     }
 
-    /// Hands over the last of an exchange. If the queue is full, the end of one the pipeline knows comes late: it must not wait
-    /// for it for ever.
+    /// Hands over the end of an exchange. If the queue is full and the pipeline knows the exchange,
+    /// the end is delivered late. Otherwise the pipeline would wait for it forever.
     fn hand_over_end(
         &self,
         exchange: ExchangeId,
@@ -239,17 +248,17 @@ impl Shared {
         self.metrics.dropped.get_or_create(&DropLabel { reason }).inc();
     }
 
-    /// How much of a body to copy, given its length if that is known and how much of it may be of use.
+    /// How much of a body to copy, given its length (if known) and how much of it may be useful.
     fn copy_limit(&self, length: Option<u64>) -> usize {
         let too_large = length.is_some_and(|length| length > self.config.max_body_bytes as u64);
         if too_large { self.config.max_prefix_bytes } else { self.config.max_body_bytes }
     }
 }
 
-/// Ends that found the queue full; never more than the queue has places.
+/// Ends that did not fit into the queue; never more than the queue has places.
 type LateEnds = Mutex<Vec<(ExchangeId, End)>>;
 
-/// A hand-over found the queue full.
+/// The queue was full at a hand-over.
 struct Lost;
 
 #[cfg(test)]

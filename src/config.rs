@@ -1,8 +1,9 @@
-//! Settings: flags, environment and file in, checked values of each module out.
+//! Settings: reads flags, environment and file, and returns the checked settings of each module.
 //!
-//! A flag goes before its environment variable, that before the file, that before the default. No file is read unless one is
-//! named. An error is one line: the key, the value, what is allowed. Secrets come from the environment, from a file of their
-//! own, or from the settings file, and are shown nowhere.
+//! A flag overrides its environment variable, which overrides the file, which overrides the
+//! default. A file is read only if one is named. An error is one line: the key, the value, and what
+//! is allowed. Secrets come from the environment, from a file of their own, or from the settings
+//! file. They are never shown.
 
 mod changes;
 mod modules;
@@ -27,7 +28,7 @@ pub use self::changes::Changes;
 pub use self::raw::{Interactions, LogFormat};
 pub use threadtap_core::settings::Environment;
 
-/// What the command line or its environment says.
+/// The values from the command line or its environment variables.
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     /// `--config` or `THREADTAP_CONFIG`.
@@ -56,12 +57,13 @@ impl Environment for ProcessEnvironment {
     }
 }
 
-/// A value, and whether somebody asked for it: a default may give way where a wish must not.
+/// A value, and whether it was set explicitly. A default may be replaced where an explicit value
+/// may not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice<T> {
-    /// Nobody said anything.
+    /// Not set; this is the default.
     Default(T),
-    /// By flag, environment or file.
+    /// Set by flag, environment or file.
     Explicit(T),
 }
 
@@ -90,27 +92,27 @@ pub struct Config {
     pub capture: capture::Config,
     /// Dialects and correlation.
     pub pipeline: pipeline::Config,
-    /// What is kept. Its directory is in `data_dir`.
+    /// The store. Its directory is in `data_dir`.
     pub store: store::Config,
-    /// Where it is kept; none keeps it in memory.
+    /// The store's directory. `None` keeps records in memory.
     pub data_dir: Option<Choice<PathBuf>>,
-    /// Whether a directory that cannot be used keeps the process from starting; else records are kept in memory.
+    /// Whether startup fails if the directory cannot be used. Otherwise records are kept in memory.
     pub store_required: bool,
     /// Whether callers are told apart by their credentials.
     pub callers: Callers,
-    /// Feedback and users told by the app.
+    /// Feedback and users that the app reports.
     pub intake: intake::Config,
     /// How deliveries are made.
     pub delivery: delivery::Config,
-    /// Where to.
+    /// The sinks to which records are delivered.
     pub sinks: Vec<Arc<Sink>>,
-    /// Where the admin listener is.
+    /// The address of the admin listener.
     pub admin_listen: Choice<SocketAddr>,
     /// The admin listener.
     pub admin: admin::Config,
-    /// The end.
+    /// How the process stops.
     pub drain: Drain,
-    /// What is told.
+    /// What is logged and shown.
     pub log: Log,
 }
 
@@ -119,25 +121,26 @@ pub struct Config {
 pub enum Callers {
     /// With this key, so that several processes give the same names.
     Keyed(Secret),
-    /// With a key the data directory keeps.
+    /// With a key that is kept in the data directory.
     KeyOfDataDir,
     /// Not at all.
     Off,
 }
 
-/// How the process ends.
+/// How the process stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Drain {
-    /// How long requests are still accepted after readiness is off, so that load balancers can notice.
+    /// How long requests are still accepted after readiness is off, so that load balancers can
+    /// notice.
     pub delay: Duration,
     /// How long exchanges in progress may take.
     pub grace: Duration,
 }
 
-/// What is told to whoever watches the process.
+/// What is logged, and what is shown on the console.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// A filter of levels by module, in the syntax of `RUST_LOG`, which goes before the file.
+    /// A filter of levels by module, in the syntax of `RUST_LOG`. That variable overrides the file.
     pub level: String,
     /// How lines are written.
     pub format: LogFormat,
@@ -156,7 +159,7 @@ pub enum ConfigError {
         /// Why.
         reason: String,
     },
-    /// The file is not what it should be.
+    /// The file is not valid.
     #[error("{path} line {line}: `{text}`: {reason}")]
     Form {
         /// The file.
@@ -180,7 +183,7 @@ impl ConfigError {
 }
 
 impl Config {
-    /// Puts the settings together.
+    /// Reads, combines and checks the settings.
     ///
     /// # Errors
     /// The first setting that cannot be used.
@@ -302,7 +305,8 @@ fn callers(file: raw::Attribution, environment: &impl Environment) -> Result<Cal
     })
 }
 
-/// The user's data directory by the XDG base directory specification, or macOS's; else one beside where we are.
+/// The user's data directory by the XDG base directory specification, or by the macOS convention.
+/// If there is none, a directory in the current one.
 fn default_data_dir(environment: &impl Environment) -> PathBuf {
     let home = environment.variable("HOME").map(PathBuf::from);
     let data = environment.variable("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());

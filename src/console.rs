@@ -1,6 +1,6 @@
 //! One readable line per interaction, for a person at a terminal.
 //!
-//! It is the one place that shows content; logs never do.
+//! This is the only place that shows content. Logs never do.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -26,7 +26,7 @@ impl Console {
         if io::stdout().is_terminal() { Self::Coloured } else { Self::Off }
     }
 
-    /// Shows an interaction. A terminal that is gone is none of our business.
+    /// Shows an interaction. Ignores errors, because the terminal may be gone.
     pub fn interaction(self, interaction: &Interaction) {
         if self == Self::Off {
             return;
@@ -37,7 +37,8 @@ impl Console {
     }
 }
 
-/// The line: status, time, tokens, who asked what, what was answered.
+/// Formats the line: status, time, tokens, the user and its messages, the assistant and its
+/// messages.
 fn line(interaction: &Interaction, coloured: bool) -> String {
     let Interaction {
         status,
@@ -61,7 +62,7 @@ fn line(interaction: &Interaction, coloured: bool) -> String {
     };
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of one run are far below 2^52")]
     let seconds = times.end_at.since(times.request_at).as_millis() as f64 / 1000.0;
-    // Records of earlier versions do not have the counts beside the usage.
+    // Records of earlier versions have only the usage, not the counts.
     let tokens = interaction.tokens.or_else(|| usage.as_deref().and_then(Tokens::of));
     let tokens = tokens.and_then(|tokens| Some(format!("{}+{} tokens", tokens.input?, tokens.output?)));
     let who = attribution.user.as_ref().and_then(|user| user.id()).unwrap_or("user");
@@ -83,7 +84,7 @@ fn said(messages: &[Message]) -> String {
     if text.is_empty() { "(nothing)".to_owned() } else { excerpt(&text.join(" / "), EXCERPT_CHARS) }
 }
 
-/// On one line, fit for a terminal, cut to a length.
+/// Puts text on one line, makes it safe for a terminal, and cuts it to a length.
 fn excerpt(text: &str, chars: usize) -> String {
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match words.char_indices().nth(chars) {

@@ -1,7 +1,8 @@
 //! How many files the process may have open (`RLIMIT_NOFILE`), and what they are for.
 //!
-//! A socket is an open file. A client's connection needs one, and its exchange another towards upstream. What threadtap needs for
-//! itself (the store, delivery, the admin listener) is set aside first, so that no number of clients can use it up.
+//! A socket is an open file. A client's connection needs one, and its exchange needs another one to
+//! upstream. The files that threadtap needs for itself (the store, delivery, the admin listener)
+//! are set aside first, so that clients cannot use them up.
 
 use std::io;
 
@@ -11,10 +12,11 @@ use serde::{Deserialize, Serialize};
 
 /// Raises the soft limit of open files to the hard one, and returns what is allowed now.
 ///
-/// It changes nothing for other processes. Where the limit cannot be raised it stays as it was, which is logged.
+/// Other processes are not affected. If the limit cannot be raised, it stays as it was, and a
+/// warning is logged.
 pub fn raise() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // macOS takes no more than OPEN_MAX, whatever the hard limit says: setrlimit(2).
+    // macOS accepts no more than OPEN_MAX, whatever the hard limit is: setrlimit(2).
     let wanted = if cfg!(target_vendor = "apple") {
         Some(maximum.unwrap_or(OPEN_MAX).min(OPEN_MAX).max(current.unwrap_or(u64::MAX)))
     } else {
@@ -28,7 +30,8 @@ pub fn raise() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Whether an operation failed because the process (`EMFILE`), or the system (`ENFILE`), has too many files open.
+/// Whether an operation failed because the process (`EMFILE`), or the system (`ENFILE`), has too
+/// many files open.
 #[must_use]
 pub fn are_used_up(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
@@ -45,7 +48,7 @@ pub struct Needs {
     pub deliveries: usize,
 }
 
-/// Who may have how many of them.
+/// How the open files are divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shares {
     /// Files the process may have open.
@@ -61,8 +64,9 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Divides `open_files`. Clients get as many as they are to have, but at most half of what is not set aside, so that each can
-    /// have a connection to upstream; upstream gets the rest, because a connection of HTTP/2 carries many requests.
+    /// Divides `open_files`. Clients get as many connections as configured, but at most half of
+    /// what is not set aside, so that each can have a connection to upstream. Upstream gets the
+    /// rest, because one HTTP/2 connection carries many requests.
     #[must_use]
     pub fn of(open_files: u64, needs: Needs) -> Self {
         let Needs { connections, workers, deliveries } = needs;
@@ -72,7 +76,7 @@ impl Shares {
             .saturating_add(workers.saturating_mul(WORKER_FILES))
             .saturating_add(deliveries)
             .saturating_add(admin + 1);
-        // However little there is, something is left to forward with; what does not fit after all waits.
+        // Even with few files, some are left for forwarding. Connections that do not fit wait.
         let forwarding = files.saturating_sub(own).max(files / 4).max(2);
         let clients = connections.min(forwarding / 2);
         Self {
@@ -85,9 +89,9 @@ impl Shares {
     }
 }
 
-/// Standard streams, the store's files, signals, timers, name resolution, and some to spare.
+/// Standard streams, the store's files, signals, timers, name resolution, and a reserve.
 const OWN_FILES: usize = 40;
-/// A runtime has three, the listener one, and one is a client that waits for a place.
+/// Three for the runtime, one for the listener, and one for a client that waits for a place.
 const WORKER_FILES: usize = 5;
 const MIN_ADMIN: usize = 8;
 const MAX_ADMIN: usize = 64;

@@ -1,17 +1,21 @@
-//! What the app says itself, beside its traffic: feedback on answers and sessions, and who its users are.
+//! What the app reports directly, besides its traffic: feedback on answers and sessions, and its
+//! users.
 //!
-//! Two endpoints, on the proxy's own listener below `/_threadtap/` and on the admin listener below `/api/v1/`:
+//! Two endpoints, on the proxy's listener below `/_threadtap/` and on the admin listener below
+//! `/api/v1/`:
 //!
-//! | endpoint | answers |
+//! | endpoint | responses |
 //! |---|---|
-//! | `POST feedback` | 200 recorded; 202 held until the record it is about is there; 404 nothing known by that id; 400 names the field |
+//! | `POST feedback` | 200 recorded; 202 held until its record exists; 404 unknown id; 400 names the field |
 //! | `POST users` | 200 recorded; 400 names the field |
 //!
-//! Both want `Content-Type: application/json` (415), and on the proxy's listener the key if one is set (401); without one, requests
-//! of web pages are refused (403). What is answered with a 2xx is written. 503 says that it is not, and may be
-//! tried again; with an `Idempotency-Key` it counts once.
+//! Both require `Content-Type: application/json` (else 415). On the proxy's listener they require
+//! the key if one is set (else 401); without a key, requests from web pages are refused (403).
+//! After a 2xx the data is written. After a 503 it is not; retry, with an `Idempotency-Key` to
+//! count once.
 //!
-//! Held feedback is looked at again about every second, for [`Config::hold`]; what finds no record until then is counted.
+//! Held feedback is checked about every second. If there is no record after [`Config::hold`], the
+//! feedback is dropped and counted.
 
 mod request;
 mod response;
@@ -45,9 +49,10 @@ pub use self::settings::Settings;
 pub struct Config {
     /// Whether requests are answered on the proxy's listener too.
     pub on_proxy: bool,
-    /// What `x-threadtap-key` must carry on the proxy's listener; none refuses web pages only.
+    /// The required value of `x-threadtap-key` on the proxy's listener; `None` refuses only web
+    /// pages.
     pub key: Option<Secret>,
-    /// How long feedback is held whose record has not come.
+    /// How long feedback is held while its record does not exist.
     pub hold: Duration,
     /// How much feedback may be held.
     pub max_held: u64,
@@ -59,19 +64,19 @@ impl Default for Config {
     }
 }
 
-/// Where a request came in.
+/// The listener on which a request arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listener {
-    /// The operator's, which has admitted it already.
+    /// The admin listener, which has admitted the request already.
     Admin,
-    /// The proxy's.
+    /// The proxy's listener.
     Proxy {
         /// Whether it listens on a loopback address.
         on_loopback: bool,
     },
 }
 
-/// Takes what the app says. Clones are handles on the same one.
+/// Accepts what the app reports. Clones share their state.
 #[derive(Clone)]
 pub struct Intake {
     shared: Arc<Shared>,
@@ -84,12 +89,12 @@ struct Shared {
     sinks: watch::Receiver<Vec<Arc<Sink>>>,
     metrics: Metrics,
     clock: Clock,
-    /// Told when something is held.
+    /// Notified when something is held.
     held: Notify,
 }
 
 impl Intake {
-    /// Connects it.
+    /// Creates it from its parts.
     #[must_use]
     pub fn new(
         config: watch::Receiver<Config>,
@@ -109,10 +114,10 @@ impl Intake {
         self.shared.config.borrow().on_proxy
     }
 
-    /// Whether a request may be answered: looks at its head alone, and takes no time.
+    /// Checks whether a request may be answered. Reads only its head, and does not block.
     ///
     /// # Errors
-    /// When it is refused: with what it is answered.
+    /// When the request is refused: the response to send.
     pub fn admit(&self, listener: Listener, head: &Parts) -> Result<(), Response> {
         let Some(endpoint) = endpoint(head) else {
             return Err(refusal(StatusCode::NOT_FOUND, "use POST feedback or POST users", None));
@@ -143,10 +148,10 @@ impl Intake {
         response
     }
 
-    /// Pairs held feedback with records as they come. Runs until dropped.
+    /// Pairs held feedback with records as they arrive. Runs until dropped.
     ///
     /// # Cancel safety
-    /// What is held stays in the store.
+    /// Held feedback stays in the store.
     pub async fn resolve(&self) {
         loop {
             if self.shared.resolve_held().await {
@@ -184,7 +189,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether who sends a request to the proxy's listener may.
+    /// Checks whether a request to the proxy's listener is allowed.
     fn knows(&self, headers: &HeaderMap, on_loopback: bool) -> Result<(), Refusal> {
         match &self.config.borrow().key {
             None => refuse_web_pages(headers, on_loopback),
@@ -210,7 +215,7 @@ impl Shared {
             None => key_of(&["feedback", &String::from_utf8_lossy(body), &at.0.to_string()]),
         };
         let waiting = Waiting { key, at, said };
-        // What a run of this very moment told may be on its way still.
+        // What a run reported just now may not be in the store yet.
         for patience in [GATHERED, Duration::ZERO] {
             let find = self.store.find(reference.clone(), waiting.said.thread.clone());
             let Ok(Ok(found)) = tokio::time::timeout(STORE_PATIENCE, find).await else {
@@ -259,7 +264,7 @@ impl Shared {
         let known = self.users.learn(&user);
         let body = serde_json::to_string(&known.user).expect("a user has string keys");
         let key = key_of(&["user_identified", &id, &body, &at.0.to_string()]);
-        // Also where nothing changed: an earlier attempt may have been learnt and not been written.
+        // Write it even if nothing changed: an earlier attempt may be learnt but not written.
         let mut ops = vec![Op::User { id, body }];
         let event = Event::UserIdentified(Box::new(UserIdentified {
             key: key.clone(),
@@ -275,7 +280,7 @@ impl Shared {
         if self.write(ops).await { success(StatusCode::OK, "recorded", &key) } else { unavailable() }
     }
 
-    /// Looks through all that is held. Tells whether anything remains.
+    /// Checks all held feedback. Returns whether any remains.
     async fn resolve_held(&self) -> bool {
         let mut after = 0;
         let mut remains = false;
@@ -290,14 +295,14 @@ impl Shared {
                     None => remains = true,
                 }
             }
-            // However long that takes: asked again, it would be another batch.
+            // This has no timeout: a retry would be another batch.
             if !ops.is_empty() && self.store.apply(ops).await.is_err() {
                 return true;
             }
         }
     }
 
-    /// What became of held feedback; none when it goes on waiting.
+    /// The operations that settle held feedback; `None` if it must wait longer.
     async fn settle(&self, held: &Held) -> Option<Vec<Op>> {
         let Ok(waiting) = serde_json::from_str::<Waiting>(&held.body) else {
             tracing::error!("held feedback cannot be read; it is dropped");
@@ -317,7 +322,7 @@ impl Shared {
         Some(Vec::new())
     }
 
-    /// The event feedback becomes, now that its record is known.
+    /// Creates the event of feedback whose record is known.
     fn event(&self, waiting: &Waiting, mention: &Mention) -> Vec<Op> {
         let Waiting { key, at, said } = waiting;
         let Ok(Event::Interaction(record)) = serde_json::from_str(&mention.body) else {
@@ -344,7 +349,7 @@ impl Shared {
         vec![Op::event(&event, self.clock.now(), self.due(&event))]
     }
 
-    /// Writes, and says whether it is written.
+    /// Writes, and returns whether that succeeded.
     async fn write(&self, ops: Vec<Op>) -> bool {
         matches!(tokio::time::timeout(STORE_PATIENCE, self.store.apply(ops)).await, Ok(Ok(())))
     }
@@ -358,7 +363,7 @@ impl Shared {
     }
 }
 
-/// Feedback on its way to its record. Stored, so fields are never renamed.
+/// Feedback that waits for its record. It is stored, so fields are never renamed.
 #[derive(Debug, Serialize, Deserialize)]
 struct Waiting {
     key: String,
@@ -366,7 +371,7 @@ struct Waiting {
     said: Feedback,
 }
 
-/// The endpoint a path ends in.
+/// The endpoint that a path ends with.
 fn endpoint(head: &Parts) -> Option<&'static str> {
     match head.uri.path().rsplit('/').next()? {
         "feedback" => Some("feedback"),
@@ -382,9 +387,9 @@ fn header(headers: &HeaderMap, name: &str) -> Option<String> {
 const APP: &str = "x-threadtap-app";
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const KEY: &str = "x-threadtap-key";
-/// How long the app waits for the store at most.
+/// The longest time that the app waits for the store.
 const STORE_PATIENCE: Duration = Duration::from_secs(3);
-/// By then the pipeline has handed over what it gathered.
+/// After this time the pipeline has handed over what it gathered.
 const GATHERED: Duration = Duration::from_millis(250);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const PAGE: usize = 256;

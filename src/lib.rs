@@ -1,8 +1,8 @@
 //! threadtap: a transparent HTTP reverse proxy that logs LLM assistant traffic.
 //!
-//! What it knows of LLM APIs is in `threadtap_core`, what it knows of HTTP/1 in `threadtap_http`. This crate is the shell around
-//! them: sockets, files and threads. The modules in reading order; `tests/layering.rs` holds them to the direction in which they
-//! may import each other.
+//! `threadtap_core` knows the LLM APIs, and `threadtap_http` knows HTTP/1. This crate is the shell
+//! around them: sockets, files and threads. The modules are listed in reading order.
+//! `tests/layering.rs` checks the directions in which they may import each other.
 //!
 //! *On the wire*: [`clock`], [`metrics`], [`descriptors`], [`net`], [`capture`], [`proxy`].
 //!

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// Forwarding allocates little and often, capture frees on another thread what the proxy allocated: both cost the system's
-/// allocator much.
+/// Forwarding makes many small allocations, and capture frees on another thread what the proxy
+/// allocated. Both are expensive with the system's allocator.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

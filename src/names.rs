@@ -1,6 +1,7 @@
-//! What assistants are called, as passing responses tell it.
+//! The names of assistants, learnt from passing responses.
 //!
-//! It is a cache: a name that is forgotten, or was never seen, is missing from records until it passes again.
+//! It is a cache. A name that was forgotten, or never seen, is missing from records until a
+//! response has it again.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use threadtap_core::interaction::Interaction;
 pub struct Names(Cache<(Arc<str>, String), Arc<str>>);
 
 impl Names {
-    /// Knows none.
+    /// Creates an empty cache.
     #[must_use]
     pub fn new() -> Self {
         let weight = |(upstream, id): &(Arc<str>, String), name: &Arc<str>| {
@@ -22,13 +23,13 @@ impl Names {
         Self(Cache::builder().max_capacity(MAX_BYTES).weigher(weight).build())
     }
 
-    /// Takes a name.
+    /// Adds a name.
     pub fn learn(&self, named: NamedAssistant) {
         let NamedAssistant { upstream, id, name } = named;
         self.0.insert((upstream, id), name.into());
     }
 
-    /// Gives the assistant of an interaction its name, if that is known.
+    /// Sets the name of an interaction's assistant, if it is known.
     pub fn complete(&self, interaction: &mut Interaction) {
         let Some(id) = &interaction.assistant else { return };
         let key = (interaction.conversation.upstream.clone(), id.clone());
@@ -44,7 +45,7 @@ impl Default for Names {
 
 /// Some 10,000 names.
 const MAX_BYTES: u64 = 4 << 20;
-/// What the cache takes for a name beside its text.
+/// What the cache takes for a name besides its text.
 const ENTRY_BYTES: usize = 300;
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
-//! Listens for clients and serves their connections until told to drain.
+//! Listens for clients and serves their connections until it is told to drain.
 //!
-//! HTTP/1.1 and HTTP/2 with prior knowledge on one port. What is done with a request is the [`Handler`]'s matter; this module
-//! knows connections only. A response has no time limit of any kind: what ends a connection is its client, its handler, a dead
-//! peer, or the end of the drain's grace.
+//! Serves HTTP/1.1 and HTTP/2 with prior knowledge on one port. The [`Handler`] processes the
+//! requests; this module only knows connections. A response has no time limit of any kind. A
+//! connection is ended by its client, its handler, a dead peer, or the end of the drain's grace
+//! period.
 //!
-//! What is promised of connections, and what cannot be, is in `docs/transparency.md`.
+//! `docs/transparency.md` says what is guaranteed for connections, and what cannot be.
 
 mod accept;
 mod connection;
@@ -57,39 +58,46 @@ use crate::metrics::{KindLabel, Metrics};
 pub struct Config {
     /// The address to listen on.
     pub listen: SocketAddr,
-    /// How many threads serve connections; none is one per core.
+    /// How many threads serve connections; `None` means one per core.
     pub workers: Option<usize>,
-    /// How many connections may be open, tunnels included. When another client comes, the connection that has waited longest for
-    /// its client to send a request is closed; if none waits, further clients wait in the listener's backlog.
+    /// How many connections may be open, tunnels included. When another client connects, the
+    /// connection that has waited longest for a request from its client is closed. If no connection
+    /// is waiting, new clients wait in the listener's backlog.
     pub max_connections: usize,
-    /// How long a new connection may be silent, or stop within the preface of HTTP/2.
+    /// How long a new connection may stay silent, or stop within the HTTP/2 preface.
     pub first_byte_timeout: Duration,
-    /// How long the head of an HTTP/1 request may take, from the end of the one before: idle time included.
+    /// How long the head of an HTTP/1 request may take, measured from the end of the previous
+    /// request. Idle time counts.
     pub head_timeout: Duration,
     /// How many header lines an HTTP/1 request may have.
     pub max_headers: usize,
-    /// How long the head of an HTTP/1 request may be; at least [`MIN_HEAD_BYTES`]. As much is read ahead of a body at most.
+    /// How long the head of an HTTP/1 request may be; at least [`MIN_HEAD_BYTES`]. It also limits
+    /// how much of a body is read ahead.
     pub max_head_bytes: usize,
     /// How long the header list of an HTTP/2 request may be.
     pub max_header_list_bytes: u32,
     /// How many requests an HTTP/2 connection may have in progress.
     pub h2_max_streams: u32,
-    /// How much of one request's body an HTTP/2 client may send ahead of upstream; at most [`MAX_WINDOW_BYTES`].
+    /// How much of one request's body an HTTP/2 client may send ahead of upstream; at most
+    /// [`MAX_WINDOW_BYTES`].
     pub h2_stream_window_bytes: u32,
-    /// How much of all bodies of a connection it may send ahead; at least as much as of one. So many uploads may stand still before
-    /// they stall the others of their connection.
+    /// How much of all bodies of a connection the client may send ahead; at least as much as for
+    /// one body. This decides how many stalled uploads it takes to stall the other uploads on the
+    /// connection.
     pub h2_connection_window_bytes: u32,
-    /// What the requests in progress of all HTTP/2 connections may take together, beyond 512 KiB for each connection. Further
-    /// requests are refused, unlooked at.
+    /// How much memory the requests in progress on all HTTP/2 connections may take together, in
+    /// addition to 512 KiB for each connection. Further requests are refused without being
+    /// processed.
     pub h2_memory_bytes: usize,
-    /// How many requests an HTTP/2 client may have taken back before they were looked at. Beyond it the connection is closed.
+    /// How many requests an HTTP/2 client may cancel before they are processed. Beyond that the
+    /// connection is closed.
     pub h2_max_pending_resets: usize,
-    /// How often an HTTP/2 connection is asked whether it is alive.
+    /// How often an HTTP/2 connection is pinged to check that it is alive.
     pub h2_ping_interval: Duration,
-    /// How long the response to that may take.
+    /// How long the reply to that ping may take.
     pub h2_ping_timeout: Duration,
-    /// Whether a client may close its sending side and still wait for the response. When false that is an abort, and the
-    /// request to upstream is cancelled at once.
+    /// Whether a client may close its sending side and still wait for the response. If false,
+    /// closing the sending side is an abort, and the request to upstream is cancelled at once.
     pub half_close: bool,
     /// Socket options of client connections.
     pub tcp: tcp::Config,
@@ -121,68 +129,74 @@ impl Config {
     }
 }
 
-/// The least that [`Config::max_head_bytes`] can be.
+/// The minimum for [`Config::max_head_bytes`].
 pub const MIN_HEAD_BYTES: usize = 8 << 10;
 
-/// The most that [`Config::h2_stream_window_bytes`] can be (RFC 9113 §6.9.1).
+/// The maximum for [`Config::h2_stream_window_bytes`] (RFC 9113 §6.9.1).
 pub const MAX_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
-/// Answers requests. One value is cloned for each of them, so clones should be cheap.
+/// Answers requests. One clone is made for each request, so cloning should be cheap.
 pub trait Handler: Clone + Send + Sync + 'static {
-    /// The body of a response. An error of it aborts the client's connection, or its stream on HTTP/2.
+    /// The body of a response. If it fails, the client's connection is aborted, or only its stream
+    /// on HTTP/2.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
         + Send
         + Unpin
         + 'static;
 
-    /// A handler for the connections of another thread: what threads should not share is made anew.
+    /// Returns a handler for the connections of another thread. State that threads should not share
+    /// is created again.
     fn for_worker(&self) -> Self;
 
-    /// Answers `request`, which came over the connection `link` belongs to. Dropped when the client goes away.
+    /// Answers `request`, which came over the connection that `link` belongs to. The future is
+    /// dropped when the client disconnects.
     fn handle(&self, request: Request, link: Arc<Link>) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
 /// How serving ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drained {
-    /// Every exchange and tunnel came to its end.
+    /// Every exchange and tunnel finished.
     Complete,
-    /// The grace was over before; the rest was cut.
+    /// The grace period ended first; the rest was cut off.
     Cut,
 }
 
 impl Drained {
-    /// How both of two ended.
+    /// Combines how two of them ended.
     fn and(self, other: Self) -> Self {
         if self == Self::Complete { other } else { self }
     }
 }
 
-/// How many threads serve connections where `wished` are asked for; none is one per core.
+/// How many threads serve connections if `wished` are requested; `None` means one per core.
 #[must_use]
 pub fn workers(wished: Option<usize>) -> usize {
     workers::count(wished)
 }
 
-/// Listens on `address`. It has to be called within a runtime.
+/// Listens on `address`. Must be called within a runtime.
 ///
 /// # Errors
 ///
-/// Those of the operating system: the address is in use, is not ours, or is privileged.
+/// Errors of the operating system: the address is in use, is not ours, or is privileged.
 pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // Or a restart would have to wait until the connections of the process before are forgotten.
+    // Otherwise a restart would have to wait until the system forgets the connections of the
+    // previous process.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-/// Serves the clients of `listener` until `shutdown` completes, then drains: closes the listener, lets exchanges and tunnels
-/// in progress end until `grace` completes, and cuts what is left. Returns when no connection is open. `grace` is first polled
-/// when `shutdown` has completed.
+/// Serves the clients of `listener` until `shutdown` completes, then drains. To drain is to close
+/// the listener, to let exchanges and tunnels in progress finish until `grace` completes, and to
+/// cut off the rest. Returns when no connection is open. `grace` is first polled after `shutdown`
+/// has completed.
 ///
-/// The runtime it is called on is the first worker; the others have a thread each. It should be of a single thread: on a runtime
-/// that moves tasks between threads every wake-up costs more.
+/// The runtime it is called on is the first worker; each other worker has its own thread. The
+/// runtime should be single-threaded: on a runtime that moves tasks between threads, every wake-up
+/// costs more.
 pub async fn serve<H: Handler>(
     listener: TcpListener,
     config: Config,
@@ -227,7 +241,7 @@ struct Listening<H> {
     config: Config,
     handler: H,
     places: Places,
-    /// For requests over HTTP/2; all workers share it.
+    /// For requests over HTTP/2; shared by all workers.
     room: Arc<Room>,
     counts: Counts,
 }
@@ -243,7 +257,8 @@ impl<H: Handler> Listening<H> {
         }
     }
 
-    /// Serves on the current runtime until it is told to drain. Whoever told is gone means that it is to be cut.
+    /// Serves on the current runtime until it is told to drain. If the sender of `told` is gone,
+    /// connections are cut off.
     async fn serve(self, listener: TcpListener, mut told: watch::Receiver<Phase>) -> Drained {
         let Self { config, handler, places, room, counts } = self;
         let (phase, watcher) = watch::channel(Phase::Serving);
@@ -254,7 +269,7 @@ impl<H: Handler> Listening<H> {
             let mut shutdown =
                 pin!(async move { _ = drain.wait_for(|phase| *phase != Phase::Serving).await });
             loop {
-                // A client that has no place yet is not served any more.
+                // A client that has no place yet is no longer served.
                 let arrival = tokio::select! {
                     () = &mut shutdown => break,
                     accepted = acceptor.next() => accepted,
@@ -275,5 +290,6 @@ impl<H: Handler> Listening<H> {
     }
 }
 
-/// Clients that may wait to be accepted. The system may allow fewer: `net.core.somaxconn` of Linux is 4096.
+/// How many clients may wait to be accepted. The system may allow fewer: `net.core.somaxconn` on
+/// Linux is 4096.
 const BACKLOG: u32 = 4096;

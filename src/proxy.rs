@@ -1,14 +1,17 @@
 //! Forwards each request to upstream and each response back, and changes nothing that matters.
 //!
-//! What is changed, and nothing else: hop-by-hop fields and `x-threadtap-*` end here, `Host` becomes the upstream's, messages
-//! are framed anew. What is copied on the way is the matter of [`capture`](crate::capture); this module only puts the tap on.
-//! A response of upstream is never replaced by one of our own, whatever happens afterwards: SDKs would repeat the request.
-//! When upstream fails in the middle of a body the client's connection is aborted, it is never ended as if all were well.
+//! Only these things change: hop-by-hop fields and `x-threadtap-*` are removed, `Host` becomes the
+//! upstream's, and messages are framed again. [`capture`](crate::capture) decides what is copied;
+//! this module only attaches the tap. An upstream response is never replaced by one of our own,
+//! whatever happens later, because SDKs would repeat the request. When upstream fails in the middle
+//! of a body, the client's connection is aborted. It is never closed as if the response were
+//! complete.
 //!
-//! A request that any connection took is not sent again, because nobody knows what upstream did with it. The one exception: a
-//! GET or HEAD without a body, when upstream closed a connection that had been used before.
+//! Once a connection has taken a request, the request is not sent again, because nobody knows what
+//! upstream did with it. The one exception is a GET or HEAD without a body, when upstream closed a
+//! connection that had been used before.
 //!
-//! What holds on the way, with the test that proves it, and what cannot be kept, is in `docs/transparency.md`.
+//! `docs/transparency.md` lists the guarantees, the test that proves each, and what cannot be kept.
 
 mod body;
 mod caller;
@@ -63,15 +66,15 @@ pub use self::settings::Settings;
 pub use self::upstream::assert_targets_are_kept;
 pub use self::upstream::{ParseUpstreamError, Upstream};
 
-/// Why a proxy cannot be made.
+/// Why a proxy cannot be created.
 #[derive(Debug, ThisError)]
 pub enum NewProxyError {
-    /// The TLS library refuses its own defaults.
+    /// The TLS library rejects its own defaults.
     #[error("cannot set up TLS")]
     Tls(#[source] rustls::Error),
 }
 
-/// Forwards requests to one upstream. Clones share its unused connections.
+/// Forwards requests to one upstream. Clones share its idle connections.
 #[derive(Clone)]
 pub struct Proxy {
     shared: Arc<Shared>,
@@ -79,12 +82,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Makes a proxy. It connects to nobody before the first request. With `caller_key` callers are told apart by their credentials; none
-    /// leaves credentials alone.
+    /// Creates a proxy. It does not connect before the first request. With `caller_key`, callers
+    /// are told apart by their credentials; without it, credentials are not examined.
     ///
     /// # Errors
     ///
-    /// When TLS cannot be set up. That there are no root certificates is no error: it is told to whoever needs them.
+    /// If TLS cannot be set up. Missing root certificates are not an error here: they are reported
+    /// to each request that needs them.
     pub fn new(
         config: Config,
         caller_key: watch::Receiver<Option<CallerKey>>,
@@ -164,23 +168,23 @@ struct Shared {
     caller_key: watch::Receiver<Option<CallerKey>>,
     connector: Connector,
     room: Arc<Room>,
-    /// Reads the heads of responses.
+    /// Parses response heads.
     parser: Parser,
     recorder: Recorder,
     metrics: Metrics,
-    /// For responses whose client leaves.
+    /// For responses whose client disconnects.
     finish_after_disconnect: Option<FinishAfterDisconnect>,
     /// The counters of [`RESULTS`], looked up once.
     results: [Counter; 6],
-    /// Counts lines of responses that are no header lines.
+    /// Counts lines in response heads that are not header lines.
     left_out: Counter,
 }
 
-/// A response of upstream's.
+/// A response from upstream.
 struct Forwarded {
     head: ResponseHead,
     body: ResponseTee<UpstreamBody>,
-    /// Who goes on after a switch of protocols.
+    /// Takes over the connection after a protocol switch.
     takeover: Option<Takeover>,
 }
 
@@ -198,7 +202,7 @@ impl Proxy {
         if head.method == Method::CONNECT {
             return Err(Error::new(Kind::Connect));
         }
-        // `host:port` has no path, and must not be taken for one (RFC 9112 §3.2.3).
+        // `host:port` has no path and must not be taken for one (RFC 9112 §3.2.3).
         if head.path().is_empty() && head.authority().is_none() {
             return Err(Error::new(Kind::ClientTarget));
         }
@@ -258,8 +262,8 @@ impl Proxy {
         Ok(Forwarded { head: response, body, takeover: None })
     }
 
-    /// Sends a request to upstream and waits for the head of the response. A request that nobody can have acted on is sent again
-    /// when upstream closes a connection that was used before.
+    /// Sends a request to upstream and waits for the head of the response. If upstream closes a
+    /// connection that was used before, a request that nobody can have acted on is sent again.
     async fn exchange(
         &self,
         head: &mut RequestHead,
@@ -277,7 +281,7 @@ impl Proxy {
         let mut connection = self.connection().await?;
         connection.put(head);
         if !repeatable {
-            // A response may take hours, and it is not needed any more.
+            // A response may take hours, and this is no longer needed.
             head.fields = Fields::default();
         }
         match connection.send(&self.shared.parser, body, encoder).await {
@@ -294,7 +298,7 @@ impl Proxy {
         .map_err(|unanswered| unanswered.error)
     }
 
-    /// A connection that is unused, or a new one, as soon as there is room for it.
+    /// Returns an idle connection, or a new one as soon as there is room for it.
     async fn connection(&self) -> Result<Connection, Error> {
         match self.pool.take().await {
             Some(connection) => Ok(connection),
@@ -308,7 +312,7 @@ impl Proxy {
 }
 
 impl Shared {
-    /// Joins the connection with that of the client, once its head is written.
+    /// Joins the connection to the client's connection, once the response head is written.
     fn takeover(&self, connection: Connection, link: &Arc<Link>) -> Takeover {
         let (metrics, link) = (self.metrics.clone(), Arc::clone(link));
         let progress = Progress::new(&metrics.exchanges_in_progress);
@@ -323,11 +327,11 @@ impl Shared {
         }
     }
 
-    /// Makes the head of a request what upstream is to see.
+    /// Rewrites the head of a request into what upstream should see.
     fn prepare(&self, head: &mut RequestHead, hop: Hop) -> Result<(), Error> {
         let upstream = &self.config.upstream;
         let keeps_host = self.config.keep_client_host;
-        // On HTTP/2, and with an absolute target, the client's idea of the host is in the target.
+        // On HTTP/2, and with an absolute target, the host the client means is in the target.
         let client_host = head.authority().filter(|_| keeps_host).map(str::to_owned);
         let host = match &client_host {
             Some(host) => Some(&**host),
@@ -339,8 +343,8 @@ impl Shared {
         Ok(())
     }
 
-    /// What a client is told when there is no response of upstream's. To a HEAD it is told without the body, which hyper would
-    /// send over HTTP/2.
+    /// The response for a client when upstream sent none. For a HEAD request it has no body,
+    /// because hyper would send one over HTTP/2.
     fn error_response(&self, error: &Error, to_head: bool, progress: Progress) -> Response<ResponseBody> {
         let kind = error.kind();
         match kind.fault() {
@@ -359,7 +363,7 @@ impl Shared {
     }
 }
 
-/// A response of threadtap's own: a JSON object.
+/// A response from threadtap itself: a JSON object.
 fn local_response(
     status: StatusCode,
     body: String,

@@ -1,7 +1,9 @@
-//! Keeps what must outlive the process: the journal, the events, what is still to be delivered, and what was given up.
+//! Stores what must survive a restart: the journal, the events, pending deliveries and dead
+//! letters.
 //!
-//! One SQLite database in the data directory, in WAL mode, owned by one thread (`threadtap-store`). Everybody else holds a
-//! [`Store`], a cheap handle: writes go through a bounded queue, reads are closures the thread runs between two commits.
+//! There is one SQLite database in the data directory, in WAL mode, owned by one thread
+//! (`threadtap-store`). All other code holds a [`Store`], a cheap handle. Writes go through a
+//! bounded queue. Reads are closures that the thread runs between two commits.
 //!
 //! # Files
 //!
@@ -28,43 +30,53 @@
 //! users          id, body, updated_at                               what is known of a user
 //! ```
 //!
-//! Bodies are JSON text. Times are Unix milliseconds by the proxy's clock. `user_version` is the schema's version: an older one
-//! is brought up to date at opening, a newer one is refused.
+//! Bodies are JSON text. Times are Unix milliseconds by the proxy's clock. `user_version` is the
+//! schema version: an older database is migrated when it is opened, a newer one is refused.
 //!
 //! # Rules
 //!
-//! * **Group commit.** The thread takes all that waits (at most [`Config::batch_bytes`]), applies it in order in one
-//!   transaction, and acknowledges it afterwards. It commits whenever it is free; batches come from load, never from a timer.
-//! * **Settling.** [`Op::Settle`] deletes the conversation's journal rows so far. Journal rows and the settling that follows
-//!   them within one group cancel out and never touch the disk.
-//! * **Once.** An event whose key is known is ignored, with the deliveries that came with it. The key is known as long as the
-//!   event is kept: [`Config::retain`], at least 24 hours.
-//! * **Numbers.** The messages of an event are numbered in its session when it is written, in the same transaction: without a
-//!   gap and never twice, also where an event is derived again or a write was refused.
-//! * **Retention.** Events older than that go in small steps between two commits, unless a delivery or a dead letter still
-//!   refers to them. Beyond [`Config::retain_bytes`], and in a full database, the text of the oldest delivered ones goes,
-//!   whatever their age; their key stays for its 24 hours, unless there is no room even for keys.
-//! * **Room.** A full database or disk makes room in this order, each only where the one before was not enough: what became of
-//!   deliveries is recorded, before its turn and in short (failed attempts are not, and answers to what was given up are not
-//!   kept); conversations are settled, before their turn; the log is written back and used again; the text of delivered events
-//!   goes; their keys go; what is aged goes. Then new operations are refused, but for settlings; and what waits
-//!   already, where nothing is stored whose delivery could still make room: at once where the budget is full, after a minute where
-//!   the disk is, which others may free.
-//! * **Trouble.** A failed transaction leaves nothing behind and is tried again, with growing pauses, until it succeeds; the
-//!   queue fills meanwhile and refuses ([`Refused::Full`]), which is counted. An operation that can never succeed is
-//!   dropped by itself, counted and logged. A database found corrupt, by a write, a read or at opening, is set aside and a new
-//!   one begun. One that is gone from its directory, or was replaced there, is noticed within a second, and before anything more
-//!   is acknowledged; a new one is begun as soon as the directory can be made and held again.
-//! * **Loss** of deliveries, in whatever way, is counted by sink and reason: `threadtap_deliveries_lost_total`.
-//! * **Synced.** Every commit is, by default, by a thread of its own as soon as the disk lets it; [`Config::sync_every`] trades
-//!   that for fewer syncs. Surviving the death of the process never needs a sync, so nothing waits for one.
+//! * **Group commit.** The thread takes all waiting operations (at most [`Config::batch_bytes`]),
+//!   applies them in order in one transaction, then acknowledges them. It commits as soon as it is
+//!   free: batches grow with the load, never by a timer.
+//! * **Settling.** [`Op::Settle`] deletes the conversation's journal rows written so far. If the
+//!   rows and the settling are in the same group, they cancel out and never reach the disk.
+//! * **Once.** An event with a known key is ignored, together with its deliveries. A key is known
+//!   while its event is kept: [`Config::retain`], at least 24 hours.
+//! * **Numbers.** An event's messages are numbered within its session in the transaction that
+//!   writes the event. Numbers have no gaps and no duplicates, even if an event is derived again or
+//!   a write is refused.
+//! * **Retention.** Events older than [`Config::retain`] are deleted in small steps between
+//!   commits, unless a delivery or a dead letter still refers to them. Beyond
+//!   [`Config::retain_bytes`], and in a full database, the text of the oldest delivered events is
+//!   deleted, whatever their age. Their keys stay for 24 hours, unless there is no room even for
+//!   keys.
+//! * **Room.** When the database or the disk is full, the store makes room in this order, and takes
+//!   the next step only if the previous one was not enough. It records delivery results ahead of
+//!   other writes and in short form (no failed attempts, no responses for dead letters). It settles
+//!   conversations ahead of other writes. It writes the log back and reuses it. It deletes the text
+//!   of delivered events, then their keys, then expired data. After that, it refuses new operations
+//!   except settlings. It also refuses waiting operations if no stored delivery could still make
+//!   room: at once if the budget is full, or after a minute if the disk is full, because others may
+//!   free space there.
+//! * **Trouble.** A failed transaction is rolled back and retried, with growing pauses, until it
+//!   succeeds. Meanwhile the queue fills and refuses batches ([`Refused::Full`]), which is counted.
+//!   An operation that can never succeed is dropped alone, counted and logged. A database found
+//!   corrupt by a write, by a read or at opening is set aside and replaced by a new one. A missing
+//!   or replaced file is noticed within a second, and before anything more is acknowledged. A new
+//!   database is created as soon as the directory can be created and locked again.
+//! * **Loss.** Every lost delivery is counted by sink and reason:
+//!   `threadtap_deliveries_lost_total`.
+//! * **Synced.** By default, a separate thread syncs every commit as soon as the disk allows. With
+//!   [`Config::sync_every`] there are fewer syncs. Surviving a process crash needs no sync, so
+//!   nothing waits for one.
 //!
 //! # Invariants
 //!
-//! * What was acknowledged survives `kill -9`, and a power cut once the sync that follows it is through.
-//! * A delivery leaves only by [`Op::Delivered`] or [`Op::Dead`]; a dead letter keeps its event.
-//! * Memory is bounded by [`Config::queue_bytes`] and one group, whatever the disk does.
-//! * The store does not know HTTP, dialects or sinks: names and JSON text only.
+//! * Acknowledged data survives `kill -9`, and a power cut once the next sync has finished.
+//! * A delivery is removed only by [`Op::Delivered`] or [`Op::Dead`]. A dead letter keeps its
+//!   event.
+//! * Memory is bounded by [`Config::queue_bytes`] plus one group, whatever the disk does.
+//! * The store knows nothing about HTTP, dialects or sinks. It sees only names and JSON text.
 
 mod apply;
 mod budget;
@@ -121,36 +133,40 @@ use self::writer::Writer;
 /// Settings of the store.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the files are; none keeps everything in memory, where it ends with the process.
+    /// Directory of the files. `None` keeps everything in memory until the process ends.
     pub data_dir: Option<PathBuf>,
-    /// Why there is no directory although one was meant; told by [`Store::overview`].
+    /// Why a configured directory is not used; reported by [`Store::overview`].
     pub instead_of: Option<String>,
-    /// How this process is named to another that finds the directory locked; for example its listen address.
+    /// How this process identifies itself to another one that finds the directory locked, for
+    /// example by its listen address.
     pub holder: String,
-    /// Where this process can be asked about the directory; for example its admin listener's address.
+    /// Where this process can be asked about the directory, for example its admin listener's
+    /// address.
     pub admin: String,
-    /// None syncs after every commit. Some syncs at this interval: a power cut may lose that much, a killed process nothing.
+    /// `None` syncs after every commit. Otherwise the sync interval: a power cut may lose that
+    /// much.
     pub sync_every: Option<Duration>,
     /// How long delivered events are kept; less than 24 hours counts as 24 hours.
     pub retain: Duration,
     /// How long the state of an idle conversation is kept.
     pub conversation_ttl: Duration,
-    /// How many runs' histories are kept: the last ones.
+    /// How many run histories are kept (the newest ones).
     pub remembered_turns: usize,
-    /// Bytes of operations that may wait for the thread; beyond it they are refused.
+    /// Bytes of operations that may wait for the thread. Beyond this, operations are refused.
     pub queue_bytes: usize,
-    /// Bytes of operations one transaction takes, at least one batch.
+    /// Bytes of operations in one transaction, but always at least one batch.
     pub batch_bytes: usize,
-    /// Bytes the database may grow to; none is no limit on disk, and 64 MiB in memory.
+    /// Maximum size of the database in bytes. `None` means no limit on disk, and 64 MiB in memory.
     pub max_bytes: Option<u64>,
-    /// Bytes the database may hold before delivered events go, oldest first; none is nine tenths of [`Self::max_bytes`].
+    /// Bytes of stored data above which the oldest delivered events are deleted. `None` means nine
+    /// tenths of [`Self::max_bytes`].
     pub retain_bytes: Option<u64>,
 }
 
 impl Config {
-    /// What delivered events are trimmed to; none is no limit.
+    /// The size that delivered events are trimmed to. `None` means no limit.
     fn retained_bytes(&self) -> Option<u64> {
-        // Short of the limit, so that in the ordinary way no commit meets it.
+        // Below the limit, so that a commit does not normally reach it.
         self.retain_bytes.or_else(|| self.max_bytes.map(|bytes| bytes / 10 * 9))
     }
 }
@@ -174,19 +190,19 @@ impl Default for Config {
     }
 }
 
-/// A handle on the store. The last one to go closes it.
+/// A handle on the store. Dropping the last one closes the store.
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
 }
 
 impl Store {
-    /// Opens the data directory, or memory, and starts the thread. What an earlier process left is read through
-    /// [`Recovered`], at the caller's pace.
+    /// Opens the data directory, or memory, and starts the thread. The caller reads the data of an
+    /// earlier process through [`Recovered`], at its own pace.
     ///
     /// # Errors
-    /// When another process holds the directory, it cannot be used, or a newer version wrote it. A corrupt database is no
-    /// error: it is set aside.
+    /// If another process holds the directory, the directory cannot be used, or a newer version
+    /// wrote it. A corrupt database is not an error: it is set aside.
     pub fn open(config: Config, metrics: Metrics, clock: Clock) -> Result<(Self, Recovered), OpenError> {
         let database = Database::open(&config, clock)?;
         let first_used_at = reads::first_used_at(database.connection()).map_err(OpenError::Database)?;
@@ -207,37 +223,39 @@ impl Store {
         Ok((store, recovered))
     }
 
-    /// Hands a batch over and returns; it is written soon after. Waits at most `patience` for room: for use on a thread that
-    /// may block.
+    /// Queues a batch and returns. The batch is written soon after. Waits at most `patience` for
+    /// room, so call it only on a thread that may block.
     ///
     /// # Errors
-    /// When there is no room, which means that the disk does not keep up or fails; nothing of the batch is kept.
+    /// If there is no room because the disk is slow or failing. No part of the batch is kept.
     pub fn commit(&self, ops: Vec<Op>, patience: Duration) -> Result<(), Refused> {
         self.shared.inbox.put(ops, patience).map_err(|(refused, ops)| {
             ledger::count_lost_ops(&self.shared.metrics, &ops, "refused");
-            // Or their journal would stay for good.
+            // Otherwise their journal rows would stay forever.
             let settlings = ops.into_iter().filter(|op| matches!(op, Op::Settle { .. }));
             self.shared.inbox.put_settlings(settlings.collect());
             refused
         })
     }
 
-    /// Hands a batch over and waits until it is written, however long that takes. For callers that are themselves few and wait,
-    /// as delivery's lanes do: what became of deliveries is never refused for want of room.
+    /// Queues a batch and waits until it is written, however long that takes. For a few callers
+    /// that wait themselves, like delivery lanes: delivery results are never refused for lack of
+    /// room.
     ///
     /// # Errors
-    /// When the store is closed; the batch may or may not have been written. When twice what may wait does, for other batches.
+    /// If the store is closed; the batch may or may not have been written. Other batches than
+    /// delivery results also fail if twice the queue limit is waiting.
     ///
     /// # Cancel safety
-    /// The batch is written also when the future is dropped.
+    /// The batch is written even if the future is dropped.
     pub async fn apply(&self, ops: Vec<Op>) -> Result<(), Refused> {
         self.write_acknowledged(ops)?.await.map_err(|_| Refused::Closed)
     }
 
-    /// Waits, blocking the thread, until all that was handed over before is written, at most `patience`.
+    /// Blocks the thread for at most `patience` until everything queued before is written.
     ///
     /// # Errors
-    /// When the store is closed, or it was not written by then.
+    /// If the store is closed, or the data was not written in time.
     pub fn flush(&self, patience: Duration) -> Result<(), Refused> {
         let mut written = self.write_acknowledged(Vec::new())?;
         let mut waited = Duration::ZERO;
@@ -254,7 +272,8 @@ impl Store {
         }
     }
 
-    /// Deliveries of one sink after the delivery `after`, oldest first; with `lane` only those of one lane.
+    /// Deliveries of one sink after the delivery `after`, oldest first. `lane` restricts them to
+    /// one lane.
     ///
     /// # Errors
     /// When the database cannot be read, or the store is closed.
@@ -268,8 +287,9 @@ impl Store {
         self.read(move |connection| reads::due(connection, &sink, lane, after, limit)).await
     }
 
-    /// The events of deliveries, in the deliveries' order; those that are gone are missing. It stops before the one with which the
-    /// bodies would be longer than `max_bytes` together; is that the first one, its length is told and nothing is read.
+    /// The events of deliveries, in the order of the deliveries. Deleted events are missing. Stops
+    /// before the event that would make the bodies exceed `max_bytes` in total. If that is the
+    /// first event, only its length is returned and no body is read.
     ///
     /// # Errors
     /// When the database cannot be read, or the store is closed.
@@ -277,8 +297,8 @@ impl Store {
         self.read(move |connection| reads::records(connection, &deliveries, max_bytes)).await
     }
 
-    /// Interactions, newest first, older than the event `before`. Fewer than `limit` where records are large, but at least one if
-    /// there is one.
+    /// Interactions older than the event `before`, newest first. May return fewer than `limit` if
+    /// records are large, but at least one if any exists.
     ///
     /// # Errors
     /// When the database cannot be read, or the store is closed.
@@ -286,7 +306,7 @@ impl Store {
         self.read(move |connection| reads::interactions(connection, limit, before)).await
     }
 
-    /// What waits and what was given up, by sink.
+    /// Pending deliveries and dead letters, by sink.
     ///
     /// # Errors
     /// When the database cannot be read, or the store is closed.
@@ -294,14 +314,15 @@ impl Store {
         self.read(reads::backlog).await
     }
 
-    /// Changes whenever new deliveries were written.
+    /// Changes whenever new deliveries are written.
     #[must_use]
     pub fn deliveries(&self) -> watch::Receiver<u64> {
         self.shared.deliveries.clone()
     }
 
-    /// Writes what waits, checkpoints, gives up the lock and waits for the thread, blocking. When the disk fails it gives up
-    /// after a few seconds, saying how much was lost. Handles that remain are refused from then on.
+    /// Writes what is waiting, makes a checkpoint, releases the lock and blocks until the thread
+    /// ends. If the disk fails, it gives up after a few seconds and reports how much was lost.
+    /// Remaining handles are refused from then on.
     pub fn close(&self) {
         self.shared.close();
     }
@@ -313,7 +334,7 @@ impl fmt::Debug for Store {
     }
 }
 
-/// One of several lanes of a sink: the deliveries whose lane number leaves `index` when divided by `of`.
+/// One of several lanes of a sink: the deliveries whose lane number modulo `of` is `index`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lane {
     /// Counts from 0.
@@ -323,7 +344,7 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// Whether a lane number belongs to it.
+    /// Whether a lane number belongs to this lane.
     #[must_use]
     pub fn holds(self, number: u32) -> bool {
         number % self.of.max(1) == self.index
@@ -373,7 +394,7 @@ impl Drop for Shared {
     }
 }
 
-/// How often it is looked whether all is written.
+/// Interval for checking whether everything is written.
 const FLUSH_LOOK: Duration = Duration::from_millis(1);
 
 fn gauge(number: u64) -> i64 {

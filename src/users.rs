@@ -1,6 +1,8 @@
-//! The directory of users, shared by those who learn of them: the pipeline from traffic, intake from the app's own word.
+//! The directory of users. It is shared by the parts that learn of users: the pipeline from
+//! traffic, and intake from what the app reports.
 //!
-//! It is a cache: of a user that was forgotten, what is said next counts as new, and its sinks hear of it again.
+//! It is a cache. If a user was forgotten, the next report of it counts as new, and the sinks
+//! receive it again.
 
 use std::sync::Arc;
 
@@ -15,14 +17,15 @@ use threadtap_core::user::Known;
 #[derive(Clone, Debug)]
 pub struct Users(Cache<Arc<str>, Entry>);
 
-/// All that is known of a user; none if that is the id alone, as it is of most.
+/// Everything known of a user. `None` if only the id is known, as for most users.
 type Entry = Option<Arc<User>>;
 
 impl Users {
-    /// Nobody is known. Forgotten is beyond `max_users`, or beyond what users may take in memory.
+    /// Creates an empty directory. Users are forgotten beyond `max_users`, or beyond the memory
+    /// that users may take.
     #[must_use]
     pub fn new(max_users: usize) -> Self {
-        // An entry that weighs its share at least keeps to both bounds.
+        // Each entry weighs at least its share, so that both bounds are kept.
         let share = MAX_BYTES / max_users.clamp(1, MAX_BYTES);
         let weight = move |id: &Arc<str>, user: &Entry| {
             let bytes = ENTRY_BYTES + id.len() + user.as_deref().map_or(0, bytes_of);
@@ -32,13 +35,13 @@ impl Users {
         Self(users.eviction_policy(EvictionPolicy::lru()).build())
     }
 
-    /// Takes what is said of a user.
+    /// Adds what was reported of a user.
     pub fn learn(&self, said: &User) -> Known {
         let Some(id) = said.id().filter(|id| !id.is_empty()) else {
             return Known { user: said.clone(), changed: false };
         };
         let known = |entry: Entry| entry.map_or_else(|| User::from_id(id), Arc::unwrap_or_clone);
-        // Nothing new is the rule, and reading is enough then.
+        // Usually nothing is new, and then reading is enough.
         if let Some(entry) = self.0.get(id) {
             let after = Known::after(Some(&known(entry)), id, said);
             if !after.changed {
@@ -57,13 +60,14 @@ impl Users {
         learnt.unwrap_or_else(|| Known::after(None, id, said))
     }
 
-    /// Forgets a user. Tells whether it was known.
+    /// Forgets a user. Returns whether it was known.
     pub fn forget(&self, id: &str) -> bool {
         self.0.remove(id).is_some()
     }
 }
 
-/// What is known of a user beside its id takes so much in memory, about: the least that a map has room for is four members.
+/// Estimates the memory for what is known of a user besides its id. A map has room for at least
+/// four members.
 fn bytes_of(user: &User) -> usize {
     let member = |(name, value): (&String, &Value)| {
         let tree = if value.is_object() || value.is_array() { TREE_BYTES_PER_BYTE } else { 1 };
@@ -72,12 +76,13 @@ fn bytes_of(user: &User) -> usize {
     user.0.iter().map(member).sum()
 }
 
-/// What users may take in memory. As many with ids of 40 characters are 100,000; of those of whom more is known, some 30,000.
+/// How much memory users may take. It holds 100,000 users with ids of 40 characters, or some 30,000
+/// users of whom more is known.
 const MAX_BYTES: usize = 32 << 20;
-/// What the cache takes for a user beside its id.
+/// What the cache takes for a user besides its id.
 const ENTRY_BYTES: usize = 250;
 const MEMBER_BYTES: usize = 250;
-/// What a byte of JSON takes as a tree at most.
+/// The most memory that a byte of JSON takes as a parsed tree.
 const TREE_BYTES_PER_BYTE: usize = 64;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! The operator's part of the API: what the commands call.
+//! The operator's part of the API, which the commands call.
 //!
-//! Changes are asked for by a JSON body: a web page cannot send one here without being asked first whether it may, which it is not.
+//! Changes need a JSON body. A browser sends one from a web page only after it has asked for
+//! permission (CORS preflight), and threadtap does not grant it.
 
 use axum::Router;
 use axum::extract::{Path, Query, State};

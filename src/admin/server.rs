@@ -1,7 +1,8 @@
-//! The connections of the admin listener: few, and none that is waited for without end.
+//! The connections of the admin listener. They are few, and every wait has a time limit.
 //!
-//! What a client has to do has a time limit each. Beyond the number of connections the one that has waited longest for its client
-//! is closed for the next ([`Places`]): whoever holds all of them and sends nothing keeps nobody out.
+//! Each step that a client must take has its own time limit. If all connections are in use and
+//! another client connects, the connection that has waited longest for its client is closed
+//! ([`Places`]). A client that holds all of them and sends nothing keeps nobody out.
 
 use std::future::Future;
 use std::io;
@@ -28,18 +29,20 @@ use tower_service::Service;
 use crate::metrics::Metrics;
 use crate::net::{Acceptor, Arrival, Exchanges, Phase, Places, drive, tcp};
 
-/// What clients of the admin listener may take.
+/// Limits on the clients of the admin listener.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Connections that are open at one time. When another client comes, the one that has waited longest for its client is closed.
+    /// How many connections may be open at a time. If another client connects, the connection that
+    /// has waited longest for its client is closed.
     pub connections: usize,
-    /// How long the head of a request may take, from the end of the response before: also how long a connection may idle.
+    /// How long the head of a request may take, counted from the end of the previous response. This
+    /// also limits how long a connection may be idle.
     pub head: Duration,
     /// How long the body of a request may take.
     pub body: Duration,
-    /// How long a body may be.
+    /// The maximum size of a body.
     pub body_bytes: usize,
-    /// How long a client may take to read a response, beyond what its socket takes at once.
+    /// How long a client may take to read a response, beyond what its socket accepts at once.
     pub write: Duration,
 }
 
@@ -55,7 +58,7 @@ impl Default for Limits {
     }
 }
 
-/// Serves until `shutdown` resolves, and then until all responses that were begun are sent.
+/// Serves until `shutdown` resolves and all started responses are sent.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -93,7 +96,8 @@ async fn connection(arrival: Arrival, router: Router, limits: Arc<Limits>, phase
                 Ok(request) => request,
                 Err(refusal) => return Ok(refusal),
             };
-            // While a body comes, and while the response is read, it is the client that is waited for.
+            // The exchange excludes the arrival of the body and the reading of the response,
+            // because the connection waits for its client then.
             let _exchange = exchanges.begin();
             router.call(request).await
         }
@@ -111,7 +115,7 @@ async fn connection(arrival: Arrival, router: Router, limits: Arc<Limits>, phase
     }
 }
 
-/// A request with all of its body.
+/// Reads the whole body of a request.
 async fn whole(request: Request<Incoming>, limits: &Limits) -> Result<Request<Body>, Response> {
     let (head, body) = request.into_parts();
     let read = timeout(limits.body, Limited::new(body, limits.body_bytes).collect()).await;
@@ -125,11 +129,12 @@ async fn whole(request: Request<Incoming>, limits: &Limits) -> Result<Request<Bo
     }
 }
 
-/// A socket that fails when its client does not read a response within a time, a byte now and then notwithstanding.
+/// A socket that fails if its client does not read a response within a time limit, even if the
+/// client reads a byte now and then.
 struct Unread {
     stream: TcpStream,
     limit: Duration,
-    /// Since the client's side first took no more of the response.
+    /// Runs from the moment the client's side accepts no more of the response.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -174,7 +179,7 @@ impl AsyncWrite for Unread {
         self.stream.is_write_vectored()
     }
 
-    /// hyper calls it when it has written all that it has.
+    /// hyper calls this when it has written everything it has.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.stalled = None;
         Pin::new(&mut self.stream).poll_flush(cx)
@@ -196,9 +201,9 @@ mod tests {
 
     use super::*;
 
-    /// For what is never in time.
+    /// For steps that never finish in time.
     const SHORT: Duration = Duration::from_millis(50);
-    /// For what is, however busy the machine is.
+    /// For steps that finish in time, however busy the machine is.
     const ENOUGH: Duration = Duration::from_secs(2);
 
     struct Served {
@@ -207,7 +212,7 @@ mod tests {
         task: JoinHandle<()>,
     }
 
-    /// Each of the tests makes one limit short, so that no other is what it meets.
+    /// Each test makes one limit short, so that no other limit applies.
     async fn serve_with(change: impl FnOnce(&mut Limits)) -> Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

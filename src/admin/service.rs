@@ -31,8 +31,8 @@ impl Service {
         Ok(Self { close, task })
     }
 
-    /// Accepts nobody any more, and lets responses that were begun be sent, for a second: a client that keeps its connection must
-    /// not keep the process.
+    /// Accepts no more connections, and waits up to a second until started responses are sent. A
+    /// client that keeps its connection open must not keep the process alive.
     pub async fn shutdown(self) {
         let Self { close, mut task } = self;
         drop(close);

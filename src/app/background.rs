@@ -1,4 +1,5 @@
-//! A thread with a runtime for all that must not be in the way of the proxy: delivery, the admin listener, intake.
+//! A thread with a runtime for the work that must not delay the proxy: delivery, the admin listener
+//! and intake.
 
 use std::future::Future;
 use std::io;
@@ -7,7 +8,7 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, EnterGuard, Handle};
 use tokio::sync::oneshot;
 
-/// The thread. Dropped, it ends with whatever runs on it.
+/// The thread. If this is dropped, the thread ends, together with all tasks on it.
 #[derive(Debug)]
 pub(super) struct Background {
     runtime: Handle,
@@ -16,29 +17,29 @@ pub(super) struct Background {
 }
 
 impl Background {
-    /// Starts it.
+    /// Starts the thread.
     ///
     /// # Errors
-    /// When there is no thread, or no file for its runtime.
+    /// When the thread cannot be started, or its runtime cannot open a file.
     pub(super) fn start() -> io::Result<Self> {
         let driver = Builder::new_current_thread().enable_all().build()?;
         let runtime = driver.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let thread =
             std::thread::Builder::new().name("threadtap-background".to_owned()).spawn(move || {
-                // An error says that nobody is left to stop it.
+                // An error means that the sender was dropped, which also stops the thread.
                 driver.block_on(stopped).ok();
                 driver.shutdown_background();
             })?;
         Ok(Self { runtime, stop, thread })
     }
 
-    /// Within it tasks are spawned on this thread.
+    /// While the guard is held, tasks are spawned on this thread.
     pub(super) fn enter(&self) -> EnterGuard<'_> {
         self.runtime.enter()
     }
 
-    /// Waits for something, blocking the thread.
+    /// Runs a future to completion. Blocks the calling thread.
     pub(super) fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.block_on(future)
     }

@@ -1,4 +1,5 @@
-//! The key callers are told apart by: made once per data directory, so that their names outlive the process.
+//! The key with which callers are told apart. It is created once per data directory, so that the
+//! names of callers survive a restart.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
@@ -7,7 +8,8 @@ use std::path::Path;
 
 use crate::proxy::CallerKey;
 
-/// Reads the key of a data directory, and makes one if there is none; without a directory, one for this process.
+/// Reads the key of a data directory, or creates one if there is none. Without a directory, creates
+/// a key for this process only.
 pub(super) fn load_or_make(directory: Option<&Path>) -> io::Result<CallerKey> {
     let Some(directory) = directory else { return Ok(CallerKey::new(&random()?)) };
     let path = directory.join(FILE_NAME);

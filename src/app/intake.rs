@@ -1,4 +1,4 @@
-//! Intake at the proxy's listener, of which neither knows the other.
+//! Connects intake to the proxy's listener. Neither module depends on the other.
 
 use std::net::SocketAddr;
 
@@ -8,14 +8,15 @@ use tokio::task::JoinSet;
 use crate::intake::{Intake, Listener, Response as IntakeResponse};
 use crate::proxy::{LocalEndpoints, LocalRequest, LocalResponse};
 
-/// What works for intake.
+/// The tasks of intake.
 #[derive(Debug)]
 pub(super) struct IntakeService {
     tasks: JoinSet<()>,
 }
 
 impl IntakeService {
-    /// Starts it on the current runtime: it takes the requests that the proxy is to hand over, and pairs held feedback.
+    /// Starts the tasks on the current runtime. They answer the requests that the proxy hands over,
+    /// and pair held feedback with its records.
     pub(super) fn start(intake: &Intake, listen: SocketAddr) -> (Self, LocalEndpoints) {
         let (queue, requests) = mpsc::channel(QUEUE);
         let mut tasks = JoinSet::new();
@@ -32,13 +33,14 @@ impl IntakeService {
         (Self { tasks }, own)
     }
 
-    /// Ends it. The proxy, which alone sends to it, is gone by then; what is held stays in the store.
+    /// Stops the tasks. The proxy is the only sender and has stopped by then. Held feedback stays
+    /// in the store.
     pub(super) async fn shutdown(mut self) {
         self.tasks.shutdown().await;
     }
 }
 
-/// Answers one request after the other: what they cost is bounded however many come.
+/// Answers one request at a time, so that the cost is bounded however many arrive.
 async fn answer(intake: Intake, mut requests: mpsc::Receiver<LocalRequest>) {
     while let Some(LocalRequest { head, body, response }) = requests.recv().await {
         let sent = intake.answer(&head, &body).await;
@@ -51,5 +53,5 @@ fn local_response(IntakeResponse { status, body }: IntakeResponse) -> LocalRespo
     LocalResponse { status, body }
 }
 
-/// Requests that may wait.
+/// How many requests may wait.
 const QUEUE: usize = 256;

@@ -1,11 +1,12 @@
-//! How many connections there may be, by how many files the process may have open.
+//! Derives the limits on connections from the number of files the process may have open.
 
 use crate::config::Config;
 use crate::descriptors::{self, Needs, Shares};
 use crate::metrics::Metrics;
 use crate::net;
 
-/// Raises the limit of open files, divides them, and sets what the parts may have accordingly.
+/// Raises the limit of open files, divides the files among the parts, and sets the limits of the
+/// parts accordingly.
 pub(super) fn share(config: &mut Config) -> Shares {
     let Config { net, proxy, delivery, sinks, .. } = config;
     let needs = Needs {
@@ -19,7 +20,8 @@ pub(super) fn share(config: &mut Config) -> Shares {
     shares
 }
 
-/// Says what the limits are, and once, as a warning, if there are fewer connections than the settings ask for.
+/// Sets the metrics of the limits. Logs one warning if fewer connections are possible than the
+/// settings ask for.
 pub(super) fn announce(shares: &Shares, metrics: &Metrics) {
     let Shares { open_files, connections, connections_wanted, upstream_connections, admin_connections: _ } =
         *shares;

@@ -8,13 +8,14 @@ use anyhow::{Context, Result};
 use crate::config::Choice;
 use crate::net;
 
-/// The proxy's listener. To be called within a runtime, as the other one.
+/// Binds the proxy's listener. Must be called within a runtime, like the other function.
 pub(super) fn bind_proxy(address: SocketAddr) -> Result<TcpListener> {
     let listener = net::bind(address).and_then(tokio::net::TcpListener::into_std);
     listener.with_context(|| format!("listen is `{address}`: cannot listen there"))
 }
 
-/// The admin listener: on the next free port, where nobody asked for the one that is in use.
+/// Binds the admin listener. If the port is in use, takes the next free port, unless the port was
+/// set explicitly.
 pub(super) fn bind_admin(choice: &Choice<SocketAddr>) -> Result<TcpListener> {
     let mut address = *choice.value();
     loop {

@@ -1,4 +1,5 @@
-//! What a reload replaces while everything runs; [`Changes`](crate::config::Changes) says which settings that are.
+//! The settings that a reload replaces while everything runs. [`Changes`](crate::config::Changes)
+//! lists them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,10 +14,10 @@ use crate::console::Console;
 use crate::proxy::CallerKey;
 use crate::{admin, delivery, intake};
 
-/// Where records go. The pipeline asks their filters, delivery sends to them.
+/// The sinks of records. The pipeline applies their filters, and delivery sends to them.
 pub(super) type Sinks = Vec<Arc<Sink>>;
 
-/// The side that replaces.
+/// The sending side, which replaces settings.
 #[derive(Debug)]
 pub(super) struct Live {
     sinks: watch::Sender<Sinks>,
@@ -25,13 +26,13 @@ pub(super) struct Live {
     intake: watch::Sender<intake::Config>,
     console: watch::Sender<Console>,
     caller_key: watch::Sender<Option<CallerKey>>,
-    /// What the key of callers was made of.
+    /// The setting from which the caller key was made.
     callers: Callers,
-    /// The directory in use: another one needs a restart.
+    /// The directory in use. Changing it needs a restart.
     data_dir: Option<Choice<PathBuf>>,
 }
 
-/// The side of the parts.
+/// The receiving side, for the parts.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) sinks: watch::Receiver<Sinks>,
@@ -43,10 +44,10 @@ pub(super) struct Settings {
 }
 
 impl Live {
-    /// Begins with the settings of the start.
+    /// Creates both sides with the settings at the start.
     ///
     /// # Errors
-    /// When cannot create the caller key.
+    /// When the caller key cannot be created.
     pub(super) fn new(config: &Config) -> Result<(Self, Settings)> {
         let (sinks, sinks_watch) = watch::channel(config.sinks.clone());
         let (delivery, delivery_watch) = watch::channel(config.delivery.clone());
@@ -66,17 +67,18 @@ impl Live {
         Ok((Self { sinks, delivery, admin, intake, console, caller_key, callers, data_dir }, settings))
     }
 
-    /// Replaces all of it.
+    /// Replaces all settings.
     ///
     /// # Errors
-    /// When cannot create the caller key; nothing was replaced then.
+    /// When the caller key cannot be created. Nothing is replaced then.
     pub(super) fn replace(&mut self, config: &Config) -> Result<()> {
-        // A key that is made for this process alone must not change because something else did.
+        // A key that was created for this process only must not change when another setting
+        // changes.
         if self.callers != config.callers {
             self.caller_key.send_replace(key_of(&config.callers, self.data_dir.as_ref())?);
             self.callers = config.callers.clone();
         }
-        // Open files were divided by it.
+        // The open files were divided by the number of lanes at the start.
         let lanes = self.delivery.borrow().lanes;
         replace(&self.delivery, delivery::Config { lanes, ..config.delivery.clone() });
         replace(&self.sinks, config.sinks.clone());
@@ -87,7 +89,8 @@ impl Live {
     }
 }
 
-/// Wakes nobody where nothing changes: delivery begins anew when it is woken.
+/// Notifies the receivers only if the value changes, because delivery restarts on each
+/// notification.
 fn replace<T: PartialEq>(live: &watch::Sender<T>, value: T) {
     live.send_if_modified(|now| {
         let changes = *now != value;

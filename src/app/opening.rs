@@ -1,4 +1,4 @@
-//! Opening the store where it was meant to be, or in memory.
+//! Opens the store in its data directory, or in memory.
 
 use std::net::SocketAddr;
 
@@ -9,8 +9,9 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::store::{self, OpenError, Recovered, Store};
 
-/// Opens the store. A directory that cannot be used, for whatever reason, gives way to memory unless it is required. It is not
-/// tried again later: what is in memory by then would have to move, and a restart does the same.
+/// Opens the store. If the directory cannot be used, for whatever reason, the store is opened in
+/// memory, unless the directory is required. The directory is not tried again later: records in
+/// memory would then have to move, and a restart has the same effect.
 pub(super) fn open_store(
     config: &Config,
     listen: SocketAddr,
@@ -19,7 +20,7 @@ pub(super) fn open_store(
     clock: Clock,
 ) -> Result<(Store, Recovered)> {
     let Config { store, data_dir, store_required: required, .. } = config;
-    // So are we named to another process that finds the directory locked.
+    // This names this process to another one that finds the directory locked.
     let config = store::Config { holder: listen.to_string(), admin: admin.to_string(), ..store.clone() };
     let Some(data_dir) = data_dir else { return Ok(Store::open(config, metrics.clone(), clock)?) };
     let on_disk = store::Config { data_dir: Some(data_dir.value().clone()), ..config.clone() };

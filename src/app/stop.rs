@@ -1,4 +1,4 @@
-//! Being hurried while stopping.
+//! Hurries the stop of an app.
 
 use std::time::Duration;
 
@@ -13,24 +13,24 @@ impl Stopper {
         Self(watch::Sender::new(false))
     }
 
-    /// Has it write what was captured, and do nothing else any more.
+    /// Makes the app write what was captured, and skip everything else.
     pub fn hurry(&self) {
         self.0.send_replace(true);
     }
 
-    /// Whether it was hurried.
+    /// Whether the stop was hurried.
     #[must_use]
     pub fn hurried(&self) -> bool {
         *self.0.borrow()
     }
 
-    /// Completes when it is.
+    /// Completes when the stop is hurried.
     pub(super) async fn told(&self) {
-        // It holds a sender itself, so the channel is open.
+        // `self` holds a sender, so the channel is open.
         self.0.subscribe().wait_for(|hurried| *hurried).await.ok();
     }
 
-    /// Completes after a pause, or when it is hurried.
+    /// Completes after a pause, or earlier if the stop is hurried.
     pub(super) async fn pause(&self, pause: Duration) {
         tokio::time::timeout(pause, self.told()).await.ok();
     }

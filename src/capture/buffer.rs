@@ -1,20 +1,22 @@
-//! Bytes that are charged to the budget of capture.
+//! Bytes that are charged to capture's budget.
 
 use std::sync::Arc;
 
 use prometheus_client::metrics::gauge::Gauge;
 use threadtap_core::budget::{Budget, Charge, OverBudget, Pool};
 
-/// How many bytes capture may hold. The gauge that shows the use is also what keeps it: one number, never two that disagree.
+/// How many bytes capture may hold. The gauge that reports the use also enforces it, so there is
+/// one number and not two that can disagree.
 ///
-/// What is large may not take the last quarter, so that a few large bodies never cost the many small ones.
+/// Large items may not use the last quarter, so a few large bodies never crowd out the many small
+/// ones.
 #[derive(Debug)]
 struct Limit {
     most: i64,
     used: Gauge,
 }
 
-/// A budget of so many bytes.
+/// Creates a budget of this many bytes.
 pub(super) fn budget(most_bytes: usize, used: Gauge) -> Budget {
     Budget::of(Arc::new(Limit { most: signed(most_bytes), used }))
 }
@@ -37,7 +39,7 @@ impl Pool for Limit {
     }
 }
 
-/// Copied bytes. What is charged is the capacity, so that the budget is about memory and not about content.
+/// Copied bytes. The charge is the capacity, so the budget limits memory and not content.
 #[derive(Debug)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,
@@ -62,7 +64,7 @@ impl Buffer {
         Ok(())
     }
 
-    /// Takes the bytes out, and what they are charged with.
+    /// Takes the bytes out, together with their charge.
     pub(super) fn take(&mut self) -> (Vec<u8>, Charge) {
         (std::mem::take(&mut self.bytes), self.charge.take())
     }
@@ -76,9 +78,9 @@ fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// Enough for a few events, little enough for many idle streams.
+/// Enough for a few events, and small enough for many idle streams.
 const MIN_CAPACITY: usize = 512;
-/// Nearly every body is smaller.
+/// Nearly every body is smaller than this.
 const SMALL_BYTES: usize = 256 << 10;
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ use super::buffer::Buffer;
 use super::response::ResponseTap;
 use crate::metrics::DropReason;
 
-/// A tap on an exchange that has no response yet. Dropping it records nothing: without a response nothing happened.
+/// A tap on an exchange that has no response yet. Dropping it records nothing: an exchange without
+/// a response is not recorded.
 #[must_use]
 pub struct RequestTap {
     shared: Arc<Shared>,
@@ -30,7 +31,7 @@ pub struct RequestTap {
     caller: Option<String>,
     at: UnixMillis,
     copy: Arc<Mutex<BodyCopy>>,
-    /// What is copied of the head; none if there was no room for it.
+    /// What is copied of the head; `None` if there was no room for it.
     charge: Option<Charge>,
 }
 
@@ -77,12 +78,12 @@ impl RequestTap {
         }
     }
 
-    /// Says which credential was used: a keyed hash of it, never the credential itself.
+    /// Records which credential was used, as a keyed hash, never the credential itself.
     pub fn with_caller(self, caller: String) -> Self {
         Self { caller: Some(caller), ..self }
     }
 
-    /// Copies no more than the beginning of the request, and of the response nothing but the head.
+    /// Limits copying to the beginning of the request and the head of the response.
     pub fn glancing(self) -> Self {
         lock(&self.copy).glance = true;
         self
@@ -103,8 +104,9 @@ impl RequestTap {
         RequestTee { body, copy: Some(Arc::clone(&self.copy)) }
     }
 
-    /// Takes in the head of the response; it is handed over with the first bytes of the body, or with its end. What passes of the
-    /// request body from now on is not copied. None where the head is all that is of interest: it is handed over at once.
+    /// Takes the head of the response. The head is handed over with the first bytes of the body or
+    /// with its end. Request body bytes that pass from now on are not copied. Returns `None` if
+    /// only the head is of interest: then it is handed over at once.
     pub fn tap_response(self, head: &ResponseHead) -> Option<ResponseTap> {
         let ((bytes, body_charge), complete, glance) = {
             let mut copy = lock(&self.copy);
@@ -141,7 +143,7 @@ impl RequestTap {
                 end: Some(end),
                 charge,
             };
-            // Nothing that would have been recorded is lost if the queue is full.
+            // If the queue is full, nothing is lost that would have been recorded.
             drop(self.shared.offer(capture));
             return None;
         }
@@ -149,7 +151,7 @@ impl RequestTap {
     }
 }
 
-/// A request body that is copied as it passes, or not, and is otherwise the body inside.
+/// A request body that may be copied as it passes. In all other respects it is the inner body.
 #[derive(Debug)]
 pub struct RequestTee<B> {
     body: B,
@@ -162,12 +164,12 @@ impl<B> RequestTee<B> {
         Self { body, copy: None }
     }
 
-    /// The body inside.
+    /// The inner body.
     pub fn get_ref(&self) -> &B {
         &self.body
     }
 
-    /// The body inside, to be told something.
+    /// The inner body, mutably.
     pub fn get_mut(&mut self) -> &mut B {
         &mut self.body
     }
@@ -210,21 +212,22 @@ impl<B: Body<Data = Bytes> + Unpin> Body for RequestTee<B> {
     }
 }
 
-/// What a tee and its tap share: the tap may need the bytes while the body still passes.
+/// State shared by a tee and its tap: the tap may need the bytes while the body is still passing.
 struct BodyCopy {
     shared: Arc<Shared>,
     buffer: Buffer,
     /// How many more bytes may be copied.
     room: usize,
     state: CopyState,
-    /// Whether only the beginning is of interest, and of the response the head: then no more is a loss.
+    /// Whether only the beginning of the request and the head of the response are of interest. Then
+    /// a shorter copy is not a loss.
     glance: bool,
 }
 
 enum CopyState {
     Complete,
     Copying,
-    /// The copy is, or will be, a prefix.
+    /// The copy is, or will be, only a prefix.
     Cut,
 }
 
@@ -259,10 +262,11 @@ impl std::fmt::Debug for BodyCopy {
     }
 }
 
-/// What a tap takes beside what it copies.
+/// The memory a tap takes in addition to what it copies.
 const HEAD_BYTES: usize = 1 << 10;
 
-/// A panic while the lock was held leaves at worst a shorter copy, so a poisoned lock is of no concern.
+/// A panic while the lock was held can at worst shorten the copy, so a poisoned lock can be
+/// ignored.
 fn lock(copy: &Mutex<BodyCopy>) -> MutexGuard<'_, BodyCopy> {
     copy.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -16,15 +16,15 @@ use super::buffer::Buffer;
 use super::{Lost, Shared};
 use crate::metrics::DropReason;
 
-/// A tap on an exchange whose response head has come. It belongs around the body at once: only the
+/// A tap on an exchange whose response head has arrived. Wrap the body with it at once: only the
 /// [`ResponseTee`] reports the end.
 #[must_use]
 pub struct ResponseTap {
     shared: Arc<Shared>,
     exchange: ExchangeId,
-    /// What waits for the first bytes of the body.
+    /// Held until the first bytes of the body arrive.
     start: Option<Box<Start>>,
-    /// What that, and a segment on its way, is charged with.
+    /// The budget charge of `start` and of a segment about to be handed over.
     charge: Charge,
     buffer: Buffer,
     /// Segments made so far, lost ones included.
@@ -33,7 +33,8 @@ pub struct ResponseTap {
     last_at: UnixMillis,
     /// How many more bytes may be copied; `None` for an event stream.
     room: Option<usize>,
-    /// The first bytes, while they may still show an event stream that the head does not announce.
+    /// The first bytes, kept while they may still reveal an event stream that the head does not
+    /// announce.
     beginning: Option<Vec<u8>>,
     state: TapState,
 }
@@ -41,9 +42,9 @@ pub struct ResponseTap {
 enum TapState {
     /// Frames are copied.
     Copying,
-    /// Nothing more is copied, but the end is told.
+    /// Nothing more is copied, but the end is still reported.
     Full,
-    /// An event stream goes on after a hole; the frames in it count as one segment.
+    /// An event stream continues after a gap; the frames in the gap count as one segment.
     Hole,
     /// The pipeline does not know of this exchange.
     Quiet,
@@ -91,7 +92,7 @@ impl ResponseTap {
         ResponseTee { body, tap: Some(self) }
     }
 
-    /// Copies a frame. What the `last` one brings goes with the end.
+    /// Copies a frame. The data of the `last` frame is handed over with the end.
     fn record(&mut self, data: &[u8], last: bool) {
         if !matches!(self.state, TapState::Copying | TapState::Hole) {
             return;
@@ -134,7 +135,8 @@ impl ResponseTap {
         }
     }
 
-    /// Hands over what was gathered and leaves a hole after it: one more segment, which nobody gets.
+    /// Hands over what was gathered and leaves a gap after it: one more segment number that is
+    /// never delivered.
     fn lose(&mut self, reason: DropReason) {
         if matches!(self.state, TapState::Hole) {
             return;
@@ -142,7 +144,7 @@ impl ResponseTap {
         self.hand_over_segment();
         self.segments = self.segments.saturating_add(1);
         self.shared.count_drop(reason);
-        // After a hole an event stream can be read again from its next event; a document cannot.
+        // After a gap an event stream can be read again from its next event; a document cannot.
         self.state = if self.room.is_none() { TapState::Hole } else { TapState::Full };
     }
 
@@ -200,7 +202,7 @@ impl std::fmt::Debug for ResponseTap {
     }
 }
 
-/// A response body that is copied as it passes, or not, and is otherwise the body inside.
+/// A response body that may be copied as it passes. In all other respects it is the inner body.
 #[derive(Debug)]
 pub struct ResponseTee<B> {
     body: B,
@@ -213,7 +215,7 @@ impl<B> ResponseTee<B> {
         Self { body, tap: None }
     }
 
-    /// Whether it is copied, and not over.
+    /// Whether the body is copied and has not ended.
     pub fn is_tapped(&self) -> bool {
         self.tap.is_some()
     }
@@ -232,7 +234,8 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ResponseTee<B> {
         let Some(tap) = &mut this.tap else { return Poll::Ready(polled) };
         let ending = match &polled {
             Some(Ok(frame)) => {
-                // Nothing can follow trailers, and the reader does not ask for more once the length is reached.
+                // Nothing can follow trailers, and the reader stops asking once the length is
+                // reached.
                 let last = frame.is_trailers() || this.body.is_end_stream();
                 if let Some(data) = frame.data_ref() {
                     tap.record(data, last);
@@ -267,17 +270,17 @@ impl<B> Drop for ResponseTee<B> {
     }
 }
 
-/// Whether the body is not what its bytes look like.
+/// Whether the body is encoded, so that its bytes are not its content.
 fn is_coded(head: &ResponseHead) -> bool {
     let identity =
         |coding: &[u8]| [&b"identity"[..], b"none"].iter().any(|name| coding.eq_ignore_ascii_case(name));
     head.fields.get("content-encoding").is_some_and(|coding| !identity(coding.trim_ascii()))
 }
 
-/// More than the longest name of a field of an event.
+/// Longer than the longest field name of an event.
 const BEGINNING_BYTES: usize = 16;
 
-/// Whether a `Content-Type` is `text/event-stream`, whatever its case and parameters.
+/// Whether a `Content-Type` is `text/event-stream`, ignoring case and parameters.
 fn is_event_stream(content_type: &[u8]) -> bool {
     let kind = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
     kind.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")

@@ -1,4 +1,5 @@
-//! `threadtap demo`: runs the whole system in one process, on free ports, with no key and no network.
+//! `threadtap demo`: runs the whole system in one process, on free ports, with no key and no
+//! network.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -64,7 +65,7 @@ async fn play() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts threadtap as the command would, but for its addresses, and with nothing of the environment.
+/// Starts threadtap like the command does, but with other addresses and without the environment.
 async fn start_proxy(api: &Assistants, backend: &Collector) -> anyhow::Result<App> {
     let flags = Flags {
         listen: Some("127.0.0.1:0".to_owned()),
@@ -74,7 +75,7 @@ async fn start_proxy(api: &Assistants, backend: &Collector) -> anyhow::Result<Ap
     };
     let mut config = Config::load(&flags, &Nothing)?;
     config.data_dir = None;
-    // Enough for its app, and no reason to complain of the limit of open files.
+    // Enough for the demo's app, and too few to cause a warning about the limit of open files.
     config.net.max_connections = 16;
     let mut sink = reconify::Config::new(Secret::from("demo-app"), Secret::from("demo-key"));
     sink.url = backend.url("/track").parse()?;
@@ -93,15 +94,16 @@ fn recorded_id(record: &Value) -> String {
     api_id(record["interaction"]["run"].as_str().unwrap_or_default()).to_owned()
 }
 
-/// The API's id of what a payload is about: a completion's own, else that of the run or response its message is of.
+/// The API's id of what a payload is about: the id of a completion, or else of the run or response
+/// that its message belongs to.
 fn delivered_id(payload: &Value) -> String {
     let response = &payload["response"];
     let id = response["run_id"].as_str().or_else(|| response["id"].as_str());
     api_id(id.unwrap_or_default()).to_owned()
 }
 
-/// What threadtap recorded, by its own word; waits a while for as many records as are expected. The run that failed is
-/// delivered nowhere, so no delivery says that it was recorded.
+/// The records that threadtap reports. Waits a while for the expected number. A failed run is not
+/// delivered, so no delivery shows that it was recorded.
 async fn records(admin: SocketAddr, expected: usize) -> anyhow::Result<Vec<Value>> {
     let url = format!("http://{admin}/api/v1/interactions");
     let mut pauses = 0..RECORD_PAUSES;

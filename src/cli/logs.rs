@@ -1,7 +1,7 @@
 //! Logs on standard error, as text for people or JSON for machines.
 //!
-//! Text from outside in a field cannot control a terminal: text logs replace such characters, JSON logs escape them, which JSON
-//! readers undo.
+//! Text from outside in a field cannot control a terminal. Text logs replace the unsafe characters.
+//! JSON logs escape them, and JSON readers undo that.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
@@ -19,7 +19,7 @@ use tracing_subscriber::{Layer, fmt, reload};
 use super::Failure;
 use crate::config::{Log, LogFormat};
 
-/// Changes level and format of the logs.
+/// Changes the level and the format of the logs.
 pub(super) type SetLogs = Box<dyn Fn(&Log) -> Result<(), Failure>>;
 
 /// Sets up logs on standard error.
@@ -58,7 +58,8 @@ where
         });
         return lines.fmt_fields(fields.delimited(" ")).with_writer(io::stderr).boxed();
     }
-    // A span that began under the other format has no fields in this one, and formatting it would panic.
+    // A span that began under the other format has no fields in this one. Formatting it would
+    // panic.
     let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(false);
     lines.with_writer(|| Escaped(io::stderr())).boxed()
 }
@@ -72,7 +73,8 @@ pub(super) fn level(log: &Log) -> Result<Targets, Failure> {
     })
 }
 
-/// Writes lines of JSON, with characters that a terminal would not show as `\uXXXX` (RFC 8259 §7).
+/// Writes lines of JSON. Characters that a terminal would not show are written as `\uXXXX` (RFC
+/// 8259 §7).
 struct Escaped<W>(W);
 
 impl<W: io::Write> io::Write for Escaped<W> {
@@ -82,7 +84,7 @@ impl<W: io::Write> io::Write for Escaped<W> {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // A line comes as a whole.
+        // Each call gets a whole line.
         match std::str::from_utf8(bytes) {
             Ok(line) if line.contains(|char| char != '\n' && is_unprintable(char)) => {
                 self.0.write_all(escaped(line).as_bytes())

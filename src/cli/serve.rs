@@ -14,7 +14,7 @@ pub(super) fn run(flags: &Flags) -> Result<(), Failure> {
     let config = Config::load(flags, &ProcessEnvironment).map_err(Failure::unusable)?;
     let set_logs = logs::start(&config.log)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(anyhow::Error::from)?;
-    // First of all: the default action of an early signal would kill the process.
+    // Before the app starts: the default action of an early signal would kill the process.
     let mut signals = {
         let _guard = runtime.enter();
         Signals::new().map_err(anyhow::Error::from)?
@@ -92,8 +92,9 @@ impl Signals {
     }
 }
 
-/// A second signal ends the process as soon as what was captured is written. A third one, or a store that takes too long, ends it
-/// at once. Delivery of what was written continues at the next start.
+/// A second signal ends the process as soon as what was captured is written. A third one, or a
+/// store that takes too long, ends it at once. Delivery of what was written continues at the next
+/// start.
 fn hurry_if_asked_twice(runtime: Runtime, mut signals: Signals, stopper: Stopper) -> std::io::Result<()> {
     std::thread::Builder::new().name("threadtap-signals".to_owned()).spawn(move || {
         runtime.block_on(async {

@@ -1,4 +1,5 @@
-//! What a command operates on: the instance that holds the data directory or, if none runs, the store itself.
+//! What a command operates on: the instance that holds the data directory or, if none runs, the
+//! store itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -33,7 +34,7 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Finds it with the settings of an instance.
+    /// Finds the target with the settings of an instance.
     pub(super) fn find(flags: &Flags) -> Result<Self, Failure> {
         let config = Config::load(flags, &ProcessEnvironment).map_err(Failure::unusable)?;
         with_warnings(&config.log)?;

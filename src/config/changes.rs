@@ -1,6 +1,7 @@
 //! What differs between two configurations, and whether that can be applied while the process runs.
 //!
-//! Every struct of settings is taken apart as a whole, so the compiler asks what becomes of a new field.
+//! Every struct of settings is destructured completely, so the compiler reports a new field that is
+//! not handled here.
 
 use threadtap_core::correlator::Limits;
 use threadtap_core::dialect::{Order, chat};
@@ -9,17 +10,18 @@ use threadtap_core::{correlator, dialect, session};
 use super::{Callers, Choice, Config, Drain, Log};
 use crate::{admin, capture, delivery, intake, net, pipeline, proxy, store};
 
-/// The keys whose values differ, as they stand in the file.
+/// The keys whose values differ, as they are written in the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// What a reload applies.
+    /// The keys that a reload applies.
     pub applied: Vec<&'static str>,
-    /// What only a restart applies.
+    /// The keys that only a restart applies.
     pub needs_restart: Vec<&'static str>,
 }
 
-/// Compares the fields of a struct: for each, `applied(key)` or `needs_restart(key)`; `apart` where it is compared by itself, and
-/// `unset` where no setting sets it, or only together with another one.
+/// Compares the fields of a struct. Each field is marked `applied(key)` or `needs_restart(key)`. A
+/// field is marked `apart` if it is compared separately, and `unset` if no setting sets it, or only
+/// together with another one.
 macro_rules! compare {
     ($changes:ident, $($type:ident)::+ { $($field:ident: $how:ident $(($key:literal))?),* $(,)? }, $old:expr, $new:expr) => {
         let (old, new) = ($old, $new);
@@ -82,7 +84,7 @@ impl Changes {
             old,
             new
         );
-        // Naming what is the default changes nothing.
+        // Setting a default value explicitly changes nothing.
         let directory = |config: &Config| config.data_dir.as_ref().map(|choice| choice.value().clone());
         note(&mut self.needs_restart, "data_dir", &directory(old), &directory(new));
         let address = |config: &Config| *Choice::value(&config.admin_listen);

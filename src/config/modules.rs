@@ -1,4 +1,5 @@
-//! The sections that several modules share, over their defaults. A section of one module stands beside it, as `Settings`.
+//! The sections that several modules share, applied to their defaults. The section of a single
+//! module is in that module, as `Settings`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +135,7 @@ pub(super) fn store(file: raw::Store) -> Result<store::Config, ConfigError> {
 
 /// A smaller database holds little more than its own tables.
 const SMALLEST_STORE_BYTES: u64 = 2 << 20;
-/// More places to look at than anybody has.
+/// More sources than anybody needs.
 const MAX_SOURCES: usize = 32;
-/// A run must be known at least as long as it may be polled.
+/// A run must be remembered for at least as long as it may be polled.
 const SHORTEST_RETAIN: Duration = Duration::from_secs(24 * 3600);

@@ -1,4 +1,4 @@
-//! The file as it is written: everything optional, nothing checked but its form.
+//! The settings file as it is written. Everything is optional, and only the form is checked.
 
 use std::path::PathBuf;
 
@@ -137,7 +137,7 @@ pub enum LogFormat {
     Auto,
     /// One JSON object a line.
     Json,
-    /// For people.
+    /// Text for people.
     Text,
 }
 

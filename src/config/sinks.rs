@@ -1,4 +1,4 @@
-//! The sinks: those of the file, and those the environment switches on by their keys alone.
+//! The sinks: those in the file, and those that keys in the environment enable.
 
 use std::sync::Arc;
 
@@ -6,7 +6,8 @@ use threadtap_core::sink::{Sink, SinkSettings, align, reconify};
 
 use super::{ConfigError, Environment};
 
-/// Builds the sinks. Keys in the environment fill the file's first sink of their kind, or make one; they never add a second.
+/// Builds the sinks. Keys in the environment complete the file's first sink of their kind. If the
+/// file has none, they create one. They never add a second.
 pub(super) fn build(
     file: Vec<SinkSettings>,
     environment: &impl Environment,

@@ -1,4 +1,4 @@
-//! What the app says of its users and their feedback: JSON in, checked values out.
+//! Parses and checks the JSON that the app sends about its users and their feedback.
 
 use std::net::Ipv4Addr;
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 use threadtap_core::attribution::User;
 use threadtap_core::event::Rating;
 
-/// Why a request is refused; names the field.
+/// Why a request is refused. Names the field.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub(super) enum Invalid {
     #[error("the body is not a JSON object: {0}")]
@@ -20,7 +20,7 @@ pub(super) enum Invalid {
 }
 
 impl Invalid {
-    /// The field at fault, if it is one.
+    /// The invalid field, if the error is about one.
     pub(super) fn field(&self) -> Option<&str> {
         match self {
             Self::NotAnObject(_) => None,
@@ -30,7 +30,7 @@ impl Invalid {
     }
 }
 
-/// Feedback as the app gives it.
+/// Feedback as the app sends it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Feedback {
     pub(super) rating: Rating,
@@ -83,12 +83,12 @@ impl Feedback {
         Ok(feedback)
     }
 
-    /// The id that says most precisely what was judged.
+    /// The most specific id of what was rated.
     pub(super) fn reference(&self) -> Option<&str> {
         [&self.message, &self.run, &self.session, &self.thread].into_iter().find_map(Option::as_deref)
     }
 
-    /// Whether a message was judged, or what a run said, and no session.
+    /// Whether the feedback is about a message or the output of a run, not about a session.
     pub(super) fn is_of_a_message(&self) -> bool {
         self.message.is_some() || self.run.is_some()
     }
@@ -103,7 +103,7 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    /// Reads a request's body. Null takes back what was said before.
+    /// Reads a request's body. Null removes the earlier value.
     pub(super) fn parse(body: &[u8]) -> Result<Self, Invalid> {
         let mut fields = Fields::parse(body)?;
         let id = fields.text("id")?.ok_or(Invalid::Field("id", "is needed"))?;
@@ -162,13 +162,13 @@ impl Fields {
         serde_json::from_slice(body).map(Self).map_err(|error| Invalid::NotAnObject(error.to_string()))
     }
 
-    /// A text that may be missing; empty and null are as if missing.
+    /// An optional text. Empty and null count as missing.
     fn text(&mut self, field: &'static str) -> Result<Option<String>, Invalid> {
         let text = self.nullable_text(field)?;
         Ok(text.and_then(|text| text.as_str().map(str::to_owned)).filter(|text| !text.is_empty()))
     }
 
-    /// A text, null, or nothing at all.
+    /// A text, null, or `None` if the field is missing.
     fn nullable_text(&mut self, field: &'static str) -> Result<Option<Value>, Invalid> {
         match self.0.shift_remove(field) {
             None => Ok(None),
@@ -180,13 +180,13 @@ impl Fields {
         }
     }
 
-    /// Refuses what nobody asked for: a misspelt field must not go unnoticed.
+    /// Refuses unknown fields, so that a misspelt field is noticed.
     fn end(self) -> Result<(), Invalid> {
         self.0.into_iter().next().map_or(Ok(()), |(field, _)| Err(Invalid::Unknown(field)))
     }
 }
 
-/// Fields of texts, and how a [`User`] names them: as Reconify does, where it has a name for them.
+/// The text fields and their names in a [`User`]. The names are Reconify's, where it has one.
 const TEXTS: [(&str, &str); 9] = [
     ("country", "countryCode"),
     ("created_at", "createdAt"),

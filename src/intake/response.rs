@@ -1,11 +1,11 @@
-//! What requests of intake are answered with.
+//! The responses of intake.
 
 use http::StatusCode;
 use serde_json::json;
 
 use super::request::Invalid;
 
-/// What is answered.
+/// A response of intake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// The status.
@@ -28,7 +28,7 @@ pub(super) fn unavailable() -> Response {
     refusal(StatusCode::SERVICE_UNAVAILABLE, "the store does not keep up; try again", None)
 }
 
-/// Shaped as the errors of the OpenAI API are.
+/// Has the shape of an error of the OpenAI API.
 pub(super) fn refusal(status: StatusCode, message: &str, field: Option<&str>) -> Response {
     let error =
         json!({"message": format!("threadtap: {message}"), "type": "threadtap_intake_error", "param": field});

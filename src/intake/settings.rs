@@ -7,7 +7,7 @@ use threadtap_core::settings::{Environment, Invalid, Secret, Span, set};
 
 use super::Config;
 
-/// The section; what is left out is the default.
+/// The section. A missing key keeps the default.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {

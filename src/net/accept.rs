@@ -8,15 +8,16 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::places::{Place, Places, Standing, Waiting};
 
-/// Accepts clients. One is accepted ahead of its place, to know that there is somebody to make room for; further ones wait in the
-/// listener's backlog.
+/// Accepts clients. One client is accepted before it has a place, to know that room must be made
+/// for it. Further clients wait in the listener's backlog.
 pub(crate) struct Acceptor {
     listener: TcpListener,
     places: Places,
     backoff: Duration,
 }
 
-/// A client that has a place. It waits for its first request from the beginning, also while nobody has looked at it yet.
+/// A client that has a place. It counts as waiting for its first request from the start, even
+/// before a task serves it.
 pub(crate) struct Arrival {
     pub(crate) stream: TcpStream,
     pub(crate) peer: SocketAddr,
@@ -29,11 +30,11 @@ impl Acceptor {
         Self { listener, places, backoff: MIN_BACKOFF }
     }
 
-    /// The next client, once it has a place. An error of the listener, such as too many open files, is logged, and accepting
-    /// tried again after a pause.
+    /// Returns the next client, once it has a place. An error of the listener, such as too many
+    /// open files, is logged, and accepting is tried again after a pause.
     ///
     /// # Cancel safety
-    /// A client that was accepted and has no place yet is disconnected.
+    /// If the future is dropped, a client that was accepted and has no place yet is disconnected.
     pub(crate) async fn next(&mut self) -> Arrival {
         loop {
             match self.listener.accept().await {
@@ -54,7 +55,7 @@ impl Acceptor {
     }
 }
 
-/// Whether an error of `accept` says nothing about the next one, see accept(2).
+/// Whether an error of `accept` says nothing about the next call, see accept(2).
 fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

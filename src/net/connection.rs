@@ -19,14 +19,14 @@ use super::accept::Arrival;
 use super::http1::Session;
 use super::io::{ClientStream, Protocol};
 use super::link::{Link, Phase};
-use super::places::{Exchanges, Waiting};
+use super::places::{Exchanges, Place, Standing, Waiting};
 use super::room::Room;
-use super::{Config, Handler, MIN_HEAD_BYTES, http2};
+use super::{Config, Handler, MIN_HEAD_BYTES, http2, tcp};
 
-/// What all connections of a listener share.
+/// State shared by all connections of a listener.
 pub(super) struct Server<H> {
     pub(super) config: Config,
-    /// Reads the heads of HTTP/1.
+    /// Parses the heads of HTTP/1 requests.
     pub(super) parser: Parser,
     http2: hyper_http2::Builder<TokioExecutor>,
     pub(super) handler: H,
@@ -34,14 +34,14 @@ pub(super) struct Server<H> {
     counts: Counts,
 }
 
-/// What connections count.
+/// The metrics of connections.
 #[derive(Clone)]
 pub(super) struct Counts {
-    /// Those that are open.
+    /// Open connections.
     pub(super) open: Gauge,
-    /// Lines of responses that HTTP/2 cannot carry.
+    /// Response header lines that HTTP/2 cannot carry.
     pub(super) left_out: Counter,
-    /// Requests over HTTP/2 for which there was no room.
+    /// HTTP/2 requests for which there was no room.
     pub(super) refused: Counter,
 }
 
@@ -51,7 +51,7 @@ impl<H: Handler> Server<H> {
         Self { http2: http2::builder(&config), parser, config, handler, room, counts }
     }
 
-    /// Serves one connection until it is over, drained or cut.
+    /// Serves one connection until it is over, drained or cut off.
     pub(super) async fn run(self: Arc<Self>, arrival: Arrival, phase: watch::Receiver<Phase>) {
         let peer = arrival.peer;
         if let Err(error) = self.serve(arrival, phase).await {
@@ -68,10 +68,10 @@ impl<H: Handler> Server<H> {
         self.config.tcp.apply(&stream);
         let link = Arc::new(Link::new(peer, self.counts.open.clone(), place, phase.clone()));
         let mut input = Input::default();
-        // Cancel safe: whatever ends the wait ends the connection.
+        // Cancel safe: whatever ends the wait also ends the connection.
         let protocol = tokio::select! {
             biased;
-            protocol = protocol(&mut stream, &mut input, &mut waiting) => match protocol? {
+            protocol = protocol(&mut stream, &mut input, &mut waiting, link.place()) => match protocol? {
                 Some(protocol) => protocol,
                 None => return Ok(()),
             },
@@ -83,7 +83,7 @@ impl<H: Handler> Server<H> {
                 let draining = AtomicBool::new(false);
                 let session = Session::new(&self, stream, input, link, waiting, &draining);
                 let drain = |_: Pin<&mut _>| draining.store(true, Ordering::Relaxed);
-                // It sees by itself when it is to leave.
+                // It notices by itself when it should leave.
                 drive(pin!(session.serve()), drain, phase, pending()).await?;
             }
             Protocol::Http2 => {
@@ -101,7 +101,8 @@ impl<H: Handler> Server<H> {
     }
 }
 
-/// Drives a connection until it is over or cut, or `asked` to leave its place. `drain` has it end what is in progress.
+/// Drives a connection until it is over or cut off, or until it is `asked` to leave its place.
+/// `drain` makes it finish what is in progress.
 pub(crate) async fn drive<C: Future<Output = Result<(), E>>, E>(
     mut connection: Pin<&mut C>,
     drain: impl Fn(Pin<&mut C>),
@@ -121,7 +122,8 @@ pub(crate) async fn drive<C: Future<Output = Result<(), E>>, E>(
             },
             () = asked.as_mut() => {
                 drain(connection.as_mut());
-                // What that makes it say is said, but the client is not waited for: another one is.
+                // Sends what `drain` produced, but does not wait for this client, because another
+                // one is waiting.
                 let polled = poll_fn(|cx| Poll::Ready(connection.as_mut().poll(cx))).await;
                 return match polled {
                     Poll::Ready(result) => result,
@@ -132,11 +134,13 @@ pub(crate) async fn drive<C: Future<Output = Result<(), E>>, E>(
     }
 }
 
-/// Reads until it is clear what the client speaks; none when the connection is to leave its place before.
+/// Reads until it is clear which protocol the client speaks. Returns none if the connection must
+/// leave its place first.
 async fn protocol(
     stream: &mut TcpStream,
     input: &mut Input,
     waiting: &mut Waiting,
+    place: &Place,
 ) -> std::io::Result<Option<Protocol>> {
     poll_fn(|cx| {
         loop {
@@ -148,10 +152,47 @@ async fn protocol(
                 Poll::Ready(_) => {}
                 Poll::Pending => {
                     ready!(waiting.poll_asked(cx));
-                    return Ok(None).into();
+                    if !tcp::has_input(stream) {
+                        return Ok(None).into();
+                    }
+                    // It stays, because the runtime only has not reported the input yet.
+                    std::mem::replace(waiting, place.wait(Standing::New)).end();
+                    return Poll::Pending;
                 }
             }
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::task::{Context, Waker};
+
+    use prometheus_client::metrics::counter::Counter;
+    use tokio::net::TcpListener;
+
+    use super::super::places::Places;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_whose_request_was_not_reported_yet_keeps_its_place() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let places = Places::new(1, Counter::default());
+        let place = places.take().await;
+        let (mut waiting, mut input) = (place.wait(Standing::New), Input::default());
+        let mut reading = pin!(protocol(&mut stream, &mut input, &mut waiting, &place));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(reading.as_mut().poll(&mut cx).is_pending());
+
+        // Nothing is awaited meanwhile, so the runtime learns nothing of it.
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let mut other = pin!(places.take());
+        assert!(other.as_mut().poll(&mut cx).is_pending());
+        assert!(reading.as_mut().poll(&mut cx).is_pending(), "its place is not taken");
+        assert_eq!(reading.await.unwrap(), Some(Protocol::Http1));
+    }
 }

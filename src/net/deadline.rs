@@ -1,4 +1,4 @@
-//! A time limit that is set anew for each message of a connection.
+//! A time limit that restarts for each message of a connection.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A time limit that moves. Moving it costs no timer: that is set anew only when it rings too early.
+/// A time limit that can be moved. Moving it does not touch the timer: the timer is reset only when
+/// it fires too early.
 #[derive(Debug)]
 pub(super) struct Deadline {
     at: Instant,
@@ -19,12 +20,12 @@ impl Deadline {
         Self { at, timer: Box::pin(sleep_until(at)) }
     }
 
-    /// Begins anew. It may only become later.
+    /// Restarts the time limit. It may only become later.
     pub(super) fn restart(&mut self, time: Duration) {
         self.at = later(time);
     }
 
-    /// Waits until it is over.
+    /// Waits until the time is over.
     pub(super) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.timer.as_mut().poll(cx));
@@ -42,5 +43,5 @@ fn later(time: Duration) -> Instant {
     now.checked_add(time).unwrap_or_else(|| now + FAR)
 }
 
-/// So long that nobody waits for it.
+/// So long that nobody waits for it to end.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);

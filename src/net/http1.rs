@@ -1,7 +1,8 @@
-//! A connection of HTTP/1: one request after the other (RFC 9112 §9).
+//! An HTTP/1 connection: one request after the other (RFC 9112 §9).
 //!
-//! The reading side goes with a body that is not whole yet, and comes back when it is. While it is here and a response is awaited
-//! or written, it is watched: a client that leaves ends the exchange at once.
+//! While a body is incomplete, the body owns the reading side; it returns the reading side when it
+//! is complete. While the connection has the reading side and a response is awaited or written, the
+//! reading side is watched: a client that disconnects ends the exchange at once.
 
 use std::future::poll_fn;
 use std::io;
@@ -24,7 +25,6 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::Handler;
 use super::connection::Server;
 use super::deadline::Deadline;
 use super::incoming_body::{IncomingBody, Reader};
@@ -32,14 +32,15 @@ use super::io::ClientStream;
 use super::link::Link;
 use super::message::{Request, RequestBody, Response};
 use super::places::{Standing, Waiting};
+use super::{Handler, tcp};
 
-/// What becomes of a connection after an exchange.
+/// What happens to a connection after an exchange.
 enum After {
     Close,
     KeepAlive,
 }
 
-/// Why a connection ends before its time.
+/// Why a connection ends early.
 #[derive(Debug, Error)]
 pub(super) enum Ended {
     #[error("the response body failed")]
@@ -64,7 +65,7 @@ impl Ended {
     }
 }
 
-/// A connection of HTTP/1.
+/// An HTTP/1 connection.
 pub(super) struct Session<'a, H> {
     server: &'a Server<H>,
     link: Arc<Link>,
@@ -81,15 +82,15 @@ pub(super) struct Session<'a, H> {
 /// Where the reading side is.
 enum Reading {
     Here(Reader),
-    /// With the body of a request.
+    /// The body of a request has it.
     Away(oneshot::Receiver<Reader>),
-    /// Dropped with a body that was not read to its end.
+    /// Lost: the body that had it was dropped before its end.
     Lost,
 }
 
 /// The writing side of a connection. It closes with a reset if the link says so.
 struct WriteSide {
-    /// `None` when it was taken over.
+    /// `None` after a takeover.
     half: Option<OwnedWriteHalf>,
     link: Arc<Link>,
 }
@@ -99,7 +100,7 @@ impl Drop for WriteSide {
         if self.link.resets_on_close()
             && let Some(half) = self.half.take()
         {
-            // Fails only if the socket is gone already.
+            // Fails only if the socket is already gone.
             let _ = SockRef::from(half.as_ref()).set_linger(Some(Duration::ZERO));
             half.forget();
         }
@@ -107,7 +108,7 @@ impl Drop for WriteSide {
 }
 
 impl<'a, H: Handler> Session<'a, H> {
-    /// Goes on with a stream of which `input` was read already.
+    /// Continues with a stream from which `input` was already read.
     pub(super) fn new(
         server: &'a Server<H>,
         stream: TcpStream,
@@ -129,7 +130,7 @@ impl<'a, H: Handler> Session<'a, H> {
         }
     }
 
-    /// Serves requests until either side has had enough.
+    /// Serves requests until either side ends the connection.
     pub(super) async fn serve(mut self) -> Result<(), Ended> {
         let mut deadline = Deadline::after(self.server.config.head_timeout);
         loop {
@@ -141,7 +142,7 @@ impl<'a, H: Handler> Session<'a, H> {
             };
             let (method, version) = (head.method.clone(), head.version);
             let may_go_on = keeps_alive(version, &head.fields)
-                // Others may have read another end of the body (RFC 9112 §6.1).
+                // Other parsers may have seen a different end of the body (RFC 9112 §6.1).
                 && !(head.fields.contains("transfer-encoding") && head.fields.contains("content-length"));
             let body = match self.body(&head) {
                 Ok(body) => body,
@@ -150,7 +151,8 @@ impl<'a, H: Handler> Session<'a, H> {
             let response = {
                 let handler = self.server.handler.clone();
                 let link = Arc::clone(&self.link);
-                // Boxed: a connection keeps room for it while it lives, also while the stream it began goes on for hours.
+                // Boxed: the connection reserves this memory while it lives, even while a stream
+                // takes hours.
                 let mut response =
                     Box::pin(async move { handler.handle(Request { head, body }, link).await });
                 poll_fn(|cx| match response.as_mut().poll(cx) {
@@ -173,8 +175,8 @@ impl<'a, H: Handler> Session<'a, H> {
         }
     }
 
-    /// Waits for the head of the next request. None comes when the client has closed, is too slow, its place is needed for
-    /// another, or a drain has begun.
+    /// Waits for the head of the next request. Returns `None` when the client has closed or is too
+    /// slow, when another client needs the place, or when a drain has begun.
     async fn head(&mut self, deadline: &mut Deadline) -> Result<Option<RequestHead>, Ended> {
         let Reading::Here(reader) = &mut self.reading else { return Ok(None) };
         let waiting = &mut self.waiting;
@@ -196,6 +198,10 @@ impl<'a, H: Handler> Session<'a, H> {
                         let waiting = waiting.get_or_insert_with(|| self.link.place().wait(Standing::Known));
                         if waiting.poll_asked(cx).is_pending() {
                             ready!(deadline.poll_over(cx));
+                        } else if tcp::has_input(reader.half.as_ref()) {
+                            // It stays, because the runtime only has not reported the input yet.
+                            std::mem::replace(waiting, self.link.place().wait(Standing::Known)).end();
+                            return Poll::Pending;
                         }
                         return Ok(None).into();
                     }
@@ -205,7 +211,8 @@ impl<'a, H: Handler> Session<'a, H> {
         .await
     }
 
-    /// The body of a request. The reading side goes with it unless all of it is there.
+    /// The body of a request. It takes the reading side, unless the whole body has been read
+    /// already.
     fn body(&mut self, head: &RequestHead) -> Result<RequestBody, Malformed> {
         let mut decoder = Decoder::of_request(of_request(head.version, &head.fields)?);
         if decoder.is_over() {
@@ -224,7 +231,7 @@ impl<'a, H: Handler> Session<'a, H> {
         Ok(RequestBody::http1(incoming))
     }
 
-    /// Reads ahead to learn whether the client leaves; ready when it has.
+    /// Reads ahead to learn whether the client disconnects; ready when it has.
     fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match &mut self.reading {
@@ -246,7 +253,7 @@ impl<'a, H: Handler> Session<'a, H> {
         }
     }
 
-    /// Takes the reading side back if it has come back, or is lost.
+    /// Takes the reading side back if it was returned or is lost.
     fn settle(&mut self) {
         if let Reading::Away(returned) = &mut self.reading {
             match returned.try_recv() {
@@ -257,7 +264,7 @@ impl<'a, H: Handler> Session<'a, H> {
         }
     }
 
-    /// Waits for the reading side; false when it does not come back.
+    /// Waits for the reading side; returns false if it is lost.
     async fn returned(&mut self) -> bool {
         if let Reading::Away(returned) = &mut self.reading {
             self.reading = returned.await.map_or(Reading::Lost, Reading::Here);
@@ -306,7 +313,7 @@ impl<'a, H: Handler> Session<'a, H> {
                     Poll::Pending => {}
                 }
             }
-            // What came before the failure is for the client all the same.
+            // The client still gets what arrived before the failure.
             if failed.is_some()
                 && sending.poll_flush(half, cx)?.is_ready()
                 && let Some(error) = failed.take()
@@ -325,7 +332,7 @@ impl<'a, H: Handler> Session<'a, H> {
         self.output.poll_flush(half, cx)
     }
 
-    /// Gives the connection to who goes on with it, once the head is written.
+    /// Hands the connection to `takeover`, once the head is written.
     async fn hand_over(mut self, takeover: super::Takeover) -> Result<(), Ended> {
         self.settle();
         poll_fn(|cx| self.poll_flush(cx)).await?;
@@ -338,7 +345,7 @@ impl<'a, H: Handler> Session<'a, H> {
         Ok(())
     }
 
-    /// Tells a client that its request cannot be read, and closes.
+    /// Tells a client that its request cannot be read, and closes the connection.
     async fn refuse(mut self, malformed: Malformed) -> Result<(), Ended> {
         let mut head = ResponseHead::new(match malformed {
             Malformed::TooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -347,7 +354,7 @@ impl<'a, H: Handler> Session<'a, H> {
         head.fields.push("connection", "close");
         head.fields.push("content-length", "0");
         write_response(&head, Version::HTTP_11, self.output.buffer());
-        // A client that does not read, or goes on sending, is not waited for any longer.
+        // A client that does not read, or keeps sending, is not waited for any longer.
         let closing = async {
             poll_fn(|cx| self.poll_flush(cx)).await?;
             if let Some(half) = &mut self.writing.half {
@@ -359,7 +366,8 @@ impl<'a, H: Handler> Session<'a, H> {
         Err(Ended::Refused(malformed))
     }
 
-    /// Reads what the client still sends: closing before would be a reset, and could cost it the response.
+    /// Reads what the client still sends. Closing earlier would send a reset, and the client could
+    /// lose the response.
     async fn drain(&mut self) -> io::Result<()> {
         let Reading::Here(reader) = &mut self.reading else { return Ok(()) };
         let mut left = LINGER_BYTES;
@@ -377,8 +385,8 @@ impl<'a, H: Handler> Session<'a, H> {
     }
 }
 
-/// How much is read ahead while a response is awaited. Beyond it a client is no longer seen to leave.
+/// How much is read ahead while a response is awaited. Beyond this, a disconnect is not noticed.
 const MAX_READ_AHEAD_BYTES: usize = 64 << 10;
-/// How long a refused client may still send, and how much.
+/// How long a refused client may keep sending, and how much.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! HTTP/2 (RFC 9113): hyper's, with its messages as ours.
+//! HTTP/2 (RFC 9113): uses hyper, and converts its messages to ours.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,8 +40,8 @@ pub(super) fn builder(config: &Config) -> http2::Builder<TokioExecutor> {
     http2
 }
 
-/// A connection whose requests `handler` answers, as far as there is room for them. Those that are refused were not looked at, so a
-/// client may send them again (RFC 9113 §8.7).
+/// A connection whose requests `handler` answers, as long as there is room for them. A refused
+/// request was not processed, so a client may send it again (RFC 9113 §8.7).
 pub(super) fn connection<H: Handler>(
     builder: &http2::Builder<TokioExecutor>,
     stream: ClientStream,
@@ -59,7 +59,8 @@ pub(super) fn connection<H: Handler>(
     let service = service_fn(move |request| {
         let (handler, link, counts) = (handler.clone(), Arc::clone(&link), counts.clone());
         let exchange = exchanges.begin();
-        // At once, not when it is first polled: hundreds may have come together, and hyper's heads are larger.
+        // Done at once, not when first polled: hundreds may have arrived together, and hyper's
+        // heads are larger.
         let admitted = part.hold(size(&request)).map(|held| (held, self::request(request)));
         async move {
             let Some((held, request)) = admitted else {
@@ -77,7 +78,7 @@ pub(super) fn connection<H: Handler>(
     builder.serve_connection(TokioIo::new(stream), service)
 }
 
-/// What a request takes while it is in progress, about.
+/// Roughly how much memory a request takes while it is in progress.
 fn size(request: &http::Request<Incoming>) -> usize {
     let lines = request.headers().iter();
     let lines = lines.map(|(name, value)| name.as_str().len() + value.len() + Fields::LINE_BYTES);
@@ -85,7 +86,8 @@ fn size(request: &http::Request<Incoming>) -> usize {
     REQUEST_BYTES + target + lines.sum::<usize>()
 }
 
-/// The body of a response, which holds what its request takes until it is over, and whose exchange is open until then.
+/// The body of a response. Until it is over, it holds the memory reserved for its request, and its
+/// exchange stays open.
 pub(super) struct Holding<B> {
     body: B,
     _held: Held,
@@ -115,7 +117,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Holding<B> {
 fn request(request: http::Request<Incoming>) -> Request {
     let (head, body) = request.into_parts();
     let target = match head.uri.path() {
-        // It has no authority in front.
+        // It has no authority before it.
         "*" => "*".to_owned(),
         _ => head.uri.to_string(),
     };
@@ -130,7 +132,8 @@ fn to_hyper<B>(response: Response<B>, left_out: &Counter) -> http::Response<B> {
     let Response { head, body, takeover: _ } = response;
     let mut headers = HeaderMap::try_with_capacity(head.fields.len()).unwrap_or_default();
     for (name, value) in head.fields.iter() {
-        // Values with control bytes are none of HTTP/2, and more than 32,768 lines more than any client would take.
+        // HTTP/2 does not allow values with control bytes, and no client would accept more than
+        // 32,768 lines.
         let line = HeaderName::from_bytes(name).ok().zip(HeaderValue::from_bytes(value).ok());
         if line.and_then(|(name, value)| headers.try_append(name, value).ok()).is_none() {
             left_out.inc();
@@ -142,9 +145,10 @@ fn to_hyper<B>(response: Response<B>, left_out: &Counter) -> http::Response<B> {
     response
 }
 
-/// What a request takes beside its head, about: its tasks, its connection to upstream, and two parts of a response that its client
-/// does not read.
+/// Roughly how much memory a request takes in addition to its head: its tasks, its connection to
+/// upstream, and two parts of a response that its client does not read.
 const REQUEST_BYTES: usize = 24 << 10;
-/// A stream has one part of a response in the buffers of the connection; the next follows when that is written. What comes meanwhile
-/// is one part then. Hyper's own 400 KiB would be 80 MiB for a connection of 200 streams whose client does not read.
+/// A stream keeps one part of a response in the connection's buffers; the next follows when that is
+/// written. What arrives meanwhile becomes one part. Hyper's default of 400 KiB would take 80 MiB
+/// for a connection of 200 streams whose client does not read.
 const SEND_BUFFER_BYTES: usize = 1;

@@ -1,4 +1,4 @@
-//! The body of an HTTP/1 request that was not whole when its head was read.
+//! The body of an HTTP/1 request that was incomplete when its head was read.
 
 use std::io;
 use std::sync::Arc;
@@ -18,23 +18,25 @@ use super::link::Link;
 pub(super) struct Reader {
     pub(super) half: OwnedReadHalf,
     pub(super) input: Input,
-    /// The connection counts as open wherever its reading side is.
+    /// Keeps the connection counted as open wherever its reading side is.
     pub(super) link: Arc<Link>,
 }
 
-/// A body that is read from its connection as it is asked for. It has the reading side meanwhile, and sends it back when it is
-/// over; when it is dropped before, or fails, nothing more can be read of the connection.
+/// A body that is read from its connection on demand. It owns the reading side meanwhile, and sends
+/// it back when the body is over. If it is dropped earlier, or fails, nothing more can be read from
+/// the connection.
 #[derive(Debug)]
 pub(super) struct IncomingBody {
     /// `None` when the body is over, or has failed.
     source: Option<(Reader, oneshot::Sender<Reader>)>,
     decoder: Decoder,
-    /// What is still to be written to invite the client.
+    /// What is still to be written of the invitation (`100 Continue`) to the client.
     invitation: &'static [u8],
 }
 
 impl IncomingBody {
-    /// Reads a body by `decoder`. The client is invited to send it before it is waited for, if it wants to be.
+    /// Reads a body with `decoder`. If the client expects an invitation, it is invited before the
+    /// body is awaited.
     pub(super) fn new(
         reader: Reader,
         decoder: Decoder,
@@ -45,13 +47,13 @@ impl IncomingBody {
         (Self { source: Some((reader, home)), decoder, invitation }, returned)
     }
 
-    /// The connection it comes over, as long as something may come.
+    /// The connection the body comes over, as long as more may arrive.
     pub(super) fn link(&self) -> Option<&Arc<Link>> {
         self.source.as_ref().map(|(reader, _)| &reader.link)
     }
 
-    /// Does not invite the client any more, because a response has begun. Half an invitation cannot be taken back; then nothing more
-    /// is read.
+    /// Stops inviting the client, because a response has begun. Half an invitation cannot be taken
+    /// back; in that case nothing more is read.
     pub(super) fn withdraw_invitation(&mut self) {
         if !self.invitation.is_empty() && self.invitation.len() < CONTINUE.len() {
             self.source = None;
@@ -63,7 +65,7 @@ impl IncomingBody {
         self.decoder.is_over() && !self.decoder.has_trailers()
     }
 
-    /// How much is to come, where that is known.
+    /// How much is still to arrive, if known.
     pub(super) fn length(&self) -> Option<u64> {
         self.decoder.length()
     }
@@ -83,14 +85,14 @@ impl IncomingBody {
         } else if decoder.is_over()
             && let Some((reader, home)) = source.take()
         {
-            // Fails when the connection is gone.
+            // Fails if the connection is gone.
             let _ = home.send(reader);
         }
         Poll::Ready(polled)
     }
 }
 
-/// Writes what is left of an invitation. Nobody else writes meanwhile: the response has not begun.
+/// Writes the rest of an invitation. Nothing else writes meanwhile: the response has not begun.
 fn poll_invite(
     stream: &TcpStream,
     invitation: &mut &'static [u8],

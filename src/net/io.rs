@@ -12,33 +12,34 @@ use tokio::net::TcpStream;
 
 use super::link::Link;
 
-/// A socket of which something was read already, and that closes with a reset if the link says so.
+/// A socket whose first bytes may already have been read. It closes with a reset if the link says
+/// so.
 #[derive(Debug)]
 pub struct ClientStream {
     stream: TcpStream,
     link: Arc<Link>,
-    /// What was read, and is still to be handed on.
+    /// Bytes that were read and are still to be delivered.
     beginning: Vec<u8>,
 }
 
-/// What a client speaks.
+/// The protocol a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Protocol {
-    /// Whatever does not begin as HTTP/2 does.
+    /// Anything that does not begin as HTTP/2 does.
     Http1,
     /// HTTP/2 with prior knowledge (RFC 9113 §3.3).
     Http2,
 }
 
 impl ClientStream {
-    /// Goes on with a stream of which `beginning` was read already.
+    /// Continues with a stream whose first bytes, `beginning`, were already read.
     pub(super) fn new(stream: TcpStream, link: Arc<Link>, beginning: &[u8]) -> Self {
         Self { stream, link, beginning: beginning.to_vec() }
     }
 }
 
 impl Protocol {
-    /// What a client speaks that began with `bytes`; none while it is open.
+    /// The protocol of a client that began with `bytes`; `None` while it is undecided.
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         if bytes.starts_with(PREFACE) {
             Some(Self::Http2)
@@ -92,7 +93,7 @@ impl AsyncWrite for ClientStream {
 impl Drop for ClientStream {
     fn drop(&mut self) {
         if self.link.resets_on_close() {
-            // Fails only if the socket is gone already.
+            // Fails only if the socket is already gone.
             let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         }
     }
@@ -101,7 +102,8 @@ impl Drop for ClientStream {
 /// The preface of HTTP/2 (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Asserts that only the preface is told as HTTP/2, that anything else is told at the first byte that differs, and nothing before.
+/// Asserts that only the preface is recognized as HTTP/2, that anything else is recognized at the
+/// first byte that differs, and that nothing is decided before.
 #[cfg(any(test, fuzzing))]
 pub fn assert_greetings_are_told(data: &[u8]) {
     let same = data.iter().zip(PREFACE).take_while(|(byte, expected)| byte == expected).count();

@@ -1,4 +1,4 @@
-//! A client connection, as seen by who answers its requests.
+//! A client connection, as the handler of its requests sees it.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -10,18 +10,18 @@ use tokio::task::AbortHandle;
 
 use super::places::Place;
 
-/// What the connections of a server are told. Whoever holds a receiver is waited for.
+/// The phase that the connections of a server follow. A drain waits for every holder of a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Serving,
-    /// End what is in progress; begin nothing.
+    /// Finish what is in progress; start nothing new.
     Draining,
-    /// The grace is over.
+    /// The grace period is over.
     Cut,
 }
 
-/// A client connection, as seen by who answers its requests. It counts as open for as long as the link lives, which is as long
-/// as its socket does, be it as a tunnel.
+/// A client connection, as the handler of its requests sees it. It counts as open as long as the
+/// link lives. The link lives as long as the socket, also when that has become a tunnel.
 #[derive(Debug)]
 pub struct Link {
     peer: SocketAddr,
@@ -43,14 +43,15 @@ impl Link {
         self.peer
     }
 
-    /// Makes the connection close with a reset. It is for a response that only the closing of the connection delimits: a plain
-    /// close would make its truncation look like its end.
+    /// Makes the connection close with a reset. This is for a response whose end is marked only by
+    /// the closing of the connection: after a plain close, a truncated response would look
+    /// complete.
     pub(super) fn reset_on_close(&self) {
         self.reset.store(true, Ordering::Relaxed);
     }
 
-    /// Runs what goes on beside the connection or after it: a tunnel, the rest of an upload. A drain waits for it, and drops it when
-    /// the grace is over.
+    /// Runs work that continues beside the connection or after it, such as a tunnel or the rest of
+    /// an upload. A drain waits for it, and drops it when the grace period is over.
     pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let mut phase = self.phase.clone();
         let spawned = tokio::spawn(async move {

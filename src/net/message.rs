@@ -1,4 +1,4 @@
-//! What passes between a connection and who answers its requests, whatever the version of HTTP.
+//! What passes between a connection and the handler of its requests, for any HTTP version.
 
 use std::fmt;
 use std::pin::Pin;
@@ -27,15 +27,16 @@ pub struct Request {
 
 /// A response to a request.
 pub struct Response<B> {
-    /// Its head. Where it does not tell the end of the body, the connection sees to that.
+    /// Its head. If it does not define where the body ends, the connection adds that.
     pub head: ResponseHead,
     /// Its body.
     pub body: B,
-    /// Who takes the connection over after the head. None goes on with it; on HTTP/2 nobody can.
+    /// Takes the connection over after the head. If `None`, the connection continues with HTTP; on
+    /// HTTP/2 a takeover is not possible.
     pub takeover: Option<Takeover>,
 }
 
-/// Takes a connection over that no longer speaks HTTP.
+/// Takes over a connection that no longer speaks HTTP.
 pub type Takeover = Box<dyn FnOnce(ClientStream) + Send>;
 
 impl<B: fmt::Debug> fmt::Debug for Response<B> {
@@ -44,14 +45,14 @@ impl<B: fmt::Debug> fmt::Debug for Response<B> {
     }
 }
 
-/// The body of a request, as it comes.
+/// The body of a request, as it arrives.
 #[derive(Debug)]
 pub struct RequestBody(Source);
 
 #[derive(Debug)]
 enum Source {
     Empty,
-    /// All of it came with the head.
+    /// The whole body came with the head.
     Whole(Bytes),
     Http1(Box<IncomingBody>),
     Http2(Incoming),
@@ -73,7 +74,7 @@ impl RequestBody {
         Self(Source::Empty)
     }
 
-    /// The connection it comes over, where that is not free for anything else before the body is over.
+    /// The connection the body comes over, if that connection is occupied until the body is over.
     #[must_use]
     pub fn link(&self) -> Option<&Arc<Link>> {
         match &self.0 {
@@ -82,7 +83,8 @@ impl RequestBody {
         }
     }
 
-    /// Does not invite the client to send it any more: a response has begun, and an invitation would come in the middle of it.
+    /// Stops inviting the client to send the body. A response has begun, and an invitation would
+    /// land in the middle of it.
     pub fn withdraw_invitation(&mut self) {
         if let Source::Http1(body) = &mut self.0 {
             body.withdraw_invitation();

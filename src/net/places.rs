@@ -1,11 +1,13 @@
-//! Room for connections, and which of them goes when there is none.
+//! Limits the number of connections, and chooses which one to close when the limit is reached.
 //!
-//! A listener has so many places. When all are taken and another client comes, the connection that has waited longest for its
-//! client to send a request is closed: first those that never sent one, then those that are kept alive. So clients that connect
-//! and say nothing take the places of each other and of nobody who is served. What is in progress is never touched: where
-//! everything is, new clients wait.
+//! A listener has a fixed number of places. When all are taken and another client connects, the
+//! connection that has waited longest for a request from its client is closed. Connections that
+//! never sent a request are closed first, then those that are kept alive. So clients that connect
+//! and stay silent only take places from each other, never from a client that is being served.
+//! Requests in progress are never touched: if every connection has one, new clients wait.
 //!
-//! Each worker has a list of its own connections that wait, and other workers look into it only when they need room.
+//! Each worker keeps a list of its own waiting connections. Other workers read it only when they
+//! need room.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -18,7 +20,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
-/// The places of a listener, as a worker sees them.
+/// The places of a listener, as seen by one worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     shared: Arc<Shared>,
@@ -37,7 +39,7 @@ struct Shared {
     closed: Counter,
 }
 
-/// Connections that wait for their client, and how to ask them to leave.
+/// Connections that wait for their client, with a channel to ask each to leave.
 type List = Mutex<BTreeMap<Turn, oneshot::Sender<()>>>;
 
 /// The order in which connections are closed.
@@ -45,7 +47,7 @@ type List = Mutex<BTreeMap<Turn, oneshot::Sender<()>>>;
 struct Turn {
     standing: Standing,
     since: Instant,
-    /// Tells those apart that began at the same time.
+    /// Distinguishes connections that began to wait at the same time.
     number: usize,
 }
 
@@ -59,7 +61,7 @@ pub(crate) enum Standing {
 }
 
 impl Places {
-    /// So many. `closed` counts connections that were closed to make room.
+    /// Creates this many places. `closed` counts the connections that were closed to make room.
     pub(crate) fn new(count: usize, closed: Counter) -> Self {
         let waiting = Arc::<List>::default();
         let shared = Shared {
@@ -78,10 +80,10 @@ impl Places {
         Self { shared: Arc::clone(&self.shared), waiting }
     }
 
-    /// Takes a place for a client that is there, making room if there is none.
+    /// Takes a place for a client that has connected, and makes room if there is none.
     ///
     /// # Cancel safety
-    /// Whoever stops waiting has no place, and takes it from nobody.
+    /// If the future is dropped, no place is taken, neither for this client nor from another one.
     pub(crate) async fn take(&self) -> Place {
         let free = &self.shared.free;
         let permit = match Arc::clone(free).try_acquire_owned() {
@@ -89,7 +91,8 @@ impl Places {
             Err(_) => {
                 let _wanted = Wanted::new(&self.shared.wanted);
                 let mut acquired = pin!(Arc::clone(free).acquire_owned());
-                // Waits in the queue before it asks for room, so that the place that is freed is not another's.
+                // Joins the queue before it asks for room. Otherwise another client could take the
+                // freed place.
                 match poll_fn(|cx| Poll::Ready(acquired.as_mut().poll(cx))).await {
                     Poll::Ready(permit) => permit,
                     Poll::Pending => {
@@ -109,16 +112,16 @@ impl Shared {
         self.wanted.load(Ordering::SeqCst) > 0
     }
 
-    /// Asks the connection whose turn it is to leave, if one waits.
+    /// Asks the connection that is next in order to leave, if any is waiting.
     fn make_room(&self) {
         let lists = lock(&self.lists);
         loop {
             let next = lists.iter().filter_map(|list| Some((*lock(list).first_key_value()?.0, list)));
             let Some((turn, list)) = next.min_by_key(|(turn, _)| *turn) else { return };
-            // It may have got its request meanwhile.
+            // Its request may have arrived meanwhile.
             if let Some(leave) = lock(list).remove(&turn) {
                 self.closed.inc();
-                // One that is gone has left its place already.
+                // If it is gone, it has already left its place.
                 let _ = leave.send(());
                 return;
             }
@@ -142,7 +145,7 @@ impl Drop for Wanted<'_> {
     }
 }
 
-/// A place that is taken; it is free again when this is dropped.
+/// A place that is taken. Dropping it frees the place.
 #[derive(Debug)]
 pub(crate) struct Place {
     places: Places,
@@ -150,7 +153,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The connection waits for its client from now on, and may be asked to leave until that is dropped.
+    /// Marks the connection as waiting for its client. It may be asked to leave until the returned
+    /// value is dropped.
     pub(crate) fn wait(&self, standing: Standing) -> Waiting {
         let Places { shared, waiting } = &self.places;
         let (leave, asked) = oneshot::channel();
@@ -161,15 +165,15 @@ impl Place {
         }
         list.insert(turn, leave);
         drop(list);
-        // Whoever wanted one before found nobody to ask.
+        // A client that wanted a place earlier found no connection to ask.
         if shared.is_wanted() {
             shared.make_room();
         }
         Waiting { places: self.places.clone(), turn, asked }
     }
 
-    /// Whether this place is needed for another client as soon as its exchange is over: one waits, and no connection that could go
-    /// instead.
+    /// Whether another client needs this place as soon as its exchange is over: a client is
+    /// waiting, and no other connection could be closed instead.
     pub(crate) fn is_needed(&self) -> bool {
         let shared = &self.places.shared;
         shared.is_wanted() && lock(&shared.lists).iter().all(|list| lock(list).is_empty())
@@ -185,12 +189,13 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// Ready when the connection is to leave.
+    /// Ready when the connection should leave.
     pub(crate) fn poll_asked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         Pin::new(&mut self.asked).poll(cx).map(|_| ())
     }
 
-    /// A request has come, so the connection stays. If it had been asked to leave, another one is.
+    /// A request has arrived, so the connection stays. If this one was already asked to leave,
+    /// another one is asked instead.
     pub(crate) fn end(mut self) {
         let was_asked = !self.leave_list();
         let shared = &self.places.shared;
@@ -199,9 +204,10 @@ impl Waiting {
         }
     }
 
-    /// Tells whether it was in the list still: nobody asked it.
+    /// Returns whether the connection was still in the list, which means nobody asked it to leave.
     fn leave_list(&mut self) -> bool {
-        // Otherwise the end of the other side wakes the connection for nothing, at each of its requests.
+        // Otherwise dropping the other side wakes the connection for nothing on each of its
+        // requests.
         self.asked.close();
         lock(&self.places.waiting).remove(&self.turn).is_some()
     }
@@ -213,7 +219,8 @@ impl Drop for Waiting {
     }
 }
 
-/// The exchanges of a connection that another library drives. While there are none the connection waits for its client.
+/// The exchanges of a connection that another library drives. While there are none, the connection
+/// waits for its client.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Exchanges(watch::Sender<Count>);
 
@@ -224,7 +231,7 @@ struct Count {
 }
 
 impl Exchanges {
-    /// An exchange begins; it ends when this is dropped.
+    /// Begins an exchange, which ends when the returned value is dropped.
     pub(crate) fn begin(&self) -> Exchange {
         self.0.send_modify(|count| {
             count.begun += 1;
@@ -233,8 +240,8 @@ impl Exchanges {
         Exchange(self.clone())
     }
 
-    /// Waits until the connection is to leave its place, which is never while an exchange is open. It has waited for its `first`
-    /// one already.
+    /// Waits until the connection should leave its place, which never happens while an exchange is
+    /// open. `first` is the connection's wait for its first request, already in progress.
     pub(crate) async fn asked_to_leave(&self, place: &Place, first: Waiting) {
         let mut counts = self.0.subscribe();
         let (mut waiting, mut seen) = (Some(first), 0);
@@ -251,7 +258,7 @@ impl Exchanges {
             }
             let asked =
                 poll_fn(|cx| waiting.as_mut().map_or(Poll::Pending, |waiting| waiting.poll_asked(cx)));
-            // Cancel safe, both: the one loses nothing when dropped, the other is asked again.
+            // Both are cancel safe: one loses nothing when dropped, and the other is polled again.
             tokio::select! {
                 biased;
                 _ = counts.changed() => {}

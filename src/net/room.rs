@@ -1,8 +1,8 @@
-//! What the requests of HTTP/2 clients may hold at one time, so that a few connections of hundreds of streams cannot use up the
-//! memory of the process.
+//! Limits how much memory the requests of HTTP/2 clients may hold at one time. Otherwise a few
+//! connections with hundreds of streams could use up the memory of the process.
 //!
-//! Each connection has a part of its own, which no other can take; beyond it they share. On HTTP/1 a connection is one request, so
-//! `max_connections` is the bound.
+//! Each connection has a part of its own, which no other connection can use. Beyond its part it
+//! uses a shared pool. On HTTP/1 a connection is one request, so `max_connections` is the bound.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,11 +17,11 @@ pub(super) struct Room {
 #[derive(Debug)]
 pub(super) struct Part {
     room: Arc<Room>,
-    /// What is left of its own.
+    /// What is left of its own part.
     left: AtomicUsize,
 }
 
-/// What a request holds, given back when it is dropped.
+/// The memory a request holds, released when this is dropped.
 #[derive(Debug)]
 pub(super) struct Held {
     part: Arc<Part>,
@@ -30,20 +30,21 @@ pub(super) struct Held {
 }
 
 impl Room {
-    /// Shares so many bytes.
+    /// Creates a shared pool of this many bytes.
     pub(super) fn new(bytes: usize) -> Arc<Self> {
         Arc::new(Self { left: AtomicUsize::new(bytes) })
     }
 
-    /// The part of a further connection.
+    /// The part of a new connection.
     pub(super) fn part(self: &Arc<Self>) -> Arc<Part> {
         Arc::new(Part { room: Arc::clone(self), left: AtomicUsize::new(OWN_BYTES) })
     }
 }
 
 impl Part {
-    /// Holds so many bytes, of its own as far as these go; `None` when there is no room. One thread serves the connection, so
-    /// nobody else takes of its own meanwhile.
+    /// Holds this many bytes, first from its own part, then from the shared pool; `None` when there
+    /// is no room. One thread serves the connection, so nothing else takes from its own part
+    /// meanwhile.
     pub(super) fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
         let own = bytes.min(self.left.load(Ordering::Relaxed));
         let shared = bytes - own;
@@ -65,7 +66,7 @@ impl Drop for Held {
     }
 }
 
-/// What no other connection can take: twenty requests with heads of the usual size.
+/// The part that no other connection can use: twenty requests with heads of the usual size.
 const OWN_BYTES: usize = 512 << 10;
 
 #[cfg(test)]

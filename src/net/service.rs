@@ -1,4 +1,4 @@
-//! A listener that is served on threads of its own.
+//! A listener that is served on its own threads.
 
 use std::future::Future;
 use std::io;
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::{Config, Drained, Handler, serve, workers};
 use crate::metrics::Metrics;
 
-/// The running workers. Dropped, they cut what is in progress and end.
+/// The running workers. Dropping this cuts off what is in progress and ends the workers.
 #[derive(Debug)]
 pub struct Service {
     drain: oneshot::Sender<()>,
@@ -19,10 +19,10 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts to serve `listener`. When it returns, its clients are accepted.
+    /// Starts to serve `listener`. Once this returns, clients are being accepted.
     ///
     /// # Errors
-    /// When there is no thread, or no file for its runtime.
+    /// If a thread cannot be started, or no file can be opened for its runtime.
     pub fn start<H: Handler>(
         listener: std::net::TcpListener,
         config: Config,
@@ -38,20 +38,21 @@ impl Service {
         let (cut, told_to_cut) = oneshot::channel::<()>();
         let (end, ended) = oneshot::channel();
         std::thread::Builder::new().name("threadtap-proxy".to_owned()).spawn(move || {
-            // That nobody is left to tell is a wish to end, too.
+            // A dropped sender also means that serving should end.
             let drain = async { _ = told_to_drain.await };
             let cut = async { _ = told_to_cut.await };
             let drained = runtime.block_on(serve(listener, config, handler, &metrics, drain, cut));
-            // A name that is being resolved is not waited for long.
+            // Does not wait long for a name that is still being resolved.
             runtime.shutdown_timeout(RESOLVING_GRACE);
-            // Nobody waits any more when this fails.
+            // If this fails, nobody is waiting any more.
             _ = end.send(drained);
         })?;
         Ok(Self { drain, cut, ended })
     }
 
-    /// Accepts nobody any more, lets exchanges and tunnels in progress end until `grace` completes, and cuts the rest. Then nothing
-    /// of the handler is left. None when it panicked.
+    /// Stops accepting clients, lets exchanges and tunnels in progress finish until `grace`
+    /// completes, and cuts off the rest. After that the handler is dropped. Returns `None` if it
+    /// panicked.
     pub async fn shutdown(self, grace: impl Future<Output = ()>) -> Option<Drained> {
         let Self { drain, cut, mut ended } = self;
         drop(drain);

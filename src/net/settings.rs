@@ -1,4 +1,4 @@
-//! `[server]` as it is written in the file.
+//! The `[server]` section of the configuration file.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use threadtap_core::settings::{Invalid, Size, Span, set, set_count, set_size};
 
 use super::{Config, MAX_WINDOW_BYTES, MIN_HEAD_BYTES};
 
-/// The section; what is left out is the default.
+/// The section; missing keys take their defaults.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -32,7 +32,7 @@ impl Settings {
     /// Builds the settings of a listener on `listen`.
     ///
     /// # Errors
-    /// When one cannot be used.
+    /// If a setting is invalid.
     pub fn build(self, listen: SocketAddr) -> Result<Config, Invalid> {
         let mut config = Config::new(listen);
         if self.workers == Some(0) {
@@ -63,7 +63,7 @@ impl Settings {
     }
 }
 
-/// Sets how long a head may be.
+/// Sets the maximum size of a head.
 pub(crate) fn set_head(key: &str, target: &mut usize, size: Option<Size>) -> Result<(), Invalid> {
     set_size(key, target, size)?;
     match *target {
@@ -72,7 +72,7 @@ pub(crate) fn set_head(key: &str, target: &mut usize, size: Option<Size>) -> Res
     }
 }
 
-/// Sets the size of a window of HTTP/2.
+/// Sets the size of an HTTP/2 window.
 fn set_window(key: &str, window: &mut u32, size: Option<Size>) -> Result<(), Invalid> {
     let mut bytes = *window as usize;
     set_size(key, &mut bytes, size)?;

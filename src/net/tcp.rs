@@ -1,19 +1,22 @@
-//! Socket options, the same towards clients and upstreams.
+//! Socket options, the same for clients and upstreams.
 
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-/// How a peer that vanished without a word is found. There is no other timeout on a response.
+/// How to find a peer that vanished without closing the connection. There is no other timeout on a
+/// response.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// After how long without traffic the first keep-alive probe is sent.
     pub keepalive_idle: Duration,
     /// The time between probes.
     pub keepalive_interval: Duration,
-    /// How long sent data may wait for its acknowledgement (`TCP_USER_TIMEOUT`, Linux only). It also limits how long a living
-    /// peer may refuse to read, and takes the place of the number of keep-alive probes, so it is generous.
+    /// How long sent data may wait for its acknowledgement (`TCP_USER_TIMEOUT`, Linux only). It
+    /// also limits how long a live peer may refuse to read, and it replaces the number of
+    /// keep-alive probes, so it is generous.
     pub user_timeout: Duration,
 }
 
@@ -28,7 +31,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Sets the options. A platform that lacks one only finds dead peers later, so failures are told and not returned.
+    /// Sets the options. A platform that lacks one only finds dead peers later, so failures are
+    /// logged and not returned.
     pub fn apply(&self, stream: &TcpStream) {
         let socket = SockRef::from(stream);
         let keepalive =
@@ -40,4 +44,9 @@ impl Config {
             tracing::debug!(%error, "cannot set a socket option");
         }
     }
+}
+
+/// Whether input has arrived, also if the runtime has not reported it yet.
+pub(super) fn has_input(stream: &TcpStream) -> bool {
+    SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|count| count > 0)
 }

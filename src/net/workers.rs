@@ -1,4 +1,4 @@
-//! Further threads that serve the connections of a listener.
+//! Additional threads that serve the connections of a listener.
 
 use std::io;
 use std::num::NonZero;
@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use super::link::Phase;
 use super::{Drained, Handler, Listening};
 
-/// So many workers as were asked for; by default one for each core.
+/// The number of workers that was asked for; by default one per core.
 pub(super) fn count(wished: Option<usize>) -> usize {
     wished.unwrap_or_else(|| thread::available_parallelism().map_or(1, NonZero::get))
 }
@@ -22,14 +22,16 @@ pub(super) fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()
 }
 
-/// Threads that serve connections beside the one that started them. Each has a runtime of its own, takes connections from the
-/// listener itself, and serves them to their end: no connection changes its thread, and no two threads share a lock on the way.
+/// Threads that serve connections in addition to the one that started them. Each has its own
+/// runtime, accepts connections from the listener itself, and serves them until they end. No
+/// connection moves to another thread, and no two threads share a lock on the way.
 pub(super) struct Workers {
     running: Vec<oneshot::Receiver<Drained>>,
 }
 
 impl Workers {
-    /// Starts `count` of them, which do as they are `told`. Those that cannot be started are done without: the others take their connections.
+    /// Starts `count` workers, which follow the phase in `told`. If a worker cannot be started, the
+    /// others take its connections.
     pub(super) fn start<H: Handler>(
         count: usize,
         listener: &TcpListener,
@@ -51,7 +53,7 @@ impl Workers {
     pub(super) async fn drained(self) -> Drained {
         let mut drained = Drained::Complete;
         for worker in self.running {
-            // A worker that panicked has cut its connections.
+            // A worker that panicked has cut off its connections.
             drained = drained.and(worker.await.unwrap_or(Drained::Cut));
         }
         drained
@@ -72,16 +74,17 @@ fn start<H: Handler>(
     };
     thread::Builder::new().name("threadtap-proxy".to_owned()).spawn(move || {
         match runtime.block_on(work) {
-            // Nobody waits any more when this fails.
+            // If this fails, nobody is waiting any more.
             Ok(drained) => _ = done.send(drained),
             Err(error) => tracing::error!(%error, "a worker cannot listen; continuing with one less"),
         }
-        // A name that is being resolved is not waited for.
+        // Does not wait for a name that is still being resolved.
         runtime.shutdown_background();
     })?;
     Ok(drained)
 }
 
-/// After how many turns of connections the sockets are asked what is new. Each turn may send a quarter of a megabyte, so that by
-/// tokio's own number, 61, a small request would wait for 15 MB of others.
+/// How many connection turns pass before the sockets are polled for new events. Each turn may send
+/// a quarter of a megabyte. With tokio's default of 61, a small request would wait for 15 MB of
+/// other traffic.
 const EVENT_INTERVAL: u32 = 8;

@@ -1,4 +1,4 @@
-//! The bodies on their way through.
+//! The bodies that pass through the proxy.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -18,10 +18,10 @@ use super::upstream_body::UpstreamBody;
 use crate::capture::ResponseTee;
 use crate::net::RequestBody;
 
-/// How much of a body nobody wants any more is still read, and for how long.
+/// How much of a request body is still read, and for how long, when upstream no longer wants it.
 ///
-/// An upstream may answer before it has read the request. Were the rest of the upload not read, the client's system would meet a
-/// reset and could lose the response.
+/// An upstream may respond before it has read the request. If the rest of the upload were not read,
+/// the client's system would see a reset, and the client could lose the response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Linger {
     pub(super) bytes: usize,
@@ -38,11 +38,13 @@ pub(super) struct Upload {
     linger: Option<Linger>,
 }
 
-/// Holds back the body of a request with `Expect: 100-continue`: the client is invited to send it as soon as it is read.
+/// Holds back the body of a request with `Expect: 100-continue`: the client is invited to send the
+/// body as soon as it is read.
 #[derive(Debug)]
 enum Gate {
     Open,
-    /// Opens when upstream sends 100, or is silent for so long that it may not know of the expectation (RFC 9110 §10.1.1).
+    /// Opens when upstream sends 100. Also opens when upstream is silent for so long that it may
+    /// not support the expectation (RFC 9110 §10.1.1).
     Waiting(Pin<Box<Sleep>>),
 }
 
@@ -52,12 +54,13 @@ impl Upload {
         Self { body, gate: Gate::Open, linger }
     }
 
-    /// The body of a request that has none.
+    /// The upload of a request without a body.
     pub(super) fn empty() -> Self {
         Self { body: None, gate: Gate::Open, linger: None }
     }
 
-    /// Holds the body back until it is invited, or `patience` is over. If it is dropped before, the body stays where it is.
+    /// Holds the body back until upstream asks for it, or `patience` is over. If the upload is
+    /// dropped before that, the body is left unread.
     pub(super) fn hold_back(&mut self, patience: Duration) {
         self.gate = Gate::Waiting(Box::pin(tokio::time::sleep(patience)));
     }
@@ -67,14 +70,14 @@ impl Upload {
         self.gate = Gate::Open;
     }
 
-    /// A response has begun: the client is not invited any more.
+    /// A response has begun: the client is no longer invited.
     pub(super) fn withdraw_invitation(&mut self) {
         if let Some(body) = &mut self.body {
             body.withdraw_invitation();
         }
     }
 
-    /// Whether upstream has not asked for the body yet.
+    /// Whether upstream has not yet asked for the body.
     pub(super) fn is_held_back(&self) -> bool {
         matches!(self.gate, Gate::Waiting(_))
     }
@@ -123,7 +126,8 @@ impl Drop for Upload {
         };
         body.withdraw_invitation();
         let Some(link) = body.link().cloned() else { return };
-        // Without a runtime there is no client any more either. The task ends with the connection it reads from.
+        // Without a runtime the client is gone too. The task ends with the connection it reads
+        // from.
         if tokio::runtime::Handle::try_current().is_ok() {
             link.spawn(drain(body, linger));
         }
@@ -132,7 +136,7 @@ impl Drop for Upload {
 
 async fn drain(mut body: RequestBody, linger: Linger) {
     let mut left = linger.bytes;
-    // At the end of the time the body is dropped, which closes the connection for reading.
+    // When the time is over the body is dropped, which closes the connection for reading.
     let _ = tokio::time::timeout(linger.time, async {
         while let Some(Ok(frame)) = body.frame().await {
             let length = frame.data_ref().map_or(0, Bytes::len);
@@ -143,13 +147,13 @@ async fn drain(mut body: RequestBody, linger: Linger) {
     .await;
 }
 
-/// The body of what a client is answered: upstream's, or one of our own.
+/// The body of a response to a client: upstream's, or one of our own.
 #[derive(Debug)]
 pub struct ResponseBody {
     source: Source,
-    /// Who reads on when the client leaves.
+    /// Reads the rest when the client disconnects.
     reader: Option<Reader>,
-    /// Dropped with the body: then the exchange is over.
+    /// Dropped with the body, which ends the exchange.
     _progress: Progress,
 }
 
@@ -159,7 +163,7 @@ enum Source {
     Own(Option<Bytes>),
     Upstream {
         body: ResponseTee<UpstreamBody>,
-        /// The end of a body that failed, kept back for a moment.
+        /// The end of a failed body, delayed by one poll.
         failed: Option<BodyError>,
     },
 }
@@ -170,7 +174,7 @@ impl ResponseBody {
         Self { source, reader: None, _progress: progress }
     }
 
-    /// Upstream's body, read on by `reader` if the client leaves before its end.
+    /// Upstream's body. If the client disconnects before its end, `reader` reads the rest.
     pub(super) fn upstream(
         body: ResponseTee<UpstreamBody>,
         reader: Option<Reader>,
@@ -196,8 +200,9 @@ impl Body for ResponseBody {
                 }
                 let polled = ready!(Pin::new(body).poll_frame(cx));
                 let Some(Err(error)) = polled else { return Poll::Ready(polled) };
-                // On HTTP/2 hyper throws away what it has not written yet when a body fails. While the body is pending it writes, so
-                // that the client gets all that upstream sent before the failure.
+                // On HTTP/2, hyper discards unwritten data when a body fails. While the body is
+                // pending hyper writes, so the client gets everything that upstream sent before the
+                // failure.
                 *failed = Some(error);
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -229,7 +234,7 @@ impl Drop for ResponseBody {
     }
 }
 
-/// Counts an exchange as in progress for as long as it lives.
+/// Counts an exchange as in progress while this lives.
 #[derive(Debug)]
 pub(super) struct Progress(Gauge);
 

@@ -1,6 +1,8 @@
-//! Tells callers apart without knowing who they are: a keyed hash of the credential a request carries.
+//! Tells callers apart without knowing who they are, by a keyed hash of the credential in a
+//! request.
 //!
-//! Only the hash leaves this module. Without the key it cannot be compared with the hash of a guessed credential.
+//! Only the hash leaves this module. Without the key, nobody can compare it with the hash of a
+//! guessed credential.
 
 use std::fmt;
 
@@ -13,13 +15,14 @@ use threadtap_http::head::Fields;
 pub struct CallerKey(Hmac<Sha256>);
 
 impl CallerKey {
-    /// Makes a key from a secret of any length.
+    /// Creates a key from a secret of any length.
     #[must_use]
     pub fn new(secret: &[u8]) -> Self {
         Self(Hmac::new_from_slice(secret).expect("HMAC takes keys of any length"))
     }
 
-    /// Names whoever sent these lines: 16 hex digits, the same for the same credential. None without a credential.
+    /// Names the sender of these lines: 16 hex digits, the same for the same credential. Returns
+    /// `None` without a credential.
     pub(super) fn caller(&self, fields: &Fields) -> Option<String> {
         let credential = CREDENTIALS.iter().find_map(|name| fields.get(name))?;
         let hash = self.0.clone().chain_update(credential).finalize().into_bytes();
@@ -33,7 +36,7 @@ impl fmt::Debug for CallerKey {
     }
 }
 
-/// Where credentials are, in the order they count.
+/// The headers that carry credentials, in order of precedence.
 const CREDENTIALS: [&str; 4] = ["authorization", "api-key", "x-api-key", "ocp-apim-subscription-key"];
 
 #[cfg(test)]
@@ -44,7 +47,7 @@ mod tests {
     fn a_caller_is_named_by_the_hmac_of_rfc_4231() {
         let mut fields = Fields::default();
         fields.push("api-key", "what do ya want for nothing?");
-        // Its test case 2, the first eight bytes.
+        // Test case 2 of the RFC, the first eight bytes.
         assert_eq!(CallerKey::new(b"Jefe").caller(&fields).unwrap(), "5bdcc146bf60754e");
     }
 

@@ -1,4 +1,4 @@
-//! Settings of forwarding.
+//! Settings for forwarding.
 
 use std::time::Duration;
 
@@ -9,36 +9,41 @@ use super::local_endpoints::LocalEndpoints;
 use super::upstream::Upstream;
 use crate::net::tcp;
 
-/// Where to forward to, and the limits of it.
+/// Where to forward requests, and the limits for it.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where requests go.
     pub upstream: Upstream,
-    /// How much of an exchange is copied, told by method and path.
+    /// How much of an exchange is copied, decided by method and path.
     pub interest: fn(&Method, &str) -> Interest,
-    /// Who answers requests for threadtap itself; none refuses them.
+    /// Answers requests for threadtap itself; `None` refuses them.
     pub local_endpoints: Option<LocalEndpoints>,
-    /// How many connections to upstream there may be, unused ones included. Requests beyond it wait for one.
+    /// How many connections to upstream there may be, idle ones included. Requests beyond that wait
+    /// for one.
     pub max_connections: usize,
-    /// How long a connection to upstream may take, with name resolution and TLS. Answers have no time limit.
+    /// How long opening a connection to upstream may take, including name resolution and TLS.
+    /// Responses have no time limit.
     pub connect_timeout: Duration,
-    /// Whether upstream sees the `Host` the client sent in place of its own.
+    /// Whether upstream sees the `Host` the client sent instead of its own.
     pub keep_client_host: bool,
-    /// How long an unused connection to upstream is kept.
+    /// How long an idle connection to upstream is kept.
     pub idle_timeout: Duration,
-    /// How many unused connections each worker keeps.
+    /// How many idle connections each worker keeps.
     pub max_idle: usize,
     /// How many header lines a response may have.
     pub max_headers: usize,
     /// How long the head of a response may be.
     pub max_head_bytes: usize,
-    /// How long the body of a request with `Expect: 100-continue` waits for upstream's 100 or response before it is sent anyway.
+    /// How long the body of a request with `Expect: 100-continue` waits for upstream's 100 or
+    /// response before it is sent anyway.
     pub continue_timeout: Duration,
-    /// How much is still read of a request body that upstream no longer takes, so that the client gets to read the response.
+    /// How much of a request body is still read after upstream stops taking it, so that the client
+    /// can read the response.
     pub linger_bytes: usize,
-    /// How long that may take.
+    /// How long that reading may take.
     pub linger_timeout: Duration,
-    /// How long a response that is tapped is still read when its client has left; zero cancels it at once.
+    /// How long a tapped response is still read after its client has disconnected; zero cancels it
+    /// at once.
     pub finish_after_disconnect: Duration,
     /// Socket options of connections to upstream.
     pub tcp: tcp::Config,

@@ -22,7 +22,8 @@ use super::upstream::Upstream;
 use crate::descriptors;
 use crate::net::tcp;
 
-/// Connects to upstream: resolves, connects, makes a TLS session if it is to be, all within one time limit.
+/// Connects to upstream: resolves the name, connects, and starts a TLS session if needed, all
+/// within one time limit.
 pub(super) struct Connector {
     /// Its scheme, host and port.
     target: Uri,
@@ -30,7 +31,7 @@ pub(super) struct Connector {
     timeout: Duration,
 }
 
-/// Why there is no connection.
+/// Why a connection could not be opened.
 #[derive(Debug, Error)]
 pub(super) enum ConnectError {
     #[error("cannot resolve the name")]
@@ -46,8 +47,8 @@ pub(super) enum ConnectError {
 }
 
 impl Connector {
-    /// A connector for plain or TLS connections. Root certificates are looked for only if they are needed; that there are none
-    /// is told to who asks for a connection.
+    /// Creates a connector for plain or TLS connections. Root certificates are loaded only if
+    /// needed; if there are none, each request for a connection gets the error.
     pub(super) fn new(
         upstream: &Upstream,
         timeout: Duration,
@@ -79,8 +80,8 @@ impl Connector {
         Ok(Self { target, transport, timeout })
     }
 
-    /// A new connection, which takes the room until it is closed. Where the process has too many files open it tries again until
-    /// the time is over: others are closed meanwhile.
+    /// Opens a new connection, which takes its room until it is closed. If the process has too many
+    /// open files, it retries until the time is over, because other connections close meanwhile.
     pub(super) async fn connect(&self, taken: Taken) -> Result<Stream, ConnectError> {
         let connected = tokio::time::timeout(self.timeout, async {
             loop {
@@ -101,7 +102,7 @@ impl Connector {
             Transport::NoRoots(error) => Err(ConnectError::NoRoots(Arc::clone(error))),
             Transport::Plain(dialer) => dialer.clone().call(target).await.map(MaybeHttpsStream::Http),
             Transport::Tls(https) => https.clone().call(target).await.map_err(|error| {
-                // What the dialer did not say itself comes from the TLS session on top of it.
+                // An error that is not the dialer's comes from the TLS session on top of it.
                 error.downcast::<ConnectError>().map_or_else(ConnectError::Tls, |error| *error)
             }),
         }
@@ -121,7 +122,7 @@ impl ConnectError {
     }
 }
 
-/// The socket below, with or without TLS.
+/// The socket, with or without TLS.
 fn socket(stream: &mut MaybeHttpsStream<TokioIo<UpstreamStream>>) -> &mut UpstreamStream {
     match stream {
         MaybeHttpsStream::Http(io) => io.inner_mut(),
@@ -129,16 +130,17 @@ fn socket(stream: &mut MaybeHttpsStream<TokioIo<UpstreamStream>>) -> &mut Upstre
     }
 }
 
-/// What bytes are sent over. Boxed: with TLS it is large, and moved with each exchange.
+/// The stream that carries the bytes. Boxed: with TLS it is large, and it moves with each exchange.
 pub(super) type Stream = Box<TokioIo<MaybeHttpsStream<TokioIo<UpstreamStream>>>>;
 
-/// A connection to upstream on which a failure to write does not hide a response that is there to be read: upstream may refuse
-/// an upload (401, 413) and close while the client still sends. What is written after such a failure is thrown away; the read
-/// side decides what becomes of the exchange.
+/// A connection to upstream that keeps a failed write from hiding a response that can still be
+/// read. Upstream may refuse an upload (401, 413) and close while the client is still sending.
+/// After such a failure, written data is discarded, and the read side decides the outcome of the
+/// exchange.
 pub(super) struct UpstreamStream {
     stream: TcpStream,
     write: WriteSide,
-    /// Given back when the socket is closed.
+    /// Released when the socket is closed.
     taken: Option<Taken>,
 }
 
@@ -168,7 +170,7 @@ impl Service<Uri> for Dialer {
     type Future = Connecting<Self::Response>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        // An `HttpConnector` is always ready once its resolver is, and ours is.
+        // An `HttpConnector` is always ready once its resolver is, and our resolver always is.
         Poll::Ready(Ok(()))
     }
 
@@ -183,7 +185,7 @@ impl Service<Uri> for Dialer {
     }
 }
 
-/// The system's resolver, with an error that can be told from those of connecting.
+/// The system's resolver, with an error that can be distinguished from connection errors.
 #[derive(Clone, Debug)]
 struct Resolver(GaiResolver);
 
@@ -223,7 +225,7 @@ impl Connection for UpstreamStream {
 }
 
 impl UpstreamStream {
-    /// Turns the failure of a write into its success, from then on.
+    /// Turns a failed write into a success. All later writes then succeed too.
     fn settle(&mut self, written: io::Result<usize>, length: usize) -> io::Result<usize> {
         match written {
             Err(error)
@@ -284,7 +286,7 @@ impl AsyncWrite for UpstreamStream {
     }
 }
 
-/// How long it waits before it tries again to open a socket.
+/// How long to wait before trying again to open a socket.
 const PAUSE: Duration = Duration::from_millis(25);
 
 #[cfg(test)]

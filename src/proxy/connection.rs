@@ -1,5 +1,5 @@
-//! A connection to upstream, driven by the exchange that has it: one task reads the client and writes upstream, and the other way
-//! round. Nothing is woken in between.
+//! A connection to upstream, driven by the exchange that uses it. One task reads from the client
+//! and writes to upstream, and the reverse. No other task needs to be woken.
 
 use std::future::poll_fn;
 use std::io;
@@ -25,32 +25,32 @@ use crate::capture::RequestTee;
 /// The body of a request to upstream.
 pub(super) type RequestBody = RequestTee<Upload>;
 
-/// A connection to upstream that carries one exchange at a time. It makes progress only while it is polled, and dropping it
-/// closes it.
+/// A connection to upstream that carries one exchange at a time. It makes progress only while it is
+/// polled, and dropping it closes it.
 pub(super) struct Connection {
     io: Stream,
     input: Input,
-    /// The room of the last request, for the next.
+    /// The buffer of the last request, reused for the next.
     output: Output,
     /// Whether it has carried an exchange before.
     used: bool,
-    /// Whether upstream has said anything in the one it carries.
+    /// Whether upstream has sent anything in the current exchange.
     heard: bool,
 }
 
-/// The head of a response, and what goes on.
+/// The head of a response, and what continues after it.
 pub(super) struct Answered {
     pub(super) response: Response,
     pub(super) connection: Connection,
-    /// The rest of the request, if upstream answered before it had all of it.
+    /// The rest of the request, if upstream responded before it had all of it.
     pub(super) unsent: Option<Sending<RequestBody>>,
 }
 
 /// A request that got no response.
 pub(super) struct Unanswered {
     pub(super) error: Error,
-    /// Whether the connection had carried another exchange before and upstream said nothing to this one, so that it may just have
-    /// been about to close it.
+    /// Whether the connection had carried another exchange before and upstream sent nothing in this
+    /// one. Then upstream may just have been about to close the connection.
     pub(super) was_idle: bool,
 }
 
@@ -60,14 +60,14 @@ impl Connection {
         Self { io, input: Input::default(), output: Output::default(), used: false, heard: false }
     }
 
-    /// Puts the head of a request out, to be sent with its body. A response to HTTP/2 is read in small parts, because each stream of
-    /// its client holds one.
+    /// Writes the head of a request to the buffer, to be sent with its body. A response to an
+    /// HTTP/2 client is read in small parts, because each of the client's streams holds one.
     pub(super) fn put(&mut self, head: &RequestHead) {
         self.input.set_sips(head.version == Version::HTTP_2);
         write_request(head, self.output.buffer());
     }
 
-    /// Sends the request whose head was put out, and waits for the head of the response.
+    /// Sends the request whose head is in the buffer, and waits for the head of the response.
     pub(super) async fn send(
         mut self,
         parser: &Parser,
@@ -117,14 +117,14 @@ impl Connection {
                 return Poll::Ready(Ok(response));
             }
             if ready!(self.input.poll_fill(&mut self.io, cx)).map_err(closed)? == 0 {
-                // What came is no whole head.
+                // What arrived is not a complete head.
                 return Poll::Ready(Err(closed(io::ErrorKind::UnexpectedEof.into())));
             }
             self.heard = true;
         }
     }
 
-    /// What comes next of the body of the response, which `decoder` reads.
+    /// Reads the next frame of the response body with `decoder`.
     pub(super) fn poll_frame(
         &mut self,
         decoder: &mut Decoder,
@@ -134,16 +134,17 @@ impl Connection {
         decoder.poll_frame(input, cx, |input, cx| input.poll_fill(io, cx))
     }
 
-    /// Whether it can carry another exchange: upstream has neither closed it nor sent what nobody asked for.
+    /// Whether it can carry another exchange: upstream has neither closed it nor sent unexpected
+    /// bytes.
     pub(super) fn poll_is_idle(&mut self, cx: &mut Context<'_>) -> bool {
         let Self { io, input, .. } = self;
-        // Whoever has used up its turn would be told that nothing is there.
+        // A task that has used up its tokio budget would see `Pending` even if bytes are there.
         let fill = pin!(unconstrained(poll_fn(|cx| input.poll_fill(io, cx))));
         let silent = fill.poll(cx).is_pending();
         silent && input.is_empty()
     }
 
-    /// Parts with the connection.
+    /// Splits the connection into its parts.
     pub(super) fn into_parts(self) -> (Stream, Input) {
         (self.io, self.input)
     }

@@ -1,4 +1,4 @@
-//! Why an exchange got no response from upstream, and what its client is told instead.
+//! Why an exchange got no response from upstream, and what its client receives instead.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -15,30 +15,30 @@ pub(super) struct Error {
     cause: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// What went wrong. The client is told it as a token that does not change.
+/// What went wrong. The client receives it as a token that does not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     /// The client's body cannot be read.
     ClientBody,
     /// The client sent two `Host` lines.
     ClientHost,
-    /// The request target is a host and a port, which only `CONNECT` may ask for.
+    /// The request target is a host and a port, which is only allowed for `CONNECT`.
     ClientTarget,
     /// The client asked for a `CONNECT` tunnel.
     Connect,
-    /// Something that cannot be went wrong.
+    /// Something went wrong that should be impossible.
     Internal,
-    /// There is nothing to verify upstream's certificate with.
+    /// There are no root certificates to verify upstream's certificate with.
     NoRoots,
-    /// The path is one of threadtap's own, and there is nothing.
+    /// The path is one of threadtap's own, and nothing is there.
     Reserved,
     /// Upstream's response is not HTTP.
     UpstreamAnswer,
-    /// Upstream closed the connection before it answered.
+    /// Upstream closed the connection before it responded.
     UpstreamClosed,
     /// Upstream's name cannot be resolved.
     UpstreamDns,
-    /// No TLS session with upstream.
+    /// The TLS session with upstream failed.
     UpstreamTls,
     /// Upstream did not accept a connection in time.
     UpstreamTimeout,
@@ -46,7 +46,7 @@ pub(super) enum Kind {
     UpstreamUnreachable,
 }
 
-/// Whose doing it was.
+/// Who caused the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     Client,
@@ -59,7 +59,7 @@ impl Error {
         Self { kind, cause: None }
     }
 
-    /// Why there is no connection.
+    /// An error for a connection that could not be opened.
     pub(super) fn of_connecting(error: ConnectError) -> Self {
         let kind = match &error {
             ConnectError::Dns(_) => Kind::UpstreamDns,
@@ -71,7 +71,7 @@ impl Error {
         Self::of(kind, error)
     }
 
-    /// With what caused it.
+    /// An error with its cause.
     pub(super) fn of(kind: Kind, cause: impl StdError + Send + Sync + 'static) -> Self {
         Self { kind, cause: Some(Box::new(cause)) }
     }
@@ -80,7 +80,8 @@ impl Error {
         self.kind
     }
 
-    /// All causes in a line, for a log. They come from sockets and parsers and hold nothing of the traffic.
+    /// All causes in one line, for a log. They come from sockets and parsers and contain no
+    /// traffic.
     pub(super) fn causes(&self) -> String {
         let mut text = String::new();
         let mut cause: Option<&(dyn StdError + 'static)> = self.cause.as_deref().map(|cause| cause as _);
@@ -94,7 +95,7 @@ impl Error {
         text
     }
 
-    /// What the client is told, shaped as the errors of the OpenAI API are.
+    /// The body the client receives, in the format of OpenAI API errors.
     pub(super) fn body(&self) -> String {
         let Description { token, message, .. } = self.kind.describe();
         format!(
@@ -108,7 +109,7 @@ impl Kind {
         self.describe().status
     }
 
-    /// The value of `x-threadtap-error`, and the `kind` of the metric.
+    /// The value of `x-threadtap-error`, and of the metric's `kind` label.
     pub(super) fn token(self) -> &'static str {
         self.describe().token
     }
@@ -117,7 +118,7 @@ impl Kind {
         self.describe().fault
     }
 
-    /// The one table of what each kind means to the outside.
+    /// The single table that defines how each kind is reported.
     fn describe(self) -> Description {
         let (fault, status, token, message) = match self {
             Self::ClientBody => {
@@ -192,7 +193,7 @@ struct Description {
     fault: Fault,
     status: StatusCode,
     token: &'static str,
-    /// Goes into JSON as it is.
+    /// Written into JSON without escaping.
     message: &'static str,
 }
 

@@ -1,4 +1,5 @@
-//! Answers that are read to their end although their client has left, for the record's sake.
+//! Reads responses to their end after their client has disconnected, so that the record is
+//! complete.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use super::upstream_body::UpstreamBody;
 use crate::capture::ResponseTee;
 use crate::net::Link;
 
-/// How long responses are read on, and how many at one time.
+/// How long such responses are read, and how many at one time.
 #[derive(Clone, Debug)]
 pub(super) struct FinishAfterDisconnect {
     time: Duration,
@@ -25,7 +26,7 @@ pub(super) struct Reader {
 }
 
 impl FinishAfterDisconnect {
-    /// Reads on for so long; not at all if that is nothing.
+    /// Reads on for `time`. Returns `None` if that is zero.
     pub(super) fn new(time: Duration) -> Option<Self> {
         (!time.is_zero()).then(|| Self { time, places: Arc::new(Semaphore::new(MAX_ANSWERS)) })
     }
@@ -37,8 +38,9 @@ impl FinishAfterDisconnect {
 }
 
 impl Reader {
-    /// Takes over a response whose client has left. One that is not copied, or for which there is no place, ends here, which cancels
-    /// it upstream; and so does one that is not over in time, or when a drain's grace is over.
+    /// Takes over a response whose client has disconnected. A response that is not copied, or for
+    /// which there is no place, ends here, which cancels it upstream. The same happens if it does
+    /// not end in time, or when the grace period of a drain is over.
     pub(super) fn take(self, mut body: ResponseTee<UpstreamBody>) {
         let Self { finish_after_disconnect: FinishAfterDisconnect { time, places }, link } = self;
         if !body.is_tapped() || tokio::runtime::Handle::try_current().is_err() {
@@ -47,11 +49,12 @@ impl Reader {
         let Ok(place) = places.try_acquire_owned() else { return };
         link.spawn(async move {
             let _place = place;
-            // At the end of the time the body is dropped, which tells capture that the client has left.
+            // When the time is over the body is dropped, which tells capture that the client has
+            // disconnected.
             let _ = tokio::time::timeout(time, async { while let Some(Ok(_)) = body.frame().await {} }).await;
         });
     }
 }
 
-/// Each keeps a connection to upstream.
+/// Each one keeps a connection to upstream open.
 const MAX_ANSWERS: usize = 1024;

@@ -1,4 +1,5 @@
-//! Counts the frames of a WebSocket as its bytes pass (RFC 6455 §5.2). Nothing is copied, and no payload is looked at.
+//! Counts the frames of a WebSocket as its bytes pass (RFC 6455 §5.2). Nothing is copied, and no
+//! payload is inspected.
 
 use std::io;
 use std::pin::Pin;
@@ -7,18 +8,18 @@ use std::task::{Context, Poll, ready};
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Where in a frame the bytes of one direction are.
+/// The position of one direction's bytes within a frame.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Frames {
-    /// The head of the frame that has begun, as far as it has come.
+    /// The head of the current frame, as far as it has arrived.
     head: [u8; MAX_HEAD_BYTES],
     head_bytes: usize,
-    /// What is still to come of the payload.
+    /// How much of the payload is still to arrive.
     payload: u64,
 }
 
 impl Frames {
-    /// Takes what comes next, and tells how many heads of frames it completed.
+    /// Processes the next bytes, and returns how many frame heads they completed.
     pub(super) fn take(&mut self, mut bytes: &[u8]) -> u64 {
         let mut frames = 0;
         while !bytes.is_empty() {
@@ -37,7 +38,7 @@ impl Frames {
         frames
     }
 
-    /// The length of the payload, once the head is whole.
+    /// The length of the payload, once the head is complete.
     fn payload_of_head(&self) -> Option<u64> {
         let head = &self.head[..self.head_bytes];
         let second = *head.get(1)?;
@@ -55,8 +56,8 @@ impl Frames {
     }
 }
 
-/// The client's side of a WebSocket, with both directions counted: what is read comes from the client, what is written from
-/// upstream.
+/// The client's side of a WebSocket, with both directions counted: reads come from the client,
+/// writes come from upstream.
 pub(super) struct Counted<S> {
     stream: S,
     from_client: (Frames, Counter),

@@ -1,4 +1,5 @@
-//! Which header lines go on, and which end here. What goes on stays where it was, as it was written.
+//! Decides which header lines are forwarded and which are removed. Forwarded lines keep their
+//! position and spelling.
 
 #[cfg(any(test, fuzzing))]
 mod invariants;
@@ -13,12 +14,12 @@ use super::error::{Error, Kind};
 #[cfg(any(test, fuzzing))]
 pub use self::invariants::assert_heads_are_sound;
 
-/// What the connection a message goes out on asks of its headers.
+/// What the outgoing connection of a message requires of its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hop {
-    /// Another message may follow on it.
+    /// Another message may follow on the connection.
     Message,
-    /// It becomes a WebSocket.
+    /// The connection becomes a WebSocket.
     WebSocket,
 }
 
@@ -30,16 +31,16 @@ pub(super) fn hop(head: &RequestHead) -> Hop {
     if asks { Hop::WebSocket } else { Hop::Message }
 }
 
-/// The fields that are more than handed on.
+/// Fields that need more than plain forwarding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Special {
     Connection,
     ContentLength,
     Cookie,
     Host,
-    /// Others that every hop consumes.
+    /// Other fields that every hop consumes.
     HopByHop,
-    /// What the app says to threadtap, and to nobody else.
+    /// What the app sends only to threadtap.
     Own,
     Te,
     TransferEncoding,
@@ -48,7 +49,7 @@ enum Special {
 
 impl Special {
     fn of(name: &[u8]) -> Option<Self> {
-        // Told by length first, as most names are none of these.
+        // Compared by length first, as most names are none of these.
         Some(match name.len() {
             2 if is(name, "te") => Self::Te,
             4 if is(name, "host") => Self::Host,
@@ -66,11 +67,11 @@ impl Special {
     }
 }
 
-/// Takes from the head of a request the lines that do not go on to upstream. `host` is the value of `Host` if it is not the
-/// client's own.
+/// Removes the lines from a request head that are not forwarded to upstream. `host` is the value
+/// for `Host` if it differs from what the client sent.
 ///
 /// # Errors
-/// When the client sent two `Host` lines: upstream could take the other one.
+/// If the client sent two `Host` lines: upstream could use the other one.
 pub(super) fn to_upstream(head: &mut RequestHead, hop: Hop, host: Option<&str>) -> Result<(), Error> {
     let RequestHead { version, fields, .. } = head;
     let hosts = fields.get_all("host").take(2).count();
@@ -105,7 +106,7 @@ pub(super) fn to_upstream(head: &mut RequestHead, hop: Hop, host: Option<&str>) 
                 Some(cookies) if said.first(special) => Verdict::Replace(cookies),
                 Some(_) => Verdict::Drop,
             },
-            // Several lines say the same, or the request was refused.
+            // Several lines have the same value, or the request would have been refused.
             Special::ContentLength => Verdict::drop_if(chunked || !said.first(special)),
             Special::TransferEncoding => Verdict::Keep,
             Special::Connection | Special::HopByHop | Special::Own | Special::Te | Special::Upgrade => {
@@ -119,7 +120,7 @@ pub(super) fn to_upstream(head: &mut RequestHead, hop: Hop, host: Option<&str>) 
     Ok(())
 }
 
-/// Takes from the trailers of a request those that are for threadtap.
+/// Removes the request trailers that are meant for threadtap.
 pub(super) fn trailers_to_upstream(trailers: &mut HeaderMap) {
     let own = |name: &&HeaderName| name.as_str().starts_with(OWN_PREFIX);
     for name in trailers.keys().filter(own).cloned().collect::<Vec<_>>() {
@@ -127,10 +128,11 @@ pub(super) fn trailers_to_upstream(trailers: &mut HeaderMap) {
     }
 }
 
-/// Takes from the head of a response, whose end is settled, the lines that do not go on to a client that speaks `version`.
+/// Removes the lines from a response head that are not forwarded to a client that speaks `version`.
+/// Where the response ends has been decided before.
 pub(super) fn to_client(head: &mut ResponseHead, version: Version) {
     let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
-    // HTTP/2 frames messages itself and forbids to speak of it (RFC 9113 §8.2.2).
+    // HTTP/2 has its own framing and forbids header fields for it (RFC 9113 §8.2.2).
     let framed = version == Version::HTTP_2;
     let nominated = if switches { Nominated::default() } else { Nominated::by(&head.fields) };
     head.fields.rewrite(|name, _| {
@@ -145,12 +147,12 @@ pub(super) fn to_client(head: &mut ResponseHead, version: Version) {
     });
 }
 
-/// Of which fields a line has been seen.
+/// Records for which fields a line has been seen.
 #[derive(Default)]
 struct Said(u16);
 
 impl Said {
-    /// Whether it is the first.
+    /// Whether this is the first line of the field.
     fn first(&mut self, special: Special) -> bool {
         let bit = 1 << special as u16;
         let first = self.0 & bit == 0;
@@ -159,13 +161,14 @@ impl Said {
     }
 }
 
-/// The fields a message names in `Connection` as meant for this hop only (RFC 9110 §7.6.1).
+/// The fields that a message lists in `Connection` as meant only for this hop (RFC 9110 §7.6.1).
 #[derive(Debug, Default)]
 struct Nominated(HashSet<Vec<u8>>);
 
 impl Nominated {
     fn by(fields: &Fields) -> Self {
-        // The usual ones name no field. Where a message ends and whom it is for cannot be struck out by naming it, see `Special`.
+        // `close` and `keep-alive` name no field. Fields for framing and `Host` cannot be removed
+        // by listing them, see `Special`.
         let names = fields
             .tokens("connection")
             .filter(|token| !token.is_empty() && !is(token, "close") && !is(token, "keep-alive"));

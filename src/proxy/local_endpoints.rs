@@ -1,4 +1,5 @@
-//! Requests for threadtap itself, below `/_threadtap/`: read, handed to whoever answers them, and never forwarded.
+//! Requests for threadtap itself, below `/_threadtap/`. They are read and handed to their handler,
+//! and are never forwarded.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,13 +19,13 @@ use crate::net::RequestBody;
 pub struct LocalRequest {
     /// Its head.
     pub head: request::Parts,
-    /// Its body, whole.
+    /// Its complete body.
     pub body: Bytes,
-    /// Where the response goes.
+    /// Where to send the response.
     pub response: oneshot::Sender<LocalResponse>,
 }
 
-/// What is answered: a status and a JSON object.
+/// The response: a status and a JSON object.
 #[derive(Debug)]
 pub struct LocalResponse {
     /// The status.
@@ -33,25 +34,27 @@ pub struct LocalResponse {
     pub body: String,
 }
 
-/// Tells by its head, and at once, whether a request is answered; if not, with what it is refused.
+/// Decides at once, from the head, whether a request is accepted. If not, returns the response that
+/// refuses it.
 pub type Door = dyn Fn(&request::Parts) -> Result<(), LocalResponse> + Send + Sync;
 
-/// Where requests for threadtap itself go. A full queue says that nobody has time.
+/// The destination of requests for threadtap itself. A full queue means that threadtap is busy.
 ///
-/// What the door refuses gets no further: its body is not read. One that is refused for its key (401) waits a second for that,
-/// so that a connection can try one key in a second; so many at one time do, and beyond that they are told at once that there are
-/// too many. The right key is never kept waiting.
+/// If the door refuses a request, its body is not read. A request refused for its key (401) is
+/// delayed for a second, so that a connection can try one key per second. The number of delayed
+/// requests is limited; beyond that, a request is told at once that there are too many. A request
+/// with the right key is never delayed.
 #[derive(Clone)]
 pub struct LocalEndpoints {
     is_open: Arc<dyn Fn() -> bool + Send + Sync>,
     door: Arc<Door>,
     queue: mpsc::Sender<LocalRequest>,
-    /// For requests with a wrong key that wait.
+    /// Limits how many requests with a wrong key are delayed.
     waiting: Arc<Semaphore>,
 }
 
 impl LocalEndpoints {
-    /// Requests that `door` lets in go to `queue`, as long as `is_open` says so.
+    /// Requests that `door` accepts go to `queue`, as long as `is_open` returns true.
     pub fn new(
         is_open: impl Fn() -> bool + Send + Sync + 'static,
         door: impl Fn(&request::Parts) -> Result<(), LocalResponse> + Send + Sync + 'static,
@@ -90,12 +93,12 @@ impl fmt::Debug for LocalEndpoints {
     }
 }
 
-/// Paths of threadtap itself.
+/// Whether `path` is one of threadtap's own.
 pub(super) fn is_local(path: &str) -> bool {
     path.starts_with("/_threadtap/")
 }
 
-/// Reads a request and waits for its response, each for a bounded time.
+/// Reads a request and waits for its response, each with a time limit.
 pub(super) async fn respond(
     to: &LocalEndpoints,
     head: &RequestHead,
@@ -125,7 +128,7 @@ pub(super) async fn respond(
     refusal(StatusCode::SERVICE_UNAVAILABLE, "threadtap is too busy; try again")
 }
 
-/// The head as those read it who speak to other listeners as well.
+/// Converts the head to the type that handlers of other listeners also use.
 fn parts(head: &RequestHead) -> Option<request::Parts> {
     let request = http::Request::builder().method(head.method.clone()).uri(head.path());
     let request = head.fields.iter().fold(request, |request, (name, value)| request.header(name, value));

@@ -1,4 +1,4 @@
-//! The unused connections to upstream.
+//! The idle connections to upstream.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::room::Room;
 
-/// Keeps connections that may be used again, the latest one first. There is one for each worker, so that a connection is always
-/// polled by the thread that waits for its socket.
+/// Keeps connections for reuse, the latest one first. Each worker has its own pool, so a connection
+/// is always polled by the thread that waits for its socket.
 #[derive(Clone)]
 pub(super) struct Pool {
     shared: Arc<Shared>,
@@ -26,9 +26,9 @@ struct Shared {
 
 #[derive(Default)]
 struct PoolState {
-    /// In the order they became idle.
+    /// In the order in which they became idle.
     idle: Vec<Idle>,
-    /// Whether there is a task that closes what is too old.
+    /// Whether a task is running that closes expired connections.
     swept: bool,
 }
 
@@ -38,7 +38,7 @@ struct Idle {
 }
 
 impl Pool {
-    /// Keeps so many connections for so long, unless others need their `room`.
+    /// Keeps up to this many connections for up to this long, unless others need their `room`.
     pub(super) fn new(max_idle: usize, idle_timeout: Duration, room: &Arc<Room>) -> Self {
         let shared = Shared { max_idle, idle_timeout, room: Arc::downgrade(room), state: Mutex::default() };
         let pool = Self { shared: Arc::new(shared) };
@@ -46,7 +46,7 @@ impl Pool {
         pool
     }
 
-    /// A connection upstream has not closed, as far as is known.
+    /// Takes a connection that upstream has not closed, as far as is known.
     pub(super) async fn take(&self) -> Option<Connection> {
         poll_fn(|cx| {
             let mut state = self.shared.lock();
@@ -60,13 +60,14 @@ impl Pool {
         .await
     }
 
-    /// Keeps a connection whose exchange is over, if it can carry another.
+    /// Keeps a connection whose exchange is over, if the connection can carry another.
     pub(super) fn put(&self, mut connection: Connection) {
         if !is_idle(&mut connection) || self.shared.max_idle == 0 {
             return;
         }
         let mut state = self.shared.lock();
-        // Under the lock: who waits for room first says so, and then looks here.
+        // Checked under the lock: a request that waits for room first registers, and then looks in
+        // here.
         if self.shared.room.upgrade().is_some_and(|room| room.is_wanted()) {
             return;
         }
@@ -81,7 +82,7 @@ impl Pool {
         }
     }
 
-    /// Closes the connection that was unused longest. Tells whether there was one.
+    /// Closes the connection that has been idle longest. Returns whether there was one.
     pub(super) fn drop_oldest(&self) -> bool {
         let mut state = self.shared.lock();
         if state.idle.is_empty() {
@@ -98,7 +99,7 @@ impl Shared {
     }
 }
 
-/// Closes what is too old, and what upstream has closed, until nothing is left.
+/// Closes connections that expired or that upstream has closed, until none is left.
 async fn sweep(pool: Weak<Shared>, interval: Duration) {
     loop {
         tokio::time::sleep(interval).await;
@@ -115,7 +116,7 @@ async fn sweep(pool: Weak<Shared>, interval: Duration) {
     }
 }
 
-/// Whether a connection can carry another exchange. Nobody is to be woken by one that nobody uses.
+/// Whether a connection can carry another exchange. An idle connection must not wake any task.
 fn is_idle(connection: &mut Connection) -> bool {
     connection.poll_is_idle(&mut Context::from_waker(Waker::noop()))
 }
@@ -125,5 +126,5 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// How often it looks for connections that are to be closed.
+/// How often to look for connections to close.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);

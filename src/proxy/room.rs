@@ -1,4 +1,5 @@
-//! Room for connections to upstream: each needs an open file, of which there is a limited number.
+//! Limits the connections to upstream: each needs an open file, and the number of open files is
+//! limited.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,19 +10,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::pool::Pool;
 use crate::metrics::Metrics;
 
-/// Room for so many connections to upstream, those that are unused included. Who finds none waits for it, however long that takes,
-/// and unused connections give way.
+/// Room for a number of connections to upstream, idle ones included. A request that finds no room
+/// waits, however long that takes, and idle connections are closed for it.
 pub(super) struct Room {
     free: Arc<Semaphore>,
-    /// How many requests wait.
+    /// How many requests are waiting.
     wanted: AtomicUsize,
-    /// Where unused connections are, of all workers.
+    /// The idle connections of all workers.
     pools: Mutex<Vec<Pool>>,
     open: Gauge,
     waiting: Gauge,
 }
 
-/// What a connection to upstream takes of it, for as long as this lives.
+/// The room that one connection to upstream takes, as long as this lives.
 #[derive(Debug)]
 pub(super) struct Taken {
     open: Gauge,
@@ -39,7 +40,7 @@ impl Room {
         }
     }
 
-    /// The unused connections of a worker give way from now on.
+    /// Adds a worker's pool, whose idle connections may be closed from now on.
     pub(super) fn add(&self, pool: Pool) {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner).push(pool);
     }
@@ -47,7 +48,7 @@ impl Room {
     /// Waits for room.
     ///
     /// # Cancel safety
-    /// Who stops waiting takes none.
+    /// If the future is dropped, no room is taken.
     pub(super) async fn take(&self) -> Taken {
         let permit = match Arc::clone(&self.free).try_acquire_owned() {
             Ok(permit) => permit,
@@ -60,7 +61,7 @@ impl Room {
     async fn wait(&self) -> OwnedSemaphorePermit {
         let _wanted = Wanted::new(&self.wanted, &self.waiting);
         while self.close_unused() {
-            // Another request may have been quicker.
+            // Another request may have taken the room first.
             if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
                 return permit;
             }
@@ -68,12 +69,12 @@ impl Room {
         Arc::clone(&self.free).acquire_owned().await.expect("the semaphore is never closed")
     }
 
-    /// Closes an unused connection, of whatever worker. Tells whether there was one.
+    /// Closes an idle connection of any worker. Returns whether there was one.
     fn close_unused(&self) -> bool {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner).iter().any(Pool::drop_oldest)
     }
 
-    /// Whether requests wait, so that no connection should be kept unused.
+    /// Whether requests are waiting, so that no connection should be kept idle.
     pub(super) fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::SeqCst) > 0
     }
@@ -85,7 +86,7 @@ impl Drop for Taken {
     }
 }
 
-/// Counts a request that waits.
+/// Counts a waiting request.
 struct Wanted<'a> {
     count: &'a AtomicUsize,
     waiting: &'a Gauge,

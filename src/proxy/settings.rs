@@ -1,4 +1,4 @@
-//! `[proxy]` as it is written in the file.
+//! The `[proxy]` section of the configuration file.
 
 use serde::Deserialize;
 use threadtap_core::dialect;
@@ -7,7 +7,7 @@ use threadtap_core::settings::{Invalid, Size, Span, set, set_count, set_size};
 use super::{Config, Upstream};
 use crate::net::set_head;
 
-/// The section; what is left out is the default.
+/// The section; missing keys take their defaults.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -24,10 +24,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Builds the settings of forwarding to `upstream`.
+    /// Builds the settings for forwarding to `upstream`.
     ///
     /// # Errors
-    /// When one cannot be used.
+    /// If a setting is invalid.
     pub fn build(self, upstream: Upstream) -> Result<Config, Invalid> {
         let mut config = Config::new(upstream, dialect::interest);
         set(&mut config.connect_timeout, self.connect_timeout);

@@ -1,4 +1,4 @@
-//! What goes on after an upgrade: bytes both ways, until both sides are done or one fails.
+//! What follows an upgrade: bytes in both directions, until both sides are done or one fails.
 
 use threadtap_http::http1::Input;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
@@ -9,9 +9,10 @@ use super::frames::Counted;
 use crate::metrics::{Metrics, SideLabel};
 use crate::net::ClientStream;
 
-/// Joins the two sides of an exchange that was answered with 101; `input` is what was read of upstream after its response. A side
-/// that closes its sending half is passed on as such, so closing handshakes come through; a slow reader holds up its peer and
-/// nothing else. Frames are counted as they pass.
+/// Joins the two sides of an exchange that was answered with 101. `input` is what was read from
+/// upstream after its response. When one side closes its sending half, so does the tunnel on the
+/// other side; therefore closing handshakes get through. A slow reader only holds up its peer.
+/// Frames are counted as they pass.
 pub(super) async fn run(
     client: ClientStream,
     mut upstream: Stream,

@@ -1,4 +1,4 @@
-//! Where requests go.
+//! The upstream that requests go to.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,8 @@ use http::uri::{Authority, InvalidUri, PathAndQuery, Scheme, Uri};
 use thiserror::Error;
 use threadtap_http::head::path_and_query;
 
-/// An upstream: `http` or `https`, a host, a port, and a path prefix that goes before every request's path.
+/// An upstream: `http` or `https`, a host, a port, and a path prefix that is put before every
+/// request's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     scheme: Scheme,
@@ -26,16 +27,16 @@ pub enum ParseUpstreamError {
     /// It has a query or a fragment, which no request could carry.
     #[error("an upstream URL must not have a query or a fragment")]
     Extra,
-    /// It is no URL.
+    /// It is not a URL.
     #[error("not a URL")]
     Invalid(#[source] InvalidUri),
-    /// It has no host, or a port that is none.
+    /// It has no host, or an invalid port.
     #[error("an upstream URL needs a host, and a port from 1 to 65535 if it has one")]
     Host,
     /// It is neither `http` nor `https`.
     #[error("an upstream starts with http:// or https://")]
     Scheme,
-    /// It carries a user name or a password.
+    /// It contains a user name or a password.
     #[error("an upstream URL must not have credentials; those of the clients are forwarded")]
     Userinfo,
 }
@@ -71,7 +72,8 @@ impl FromStr for Upstream {
         let host_name = authority.host().to_ascii_lowercase();
         let prefix =
             parts.path_and_query.as_ref().map_or("", PathAndQuery::path).trim_end_matches('/').to_owned();
-        // What a client would send had it been pointed there itself: the port only where it is not the scheme's own.
+        // What a client would send if it were configured with this upstream directly: the port
+        // appears only if it is not the scheme's default.
         let host =
             if port == default_port(&scheme) { host_name.clone() } else { format!("{host_name}:{port}") };
         Ok(Self {
@@ -92,14 +94,14 @@ impl fmt::Display for Upstream {
 }
 
 impl Upstream {
-    /// What conversations, keys and metrics are scoped by: `host:port` and the path prefix.
+    /// The name that scopes conversations, keys and metrics: `host:port` and the path prefix.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// Whether a server bound to `listener` is this upstream, so that a request would come back for ever. Names are resolved
-    /// once; an upstream that cannot be resolved is none of ours.
+    /// Whether a server bound to `listener` is this upstream, so that a request would loop forever.
+    /// Names are resolved once; an upstream that cannot be resolved is not ours.
     pub async fn is_served_by(&self, listener: SocketAddr) -> bool {
         if self.port != listener.port() {
             return false;
@@ -118,7 +120,7 @@ impl Upstream {
         self.scheme == Scheme::HTTPS
     }
 
-    /// The upstream's value of `Host`.
+    /// The value of `Host` for upstream.
     pub(super) fn host(&self) -> &str {
         &self.host
     }
@@ -132,10 +134,11 @@ impl Upstream {
         Uri::from_parts(parts).expect("scheme, authority and path are a URI")
     }
 
-    /// What upstream is asked for, given a request target: its path and query, after the prefix.
+    /// The path and query to request from upstream, given a request target, with the prefix put
+    /// before it.
     pub(super) fn target(&self, target: String) -> String {
         let path = path_and_query(&target);
-        // `OPTIONS *` asks about the server and has no path.
+        // `OPTIONS *` concerns the whole server and has no path.
         if path == "*" || (self.prefix.is_empty() && path.starts_with('/')) {
             return if path.len() == target.len() { target } else { path.to_owned() };
         }
@@ -149,13 +152,13 @@ fn default_port(scheme: &Scheme) -> u16 {
     if *scheme == Scheme::HTTPS { 443 } else { 80 }
 }
 
-/// Whether `address` is one of this machine's: only then can a socket be bound to it.
+/// Whether `address` belongs to this machine: only then can a socket be bound to it.
 fn is_own(address: IpAddr) -> bool {
     std::net::UdpSocket::bind((address, 0)).is_ok()
 }
 
-/// Asserts that an upstream is what its text says and that any target reaches it unchanged. The first line of `text` names the
-/// upstream, the second is a target.
+/// Asserts that an upstream is what its text says and that any target reaches it unchanged. The
+/// first line of `text` is the upstream, the second is a target.
 #[cfg(any(test, fuzzing))]
 pub fn assert_targets_are_kept(text: &str) {
     let (upstream, target) = text.split_once('\n').unwrap_or((text, "/"));

@@ -14,10 +14,10 @@ use super::connection::{Connection, RequestBody, send_rest};
 use super::pool::Pool;
 use crate::net::Link;
 
-/// The body of a response, with the connection it comes over. When the body is over, the connection goes back to the pool; when it
-/// is dropped before, the connection is closed.
+/// The body of a response, with the connection it comes over. When the body is over, the connection
+/// goes back to the pool. If the body is dropped earlier, the connection is closed.
 ///
-/// Parts that have arrived together become one frame. A part is never held back for one that has not arrived.
+/// Parts that have arrived together become one frame. A part is never delayed to wait for another.
 pub(super) struct UpstreamBody {
     decoder: Decoder,
     source: Source,
@@ -25,16 +25,16 @@ pub(super) struct UpstreamBody {
 
 /// Where the body comes from.
 enum Source {
-    /// The connection, and where it goes when the body is over, if it can carry another exchange.
+    /// The connection, and the pool it returns to after the body if it can carry another exchange.
     Connection(Connection, Option<Pool>),
-    /// The reading side of a connection whose other side still sends the request.
+    /// The reading side of a connection whose writing side is still sending the request.
     Half(Box<Half>),
     /// The body is over.
     Over,
 }
 
-/// It ends the upload when it is dropped before the response is over, or when upstream reads no further: what is left is then read
-/// from the client within the limits of a linger.
+/// Dropping it ends the upload if the response is not over, or if upstream reads no further. The
+/// rest is then read from the client within the limits of a linger.
 struct Half {
     io: ReadHalf<Stream>,
     input: Input,
@@ -52,7 +52,7 @@ impl Drop for Half {
 }
 
 impl Source {
-    /// The body is over, and was read to its end unless it `is_cut`.
+    /// The body is over. It was read to its end unless it `is_cut`.
     fn finish(&mut self, is_cut: bool) {
         match std::mem::replace(self, Self::Over) {
             Self::Connection(connection, Some(pool)) if !is_cut => pool.put(connection),
@@ -70,8 +70,9 @@ impl UpstreamBody {
             .settled()
     }
 
-    /// The body of a response that came before upstream had all of the request. The rest goes on whether or not the client reads
-    /// the response, and also when that is over, unless upstream has said that it will close then.
+    /// The body of a response that began before upstream had the whole request. The rest of the
+    /// request is sent whether or not the client reads the response. Sending also continues after
+    /// the response is over, unless upstream has said that it will close then.
     pub(super) fn with_upload(
         framing: Framing,
         connection: Connection,
@@ -124,7 +125,7 @@ impl Body for UpstreamBody {
         };
         let polled = ready!(polled);
         if matches!(polled, Some(Err(_))) {
-            // A connection that failed carries nothing more.
+            // A failed connection carries nothing more.
             *source = Source::Over;
         } else if decoder.is_over() {
             source.finish(decoder.is_cut());

@@ -12,14 +12,14 @@ use crate::store::Op;
 use crate::store::op::{NewEvent, Ref};
 use crate::store::reads::is_known;
 
-/// What a transaction changed that others are told of, once it is committed.
+/// The changes of a transaction that are announced after the commit.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
-    /// By sink, how many more (or fewer) deliveries wait and dead letters are kept.
+    /// By sink, the change in the number of pending deliveries and dead letters.
     pub(super) sinks: BTreeMap<Arc<str>, Change>,
     /// The newest delivery made due.
     pub(super) newest_delivery: Option<u64>,
-    /// Whether an event was stored that waits for nobody.
+    /// Whether an event was stored that has no deliveries.
     pub(super) history: bool,
 }
 
@@ -45,7 +45,7 @@ impl Effects {
     }
 }
 
-/// Applies the operations in order, leaving out those that cancel out.
+/// Applies the operations in order, except those that cancel out.
 pub(super) fn all(transaction: &Transaction<'_>, ops: &[&Op], now: UnixMillis) -> rusqlite::Result<Effects> {
     let mut effects = Effects::default();
     for (op, needed) in ops.iter().zip(needed(ops)) {
@@ -146,8 +146,8 @@ fn event(
     if is_known(connection, &new.key)? {
         return Ok(());
     }
-    // Numbers are given here, where it is known that the event is new: whatever is derived twice, or refused by a full disk,
-    // leaves no gap.
+    // Numbers are assigned here, where the event is known to be new. An event that is derived
+    // twice, or refused by a full disk, leaves no gap.
     let mut first_message = None;
     if let Some(session) = &new.session
         && new.messages > 0
@@ -199,12 +199,13 @@ fn event(
     Ok(())
 }
 
-/// A number as SQLite keeps it. Ids and times never come near the limit; one that does means "the end".
+/// A number as SQLite stores it. Ids and times never come near the limit. A number that exceeds it
+/// means "the end".
 pub(super) fn sql(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-/// The way back.
+/// The reverse conversion.
 pub(super) fn unsql(number: i64) -> u64 {
     number.unsigned_abs()
 }
@@ -266,8 +267,8 @@ fn settle(
     Ok(())
 }
 
-/// For each operation, whether a later one in the group leaves it without effect: a settling swallows the conversation's journal
-/// rows and settlings before it.
+/// For each operation, whether a later one in the group makes it unnecessary: a settling cancels
+/// the conversation's earlier journal rows and settlings.
 fn needed(ops: &[&Op]) -> Vec<bool> {
     let mut settled = HashSet::new();
     let mut needed = vec![true; ops.len()];

@@ -1,4 +1,4 @@
-//! Letting delivered events go before their time, because they take too many bytes.
+//! Deletes delivered events before they expire, because they take too many bytes.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
@@ -8,39 +8,41 @@ use crate::store::apply::{sql, unsql};
 
 /// A walk over delivered events, oldest first.
 ///
-/// What goes first is the text of an event; its key stays as long as it must be known, or a late poll would record its run again.
+/// The text of an event is deleted first. Its key stays as long as it must be known; otherwise a
+/// late poll would record its run again.
 #[derive(Debug, Default)]
 pub(super) struct History {
     after: u64,
     stage: Stage,
-    /// Whether there may be something to let go of that was passed over.
+    /// Whether an event that was skipped may be deletable now.
     again: bool,
 }
 
-/// What the walk takes.
+/// What the walk deletes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
     /// The text of delivered events.
     #[default]
     Bodies,
-    /// Keys that were kept without text.
+    /// Keys that were kept without their text.
     Keys,
     Nothing,
 }
 
-/// How far a step came.
+/// How far a step got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// So many events were let go.
+    /// The number of events deleted.
     Freed(usize),
-    /// None yet, but there may be some further on.
+    /// None yet, but there may be more later in the walk.
     Looked,
-    /// There is nothing to let go of.
+    /// There is nothing to delete.
     Exhausted,
 }
 
 impl History {
-    /// Takes one step, letting go of `rows` events at most. Of those since `remember_since` the key is kept.
+    /// Takes one step and deletes at most `rows` events. Keeps the keys of events since
+    /// `remember_since`.
     pub(super) fn step(
         &mut self,
         connection: &Connection,
@@ -83,7 +85,7 @@ impl History {
             }
             transaction.prepare_cached("DELETE FROM events WHERE id = ?1")?.execute([id])?;
         }
-        // A row that only shrinks where it is gives no page back; put in anew, many share one.
+        // Shrinking a row in place frees no page. Reinserted rows share pages.
         for values in kept {
             transaction
                 .prepare_cached(&format!(
@@ -108,7 +110,8 @@ impl History {
         Ok(if self.stage == Stage::Nothing { Step::Exhausted } else { Step::Looked })
     }
 
-    /// Only for as long as there is text to let go of: keys are given up for room alone, not to keep to a wish.
+    /// Only while there is text to delete. Keys are deleted only to make room, not to meet a
+    /// configured limit.
     pub(super) fn step_of_bodies(
         &mut self,
         connection: &Connection,
@@ -123,7 +126,8 @@ impl History {
         Ok(Step::Exhausted)
     }
 
-    /// There may be something to let go of again: deliveries were made, or events came that need none.
+    /// There may be something to delete again: deliveries were made, or events arrived that need
+    /// none.
     pub(super) fn begin_again(&mut self) {
         match self.stage {
             Stage::Bodies => self.again = true,
@@ -132,21 +136,22 @@ impl History {
     }
 }
 
-/// All of an event but its text.
+/// Everything of an event except its text.
 fn read(connection: &Connection, id: i64) -> rusqlite::Result<Vec<Value>> {
     connection
         .prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id = ?1"))?
         .query_row([id], |row| (0..COLUMNS.split(',').count()).map(|index| row.get(index)).collect())
 }
 
-/// Bytes of the database that hold something.
+/// Bytes used in the database.
 pub(super) fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
     let free = number(connection, "PRAGMA freelist_count")?;
     let pages = number(connection, "PRAGMA page_count")?.saturating_sub(free);
     Ok(pages * number(connection, "PRAGMA page_size")?)
 }
 
-/// Bytes the database may still take, by its budget: where there is no room for less, it is the disk that is full.
+/// Bytes the database may still take within its budget. If a small amount fits here but not on the
+/// disk, the disk is full.
 pub(super) fn spare_bytes(connection: &Connection) -> rusqlite::Result<u64> {
     let bytes =
         number(connection, "PRAGMA max_page_count")?.saturating_mul(number(connection, "PRAGMA page_size")?);
@@ -158,5 +163,5 @@ fn number(connection: &Connection, pragma: &str) -> rusqlite::Result<u64> {
 }
 
 const COLUMNS: &str = "id, key, kind, upstream, conversation, at, session_scope, session, first_message";
-/// Events one step looks at: about a millisecond.
+/// Events examined in one step: about a millisecond.
 const LOOKED_AT: i64 = 1024;

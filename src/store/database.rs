@@ -1,4 +1,4 @@
-//! The database: opening, schema, settings, and beginning anew.
+//! The database: opening, schema, settings, and replacing a lost database.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -55,15 +55,15 @@ pub enum OpenError {
     Thread(#[source] io::Error),
 }
 
-/// An open database, and the directory it holds.
+/// An open database, and its locked directory.
 pub(super) struct Database {
     connection: Connection,
     file: Option<DatabaseFile>,
     max_bytes: Option<u64>,
     clock: Clock,
-    /// The database is gone, and no new one could be made yet.
+    /// The database is gone, and a new one could not be created yet.
     missing: bool,
-    /// What was found corrupt at opening, as far as it could be counted.
+    /// What was found in a database that was corrupt at opening, as far as it could be counted.
     lost: Option<Backlog>,
 }
 
@@ -113,23 +113,23 @@ impl Database {
         &mut self.connection
     }
 
-    /// What a database that was corrupt at opening held; none if it was not.
+    /// What the corrupt database found at opening contained. `None` if it was not corrupt.
     pub(super) fn take_lost(&mut self) -> Option<Backlog> {
         self.lost.take()
     }
 
-    /// Whether there is no database to write to, until [`begin_anew`](Self::begin_anew) succeeds.
+    /// Whether there is no database to write to until [`begin_anew`](Self::begin_anew) succeeds.
     pub(super) fn is_missing(&self) -> bool {
         self.missing
     }
 
-    /// Whether what is written still is where the next process will look for it.
+    /// Whether the written data is still where the next process will look for it.
     pub(super) fn is_in_place(&self) -> bool {
         self.missing || self.file.as_ref().is_none_or(DatabaseFile::is_in_place)
     }
 
-    /// Lets go of a database that is corrupt, which is set aside, or that is gone from its directory. What was in it is lost to
-    /// us; of a corrupt one not to a person with the file.
+    /// Closes a database that is corrupt (and sets it aside) or that is gone from its directory.
+    /// Its contents are lost to this process. A person can still recover data from a corrupt file.
     pub(super) fn let_go(&mut self, corrupt: Option<&str>) -> io::Result<()> {
         let Some(file) = &self.file else { return Err(io::Error::other("there is no file")) };
         if self.missing {
@@ -143,7 +143,7 @@ impl Database {
         }
     }
 
-    /// Begins a new database after one was let go.
+    /// Creates a new database after the old one was closed.
     pub(super) fn begin_anew(&mut self) -> io::Result<()> {
         let Some(file) = &mut self.file else { return Err(io::Error::other("there is no file")) };
         file.hold(self.clock).map_err(|error| match error {
@@ -169,7 +169,7 @@ impl Database {
         Ok(())
     }
 
-    /// Opens the same file anew: a connection may keep to what the disk said when it was opened.
+    /// Reopens the same file, because a connection may remember an old error from the disk.
     pub(super) fn reconnect(&mut self) -> rusqlite::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         match file.connect(self.max_bytes, self.clock) {
@@ -182,12 +182,12 @@ impl Database {
         }
     }
 
-    /// Where the database is; none in memory.
+    /// Path of the database. `None` in memory.
     pub(super) fn path(&self) -> Option<&Path> {
         self.file.as_ref().map(|file| file.path.as_path())
     }
 
-    /// Bytes of the database's file and of the log beside it; none in memory.
+    /// Bytes of the database file and of its log. `None` in memory.
     pub(super) fn file_bytes(&self) -> Option<(u64, u64)> {
         self.file.as_ref().map(DatabaseFile::bytes)
     }
@@ -203,18 +203,20 @@ impl Database {
 
 pub(super) fn prepare(connection: &Connection, max_bytes: Option<u64>, clock: Clock) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
-    // Otherwise a statement that compares with a parameter is prepared anew each time one is bound.
+    // Otherwise a statement that compares with a parameter is prepared again each time one is
+    // bound.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    // Must come before the first table: pages freed by retention can then be given back.
+    // Must come before the first table, so that pages freed by retention can be given back.
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    // The syncer syncs each commit, and makes the checkpoints; the database itself only syncs what keeps it whole.
+    // The syncer syncs each commit and makes the checkpoints. SQLite itself syncs only what
+    // protects the database from corruption.
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update_and_check(None, "journal_size_limit", WAL_KEPT_BYTES, |_| Ok(()))?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    // What is deleted within a page is overwritten, at no cost; `erase` sees to whole pages.
+    // Deleted data within a page is overwritten at no cost. `erase` handles whole pages.
     connection.pragma_update_and_check(None, "secure_delete", "FAST", |_| Ok(()))?;
     let page_bytes: u64 =
         connection.query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0))?.unsigned_abs();
@@ -240,11 +242,11 @@ pub(super) fn prepare(connection: &Connection, max_bytes: Option<u64>, clock: Cl
 }
 
 const FILE_NAME: &str = "threadtap.db";
-/// Without a disk, what cannot be delivered must not eat the machine's memory: with this and everything else at its limit, a
-/// process stays below 512 MB by default.
+/// Without a disk, undelivered data must not use up the machine's memory. With this limit, and with
+/// everything else at its limit, a process stays below 512 MB by default.
 const MEMORY_BYTES: u64 = 64 << 20;
 const CACHE_KIB: i64 = 8 << 10;
-/// The WAL shrinks back to this after a burst.
+/// The WAL shrinks back to this size after a burst.
 const WAL_KEPT_BYTES: i64 = 16 << 20;
 /// SQLite's own limit.
 const MAX_PAGES: i64 = 4_294_967_294;

@@ -1,4 +1,4 @@
-//! What was given up and is kept: listing it, making it due again, letting it go.
+//! Dead letters: listing them, making them due again, and deleting them.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::store::{ReadError, Store};
 /// A delivery that was given up.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// Names it; later ones have higher numbers.
+    /// The number of the dead letter. Later ones have higher numbers.
     pub id: u64,
     /// The sink it was for.
     pub sink: String,
@@ -22,36 +22,36 @@ pub struct DeadLetter {
     pub kind: String,
     /// The event's idempotency key.
     pub key: String,
-    /// When it was made due.
+    /// When it became due.
     pub queued_at: UnixMillis,
     /// When it was given up.
     pub died_at: UnixMillis,
-    /// Attempts made.
+    /// Number of attempts made.
     pub attempts: u32,
-    /// Why it was given up, from a closed set.
+    /// Why it was given up; one of a closed set of reasons.
     pub reason: String,
-    /// What the backend said last.
+    /// The backend's last response.
     pub answer: String,
-    /// The event, where it was asked for.
+    /// The event, if it was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Box<RawValue>>,
 }
 
-/// Which dead letters.
+/// Selects dead letters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadLetters {
-    /// All there are.
+    /// All dead letters.
     All,
-    /// Those with these numbers.
+    /// The dead letters with these numbers.
     Ids(Vec<u64>),
-    /// Those of one sink.
+    /// The dead letters of one sink.
     Sink(Arc<str>),
 }
 
 impl Store {
-    /// Dead letters after the number `after`, oldest first, of one sink or of all; with their events if `events` says so. Ends
-    /// early where events are large.
+    /// Dead letters after the number `after`, oldest first, of one sink or of all sinks. Includes
+    /// their events if `events` is set. Returns fewer if events are large.
     ///
     /// # Errors
     /// When the database cannot be read, or the store is closed.
@@ -77,7 +77,7 @@ impl Store {
         .await
     }
 
-    /// Makes dead letters due again, under the same key. Tells how many.
+    /// Makes dead letters due again, under the same key. Returns how many.
     ///
     /// # Errors
     /// When the database cannot be changed, or the store is closed. What was changed before stays changed.
@@ -85,7 +85,8 @@ impl Store {
         self.settle_dead_letters(which, Fate::Retried).await
     }
 
-    /// Lets dead letters go; their events stay as long as others do. Tells how many.
+    /// Deletes dead letters. Their events are kept as long as other events. Returns how many were
+    /// deleted.
     ///
     /// # Errors
     /// When the database cannot be changed, or the store is closed. What was changed before stays changed.
@@ -94,7 +95,7 @@ impl Store {
     }
 
     async fn settle_dead_letters(&self, which: DeadLetters, fate: Fate) -> Result<u64, ReadError> {
-        // What dies while this goes on, perhaps again, is not meant.
+        // Dead letters that are added during this call, perhaps again, are not included.
         let query = "SELECT coalesce(max(id), 0) FROM dead_letters";
         let end = self.read(move |connection| connection.query_row(query, [], |row| row.get(0))).await?;
         let (mut after, mut settled) = (0, 0);
@@ -161,7 +162,7 @@ fn letter(row: &Row<'_>, event: bool) -> rusqlite::Result<DeadLetter> {
         attempts: row.get(6)?,
         reason: row.get(7)?,
         answer: row.get(8)?,
-        // One that cannot be read is why it is here, perhaps.
+        // An unreadable event may be the reason for the dead letter.
         event: if event { RawValue::from_string(row.get(9)?).ok() } else { None },
     })
 }
@@ -216,7 +217,7 @@ fn settle(
     }
 }
 
-/// Makes an event due at a sink, unless it is already. Tells whether it was not.
+/// Makes an event due at a sink, unless it already is. Returns whether it was changed.
 pub(super) fn make_due(
     transaction: &Transaction<'_>,
     event: i64,
@@ -240,5 +241,5 @@ pub(super) fn make_due(
 
 const SELECT: &str = "SELECT dead_letters.id, sink, kind, key, queued_at, died_at, attempts, reason, answer";
 const FROM: &str = "FROM dead_letters JOIN events ON events.id = dead_letters.event";
-/// Dead letters one transaction changes.
+/// Dead letters changed in one transaction.
 const STEP: usize = 500;

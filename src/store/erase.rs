@@ -1,7 +1,8 @@
-//! Erasing a conversation, or all that has to do with a user: from every table, the free pages and the log.
+//! Erases a conversation, or everything about a user, from every table, the free pages and the log.
 //!
-//! It goes in steps between commits, so that a large database does not hold up what comes in. What is deleted is overwritten
-//! (`secure_delete`); free pages are given back to the file system; the log is written back and cut to nothing.
+//! It works in steps between commits, so that a large database does not delay incoming writes.
+//! Deleted data is overwritten (`secure_delete`). Free pages are returned to the file system. The
+//! log is written back and truncated to zero.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,39 +17,40 @@ use threadtap_core::observation::ConversationKey;
 use crate::store::apply::Effects;
 use crate::store::{ReadError, Store};
 
-/// Who or what is to be erased.
+/// Who or what to erase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
-    /// The conversation with this id, at whatever upstream.
+    /// The conversation with this id, at any upstream.
     Conversation(String),
-    /// The user with this id: every conversation in which the user was named, as a whole.
+    /// The user with this id: every conversation that names the user, as a whole.
     User(String),
 }
 
-/// What was erased, in rows.
+/// What was erased, counted in rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Erased {
     /// Conversations.
     pub conversations: u64,
-    /// Events of whatever kind.
+    /// Events of any kind.
     pub events: u64,
-    /// Deliveries that were still to be made.
+    /// Pending deliveries.
     pub deliveries: u64,
     /// Dead letters.
     pub dead_letters: u64,
     /// Observations of conversations that were not settled.
     pub observations: u64,
-    /// What was remembered of settled conversations, of what was said in them, of sessions and of users.
+    /// Remembered states of settled conversations, run histories, sessions and users.
     pub states: u64,
     /// Feedback that waited for its record.
     pub feedback: u64,
-    /// Databases that were set aside as corrupt: they are not looked into, and may hold what was to be erased.
+    /// Databases that were set aside as corrupt. They are not searched and may contain data to be
+    /// erased.
     pub not_covered: Vec<PathBuf>,
 }
 
 impl Store {
-    /// The conversations a subject has to do with, as far as the database knows.
+    /// The conversations that concern a subject, as far as the database knows.
     ///
     /// # Errors
     /// When the database cannot be read, or the store is closed.
@@ -69,10 +71,12 @@ impl Store {
         Ok(found)
     }
 
-    /// Erases conversations, and whatever else names the subject. [`Store::scrub`] does the rest.
+    /// Erases conversations, and everything else that names the subject. [`Store::scrub`] does the
+    /// rest.
     ///
     /// # Errors
-    /// When the database cannot be changed, or the store is closed. What was erased before is gone.
+    /// When the database cannot be changed, or the store is closed. Data that was already erased
+    /// stays erased.
     pub async fn erase(
         &self,
         subject: &Subject,
@@ -109,7 +113,8 @@ impl Store {
         Ok(erased)
     }
 
-    /// Gives free pages back to the file system, and empties the log: nothing that was deleted is left in the files.
+    /// Returns free pages to the file system and empties the log. Afterwards no deleted data is
+    /// left in the files.
     ///
     /// # Errors
     /// When the database cannot be changed, or the store is closed.
@@ -126,7 +131,7 @@ impl Store {
                 break;
             }
         }
-        // A checkpoint the syncer has begun must end first.
+        // A checkpoint started by the syncer must end first.
         for _ in 0..CHECKPOINT_TRIES {
             let busy: i64 = self
                 .read(|connection| {
@@ -144,7 +149,7 @@ impl Store {
     }
 }
 
-/// One step over a table: the conversations found, and where to go on.
+/// One step over a table: the conversations found, and where to continue.
 fn look(
     connection: &Connection,
     table: &str,
@@ -224,7 +229,7 @@ fn erase_events(
     Ok((erased, (count == LOOKED_AT).then_some(last)))
 }
 
-/// All that is found by its key.
+/// Erases everything that is found by its key.
 fn erase_rest(
     transaction: &Transaction<'_>,
     subject: &Subject,
@@ -238,7 +243,7 @@ fn erase_rest(
         };
         erased.observations += delete("journal")?;
         erased.states += delete("conversations")? + delete("histories")?;
-        // A session that spans several conversations is the app's own, and goes on.
+        // A session that spans several conversations belongs to the app and continues.
         erased.states += erase_session(transaction, &format!("upstream:{upstream}"), id)?;
         erased.feedback += transaction
             .prepare_cached("DELETE FROM held WHERE reference = ?1 OR instr(body, ?1) > 0")?
@@ -268,7 +273,7 @@ fn erase_session(transaction: &Transaction<'_>, scope: &str, id: &str) -> rusqli
     Ok(erased as u64)
 }
 
-/// A text without which a row cannot concern the subject.
+/// A text that every row about the subject contains.
 fn needle(subject: &Subject) -> String {
     let (Subject::Conversation(id) | Subject::User(id)) = subject;
     let quoted = Value::from(id.as_str()).to_string();
@@ -282,7 +287,7 @@ fn concerns(subject: &Subject, key: &ConversationKey, text: Option<&str>) -> boo
     }
 }
 
-/// Whether a user's id is given as such anywhere in it.
+/// Whether a user's id occurs as a user id anywhere in it.
 fn names_user(text: &str, user: &str) -> bool {
     fn within(value: &Value, user: &str) -> bool {
         match value {
@@ -304,7 +309,7 @@ fn give_back(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Where conversations are found: a table, the column it is read by, and the one with the text.
+/// Where conversations are found: a table, the column to page by, and the column with the text.
 const SOURCES: [(&str, &str, &str); 3] =
     [("events", "id", "body"), ("journal", "seq", "body"), ("conversations", "id", "state")];
 const LOOKED_AT: i64 = 512;

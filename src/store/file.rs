@@ -1,4 +1,4 @@
-//! The database's files: making them, looking whether they are still there, and setting broken ones aside.
+//! The database files: creates them, checks that they are still there, and sets broken ones aside.
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
@@ -14,12 +14,12 @@ use crate::store::lock::{DirLock, Holder, LockError};
 use crate::store::reads::{self, Backlog};
 use crate::store::schema::{SCHEMA_VERSION, TABLES};
 
-/// A database's place on disk, and the hold on its directory.
+/// The location of a database on disk, and the lock on its directory.
 pub(super) struct DatabaseFile {
     pub(super) path: PathBuf,
     holder: Holder,
     lock: Option<DirLock>,
-    /// Device and number of the file that was opened.
+    /// Device and inode number of the file that was opened.
     identity: Option<(u64, u64)>,
 }
 
@@ -28,13 +28,13 @@ impl DatabaseFile {
         Self { path, holder, lock: None, identity: None }
     }
 
-    /// Sizes of the database's file and of the log beside it.
+    /// Sizes of the database file and its log.
     pub(super) fn bytes(&self) -> (u64, u64) {
         let bytes = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
         (bytes(&self.path), bytes(&self.beside("-wal")))
     }
 
-    /// Makes the directory if need be, and holds it.
+    /// Creates the directory if necessary, and locks it.
     pub(super) fn hold(&mut self, clock: Clock) -> Result<(), LockError> {
         let directory = self.path.parent().unwrap_or_else(|| Path::new("."));
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(LockError::Io)?;
@@ -45,7 +45,7 @@ impl DatabaseFile {
         Ok(())
     }
 
-    /// Remembers the file that is there now.
+    /// Remembers which file is there now.
     pub(super) fn note_identity(&mut self) {
         self.identity = identity(&self.path).ok();
     }
@@ -54,18 +54,19 @@ impl DatabaseFile {
     pub(super) fn is_in_place(&self) -> bool {
         match identity(&self.path) {
             Ok(found) => self.identity.is_none_or(|known| known == found),
-            // Where it is not allowed to look, it is not known to be gone.
+            // If access is denied, the file is not known to be gone.
             Err(error) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
         }
     }
 
-    /// Makes the file ours alone before SQLite sees it: the `-wal` and `-shm` files take over its mode.
+    /// Creates the file with private permissions before SQLite opens it. The `-wal` and `-shm`
+    /// files inherit its mode.
     pub(super) fn create(&self) -> io::Result<()> {
         OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?;
         fs::set_permissions(&self.path, Permissions::from_mode(0o600))
     }
 
-    /// Opens it and sees that it can be used.
+    /// Opens the database and checks that it can be used.
     pub(super) fn connect(&self, max_bytes: Option<u64>, clock: Clock) -> Result<Connection, ConnectError> {
         let connection = Connection::open(&self.path)?;
         let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
@@ -74,18 +75,18 @@ impl DatabaseFile {
         }
         prepare(&connection, max_bytes, clock)?;
         for table in TABLES {
-            // Reads the root page at least; the rest shows itself when it is used.
+            // This reads at least the root page. Other damage shows up when the data is used.
             let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT 1)");
             connection.query_row(&sql, [], |_| Ok(()))?;
         }
-        // What is asked at every start must be readable, or there is none.
+        // Data that is read at every start must be readable; otherwise the database is unusable.
         reads::first_used_at(&connection)?;
         reads::journal_end(&connection)?;
         reads::backlog(&connection)?;
         Ok(connection)
     }
 
-    /// What a damaged database still tells of what waits in it.
+    /// What can still be read from a damaged database about its pending deliveries.
     pub(super) fn count_damaged(&self) -> Backlog {
         let counted = Connection::open(&self.path).and_then(|connection| reads::backlog(&connection));
         counted.unwrap_or_else(|error| {
@@ -94,13 +95,13 @@ impl DatabaseFile {
         })
     }
 
-    /// Sets it aside, with an empty file in its place.
+    /// Sets the database aside and puts an empty file in its place.
     pub(super) fn replace(&self, clock: Clock, found: &str) -> io::Result<()> {
         self.set_aside(clock, found)?;
         self.create()
     }
 
-    /// Gives it another name.
+    /// Renames the database.
     pub(super) fn set_aside(&self, clock: Clock, found: &str) -> io::Result<()> {
         let suffix = format!(".corrupt-{}", clock.now().0);
         let aside = self.beside(&suffix);
@@ -126,12 +127,12 @@ impl DatabaseFile {
     }
 }
 
-/// What makes a file itself, whatever it is called.
+/// The identity of a file, independent of its name.
 pub(super) fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-/// Why no connection could be made.
+/// Why a connection could not be opened.
 pub(super) enum ConnectError {
     Newer(u32),
     Sqlite(rusqlite::Error),

@@ -1,4 +1,4 @@
-//! What was stored in a period: reading it, and making it due once more.
+//! Reads the events of a period and makes them due again.
 
 use std::sync::Arc;
 
@@ -12,36 +12,37 @@ use crate::store::op::lane_number;
 use crate::store::reads::PAGE_BYTES;
 use crate::store::{ReadError, Store, Stored};
 
-/// A span of time: `since` belongs to it, `until` does not.
+/// A span of time, including `since` and excluding `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Period {
-    /// Its first moment.
+    /// The first moment in the span.
     pub since: UnixMillis,
-    /// The first moment after it.
+    /// The first moment after the span.
     pub until: UnixMillis,
 }
 
-/// How far a period was read.
+/// How far a period has been read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     /// The time of the last event looked at.
     pub at: UnixMillis,
-    /// Its number.
+    /// The number of that event.
     pub id: u64,
 }
 
-/// Some events, in the order of their times.
+/// Some events, ordered by time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredPage {
     /// The events.
     pub rows: Vec<Stored>,
-    /// Where to go on; none at the end.
+    /// Where to continue. `None` at the end.
     pub next: Option<Cursor>,
 }
 
 impl Store {
-    /// Events that were derived in a period, oldest first, after a cursor; of one kind, or of all. Those whose text was let go of are
-    /// missing. A page may be empty and yet not the last.
+    /// Events that were derived in a period, oldest first, after a cursor, of one kind or of all
+    /// kinds. Events whose text was deleted are missing. An empty page is not necessarily the last
+    /// one.
     ///
     /// # Errors
     /// When the database cannot be read, or the store is closed.
@@ -54,11 +55,12 @@ impl Store {
         self.read(move |connection| page(connection, period, kind, after)).await
     }
 
-    /// Makes events due at a sink once more, whether they were delivered, given up, or never meant for it. Those that wait
-    /// already are left alone. Tells how many it made due.
+    /// Makes events due at a sink again, whether they were delivered, became dead letters, or were
+    /// never meant for it. Events that are already waiting are left alone. Returns how many were
+    /// made due.
     ///
     /// # Errors
-    /// When the database cannot be changed, or the store is closed; nothing is changed then.
+    /// When the database cannot be changed, or the store is closed. Nothing is changed then.
     pub async fn make_due(&self, sink: Arc<str>, events: Vec<u64>) -> Result<u64, ReadError> {
         self.change(move |transaction, now| {
             let mut effects = Effects::default();

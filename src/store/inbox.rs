@@ -1,7 +1,7 @@
 //! The queue in front of the store's thread, bounded in bytes.
 //!
-//! Not a channel: its bound counts bytes, threads and tasks both write to it, and reads must not queue behind writes that a
-//! failing disk holds up.
+//! This is not a channel. Its limit counts bytes, both threads and tasks write to it, and reads
+//! must not wait behind writes that are held up by a failing disk.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,12 +22,12 @@ pub enum Refused {
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
-    /// What waits has reached its limit: the disk fails or does not keep up.
+    /// The queue has reached its limit: the disk is failing or too slow.
     #[error("the write queue is full (store.queue)")]
     Full,
 }
 
-/// A batch that waits.
+/// A waiting batch.
 pub(super) struct Write {
     pub(super) ops: Vec<Op>,
     pub(super) bytes: usize,
@@ -35,7 +35,7 @@ pub(super) struct Write {
 }
 
 impl Write {
-    /// Whether it only records what became of deliveries.
+    /// Whether it only records delivery results.
     pub(super) fn frees(&self) -> bool {
         let frees = |op: &Op| matches!(op, Op::Dead { .. } | Op::Delivered { .. } | Op::Failed { .. });
         !self.ops.is_empty() && self.ops.iter().all(frees)
@@ -47,20 +47,22 @@ impl Write {
     }
 }
 
-/// A query that waits; it sends its own answer, and tells of its failure here too.
+/// A waiting query. It sends its own reply, also if it fails.
 pub(super) type Read = Box<dyn FnOnce(&Connection) -> Result<(), Failure> + Send>;
 
-/// A change that waits, a transaction of its own; it sends its own answer. Unlike a write it is not tried again.
+/// A waiting change with its own transaction. It sends its own reply. Unlike a write, it is not
+/// retried.
 pub(super) type Change = Box<dyn FnOnce(&mut Connection, UnixMillis) -> Result<Effects, Failure> + Send>;
 
-/// What the thread is handed.
+/// What the thread receives.
 pub(super) struct Taken {
-    /// Writes that only ever make room, before their turn: what they are about is written already.
+    /// Writes that can only free room, ahead of their turn. The data they refer to is already
+    /// written.
     pub(super) freeing: Vec<Write>,
     pub(super) writes: Vec<Write>,
     pub(super) reads: Vec<Read>,
     pub(super) changes: Vec<Change>,
-    /// Whether nothing will come any more, and nothing is left.
+    /// Whether the inbox is closed and nothing is left.
     pub(super) ended: bool,
 }
 
@@ -76,8 +78,8 @@ impl Inbox {
         Self { state: Mutex::default(), arrived: Condvar::new(), room: Condvar::new(), limit_bytes }
     }
 
-    /// Adds a batch, waiting at most `patience` for room. A batch larger than the whole limit is taken when nothing else waits.
-    /// What is refused is given back.
+    /// Adds a batch, waiting at most `patience` for room. A batch larger than the whole limit is
+    /// taken when nothing else waits. A refused batch is returned.
     pub(super) fn put(&self, ops: Vec<Op>, patience: Duration) -> Result<(), (Refused, Vec<Op>)> {
         let bytes = ops.iter().map(Op::bytes).sum();
         let full = |state: &mut InboxState| {
@@ -97,7 +99,8 @@ impl Inbox {
         Ok(())
     }
 
-    /// Adds settlings of a batch that was refused, which make room; up to the limit once more.
+    /// Adds the settlings of a refused batch, because they free room. They may use up to the limit
+    /// once more.
     pub(super) fn put_settlings(&self, ops: Vec<Op>) {
         let bytes: usize = ops.iter().map(Op::bytes).sum();
         let mut state = self.state();
@@ -107,7 +110,8 @@ impl Inbox {
         }
     }
 
-    /// Adds a batch whatever waits; beyond twice the limit only what tells what became of deliveries, or nothing.
+    /// Adds a batch even if the queue is full. Beyond twice the limit, it accepts only delivery
+    /// results or empty batches.
     pub(super) fn put_acknowledged(&self, ops: Vec<Op>, written: oneshot::Sender<()>) -> Result<(), Refused> {
         let bytes = ops.iter().map(Op::bytes).sum();
         let write = Write { ops, bytes, written: Some(written) };
@@ -143,15 +147,15 @@ impl Inbox {
         Ok(())
     }
 
-    /// Refuses whatever comes from now on, and wakes everybody.
+    /// Refuses everything from now on, and wakes all waiters.
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.arrived.notify_all();
         self.room.notify_all();
     }
 
-    /// Waits at most `patience` for something to do, and takes all reads, changes and freeing writes, and up to `limit_bytes` of
-    /// others. With a limit of 0 those stay where they are.
+    /// Waits at most `patience` for work, and takes all reads, changes and freeing writes, and up
+    /// to `limit_bytes` of other writes. With a limit of 0, other writes stay in the queue.
     pub(super) fn take(&self, limit_bytes: usize, patience: Duration) -> Taken {
         let idle = |state: &mut InboxState| {
             !state.closed
@@ -180,12 +184,12 @@ impl Inbox {
         Taken { freeing, writes, reads, changes, ended }
     }
 
-    /// Takes all writes that wait.
+    /// Takes all waiting writes.
     pub(super) fn take_writes(&self) -> Vec<Write> {
         self.state().writes.drain(..).collect()
     }
 
-    /// Makes room: these bytes are written, or given up.
+    /// Releases these bytes: they are written, or given up.
     pub(super) fn release(&self, bytes: usize) {
         let mut state = self.state();
         state.bytes = state.bytes.saturating_sub(bytes);
@@ -197,7 +201,7 @@ impl Inbox {
         self.state().closed
     }
 
-    /// Takes all that waits, for want of a disk to write it to.
+    /// Takes everything that waits, because there is no disk to write it to.
     pub(super) fn abandon(&self) -> Vec<Write> {
         let mut state = self.state();
         state.bytes = 0;
@@ -215,7 +219,7 @@ impl Inbox {
     }
 
     fn state(&self) -> MutexGuard<'_, InboxState> {
-        // Nothing that runs under this lock can leave it half changed.
+        // No code under this lock can leave the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -226,7 +230,7 @@ struct InboxState {
     freeing: VecDeque<Write>,
     reads: VecDeque<Read>,
     changes: VecDeque<Change>,
-    /// Of all writes that wait, and of those the thread has taken but not written.
+    /// Bytes of all waiting writes, and of writes the thread has taken but not yet written.
     bytes: usize,
     closed: bool,
 }

@@ -1,4 +1,5 @@
-//! How much waits and was given up at each sink: counted as it changes, shown in metrics, told when it is lost.
+//! Counts pending deliveries and dead letters per sink. Updates the counts as they change, exports
+//! them as metrics, and reports losses.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ impl Ledger {
         Self { sinks: BTreeMap::new(), metrics }
     }
 
-    /// Begins the books anew with what a database holds.
+    /// Resets the counts to what a database holds.
     pub(super) fn recount(&mut self, connection: &Connection, now: UnixMillis) -> rusqlite::Result<()> {
         for waiting in self.sinks.values_mut() {
             *waiting = Waiting::default();
@@ -48,11 +49,11 @@ impl Ledger {
         self.sinks.values().any(|waiting| waiting.deliveries > 0)
     }
 
-    /// All that was in the books is gone with its database.
+    /// Resets the counts after the database was lost with everything in it.
     pub(super) fn lose(&mut self, reason: &'static str) {
         let sinks = std::mem::take(&mut self.sinks);
         count_lost(&self.metrics, &Backlog { sinks: sinks.clone() }, reason);
-        // The names stay, so that their gauges fall to nothing.
+        // The names stay, so that their gauges drop to zero.
         self.sinks = sinks.into_keys().map(|sink| (sink, Waiting::default())).collect();
         self.show_counts();
     }
@@ -76,7 +77,7 @@ impl Ledger {
     }
 }
 
-/// Counts what was lost with a database, and says so.
+/// Counts and logs what was lost with a database.
 pub(super) fn count_lost(metrics: &Metrics, lost: &Backlog, reason: &'static str) {
     for (sink, waiting) in &lost.sinks {
         let Waiting { deliveries, dead_letters, .. } = *waiting;
@@ -89,7 +90,7 @@ pub(super) fn count_lost(metrics: &Metrics, lost: &Backlog, reason: &'static str
     }
 }
 
-/// Counts the deliveries that operations would have made due and now never will.
+/// Counts the deliveries that these operations would have queued and that are now lost.
 pub(super) fn count_lost_ops(metrics: &Metrics, ops: &[Op], reason: &'static str) {
     let mut lost: BTreeMap<&str, u64> = BTreeMap::new();
     for op in ops {

@@ -9,13 +9,14 @@ use threadtap_core::time::UnixMillis;
 
 use crate::store::file::identity;
 
-/// Holds the directory as long as it lives. The kernel gives it up with the process, however that ends.
+/// Holds the lock on the directory until it is dropped. The kernel releases the lock when the
+/// process ends, in whatever way.
 #[derive(Debug)]
 pub(super) struct DirLock {
     file: File,
 }
 
-/// How a process is named to another that finds the directory held.
+/// How a process identifies itself to another one that finds the directory locked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Holder {
     /// Where clients connect.
@@ -29,7 +30,7 @@ pub(super) struct Holder {
 pub(super) enum LockError {
     /// Another process holds it.
     Held {
-        /// Its own words.
+        /// How the holder identifies itself.
         holder: String,
         /// Where its admin listener is.
         admin: Option<String>,
@@ -51,7 +52,7 @@ impl DirLock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                // A holder that cannot be read is still a holder.
+                // A holder whose details cannot be read is still a holder.
                 let _ = file.take(MAX_HOLDER_BYTES).read_to_string(&mut text);
                 let holder = text.lines().next().unwrap_or_default().trim().to_owned();
                 let admin = text.lines().find_map(|line| line.strip_prefix(ADMIN)).map(str::to_owned);
@@ -63,14 +64,14 @@ impl DirLock {
         Ok(Self { file })
     }
 
-    /// Whether it holds this directory, and not one that was there before.
+    /// Whether it holds this directory, and not one that existed before at this path.
     pub(super) fn is_of(&self, directory: &Path) -> bool {
         let own = self.file.metadata().map(|found| (found.dev(), found.ino()));
         matches!((own, identity(&directory.join(FILE_NAME))), (Ok(own), Ok(found)) if own == found)
     }
 }
 
-/// A line for people, and one for commands that look for a running instance.
+/// One line for people, and one for commands that look for a running instance.
 fn write_holder(file: &mut File, holder: &Holder, now: UnixMillis) -> io::Result<()> {
     let since = i64::try_from(now.0)
         .ok()

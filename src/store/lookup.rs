@@ -1,4 +1,4 @@
-//! Finding the record an id belongs to.
+//! Finds the record that an id belongs to.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use threadtap_core::time::UnixMillis;
@@ -6,16 +6,16 @@ use threadtap_core::time::UnixMillis;
 use crate::store::apply::{sql, unsql};
 use crate::store::{ReadError, Store};
 
-/// What is known of an id of the API's or the app's.
+/// What is known about an id of the API or of the app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     /// An interaction mentions it.
     Record(Mention),
-    /// It is part of a conversation that is not settled, or may be: its record may still come.
+    /// It is part of a conversation that is not settled, or may not be. Its record may still come.
     Pending,
-    /// It is mentioned, but not by the conversation that was named.
+    /// It is mentioned, but not in the given conversation.
     Elsewhere,
-    /// Nothing kept here mentions it.
+    /// Nothing in the store mentions it.
     Unknown,
 }
 
@@ -24,7 +24,7 @@ pub enum Found {
 pub struct Mention {
     /// The event as JSON.
     pub body: String,
-    /// The number of the message that is meant in its session; none when the interaction as a whole is meant.
+    /// The session number of the message that is meant. `None` if the whole interaction is meant.
     pub message: Option<u64>,
 }
 
@@ -37,13 +37,14 @@ pub struct Held {
     pub reference: String,
     /// The feedback as JSON.
     pub body: String,
-    /// Since when.
+    /// Since when it has been waiting.
     pub at: UnixMillis,
 }
 
 impl Store {
-    /// Looks for the interaction that mentions an id of a run, a message, a conversation or a session; with `conversation` only
-    /// there. What was handed over before is looked through too, once it is written.
+    /// Looks for the interaction that mentions an id of a run, a message, a conversation or a
+    /// session. `conversation` restricts the search to that conversation. Operations that were
+    /// queued before are searched too, once they are written.
     ///
     /// # Errors
     /// When the database cannot be read, or the store is closed.
@@ -81,7 +82,7 @@ impl Store {
     }
 }
 
-/// Looks for an id; with `conversation` only there.
+/// Looks for an id, only in `conversation` if one is given.
 fn find(connection: &Connection, id: &str, conversation: Option<&str>) -> rusqlite::Result<Found> {
     if let Some(mention) = mention(connection, id, conversation)? {
         return Ok(Found::Record(mention));
@@ -113,7 +114,8 @@ fn mention(
         .optional()
 }
 
-/// Whether the journal mentions an id. Only so much of it is looked through; where it is longer the answer is yes.
+/// Whether the journal mentions an id. The search is limited: if the journal is longer, the result
+/// is yes.
 fn is_pending(connection: &Connection, id: &str, conversation: Option<&str>) -> rusqlite::Result<bool> {
     let is_conversation = connection
         .prepare_cached("SELECT 1 FROM journal WHERE conversation = ?1 LIMIT 1")?
@@ -136,7 +138,7 @@ fn is_pending(connection: &Connection, id: &str, conversation: Option<&str>) -> 
     Ok(found || looked_at == SCANNED_ROWS)
 }
 
-/// What waits for its record, oldest first, after a number.
+/// Feedback that waits for its record, oldest first, after a number.
 fn held(connection: &Connection, after: u64, limit: usize) -> rusqlite::Result<Vec<Held>> {
     connection
         .prepare_cached("SELECT id, reference, body, at FROM held WHERE id > ?1 ORDER BY id LIMIT ?2")?
@@ -147,10 +149,10 @@ fn held(connection: &Connection, after: u64, limit: usize) -> rusqlite::Result<V
         .collect()
 }
 
-/// How much waits for its record.
+/// How much feedback waits for its record.
 fn held_count(connection: &Connection) -> rusqlite::Result<u64> {
     connection.query_row("SELECT count(*) FROM held", [], |row| row.get(0).map(unsql))
 }
 
-/// Some milliseconds' worth, so that commits are not held up.
+/// Takes a few milliseconds, so that commits are not delayed.
 const SCANNED_ROWS: i64 = 4096;

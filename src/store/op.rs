@@ -1,4 +1,4 @@
-//! The changes the store can be asked for.
+//! The changes that the store can be asked to make.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use threadtap_core::interaction::Interaction;
 use threadtap_core::observation::ConversationKey;
 use threadtap_core::time::UnixMillis;
 
-/// One change. Those handed over together are written together, in order, or not at all.
+/// One change. Changes queued together are written together, in order, or not at all.
 #[derive(Clone, Debug)]
 pub enum Op {
     /// A delivery was given up: it becomes a dead letter.
     Dead {
         /// The delivery.
         id: u64,
-        /// Attempts made in all.
+        /// Total number of attempts.
         attempts: u32,
-        /// Why, from a closed set.
+        /// Why; one of a closed set of reasons.
         reason: &'static str,
-        /// What the backend said last; cut to 4 KiB.
+        /// The backend's last response, cut to 4 KiB.
         answer: String,
     },
     /// A delivery was made.
@@ -27,13 +27,13 @@ pub enum Op {
         /// The delivery.
         id: u64,
     },
-    /// An event, and the sinks it is due at.
+    /// An event, and the sinks to deliver it to.
     Event(Box<NewEvent>),
     /// A delivery failed and will be tried again.
     Failed {
         /// The delivery.
         id: u64,
-        /// Attempts made in all.
+        /// Total number of attempts.
         attempts: u32,
         /// Why, in a few words without content.
         failure: String,
@@ -49,12 +49,12 @@ pub enum Op {
     Journal {
         /// The conversation.
         conversation: ConversationKey,
-        /// When the byte that told it passed: the start of `store_written_seconds`.
+        /// When the byte that revealed it passed: the start of `store_written_seconds`.
         at: UnixMillis,
         /// The observation as JSON.
         body: String,
     },
-    /// What a run's conversation added up to, for later requests to go on from.
+    /// The accumulated conversation of a run, which later requests continue.
     Remember {
         /// The conversation.
         conversation: ConversationKey,
@@ -63,26 +63,26 @@ pub enum Op {
         /// What, as JSON.
         body: String,
     },
-    /// Held feedback is done with.
+    /// Held feedback is finished.
     Release {
         /// Its number.
         id: u64,
     },
-    /// What must be remembered of a session beside its numbers.
+    /// The state of a session, in addition to its numbers.
     Session {
         /// The session.
         session: SessionKey,
-        /// What; none when it is over and only its numbers go on.
+        /// The state. `None` if the session is over and only its numbers continue.
         state: Option<String>,
     },
     /// The conversation is settled: its journal so far is no longer needed.
     Settle {
         /// The conversation.
         conversation: ConversationKey,
-        /// What must be remembered of it; none forgets it.
+        /// What must be remembered of it. `None` forgets it.
         state: Option<String>,
     },
-    /// What is known of a user, in place of what was known before.
+    /// What is known about a user. Replaces earlier data.
     User {
         /// The user's id.
         id: String,
@@ -94,7 +94,7 @@ pub enum Op {
 /// An event to be stored.
 #[derive(Clone, Debug)]
 pub struct NewEvent {
-    /// Stored once under this key.
+    /// The key. Only one event is stored per key.
     pub key: String,
     /// The event's kind.
     pub kind: &'static str,
@@ -106,7 +106,7 @@ pub struct NewEvent {
     pub messages: u32,
     /// The ids under which it can be found.
     pub refs: Vec<Ref>,
-    /// The number of the lane its deliveries travel on.
+    /// The number of its deliveries' lane.
     pub lane: u32,
     /// When it was derived.
     pub at: UnixMillis,
@@ -116,17 +116,17 @@ pub struct NewEvent {
     pub sinks: Vec<Arc<str>>,
 }
 
-/// An id an event can be found by.
+/// An id by which an event can be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ref {
-    /// The API's id of a run, a message or a conversation, or the app's of a session.
+    /// The API's id of a run, a message or a conversation, or the app's id of a session.
     pub id: String,
-    /// Which of the event's messages it means, counted from 0; none for the event as a whole.
+    /// Which of the event's messages it means, counted from 0. `None` for the whole event.
     pub message: Option<u32>,
 }
 
 impl Op {
-    /// Stores an event and makes it due at the sinks named.
+    /// Stores an event and makes it due at the named sinks.
     #[must_use]
     pub fn event(event: &Event, at: UnixMillis, sinks: Vec<Arc<str>>) -> Self {
         let session = event.session();
@@ -140,7 +140,7 @@ impl Op {
             conversation: event.conversation().cloned(),
             lane: match (&session, event) {
                 (Some(SessionKey { scope, id }), _) => lane_number(scope, id),
-                // What was said last of a user is to arrive last.
+                // The latest data about a user must arrive last.
                 (None, Event::UserIdentified(identified)) => {
                     lane_number("user", identified.user.id().unwrap_or_default())
                 }
@@ -155,7 +155,7 @@ impl Op {
         }))
     }
 
-    /// The sinks it makes something due at.
+    /// The sinks for which it makes something due.
     pub(super) fn sinks(&self) -> &[Arc<str>] {
         match self {
             Self::Event(event) => &event.sinks,
@@ -163,7 +163,7 @@ impl Op {
         }
     }
 
-    /// What it takes in memory, about: what its texts have room for, and what holds them.
+    /// Approximate memory use: the capacity of its texts, and the values that hold them.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let room = |text: &Option<String>| text.as_ref().map_or(0, String::capacity);
@@ -197,8 +197,8 @@ impl NewEvent {
     }
 }
 
-/// A value as JSON that takes no more room than it is long: a buffer that doubles while it is written may be twice that, and
-/// what waits is to hold what it counts.
+/// Converts a value to JSON whose buffer is only as large as the text. A buffer that doubles while
+/// it is written may be twice as large, and the queue should use only the memory it counts.
 pub(crate) fn json(value: &impl Serialize) -> String {
     let mut text =
         serde_json::to_string(value).expect("what is stored has string keys and finite numbers only");
@@ -206,15 +206,16 @@ pub(crate) fn json(value: &impl Serialize) -> String {
     text
 }
 
-/// What the allocator adds to the texts of an operation.
+/// The allocator's overhead for the texts of an operation.
 const ALLOCATIONS_BYTES: usize = 64;
 
-/// How many of its session's numbers an interaction takes.
+/// How many session numbers an interaction takes.
 fn count(interaction: &Interaction) -> u32 {
     u32::try_from(interaction.messages().count()).unwrap_or(u32::MAX)
 }
 
-/// Its run and those it took in, meaning the last answer; its messages; its conversation and session.
+/// The ids of its run and of merged runs (these mean the last answer), its messages, its
+/// conversation and its session.
 fn refs(interaction: &Interaction) -> Vec<Ref> {
     let messages = (0..).zip(interaction.messages());
     let mut refs: Vec<Ref> = messages
@@ -234,7 +235,8 @@ fn refs(interaction: &Interaction) -> Vec<Ref> {
     refs
 }
 
-/// A number that stays the same on every machine and in every version (FNV-1a), for lanes to divide by their count.
+/// A hash that is the same on every machine and in every version (FNV-1a). Lanes are chosen by its
+/// remainder.
 pub(super) fn lane_number(scope: &str, id: &str) -> u32 {
     let bytes = scope.bytes().chain([0]).chain(id.bytes());
     bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))

@@ -1,4 +1,4 @@
-//! How the store is.
+//! The status of the store.
 
 use std::path::PathBuf;
 
@@ -9,36 +9,36 @@ use crate::metrics::StateLabel;
 use crate::store::reads::{self, Backlog};
 use crate::store::{ReadError, Store, budget};
 
-/// How the store is, at one moment.
+/// The status of the store at one moment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Overview {
-    /// Where the files are; none in memory.
+    /// Directory of the files. `None` in memory.
     pub data_dir: Option<PathBuf>,
-    /// Why records are kept in memory, where the data directory cannot be used.
+    /// Why records are kept in memory, if the data directory cannot be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead_of: Option<String>,
-    /// Whether it cannot write at the moment.
+    /// Whether writes are failing at the moment.
     pub failing: bool,
-    /// Bytes of the database's file.
+    /// Size of the database file in bytes.
     pub database_bytes: u64,
-    /// Bytes of the log beside it.
+    /// Size of its log in bytes.
     pub log_bytes: u64,
-    /// Bytes of the database that hold something.
+    /// Bytes used in the database.
     pub used_bytes: u64,
     /// When the directory was first used.
     pub first_used_at: UnixMillis,
-    /// When the oldest event that is kept was derived.
+    /// When the oldest stored event was derived.
     pub oldest_at: Option<UnixMillis>,
-    /// When the newest was.
+    /// When the newest stored event was derived.
     pub newest_at: Option<UnixMillis>,
-    /// What waits and what was given up, by sink.
+    /// Pending deliveries and dead letters, by sink.
     pub backlog: Backlog,
     /// Databases that were set aside as corrupt.
     pub set_aside: Vec<PathBuf>,
 }
 
 impl Store {
-    /// How it is.
+    /// The status of the store.
     ///
     /// # Errors
     /// When the database cannot be read, or the store is closed.
@@ -75,7 +75,7 @@ impl Store {
         .await
     }
 
-    /// Databases that were set aside as corrupt, in the order they were.
+    /// Databases that were set aside as corrupt, in chronological order.
     #[must_use]
     pub fn set_aside(&self) -> Vec<PathBuf> {
         let entries = self.shared.data_dir.as_ref().and_then(|directory| directory.read_dir().ok());

@@ -1,4 +1,5 @@
-//! Queries. They run on the store's thread, so each is bounded in the rows it looks at, and in the bytes it brings.
+//! Queries. They run on the store's thread, so each is limited in the rows it examines and in the
+//! bytes it returns.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,16 +13,16 @@ use threadtap_core::time::UnixMillis;
 use crate::store::Lane;
 use crate::store::apply::{sql, unsql};
 
-/// A delivery that is still to be made; its event is fetched when it is.
+/// A pending delivery. Its event is fetched when it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// Names the delivery; later ones have higher numbers.
+    /// The number of the delivery. Later deliveries have higher numbers.
     pub id: u64,
     /// The lane number, the same for all deliveries of a conversation.
     pub lane: u32,
     /// Attempts made so far.
     pub attempts: u32,
-    /// When it was made due.
+    /// When it became due.
     pub queued_at: UnixMillis,
 }
 
@@ -30,13 +31,13 @@ pub struct Due {
 pub struct DuePage {
     /// The deliveries.
     pub rows: Vec<Due>,
-    /// Where to go on: the last delivery looked at.
+    /// Where to continue: the last delivery examined.
     pub next_after: u64,
     /// Whether there may be more.
     pub more: bool,
 }
 
-/// The event of a delivery that is being made.
+/// The event of a delivery that is in progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DueRecord {
     /// The delivery.
@@ -47,12 +48,12 @@ pub struct DueRecord {
     pub first_message: Option<u64>,
 }
 
-/// The events of deliveries, as far as they may be read at one time.
+/// The events of deliveries, as many as may be read at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DueRecords {
-    /// Those that were asked for and are there, from the first, as many as may be read together.
+    /// The requested events that exist, in order, as many as may be read together.
     Read(Vec<DueRecord>),
-    /// The first that is there is longer than what may be read.
+    /// The first existing event is larger than the limit.
     TooLong {
         /// Bytes of its event.
         bytes: usize,
@@ -81,19 +82,19 @@ pub struct Stored {
     pub body: String,
 }
 
-/// What waits and what was given up, by the sinks' names; a sink with neither is missing.
+/// Pending deliveries and dead letters by sink name. A sink with neither is missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backlog {
     /// By sink.
     pub sinks: BTreeMap<Arc<str>, Waiting>,
 }
 
-/// What waits and what was given up at one sink.
+/// Pending deliveries and dead letters of one sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
-    /// Deliveries still to be made.
+    /// Pending deliveries.
     pub deliveries: u64,
-    /// When the oldest of them was made due.
+    /// When the oldest of them became due.
     pub oldest: Option<UnixMillis>,
     /// Dead letters kept.
     pub dead_letters: u64,
@@ -137,7 +138,7 @@ pub(super) fn conversations(
     page(found, |(_, (_, state)): &(_, (_, String))| state.len())
 }
 
-/// What runs' conversations added up to, oldest first.
+/// The accumulated conversations of runs, oldest first.
 pub(super) fn histories(
     connection: &Connection,
     after: u64,
@@ -158,7 +159,7 @@ pub(super) fn sessions(connection: &Connection) -> rusqlite::Result<Vec<(Session
         .collect()
 }
 
-/// What is known of the users seen last, the last one first.
+/// What is known about the most recently seen users, most recent first.
 pub(super) fn users(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<String>> {
     connection
         .prepare_cached("SELECT body FROM users ORDER BY updated_at DESC LIMIT ?1")?
@@ -200,7 +201,7 @@ pub(super) fn due(
     Ok(page)
 }
 
-/// The events of deliveries, in the deliveries' order; those that are gone are missing.
+/// The events of deliveries, in the order of the deliveries. Deleted events are missing.
 pub(super) fn records(
     connection: &Connection,
     deliveries: &[u64],
@@ -250,7 +251,7 @@ pub(super) fn interactions(
     page(found, |stored| stored.body.len())
 }
 
-/// The rows up to the one with which they hold [`PAGE_BYTES`].
+/// The rows up to and including the one that reaches [`PAGE_BYTES`].
 fn page<T>(
     found: impl Iterator<Item = rusqlite::Result<T>>,
     bytes_of: impl Fn(&T) -> usize,
@@ -287,7 +288,7 @@ pub(super) fn backlog(connection: &Connection) -> rusqlite::Result<Backlog> {
     Ok(backlog)
 }
 
-/// When the oldest delivery of a sink was made due.
+/// When the oldest delivery of a sink became due.
 pub(super) fn oldest(connection: &Connection, sink: &str) -> rusqlite::Result<Option<UnixMillis>> {
     connection
         .prepare_cached("SELECT queued_at FROM deliveries WHERE sink = ?1 ORDER BY id LIMIT 1")?
@@ -318,8 +319,9 @@ fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-/// Rows one query for a single lane looks at: some milliseconds, so that commits are not held up.
+/// Rows that a query for a single lane examines. Takes a few milliseconds, so that commits are not
+/// delayed.
 const SCANNED_ROWS: usize = 4096;
 const MAX_LISTED: usize = 1000;
-/// Bytes of text one query brings, and one row more: what is asked for a page at a time ends a page there.
+/// Bytes of text that one query returns, plus one row. A paged query ends its page there.
 pub(super) const PAGE_BYTES: usize = 4 << 20;

@@ -1,4 +1,4 @@
-//! Reading what an earlier process left.
+//! Reads the data of an earlier process.
 
 use threadtap_core::event::SessionKey;
 use threadtap_core::observation::ConversationKey;
@@ -7,7 +7,7 @@ use threadtap_core::time::UnixMillis;
 use crate::store::reads::{self, JournalRow};
 use crate::store::{ReadError, Store};
 
-/// What an earlier process left. Reading it blocks, a page at a time.
+/// The data of an earlier process. Reading it blocks, one page at a time.
 #[derive(Debug)]
 pub struct Recovered {
     pub(super) store: Store,
@@ -29,7 +29,7 @@ impl Recovered {
         })
     }
 
-    /// What runs' conversations added up to, oldest first.
+    /// The accumulated conversations of runs, oldest first.
     pub fn histories(&self) -> impl Iterator<Item = Result<String, ReadError>> + '_ {
         Pages::new(move |after| {
             self.store.read_blocking(move |connection| reads::histories(connection, after, PAGE_ROWS))
@@ -44,7 +44,7 @@ impl Recovered {
         self.store.read_blocking(reads::sessions)
     }
 
-    /// What is known of the users seen last, the last one first.
+    /// What is known about the most recently seen users, most recent first.
     ///
     /// # Errors
     /// When the database cannot be read, or the store is closed.
@@ -61,7 +61,7 @@ impl Recovered {
         self.store.read_blocking(move |connection| reads::is_known(connection, &key))
     }
 
-    /// The journal in the order it was written, without what was added since opening.
+    /// The journal in the order it was written, without rows added since opening.
     pub fn journal(&self) -> impl Iterator<Item = Result<JournalRow, ReadError>> + '_ {
         Pages::new(move |after| {
             let end = self.journal_end;
@@ -70,7 +70,7 @@ impl Recovered {
     }
 }
 
-/// Rows fetched a page at a time. Ends after the first error.
+/// Rows, fetched one page at a time. Ends after the first error.
 struct Pages<T, F> {
     fetch: F,
     page: std::vec::IntoIter<(u64, T)>,

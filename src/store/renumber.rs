@@ -1,15 +1,16 @@
-//! Numbers of deliveries in a database that takes the place of another.
+//! Renumbers deliveries in a database that replaces another.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use threadtap_core::time::UnixMillis;
 
 use crate::store::apply::{sql, unsql};
 
-/// Gives the deliveries of a database that was begun, or found, while couriers know another one's the numbers after all that
-/// were given so far: a courier looks at each number once. Returns the last one given.
+/// Renumbers the deliveries of a database that was created, or found, while couriers still know the
+/// numbers of another one. The new numbers are higher than all earlier ones, because a courier
+/// looks at each number only once. Returns the last number.
 ///
-/// `known` is the newest number announced, which says little at the beginning of a process; the time in milliseconds is beyond any
-/// count there can be.
+/// `known` is the newest announced number, which means little when the process has just started.
+/// The time in milliseconds is higher than any possible count.
 pub(super) fn after(connection: &Connection, known: u64, now: UnixMillis) -> rusqlite::Result<u64> {
     let base = known.max(now.0);
     let transaction = connection.unchecked_transaction()?;

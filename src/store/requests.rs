@@ -1,4 +1,4 @@
-//! How a handle asks the store's thread: by closures that it runs between two commits.
+//! How a handle queries the store's thread: with closures that the thread runs between two commits.
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use threadtap_core::time::UnixMillis;
@@ -31,7 +31,7 @@ impl Store {
         let read = Box::new(move |connection: &Connection| {
             let answer = query(connection);
             let told = answer.as_ref().map(|_| ()).map_err(Failure::from);
-            // A caller that went away needs no answer.
+            // A caller that went away needs no reply.
             let _ = reply.send(answer);
             told
         });
@@ -39,8 +39,8 @@ impl Store {
         Ok(answer)
     }
 
-    /// Runs a change in a transaction of its own, between two commits, and tells what it came to. It is made or fails as a whole,
-    /// and is not tried again.
+    /// Runs a change in its own transaction, between two commits, and returns its result. The
+    /// change succeeds or fails as a whole, and is not retried.
     pub(super) async fn change<T: Send + 'static>(
         &self,
         act: impl FnOnce(&Transaction<'_>, UnixMillis) -> rusqlite::Result<(T, Effects)> + Send + 'static,
@@ -59,7 +59,7 @@ impl Store {
                 Ok((value, effects)) => (Ok(value), effects),
                 Err(error) => (Err(error), Effects::default()),
             };
-            // It is made, whoever still waits for the answer.
+            // The change is made even if nobody waits for the result.
             let _ = reply.send(value);
             told.map(|()| effects)
         });

@@ -1,4 +1,4 @@
-//! Letting go of what need not be kept, in steps small enough not to hold up a commit.
+//! Deletes expired data in steps that are small enough not to delay a commit.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use threadtap_core::time::UnixMillis;
 use crate::store::Config;
 use crate::store::apply::{sql, unsql};
 
-/// Where the walk over old events stands.
+/// Position of the walk over old events.
 #[derive(Debug, Default)]
 pub(super) struct Trim {
     after_event: u64,
@@ -17,7 +17,7 @@ pub(super) struct Trim {
 }
 
 impl Trim {
-    /// Takes one step. True when there may be more to do at once.
+    /// Takes one step. Returns true if there may be more to do at once.
     pub(super) fn step(
         &mut self,
         connection: &Connection,
@@ -42,7 +42,7 @@ impl Trim {
             .execute(params![conversations_before, STEP_ROWS, rows(config.remembered_turns)])?;
         let mut aged = 0;
         for table in ["sessions", "users"] {
-            // The rows of a table without row ids are named by their whole key.
+            // Rows of a table without row ids are identified by their whole key.
             let key = if table == "sessions" { "scope, id" } else { "id" };
             aged += connection
                 .prepare_cached(&format!(
@@ -51,7 +51,7 @@ impl Trim {
                 ))?
                 .execute(params![events_before, STEP_ROWS])?;
         }
-        // Events come in the order of their times, so the walk ends at the first that is young enough.
+        // Events are ordered by time, so the walk ends at the first one that is too young.
         let (looked_at, last): (i64, i64) = connection
             .prepare_cached(
                 "SELECT count(*), coalesce(max(id), 0) FROM
@@ -70,7 +70,8 @@ impl Trim {
                 .execute(params![sql(self.after_event), last, events_before])?;
             give_back(connection)?;
         }
-        // What was passed over, because it is not delivered yet, is met again on the next walk.
+        // Events that were skipped, because they are not delivered yet, are checked again on the
+        // next walk.
         let more_events = looked_at == STEP_ROWS;
         self.after_event = if more_events { unsql(last) } else { 0 };
         let step = STEP_ROWS.unsigned_abs() as usize;
@@ -93,6 +94,7 @@ pub(super) fn give_back(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The key of an event must be known at least this long, or a late poll would record its run again.
+/// The key of an event must be known at least this long; otherwise a late poll would record its run
+/// again.
 pub(super) const MIN_RETAIN: Duration = Duration::from_secs(24 * 3600);
 const STEP_ROWS: i64 = 256;

@@ -1,11 +1,12 @@
-//! The schema, as the steps that lead from each version to the next.
+//! The schema, as steps from each version to the next.
 //!
-//! `AUTOINCREMENT` where readers remember how far they have read: a number must not be given twice.
+//! `AUTOINCREMENT` is used where readers remember how far they have read: a number must not be
+//! reused.
 
-/// The newest version: what `user_version` says.
+/// The newest version, stored in `user_version`.
 pub(super) const SCHEMA_VERSION: u32 = 3;
 
-/// Every table there is.
+/// The names of all tables.
 pub(super) const TABLES: [&str; 11] = [
     "meta",
     "journal",
@@ -20,7 +21,7 @@ pub(super) const TABLES: [&str; 11] = [
     "users",
 ];
 
-/// What leads from version 0, an empty database, to 1, from 1 to 2, and so on.
+/// The steps from version 0 (an empty database) to 1, from 1 to 2, and so on.
 pub(super) const STEPS: [&str; SCHEMA_VERSION as usize] = [FIRST, SESSIONS, HISTORIES];
 
 const FIRST: &str = "
@@ -77,7 +78,7 @@ CREATE TABLE dead_letters (
 CREATE INDEX dead_letters_by_sink ON dead_letters (sink);
 ";
 
-/// What runs' conversations added up to.
+/// The accumulated conversations of runs.
 const HISTORIES: &str = "
 CREATE TABLE histories (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -89,7 +90,8 @@ CREATE TABLE histories (
 CREATE INDEX histories_by_conversation ON histories (conversation, upstream);
 ";
 
-/// Sessions and their numbers, what events can be found by, feedback that waits for its record, and users.
+/// Sessions and their numbers, ids for finding events, feedback that waits for its record, and
+/// users.
 const SESSIONS: &str = "
 ALTER TABLE events ADD COLUMN session_scope TEXT;
 ALTER TABLE events ADD COLUMN session TEXT;

@@ -1,9 +1,10 @@
-//! Syncs what the writer wrote, on a thread of its own.
+//! Syncs what the writer wrote, on a separate thread.
 //!
-//! A commit survives the death of the process as soon as it is written; surviving a power cut takes a sync, which a busy disk
-//! may take a long time over. The writer does not wait for it: it would hold up what comes next, and that would then not even
-//! survive the process. Commits made while a sync runs share the one that follows. Checkpoints sync too, so they are made here
-//! as well, by a connection of their own that lets the writer write on (SQLite's passive checkpoint).
+//! A commit survives a process crash as soon as it is written. Surviving a power cut needs a sync,
+//! which may take a long time on a busy disk. The writer does not wait for it: waiting would delay
+//! later commits, which would then not even survive a process crash. Commits made during a sync
+//! share the next one. Checkpoints also sync, so they are made here too, by a separate connection
+//! that does not block the writer (SQLite's passive checkpoint).
 
 use std::fs::File;
 use std::io;
@@ -17,7 +18,7 @@ use thiserror::Error;
 
 use crate::metrics::{KindLabel, Metrics};
 
-/// A handle on the thread. Dropping it syncs what is left and ends it.
+/// A handle on the thread. Dropping it syncs what is left and ends the thread.
 #[derive(Debug)]
 pub(super) struct Syncer {
     desk: Arc<Desk>,
@@ -25,10 +26,11 @@ pub(super) struct Syncer {
 }
 
 impl Syncer {
-    /// Starts the thread. It syncs the write-ahead log of the database at `file` after each commit, or `every` so often.
+    /// Starts the thread. It syncs the write-ahead log of the database at `file` after each commit,
+    /// or at the interval `every`.
     ///
     /// # Errors
-    /// When no thread can be had.
+    /// If the thread cannot be started.
     pub(super) fn start(file: PathBuf, every: Option<Duration>, metrics: Metrics) -> io::Result<Self> {
         let desk = Arc::new(Desk::default());
         let thread = std::thread::Builder::new().name("threadtap-sync".to_owned()).spawn({
@@ -38,7 +40,7 @@ impl Syncer {
         Ok(Self { desk, thread: Some(thread) })
     }
 
-    /// Says that operations of so many bytes were committed.
+    /// Reports that operations of this many bytes were committed.
     pub(super) fn committed(&self, bytes: usize) {
         let mut state = self.desk.lock();
         state.to_checkpoint_bytes = state.to_checkpoint_bytes.saturating_add(bytes);
@@ -70,7 +72,7 @@ struct Desk {
 #[derive(Debug, Default)]
 struct SyncerState {
     dirty: bool,
-    /// What was written since the last checkpoint.
+    /// Bytes written since the last checkpoint.
     to_checkpoint_bytes: usize,
     closing: bool,
 }
@@ -122,7 +124,7 @@ fn sync(file: &Path, checkpoint_due: bool) -> Result<(), SyncError> {
     match File::open(wal) {
         // SQLite holds no POSIX lock on the WAL, so closing this second descriptor releases none.
         Ok(wal) => wal.sync_data()?,
-        // A checkpoint has synced it and taken it away.
+        // A checkpoint has synced it and removed it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
     }
@@ -141,5 +143,5 @@ enum SyncError {
     Sqlite(#[from] rusqlite::Error),
 }
 
-/// Operations of so many bytes make a log of some megabytes.
+/// Operations of this many bytes make a log of a few megabytes.
 const CHECKPOINT_BYTES: usize = 1 << 20;

@@ -2,7 +2,7 @@
 
 use rusqlite::ErrorCode;
 
-/// A kind of trouble, as far as what to do about it differs; also the label in metrics.
+/// A kind of trouble. Each kind is handled differently, and is also a label in metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
     Busy,
@@ -28,7 +28,7 @@ impl Trouble {
     }
 }
 
-/// Trouble, in the words of who found it.
+/// Trouble, as described by the code that found it.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) trouble: Trouble,
@@ -48,12 +48,12 @@ impl From<&rusqlite::Error> for Failure {
     }
 }
 
-/// Whether SQLite says the file is not, or no longer, a database.
+/// Whether SQLite reports that the file is not a database, or no longer one.
 pub(super) fn is_corrupt(error: &rusqlite::Error) -> bool {
     trouble(error) == Trouble::Corrupt
 }
 
-/// Whether trying again cannot help, whatever becomes of the disk.
+/// Whether a retry cannot help, whatever happens to the disk.
 pub(super) fn is_hopeless(error: &rusqlite::Error) -> bool {
     use ErrorCode as Code;
     match error.sqlite_error_code() {
@@ -65,7 +65,7 @@ pub(super) fn is_hopeless(error: &rusqlite::Error) -> bool {
                 | Code::TooBig
                 | Code::TypeMismatch
         ),
-        // The failure is not SQLite's: a value could not be converted.
+        // The failure is not from SQLite: a value could not be converted.
         None => true,
     }
 }

@@ -1,4 +1,5 @@
-//! The thread that owns the database: takes what waits, commits it as one, acknowledges, and tidies up in between.
+//! The thread that owns the database. It takes waiting operations, commits them together,
+//! acknowledges them, and does maintenance between commits.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,29 +34,31 @@ pub(super) struct Writer {
     announce: watch::Sender<u64>,
     metrics: Metrics,
     clock: Clock,
-    /// Taken and not written yet.
+    /// Taken, but not written yet.
     pending: Vec<Write>,
-    /// How many of them the next transaction takes. Halved by each failure: a smaller one may fit where a larger did not.
+    /// How many of them the next transaction takes. Each failure halves it, because a smaller
+    /// transaction may fit where a larger one did not.
     group: usize,
     failures: u32,
-    /// Since when the first of them waits for want of success.
+    /// Since when the first of them has been waiting for a successful write.
     stuck_since: UnixMillis,
     retry_at: UnixMillis,
-    /// Whether it was said that writing fails, and not yet that it works again; and when it may be said once more.
+    /// Whether a write failure was logged and the recovery was not yet logged, and when it may be
+    /// logged again.
     told_failing: bool,
     tell_at: UnixMillis,
-    /// While the last failure was for want of room: what was tried since.
+    /// What was tried since the last failure, if that was caused by a lack of room.
     full: Option<Tried>,
-    /// What became of the last database, until a new one is begun.
+    /// What happened to the last database, until a new one is created.
     lost_by: Option<&'static str>,
     ledger: Ledger,
     gauges_at: UnixMillis,
     trim: Trim,
     trim_at: UnixMillis,
-    /// Letting history go to keep to `retain_bytes`, and for want of room.
+    /// Deletes history to stay within `retain_bytes`, and to make room.
     trim_bytes: History,
     make_room: History,
-    /// None in memory.
+    /// `None` in memory.
     syncer: Option<Syncer>,
 }
 
@@ -107,7 +110,7 @@ impl Writer {
 
     /// Runs until the inbox is closed and empty.
     pub(super) fn run(mut self) {
-        // Also after a panic: senders must be refused, not left waiting.
+        // Also after a panic: senders must be refused and not left waiting.
         let _closing = CloseOnDrop(Arc::clone(&self.inbox));
         let mut closing_since = None;
         loop {
@@ -139,7 +142,7 @@ impl Writer {
                     self.abandon();
                     break;
                 }
-                // There is no more to wait for: `take` returns at once from a closed inbox.
+                // There is nothing more to wait for: `take` returns at once if the inbox is closed.
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
@@ -148,7 +151,7 @@ impl Writer {
         }
     }
 
-    /// How long there is nothing to do but wait for work.
+    /// How long the thread has nothing to do except wait for work.
     fn patience(&self) -> Duration {
         let mut next = self.trim_at.min(self.gauges_at.after(GAUGES_EVERY));
         if !self.pending.is_empty() || self.database.is_missing() {
@@ -162,11 +165,11 @@ impl Writer {
         let now = self.clock.now();
         let grouped = self.grouped();
         match self.transaction(now) {
-            // Acknowledged is only what the next process will find.
+            // Only data that the next process will find is acknowledged.
             Ok(_) if !self.database.is_in_place() => self.failed(&Failure::vanished(), now),
             Ok(effects) => {
                 self.metrics.commit_seconds.observe(started.elapsed().as_secs_f64());
-                // What holds nothing was not tried.
+                // An empty group was not tried.
                 if self.pending[..grouped].iter().any(|write| !write.ops.is_empty()) {
                     self.works_again();
                 }
@@ -199,7 +202,7 @@ impl Writer {
         Ok(effects)
     }
 
-    /// Finds the operation that can never succeed, and writes all others.
+    /// Finds the operation that can never succeed, and writes all the others.
     fn one_by_one(&mut self, now: UnixMillis) -> rusqlite::Result<Effects> {
         let grouped = self.grouped();
         let mut transaction =
@@ -241,7 +244,7 @@ impl Writer {
                 }
             }
             if let Some(written) = write.written {
-                // Who no longer waits need not be told.
+                // A caller that no longer waits needs no reply.
                 let _ = written.send(());
             }
         }

@@ -1,15 +1,15 @@
-//! Whom an exchange belongs to, as the app or its traffic says.
+//! Who an exchange belongs to, according to the app or its traffic.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What is known of session, user and app; every field may be missing.
+/// What is known about session, user and app. Any field may be missing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Attribution {
     /// The session the app named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
-    /// Minutes after which the session is over, as the app named them.
+    /// The session timeout in minutes, if the app set one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_timeout_minutes: Option<u64>,
     /// The user the app named.
@@ -18,27 +18,28 @@ pub struct Attribution {
     /// The app's own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
-    /// How good the sources were.
+    /// The quality of the sources.
     #[serde(default, skip_serializing_if = "Ranks::are_best")]
     pub ranks: Ranks,
 }
 
-/// The place of each value's source in the configured order: 0 is the best. Only of use while values are gathered.
+/// The rank of each value's source in the configured order: 0 is the best. Used only while values
+/// are gathered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ranks {
-    /// Of the session's.
+    /// The rank of the session's source.
     #[serde(default)]
     pub session: u8,
-    /// Of the user's.
+    /// The rank of the user's source.
     #[serde(default)]
     pub user: u8,
-    /// Of the app's.
+    /// The rank of the app's source.
     #[serde(default)]
     pub app: u8,
 }
 
 impl Ranks {
-    /// Whether they say nothing: they are left out of what is stored then.
+    /// Whether no rank is set. Empty ranks are not stored.
     #[must_use]
     pub fn are_best(&self) -> bool {
         *self == Self::default()
@@ -52,7 +53,7 @@ impl Attribution {
         *self == Self::default()
     }
 
-    /// Takes over from `newer` whatever it knows from sources that are no worse.
+    /// Takes each value from `newer` whose source is at least as good as the current one.
     pub fn update(&mut self, newer: &Self) {
         let Self { session, session_timeout_minutes, user, app, ranks } = newer;
         if session_timeout_minutes.is_some() {
@@ -71,7 +72,8 @@ fn take<T: Clone>(known: &mut Option<T>, known_rank: &mut u8, newer: &Option<T>,
     }
 }
 
-/// A user: an object with Reconify's user fields (`userId`, `email`, `firstName`, …), passed on as given.
+/// A user: an object with Reconify's user fields (`userId`, `email`, `firstName`, …), passed on
+/// unchanged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct User(pub Map<String, Value>);

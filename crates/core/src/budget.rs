@@ -1,13 +1,16 @@
-//! Memory that many share: each asks before it allocates, and gives back what it no longer holds.
+//! A shared memory budget. Each holder asks before it allocates, and returns what it no longer
+//! uses.
 //!
-//! Who is refused drops what it holds, or does without, and says so; nobody waits for memory.
+//! A holder whose request is refused drops what it holds, or continues without it, and reports
+//! this. Nothing ever waits for memory.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
-/// Where the bytes of all are counted.
+/// The shared count of all bytes in use.
 pub trait Pool: Debug + Send + Sync {
-    /// Takes `more` bytes for somebody who holds `held` by then. False when there are not so many.
+    /// Takes `more` bytes for a holder that will then hold `held`. Returns false if that exceeds
+    /// the budget.
     fn take(&self, more: usize, held: usize) -> bool;
 
     /// Gives bytes back.
@@ -26,28 +29,28 @@ impl Budget {
     }
 }
 
-/// What one of them holds. It is given back when this is dropped.
+/// The share of one holder. It is returned to the pool on drop.
 #[derive(Debug, Default)]
 pub struct Charge {
     budget: Budget,
     bytes: usize,
 }
 
-/// All together hold as much as they may.
+/// The budget is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OverBudget;
 
 impl Charge {
-    /// Holds nothing.
+    /// A share of zero bytes.
     #[must_use]
     pub fn new(budget: Budget) -> Self {
         Self { budget, bytes: 0 }
     }
 
-    /// Changes how much is held; to be called before more is allocated, and after less is.
+    /// Changes the size of the share. Call this before allocating more, and after freeing memory.
     ///
     /// # Errors
-    /// [`OverBudget`] when there is not so much; it holds what it held then.
+    /// [`OverBudget`] if the pool has too little left. The share then keeps its old size.
     pub fn resize(&mut self, bytes: usize) -> Result<(), OverBudget> {
         let Some(pool) = &self.budget.0 else { return Ok(()) };
         if bytes > self.bytes && !pool.take(bytes - self.bytes, bytes) {
@@ -58,14 +61,14 @@ impl Charge {
         Ok(())
     }
 
-    /// Takes all of it out, for who holds it from now on.
+    /// Moves the whole share out, for a new holder.
     #[must_use]
     pub fn take(&mut self) -> Self {
         let bytes = std::mem::take(&mut self.bytes);
         Self { budget: self.budget.clone(), bytes }
     }
 
-    /// Takes in what another one held.
+    /// Adds another share to this one.
     pub fn absorb(&mut self, mut other: Self) {
         self.bytes += std::mem::take(&mut other.bytes);
         if self.budget.0.is_none() {

@@ -1,12 +1,12 @@
 //! Undoes the `Content-Encoding` of a captured copy, piece by piece.
 //!
-//! Knows gzip, deflate (in a zlib wrapper, as RFC 9110 §8.4.1.2 says, and raw, as some servers send it), br, zstd, and
-//! stacks of them. Each piece of input gives all that can be decoded so far, so a compressed event stream is seen at
-//! every flush of the server. The decoded size is bounded by a [`Limit`], and the decoders' own memory by their formats'
-//! windows.
+//! Supports gzip, deflate (in a zlib wrapper, as RFC 9110 §8.4.1.2 says, and raw, as some servers
+//! send it), br, zstd, and stacks of them. Each piece of input yields everything that can be
+//! decoded so far, so a compressed event stream can be read at every flush of the server. A
+//! [`Limit`] bounds the decoded size. The formats' window sizes bound the decoders' own memory.
 //!
-//! Works on copies only: what is forwarded never passes through here. A hole in coded bytes cannot be bridged: what
-//! follows it is lost.
+//! Works on copies only: forwarded traffic never passes through here. Decoding cannot continue
+//! after a gap in encoded bytes: everything after the gap is lost.
 
 mod layer;
 
@@ -16,24 +16,24 @@ use thiserror::Error;
 
 use self::layer::Layer;
 
-/// How much each coding of a body may give: the guard against small inputs that decode to huge outputs, also those that
-/// do so halfway through a stack.
+/// How many bytes each coding of a body may produce. This guards against small inputs that decode
+/// to huge outputs, including those that do so halfway through a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// For a stream of any length: so many bytes at once. They are an allowance that decoded bytes use up, and each byte
-    /// of input brings back [`REFILL_PER_BYTE`] of it, up to this size.
+    /// For a stream of any length: an allowance of this many bytes. Decoded bytes use it up. Each
+    /// byte of input restores [`REFILL_PER_BYTE`] of it, up to this size.
     BurstBytes(usize),
-    /// For a body that is kept whole: so many bytes in all.
+    /// For a body that is kept whole: this many bytes in total.
     TotalBytes(usize),
 }
 
 /// Decodes one body.
 #[derive(Debug)]
 pub struct Decoder {
-    /// The coding applied last comes first.
+    /// The coding that was applied last comes first.
     layers: Vec<Layer>,
     limit: Limit,
-    /// What may still be given out; each layer has its own besides.
+    /// How much may still be produced in total. Each layer also has a limit of its own.
     allowance: Allowance,
     failed: Option<DecodeError>,
 }
@@ -54,10 +54,10 @@ pub enum Coding {
 /// A `Content-Encoding` that cannot be undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum UnsupportedEncoding {
-    /// More codings than [`MAX_CODINGS`] are stacked.
+    /// More than [`MAX_CODINGS`] codings are stacked.
     #[error("more than {MAX_CODINGS} content codings are stacked")]
     TooMany,
-    /// A coding is not known.
+    /// An unknown coding.
     #[error("unknown content coding")]
     Unknown,
 }
@@ -65,10 +65,10 @@ pub enum UnsupportedEncoding {
 /// Why decoding stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum DecodeError {
-    /// The bytes are not what the header says, or were damaged.
+    /// The bytes do not match the header, or were damaged.
     #[error("the {0:?} data is corrupt")]
     Corrupt(Coding),
-    /// Who takes the decoded data wants no more of it.
+    /// The receiver of the decoded data wants no more of it.
     #[error("the reader stopped reading")]
     Stopped,
     /// The limit was reached.
@@ -80,11 +80,12 @@ pub enum DecodeError {
 }
 
 impl Decoder {
-    /// Makes a decoder for a body with this `Content-Encoding` (several such headers joined by commas; none for none).
+    /// Makes a decoder for a body with this `Content-Encoding`. Several headers are joined by
+    /// commas; none means not encoded.
     ///
     /// # Errors
     ///
-    /// [`UnsupportedEncoding`] if the body cannot be read.
+    /// [`UnsupportedEncoding`] if the body cannot be decoded.
     pub fn new(content_encoding: Option<&str>, limit: Limit) -> Result<Self, UnsupportedEncoding> {
         let mut layers = Vec::new();
         for name in content_encoding.unwrap_or_default().split(',').rev() {
@@ -101,11 +102,13 @@ impl Decoder {
         Ok(Self { layers, limit, allowance: Allowance::new(limit), failed: None })
     }
 
-    /// Decodes the next piece and hands all it gives to `take`, in pieces of at most 8 KiB (or as it came, where there is no coding).
+    /// Decodes the next piece and passes the output to `take`, in pieces of at most 8 KiB. Without
+    /// a coding, the piece is passed on unchanged.
     ///
     /// # Errors
     ///
-    /// [`DecodeError`]; `take` was given what came before the fault. An error is final: each later call gives it again.
+    /// [`DecodeError`]. `take` has received everything before the error. An error is final: every
+    /// later call returns it again.
     pub fn decode(
         &mut self,
         input: &[u8],
@@ -124,24 +127,26 @@ impl Decoder {
         decoded
     }
 
-    /// How many bytes the decoders may hold: what they need to begin with, and as much of their windows as was decoded.
+    /// How many bytes the decoders may hold now: their initial memory, and as much of their windows
+    /// as was decoded.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.layers.iter().map(Layer::held_bytes).sum()
     }
 
-    /// The most they may hold, whatever comes.
+    /// The most they may ever hold, for any input.
     #[must_use]
     pub fn most_held_bytes(&self) -> usize {
         self.layers.iter().map(Layer::most_held_bytes).sum()
     }
 
-    /// Says whether the input could end here. Nothing is decoded: [`decode`](Self::decode) gave all there is.
+    /// Checks whether the input may end here. This decodes nothing, because
+    /// [`decode`](Self::decode) has already returned everything.
     ///
     /// # Errors
     ///
-    /// [`DecodeError::Truncated`] if a coding is not complete, or the error that ended decoding. An input of no bytes
-    /// is complete.
+    /// [`DecodeError::Truncated`] if a coding is not complete, or the error that ended decoding. An
+    /// empty input is complete.
     pub fn finish(&self) -> Result<(), DecodeError> {
         if let Some(error) = self.failed {
             return Err(error);
@@ -159,7 +164,7 @@ impl Coding {
             ("br", Self::Brotli),
             ("deflate", Self::Deflate),
             ("gzip", Self::Gzip),
-            // RFC 9110 §8.4.1.3 makes it the same.
+            // RFC 9110 §8.4.1.3 treats it as the same.
             ("x-gzip", Self::Gzip),
             ("zstd", Self::Zstd),
         ];
@@ -167,7 +172,7 @@ impl Coding {
     }
 }
 
-/// Bytes that may still be decoded.
+/// How many bytes may still be decoded.
 #[derive(Debug)]
 struct Allowance(usize);
 
@@ -181,7 +186,7 @@ impl Allowance {
         self.0 = self.0.saturating_add(bytes).min(most_bytes);
     }
 
-    /// Uses up what `piece` takes, and returns as much of it as was allowed.
+    /// Uses up the allowance for `piece`, and returns the part of it that was allowed.
     fn take<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
         let allowed = &piece[..piece.len().min(self.0)];
         self.0 -= allowed.len();
@@ -189,7 +194,8 @@ impl Allowance {
     }
 }
 
-/// Sends `input` through the layers in small steps, so that no layer's output is ever held whole.
+/// Sends `input` through the layers in small steps, so that no layer's whole output is ever in
+/// memory.
 fn pump(
     layers: &mut [Layer],
     mut input: &[u8],
@@ -218,21 +224,22 @@ fn pump(
         if step.corrupt {
             return Err(DecodeError::Corrupt(layer.coding()));
         }
-        // Room was left in the chunk: nothing is held back.
+        // The chunk was not filled, so no output is left.
         if input.is_empty() && step.written < chunk.len() {
             return Ok(());
         }
     }
 }
 
-/// See [`Limit::BurstBytes`]. Text seldom shrinks to a hundredth, even events that repeat their frame for each token.
+/// See [`Limit::BurstBytes`]. Text rarely compresses to a hundredth of its size, even events that
+/// repeat their frame for each token.
 pub const REFILL_PER_BYTE: usize = 100;
-/// How many codings may be stacked. Servers use one; proxies in their front may add another.
+/// How many codings may be stacked. Servers use one, and proxies in front of them may add another.
 pub const MAX_CODINGS: usize = 4;
 const CHUNK_BYTES: usize = 8 * 1024;
 
-/// Asserts that what a body decodes to does not depend on how it is cut. The first byte of `data` picks the coding and
-/// how long the parts are; the rest is the body.
+/// Asserts that the decoded output does not depend on how a body is split. The first byte of `data`
+/// selects the coding and the length of the parts. The rest is the body.
 #[cfg(any(test, fuzzing))]
 pub fn assert_cuts_do_not_matter(data: &[u8]) {
     let Some((&seed, body)) = data.split_first() else { return };
@@ -255,7 +262,7 @@ pub fn assert_cuts_do_not_matter(data: &[u8]) {
     for part_bytes in [1, usize::from(seed >> 3) + 2] {
         let (cut, cut_out) = decode(part_bytes);
         assert_eq!(cut.is_ok(), whole.is_ok());
-        // How much a coding gives before the place where it finds a fault is its own affair.
+        // How much a coding produces before it reports an error may differ.
         let common = cut_out.len().min(whole_out.len());
         assert_eq!(cut_out[..common], whole_out[..common]);
         assert!(whole.is_err() || cut_out.len() == whole_out.len());

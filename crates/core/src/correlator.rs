@@ -1,13 +1,15 @@
-//! Pairs what users asked with the runs that answered, although they travel on different requests.
+//! Pairs the users' inputs with the runs that responded, although they travel in different
+//! requests.
 //!
-//! Observations and the time go in, [`Effect`]s come out; there is one owner, no lock, no IO and no clock. Each conversation
-//! keeps the messages no run has claimed, the runs that are not settled, and a small memory of what is done. A run is settled
-//! once: when it is terminal and its outputs are provably complete, or a deadline is over (see `run` for the deadlines and
-//! `page` for the proofs). Whatever order, number or loss of polls surrounds a run, it gives one interaction; ultimately the
-//! unique key in the store sees to that, the memory here only saves the work.
+//! Observations and the time go in, [`Effect`]s come out. There is one owner, no lock, no IO and no
+//! clock. Each conversation keeps the messages that no run has claimed, the runs that are not
+//! settled, and a small memory of finished runs and messages. A run is settled once: when it is
+//! terminal and its outputs are provably complete, or when a deadline has passed (see `run` for the
+//! deadlines and `page` for the proofs). Each run gives one interaction, whatever the order, number
+//! or loss of polls. The unique key in the store guarantees this; the memory here only saves work.
 //!
-//! A conversation without open runs and unclaimed messages is *settled*: all that must survive is its [`ConversationState`], so its journal
-//! rows can go.
+//! A conversation without open runs and unclaimed messages is *settled*: only its
+//! [`ConversationState`] must survive, so its journal rows can be deleted.
 
 mod chain;
 mod chains;
@@ -49,18 +51,19 @@ pub use limits::{Limits, Note};
 pub use placed::Placed;
 use placing::Places;
 
-/// What correlation assumed.
+/// An effect of the correlator.
 #[derive(Clone, Debug)]
 pub enum Effect {
     /// A run is settled.
     Interaction(Box<Interaction>),
-    /// A fact changed something: it is to be kept until its conversation is settled, and replayed by the next process.
+    /// A fact changed something. It must be kept until its conversation is settled, so that the
+    /// next process can replay it.
     Journal(Box<Placed>),
-    /// Something to be counted.
+    /// An event to count.
     Note(Note),
-    /// What a run's conversation added up to, for later requests to go on from.
+    /// The whole conversation of a run, for matching later requests that continue it.
     Remembered(Remembered),
-    /// Nothing of the conversation is pending any more; none when it is forgotten.
+    /// The conversation has nothing pending. The state is none if the conversation is forgotten.
     Settled(ConversationKey, Option<Box<ConversationState>>),
 }
 
@@ -69,7 +72,7 @@ pub enum Effect {
 pub struct Correlator {
     config: Config,
     conversations: HashMap<ConversationKey, Conversation>,
-    /// The place of each conversation.
+    /// The deadline entry of each conversation.
     deadlines: Deadlines,
     chains: Chains,
     histories: Histories,
@@ -79,7 +82,7 @@ pub struct Correlator {
 }
 
 impl Correlator {
-    /// A correlator that knows nothing.
+    /// An empty correlator.
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self {
@@ -94,7 +97,7 @@ impl Correlator {
         }
     }
 
-    /// Takes back what an earlier process knew of a settled conversation. To be called before any observation.
+    /// Restores a settled conversation of an earlier process. Call this before any observation.
     pub fn restore(&mut self, key: ConversationKey, state: ConversationState) {
         let conversation = Conversation::restore(state);
         let Standing { place, text_bytes, open_runs: _ } = Standing::of(&key, &conversation, &self.config);
@@ -105,13 +108,14 @@ impl Correlator {
         self.make_room(&key, UnixMillis::default());
     }
 
-    /// Takes back what runs of an earlier process added up to, oldest first. To be called before any observation.
+    /// Restores the conversations of an earlier process's runs, oldest first. Call this before any
+    /// observation.
     pub fn restore_histories(&mut self, all: impl Iterator<Item = Remembered>) {
         self.histories.restore(all);
     }
 
-    /// Takes a fact: acts on every deadline that is over at `now`, places the fact, and changes what is known. What it changed is to be
-    /// kept: see [`Effect::Journal`].
+    /// Handles a fact: acts on every deadline that has passed at `now`, places the fact, and
+    /// applies it. If it changed anything it must be kept: see [`Effect::Journal`].
     pub fn handle(&mut self, observation: Observation, now: UnixMillis) {
         self.handle_timeout(now);
         let Self { config, conversations, chains, histories, .. } = self;
@@ -119,18 +123,19 @@ impl Correlator {
         self.effects.extend(note.map(Effect::Note));
         let place = self.effects.len();
         if self.act_on(&placed) {
-            // Before whatever follows from it: what settles a conversation lets its journal go.
+            // Emitted before its consequences, because settling a conversation deletes its journal
+            // rows.
             self.effects.insert(place, Effect::Journal(Box::new(placed)));
         }
     }
 
-    /// Takes back what an earlier process kept.
+    /// Replays what an earlier process kept.
     pub fn replay(&mut self, placed: &Placed) {
         self.handle_timeout(placed.at());
         self.act_on(placed);
     }
 
-    /// Remembers what a turn's conversation adds up to with it.
+    /// Remembers the whole conversation of a turn.
     fn remember(&mut self, observation: &Observation) {
         let Observation { conversation, at, fact: Fact::TurnSeen(turn), .. } = observation else { return };
         if turn.said.is_empty() {
@@ -149,7 +154,8 @@ impl Correlator {
         }
     }
 
-    /// Changes what is known. Tells whether that is anything: what changed nothing need not be kept.
+    /// Applies a fact. Returns whether anything changed: a fact that changed nothing need not be
+    /// kept.
     fn act_on(&mut self, placed: &Placed) -> bool {
         let observation = &placed.observation;
         self.remember(observation);
@@ -159,7 +165,7 @@ impl Correlator {
             Some(conversation) => {
                 let before = Standing::of(key, conversation, &self.config);
                 if !conversation.handle(placed, &self.config, &mut outcome) {
-                    // What was left out for want of room is told all the same.
+                    // Messages that were omitted for lack of room are still reported.
                     self.effects.extend(outcome.notes.into_iter().map(Effect::Note));
                     return false;
                 }
@@ -167,7 +173,8 @@ impl Correlator {
             }
             None => {
                 let mut conversation = Conversation::new(observation.at);
-                // A look at something unknown leaves no trace, so that a scan of ids fills no memory.
+                // A request about something unknown leaves no state, so that a scan of ids cannot
+                // fill the memory.
                 if !conversation.handle(placed, &self.config, &mut outcome) {
                     self.effects.extend(outcome.notes.into_iter().map(Effect::Note));
                     return false;
@@ -181,7 +188,7 @@ impl Correlator {
         true
     }
 
-    /// Acts on every deadline that is over at `now`.
+    /// Acts on every deadline that has passed at `now`.
     pub fn handle_timeout(&mut self, now: UnixMillis) {
         while let Some((at, key)) = self.deadlines.first() {
             if at > now {
@@ -191,7 +198,7 @@ impl Correlator {
             let conversation =
                 self.conversations.get_mut(&key).expect("only conversations in memory have a deadline");
             let before = Standing::of(&key, conversation, &self.config);
-            // First: should this panic, it does so once.
+            // First, so that a panic cannot repeat.
             self.deadlines.remove(before.place, &key);
             let mut outcome = Outcome::default();
             if conversation.handle_timeout(now, &self.config, &mut outcome) {
@@ -202,8 +209,8 @@ impl Correlator {
         }
     }
 
-    /// Settles what is held although it is recorded, for what was recorded takes in nothing more. To be called after a replay;
-    /// `is_recorded` tells by the record's key.
+    /// Settles held runs that are already recorded, because nothing can be merged into a finished
+    /// record. Call this after a replay. `is_recorded` checks a record's key.
     pub fn let_go_where(&mut self, mut is_recorded: impl FnMut(&str) -> bool) {
         let holding = self.conversations.iter().filter(|(_, conversation)| conversation.holds_any());
         let keys: Vec<ConversationKey> = holding.map(|(key, _)| key.clone()).collect();
@@ -214,7 +221,7 @@ impl Correlator {
         }
     }
 
-    /// Settles the runs that are over and only wait for more outputs: nothing can bring them any more.
+    /// Settles the runs that are over and only wait for more outputs, because no more can arrive.
     pub fn finish(&mut self, now: UnixMillis) {
         let keys: Vec<ConversationKey> = self.conversations.keys().cloned().collect();
         for key in keys {
@@ -223,7 +230,8 @@ impl Correlator {
         self.handle_timeout(now);
     }
 
-    /// Forgets the conversations that `which` names, with whatever is pending in them: nothing more follows from it.
+    /// Forgets the conversations that `which` selects, including everything pending in them. This
+    /// emits no further effects for them.
     pub fn forget_where(&mut self, which: impl Fn(&ConversationKey) -> bool) {
         let keys: Vec<ConversationKey> =
             self.conversations.keys().filter(|key| which(key)).cloned().collect();
@@ -233,13 +241,13 @@ impl Correlator {
         self.histories.forget_where(which);
     }
 
-    /// When [`Correlator::handle_timeout`] wants to be called next.
+    /// When [`Correlator::handle_timeout`] must be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<UnixMillis> {
         self.deadlines.first().map(|(at, _)| at)
     }
 
-    /// The next effect; to be taken in order.
+    /// The next effect. Effects must be handled in order.
     pub fn poll(&mut self) -> Option<Effect> {
         self.effects.pop_front()
     }
@@ -250,30 +258,30 @@ impl Correlator {
         self.conversations.len()
     }
 
-    /// How many runs are not settled.
+    /// How many runs are unsettled.
     #[must_use]
     pub fn open_runs(&self) -> usize {
         self.open_runs
     }
 
-    /// How many runs are remembered by what their conversation added up to.
+    /// How many runs can be matched by their conversation.
     #[must_use]
     pub fn remembered_turns(&self) -> usize {
         self.histories.len()
     }
 
-    /// Bytes that conversations take in memory, about.
+    /// Roughly how many bytes the conversations use.
     #[must_use]
     pub fn text_bytes(&self) -> usize {
         self.text_bytes
     }
 
-    /// Hands out what a change assumed, and brings the books up to date.
+    /// Emits the effects of a change, and updates the bookkeeping.
     fn finish_change(&mut self, key: &ConversationKey, before: Option<Standing>, outcome: Outcome) {
         let Some(conversation) = self.conversations.get(key) else { return };
         let Outcome { settled, notes, flagged: _, relinked } = outcome;
         self.chains.relink(key, relinked);
-        // Nothing refers to what is over in an API that names no run again.
+        // In an API that never names a run again, nothing refers to a finished conversation.
         let spent = conversation.is_spent(&settled);
         for run in settled {
             let interaction: Interaction = run.into_interaction(key, &conversation.attribution());
@@ -301,12 +309,12 @@ impl Correlator {
         }
     }
 
-    /// Settles the runs of a conversation that are over. Tells whether there were any.
+    /// Settles the finished runs of a conversation. Returns whether there were any.
     fn flush(&mut self, key: &ConversationKey) -> bool {
         self.settle(key, Conversation::let_go)
     }
 
-    /// Settles runs of a conversation. Tells whether there were any.
+    /// Settles runs of a conversation. Returns whether there were any.
     fn settle(
         &mut self,
         key: &ConversationKey,
@@ -323,8 +331,9 @@ impl Correlator {
         any
     }
 
-    /// Keeps to the limits of all conversations together; see [`Limits::conversations`] for who goes. The latest one only goes
-    /// when there is no other: its next run would miss what was just asked.
+    /// Enforces the limits of all conversations together. [`Limits::conversations`] says which are
+    /// evicted. The latest conversation is evicted only if there is no other: otherwise its next
+    /// run would miss the latest inputs.
     fn make_room(&mut self, latest: &ConversationKey, now: UnixMillis) {
         let Limits { conversations, text_bytes, .. } = self.config.limits;
         loop {
@@ -362,7 +371,7 @@ impl Correlator {
     }
 }
 
-/// How a conversation stands in the books.
+/// The bookkeeping for a conversation.
 struct Standing {
     place: Place,
     text_bytes: usize,

@@ -1,8 +1,10 @@
-//! The wire APIs threadtap understands: bytes of an exchange in, observations out.
+//! The wire APIs that threadtap understands: bytes of an exchange in, observations out.
 //!
-//! A dialect says which requests matter ([`interest`]) and reads their answers ([`Observer`]). It never fails: odd input is a
-//! [`Problem`] beside whatever could be observed. What it sees is a copy, so nothing it does can reach a client. The dialects
-//! there are stand in `registry`, each in a file of its own under `dialect/`.
+//! A dialect decides which requests matter ([`interest`]) and reads their responses ([`Observer`]).
+//! It never fails: invalid input becomes a [`Problem`], and everything else is still observed. It
+//! sees a copy, so it cannot affect a client. The dialects are listed in `registry`, and each has
+//! its own file under `dialect/`.
+//! and each has its own file under `dialect/`.
 
 mod assistants;
 mod attribution;
@@ -48,15 +50,15 @@ pub use uncaptured::Uncaptured;
 /// Settings of the dialects.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where session, user and app are looked for.
+    /// Where to look for session, user and app.
     pub attribution: Arc<Order>,
-    /// Of Chat Completions.
+    /// Settings for Chat Completions.
     pub chat: chat::Config,
     /// What is masked in bodies.
     pub credentials: Credentials,
-    /// How much of a body, or of one event of a stream, is read, decoded.
+    /// How much of a body, or of one event of a stream, is read, in decoded bytes.
     pub max_body_bytes: usize,
-    /// What everything that is held or made while reading is charged to.
+    /// The memory budget for everything that is held or allocated while reading.
     pub budget: Budget,
 }
 
@@ -72,18 +74,19 @@ impl Default for Config {
     }
 }
 
-/// How much of an exchange is of interest.
+/// How much of an exchange is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
-    /// The beginning of the request, and the head of the response: it may be of an API that no dialect reads.
+    /// The beginning of the request, and the head of the response: the exchange may use an API that
+    /// no dialect reads.
     Glance,
-    /// Nothing.
+    /// None of it.
     None,
     /// All of it.
     Whole,
 }
 
-/// Tells how much of an exchange is worth a copy. Looks at the request line only, and is meant to be cheap.
+/// Decides how much of an exchange is copied. Reads only the request line, and must be cheap.
 #[must_use]
 pub fn interest(method: &Method, path: &str) -> Interest {
     if Dialect::find(method, path).is_some() {
@@ -95,22 +98,22 @@ pub fn interest(method: &Method, path: &str) -> Interest {
     }
 }
 
-/// What a step of an observer told.
+/// The output of one step of an observer.
 #[derive(Debug, Default)]
 pub struct Observed {
     /// Facts, in the order they happened.
     pub observations: Vec<Observation>,
-    /// What assistants are called.
+    /// The names of assistants.
     pub assistants: Vec<NamedAssistant>,
-    /// Odd input met.
+    /// Invalid input.
     pub problems: Vec<Problem>,
-    /// A call of an API that was shut down.
+    /// A call to an API that was shut down.
     pub sunset: Option<SunsetCall>,
     /// The API whose response began.
     pub responded: Option<Responded>,
     /// An exchange of an API that no dialect reads.
     pub uncaptured: Option<Uncaptured>,
-    /// Whether something was given up because there was no memory for it.
+    /// Whether something was dropped for lack of memory.
     pub over_budget: bool,
 }
 
@@ -120,7 +123,7 @@ impl Observed {
     }
 }
 
-/// An assistant, and what it is called.
+/// An assistant and its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedAssistant {
     /// The upstream's name.
@@ -131,7 +134,7 @@ pub struct NamedAssistant {
     pub name: String,
 }
 
-/// A response of an API that is understood, whether or not it can tell anything.
+/// A response of a known API, whether or not it contains anything of use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Responded {
     /// The API's name in metrics.
@@ -140,7 +143,7 @@ pub struct Responded {
     pub status: StatusCode,
 }
 
-/// Watches one exchange of whichever dialect.
+/// Observes one exchange of any dialect.
 #[derive(Debug)]
 pub struct Observer {
     dialect: Box<dyn Observe>,
@@ -150,21 +153,22 @@ pub struct Observer {
     charge: Charge,
 }
 
-/// How a response's content is coded.
+/// The coding of a response's content.
 #[derive(Debug)]
 enum Coding {
     /// As the header says.
     Coded(content::Decoder),
-    /// Not at all.
+    /// No coding.
     Identity,
-    /// The header names a coding, and the first bytes have to agree: servers say `none`, or name a coding that a proxy before them has
-    /// undone. The bytes that were seen, and the decoder if the coding is known.
+    /// The header names a coding, but the first bytes must confirm it: servers send `none`, or name
+    /// a coding that a proxy in front of them has already undone. Holds the bytes seen so far, and
+    /// the decoder if the coding is known.
     Unproven(Vec<u8>, Option<content::Decoder>),
 }
 
 impl Observer {
-    /// Begins an exchange. None when it can tell nothing: a response other than 2xx changes no state anywhere; at most it says
-    /// that a known run goes on.
+    /// Starts observing an exchange. None if there is nothing to observe: a response other than 2xx
+    /// changes no state. At most it shows that a known run is still active.
     pub fn start(exchange: ExchangeId, start: &Start, config: &Config, out: &mut Observed) -> Option<Self> {
         let Some(dialect) = Dialect::find(&start.method, &start.path) else {
             out.uncaptured = Uncaptured::of(start);
@@ -202,7 +206,8 @@ impl Observer {
         Some(observer)
     }
 
-    /// Takes the next piece of the response body. A gap in the numbers is a piece that was lost.
+    /// Handles the next piece of the response body. A gap in the numbers means that a piece was
+    /// lost.
     pub fn feed(&mut self, segment: &Segment, out: &mut Observed) {
         let told = out.observations.len();
         self.notice_gap(segment.seq, out);
@@ -220,7 +225,7 @@ impl Observer {
         let first = match decoder {
             Some(_) => FirstBytes::despite_coding(held),
             None => {
-                // However many blanks come first, they are not held.
+                // Leading blanks are not kept, however many there are.
                 held.drain(..held.len() - sse::behind_blanks(held).len());
                 FirstBytes::of(held)
             }
@@ -241,7 +246,7 @@ impl Observer {
         let Self { dialect, coding, body, charge, .. } = self;
         let Coding::Coded(decoder) = coding else {
             let mut pieces = bytes.chunks(MAX_PIECE_BYTES);
-            // It stops where nothing more is of use.
+            // Stop when the rest is not needed.
             let _ = pieces.try_for_each(|piece| take_piece(piece, 0, body, &mut **dialect, charge, at, out));
             return;
         };
@@ -249,19 +254,19 @@ impl Observer {
         let mut decoded_bytes = 0;
         let result = decoder.decode(bytes, &mut |piece| {
             decoded_bytes += piece.len();
-            // The windows of several codings fill with what is decoded.
+            // The windows of several codings fill with decoded data.
             let windows = most.min(before + content::MAX_CODINGS * decoded_bytes);
             take_piece(piece, windows, body, &mut **dialect, charge, at, out)
         });
         match result {
             Ok(()) => {}
-            // What there is of the body was given up, or is all that is of use.
+            // The body was dropped, or nothing more of it is needed.
             Err(content::DecodeError::Stopped) => self.coding = Coding::Identity,
             Err(_) => self.cannot_decode(out),
         }
     }
 
-    /// The body is over.
+    /// Handles the end of the body.
     pub fn end(mut self, end: &End, out: &mut Observed) {
         let told = out.observations.len();
         self.notice_gap(end.segments, out);
@@ -285,7 +290,7 @@ impl Observer {
 
     fn notice_gap(&mut self, seq: u32, out: &mut Observed) {
         if seq != self.next_seq {
-            // Coded bytes behind a hole cannot be read.
+            // Encoded bytes after a gap cannot be decoded.
             let resumable = matches!(self.coding, Coding::Identity);
             self.body.lose(resumable, &mut *self.dialect, out);
         }
@@ -297,7 +302,7 @@ impl Observer {
         self.body.give_up(&mut *self.dialect);
     }
 
-    /// Charges what is held, now that nothing is being read.
+    /// Updates the memory charge after a read.
     fn settle(&mut self) {
         let coding = match &self.coding {
             Coding::Coded(decoder) => decoder.held_bytes(),
@@ -307,11 +312,12 @@ impl Observer {
             }
         };
         let held = OBSERVER_BYTES + coding + self.body.held_bytes() + self.dialect.held_bytes();
-        // It is what was granted before, or less; a little more is held already, and will be asked for with the next piece.
+        // This is at most what was granted before. A little more may be held already, and is
+        // requested with the next piece.
         self.charge.resize(held).ok();
     }
 
-    /// Puts together, in what was told since, halves of characters that came in two events.
+    /// Joins the halves of characters that were split across two events.
     fn join_halves(&self, told: usize, out: &mut Observed) {
         if self.body.has_marks() {
             out.observations[told..].iter_mut().for_each(join_halves);
@@ -319,7 +325,7 @@ impl Observer {
     }
 }
 
-/// Reads a decoded piece of the body, if there is memory for it beside what decoders hold.
+/// Reads a decoded piece of the body, if the budget allows it in addition to the decoders.
 fn take_piece(
     piece: &[u8],
     decoders_bytes: usize,
@@ -338,14 +344,15 @@ fn take_piece(
     if body.is_ignored() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
-/// Stops reading, and drops what is held of the response. What was observed stays, and the end will tell that part of it was missed.
+/// Stops reading, and drops the response data. Observations so far are kept, and the end reports
+/// that part of the response was missed.
 fn give_up(body: &mut Body, dialect: &mut dyn Observe, out: &mut Observed) {
     out.over_budget = true;
     body.give_up(dialect);
     dialect.let_go();
 }
 
-/// An observation is written and read: its texts are many and in many places, and this is rare.
+/// Serialises and parses the observation: it has many texts in many places, and this case is rare.
 fn join_halves(observation: &mut Observation) {
     let json = serde_json::to_string(observation).ok();
     let joined = json.as_deref().and_then(clean::join_halves);
@@ -354,24 +361,25 @@ fn join_halves(observation: &mut Observation) {
     }
 }
 
-/// A decoder of a response; none if the coding is not known.
+/// The decoder for a response. None if the coding is unknown.
 fn decoder(names: &str) -> Option<content::Decoder> {
     content::Decoder::new(Some(names), content::Limit::BurstBytes(MAX_BURST_BYTES)).ok()
 }
 
-/// Asserts that the JSON of bodies is cleaned whatever it is.
+/// Asserts that JSON bodies of any content are cleaned.
 #[cfg(any(test, fuzzing))]
 pub fn assert_any_json_is_cleaned(json: &[u8]) {
     clean::assert_that_parsers_take_it(json);
 }
 
-/// How often a stream that goes on is told to do so: often enough for whoever waits, and no more.
+/// How often an active stream is reported: often enough for waiting runs, and no more.
 const GOES_ON_EVERY: Duration = Duration::from_secs(20);
-/// What a piece of a coded response may decode to at one time. More is no text: see [`content::REFILL_PER_BYTE`].
+/// How much one piece of an encoded response may decode to at a time. More is not text: see
+/// [`content::REFILL_PER_BYTE`].
 const MAX_BURST_BYTES: usize = 64 << 20;
-/// What is read at one time, and asked for before.
+/// How much is read at a time. The memory is requested first.
 const MAX_PIECE_BYTES: usize = 16 << 10;
-/// What an observer takes beside what it holds of bodies.
+/// What an observer uses besides the body data that it holds.
 const OBSERVER_BYTES: usize = 2 << 10;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Everything a sink can be sent.
+//! All events that a sink can receive.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -12,20 +12,21 @@ use crate::time::UnixMillis;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// Somebody judged an answer or a session.
+    /// Somebody rated an output or a session.
     Feedback(Box<Feedback>),
     /// A run is settled.
     Interaction(Box<Interaction>),
-    /// A session is over.
+    /// A session ended.
     SessionClosed(Box<SessionClosed>),
-    /// A session began, or went on after it was over.
+    /// A session began, or continued after it had ended.
     SessionOpened(Box<SessionOpened>),
-    /// A user was first seen, or more is known of one.
+    /// A user was first seen, or more is known about one.
     UserIdentified(Box<UserIdentified>),
 }
 
 impl Event {
-    /// The key under which this event is stored once and delivered; the same however often it is derived.
+    /// The key under which this event is stored and delivered once. Deriving the same event again
+    /// gives the same key.
     #[must_use]
     pub fn key(&self) -> &str {
         match self {
@@ -37,7 +38,8 @@ impl Event {
         }
     }
 
-    /// The conversation it is about, or that led to it; none for users and sessions named from outside.
+    /// The conversation that the event belongs to or came from. None for users and sessions that
+    /// were named from outside.
     #[must_use]
     pub fn conversation(&self) -> Option<&ConversationKey> {
         match self {
@@ -49,7 +51,7 @@ impl Event {
         }
     }
 
-    /// The session whose order it keeps; none for users named from outside.
+    /// The session within which the event is ordered. None for users that were named from outside.
     #[must_use]
     pub fn session(&self) -> Option<SessionKey> {
         match self {
@@ -63,7 +65,7 @@ impl Event {
         }
     }
 
-    /// The app it belongs to, where that is known.
+    /// The app that the event belongs to, if known.
     #[must_use]
     pub fn app(&self) -> Option<&str> {
         match self {
@@ -93,21 +95,24 @@ impl Event {
 pub struct Record {
     /// The event.
     pub event: Event,
-    /// The number of an interaction's first message in its session; the others follow without a gap. Counts from 1.
+    /// The number of an interaction's first message in its session. The other messages follow
+    /// without a gap. Counts from 1.
     pub first_message: Option<u64>,
 }
 
-/// What a session is known by.
+/// What identifies a session.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionKey {
-    /// Within what the id is unique: an app for sessions the app named, an upstream for others.
+    /// The scope in which the id is unique: an app for sessions that the app named, an upstream for
+    /// others.
     pub scope: String,
-    /// The id: the app's own, else the conversation's.
+    /// The id: the one that the app chose, else the conversation's.
     pub id: String,
 }
 
 impl SessionKey {
-    /// The session an interaction belongs to: the one the app named, else its conversation.
+    /// The session that an interaction belongs to: the one that the app named, else its
+    /// conversation.
     #[must_use]
     pub fn of(attribution: &Attribution, conversation: &ConversationKey) -> Self {
         match &attribution.session {
@@ -126,7 +131,7 @@ impl SessionKey {
     }
 }
 
-/// A session began, or went on after it was over.
+/// A session began, or continued after it had ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SessionOpened {
     /// The idempotency key.
@@ -135,17 +140,17 @@ pub struct SessionOpened {
     pub session: SessionKey,
     /// The conversation of its first interaction.
     pub conversation: ConversationKey,
-    /// When that interaction began: the proxy's clock.
+    /// When that interaction began, by the proxy's clock.
     pub at: UnixMillis,
-    /// Whose it is.
+    /// The session's user and app.
     #[serde(default)]
     pub attribution: Attribution,
-    /// The assistant that answered first.
+    /// The assistant that responded first.
     #[serde(default)]
     pub assistant: Option<String>,
 }
 
-/// A session is over.
+/// A session ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SessionClosed {
     /// The idempotency key.
@@ -154,78 +159,78 @@ pub struct SessionClosed {
     pub session: SessionKey,
     /// The conversation of its last interaction.
     pub conversation: ConversationKey,
-    /// When it was over: the proxy's clock.
+    /// When the session ended, by the proxy's clock.
     pub at: UnixMillis,
-    /// The app it belongs to.
+    /// The app that the session belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
-    /// Why.
+    /// Why the session ended.
     pub reason: CloseReason,
 }
 
-/// Why a session is over.
+/// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CloseReason {
     /// Its conversation was deleted.
     ConversationDeleted,
-    /// There was no room to remember it any longer.
+    /// It was evicted from memory to make room.
     Evicted,
-    /// Nothing happened for so long.
+    /// The session was idle for longer than its timeout.
     Idle,
 }
 
-/// A user was first seen, or more is known of one.
+/// A user was first seen, or more is known about one.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UserIdentified {
     /// The idempotency key.
     pub key: String,
-    /// All that is known of the user.
+    /// Everything known about the user.
     pub user: User,
-    /// When it was learnt: the proxy's clock.
+    /// When it was learned, by the proxy's clock.
     pub at: UnixMillis,
-    /// The session whose traffic told it.
+    /// The session whose traffic contained it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionKey>,
-    /// The conversation whose traffic told it.
+    /// The conversation whose traffic contained it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<ConversationKey>,
-    /// The app that told it.
+    /// The app whose traffic contained it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
 }
 
-/// Somebody judged an answer or a session.
+/// Somebody rated an output or a session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Feedback {
     /// The idempotency key.
     pub key: String,
-    /// What was said.
+    /// The rating.
     pub rating: Rating,
-    /// In words.
+    /// The rating in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
-    /// In a number of the app's own scale.
+    /// The rating as a number on the app's own scale.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
-    /// What was judged.
+    /// What was rated.
     pub target: FeedbackTarget,
-    /// The session it was judged in.
+    /// The session in which it was rated.
     pub session: SessionKey,
-    /// The conversation, where one is known.
+    /// The conversation, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<ConversationKey>,
-    /// The run that made what was judged, where one is known.
+    /// The run that produced what was rated, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
-    /// When it was said: the proxy's clock.
+    /// When the rating was given, by the proxy's clock.
     pub at: UnixMillis,
-    /// The app it belongs to.
+    /// The app that the feedback belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<String>,
 }
 
-/// What somebody said of an answer or a session.
+/// The rating of an output or a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rating {
@@ -246,7 +251,7 @@ impl Rating {
     }
 }
 
-/// What was judged.
+/// What was rated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FeedbackTarget {
@@ -262,7 +267,8 @@ pub enum FeedbackTarget {
     Session,
 }
 
-/// The idempotency key of whatever these parts tell apart: hex of a hash, the same on every machine.
+/// The idempotency key for something that these parts identify: the hex form of a hash, the same on
+/// every machine.
 #[must_use]
 pub fn key_of(parts: &[&str]) -> String {
     let mut hash = KeyHash::default();
@@ -270,14 +276,14 @@ pub fn key_of(parts: &[&str]) -> String {
     hash.finish()
 }
 
-/// A key in the making: [`key_of`] parts that are not held together.
+/// Builds a key in steps: [`key_of`] for parts that are not in memory together.
 #[derive(Clone, Debug, Default)]
 pub struct KeyHash(Sha256);
 
 impl KeyHash {
-    /// Takes the next part.
+    /// Adds the next part.
     pub fn push(&mut self, part: &str) {
-        // Lengths keep ("ab", "c") and ("a", "bc") apart.
+        // Lengths distinguish ("ab", "c") from ("a", "bc").
         self.0.update((part.len() as u64).to_le_bytes());
         self.0.update(part.as_bytes());
     }

@@ -1,8 +1,9 @@
 //! One request and its response, as capture sees them.
 //!
-//! A tap tells an exchange in order: one [`Start`], any number of [`Segment`]s while the response body passes, one [`End`]. What
-//! is known at the same time goes in the same [`Capture`], so a short exchange is a single one. All of it is a copy; nothing here
-//! is ever sent on. Credentials are not part of it.
+//! A tap reports an exchange in order: one [`Start`], any number of [`Segment`]s while the response
+//! body passes, one [`End`]. Parts that are known at the same time share one [`Capture`], so a
+//! short exchange is a single one. All of it is a copy: nothing here is ever sent on. Credentials
+//! are not part of it.
 
 use std::sync::Arc;
 
@@ -11,39 +12,40 @@ use http::{HeaderName, HeaderValue, Method};
 use crate::budget::Charge;
 use crate::time::UnixMillis;
 
-/// Names an exchange within one process; counts from 1 and is not stored.
+/// Identifies an exchange within one process. Counts from 1 and is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExchangeId(pub u64);
 
-/// What a tap hands over at one time, about one exchange; at least one part is there.
+/// What a tap hands over at one time about one exchange. At least one part is present.
 #[derive(Debug)]
 pub struct Capture {
-    /// The exchange it tells.
+    /// The exchange that this belongs to.
     pub exchange: ExchangeId,
-    /// The request and the response head; comes with the first bytes of the body, or with its end.
+    /// The request and the response head. Comes with the first bytes of the body, or with its end.
     pub start: Option<Box<Start>>,
     /// Bytes of the response body.
     pub segment: Option<Segment>,
-    /// The response body is over; nothing follows for this exchange.
+    /// The end of the response body. Nothing follows for this exchange.
     pub end: Option<End>,
-    /// What it takes of the memory that capture may use, as long as it is held.
+    /// The share of the capture memory budget that this uses while it exists.
     pub charge: Charge,
 }
 
-/// The request, whole, and the head of its response.
+/// The whole request, and the head of its response.
 #[derive(Debug)]
 pub struct Start {
-    /// The upstream's name: what conversations, keys and metrics are scoped by.
+    /// The upstream's name. It scopes conversations, keys and metrics.
     pub upstream: Arc<str>,
-    /// Which credential was used, as a keyed hash, where the configuration wants callers told apart by it.
+    /// Which credential was used, as a keyed hash, if the configuration distinguishes callers by
+    /// credential.
     pub caller: Option<String>,
     /// The request method.
     pub method: Method,
     /// The request target's path as the client sent it, still percent-encoded.
     pub path: String,
-    /// The request target's query without `?`, as sent; empty when there is none.
+    /// The request target's query without `?`, as sent. Empty if there is none.
     pub query: String,
-    /// The request headers capture may know ([`CAPTURED_HEADERS`]), in the order they came.
+    /// The request headers that capture may read ([`CAPTURED_HEADERS`]), in the order they arrived.
     pub request_headers: Vec<(HeaderName, HeaderValue)>,
     /// The copy of the request body, still encoded as sent.
     pub request_body: RequestBody,
@@ -53,7 +55,7 @@ pub struct Start {
     pub status: u16,
     /// The response's `Content-Type`.
     pub content_type: Option<HeaderValue>,
-    /// The response's `Content-Encoding`; several lines are joined with a comma.
+    /// The response's `Content-Encoding`. Several header lines are joined with a comma.
     pub content_encoding: Option<HeaderValue>,
     /// When the response head arrived.
     pub response_at: UnixMillis,
@@ -68,19 +70,20 @@ impl Start {
     }
 }
 
-/// What was copied of a request body.
+/// The copy of a request body.
 #[derive(Debug, Default)]
 pub struct RequestBody {
     /// The copied bytes: a prefix of the body.
     pub bytes: Vec<u8>,
-    /// Whether `bytes` is the whole body. False beyond the cap, without budget, or when upstream answered early.
+    /// Whether `bytes` is the whole body. False if the body exceeded the size cap or the memory
+    /// budget, or if upstream responded early.
     pub complete: bool,
 }
 
-/// A run of response body bytes.
+/// A consecutive part of the response body.
 #[derive(Debug)]
 pub struct Segment {
-    /// Counts the segments of the exchange from 0; a gap is a segment that was lost.
+    /// Counts the segments of the exchange from 0. A gap means that a segment was lost.
     pub seq: u32,
     /// When its last byte passed.
     pub at: UnixMillis,
@@ -91,7 +94,7 @@ pub struct Segment {
 /// How the response body ended.
 #[derive(Clone, Copy, Debug)]
 pub struct End {
-    /// The number of segments the tap made, lost ones included.
+    /// The number of segments that the tap made, including lost ones.
     pub segments: u32,
     /// When it ended.
     pub at: UnixMillis,
@@ -99,7 +102,8 @@ pub struct End {
     pub ending: Ending,
 }
 
-/// Who ended a response body. A fact about the transport only: whether a run is over is the dialect's to judge.
+/// Who ended a response body. This describes the transport only: the dialect decides whether a run
+/// is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The client went away before upstream was done.
@@ -110,7 +114,8 @@ pub enum Ending {
     UpstreamFailed,
 }
 
-/// The request headers a tap copies, lower case. Whatever carries a credential must never be listed.
+/// The request headers that a tap copies, in lower case. Never list a header that carries a
+/// credential.
 pub const CAPTURED_HEADERS: [&str; 17] = [
     "agent-session-id",
     "baggage",

@@ -1,4 +1,4 @@
-//! The record of one run: what was asked, what was answered, by whom, at what cost, when.
+//! The record of one run: the inputs, the outputs, the assistant, the cost and the times.
 
 mod tokens;
 
@@ -13,89 +13,97 @@ use crate::observation::{Api, ConversationKey, Reasoning, ToolCall, UsageAbsent}
 use crate::time::UnixMillis;
 pub use tokens::Tokens;
 
-/// One run, settled. It is written once and never changed.
+/// One settled run. It is written once and never changed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Interaction {
-    /// The idempotency key: hex of a hash over upstream, conversation and run, the same on every machine.
+    /// The idempotency key: the hex form of a hash over upstream, conversation and run, the same on
+    /// every machine.
     pub key: String,
     /// The API it belongs to.
     #[serde(default)]
     pub api: Api,
-    /// Where it took place: the thread or conversation, else the first response of the chain.
+    /// Where the run took place: the thread or conversation, else the first response of the chain.
     pub conversation: ConversationKey,
-    /// The API's id of the run, response or completion; one of our own where the API gave none.
+    /// The API's id of the run, response or completion, or a generated id if the API gave none.
     pub run: String,
-    /// The run in which the user asked what this one goes on answering: itself, unless it only handed in what tools returned.
+    /// The run that began the user's turn. This is the run itself, unless it only submitted tool
+    /// outputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn_id: Option<String>,
-    /// The run before, where the request named one, answered its tool calls or repeated what was said.
+    /// The previous run, if the request named one, submitted outputs for its tool calls, or
+    /// repeated its conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<String>,
-    /// The responses that handed in what this one's tools returned and are part of this record, in order.
+    /// The responses that submitted tool outputs for this one and are part of this record, in
+    /// order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub continuations: Vec<String>,
     /// How it ended.
     pub status: Status,
-    /// The assistant that answered.
+    /// The assistant that responded.
     pub assistant: Option<String>,
-    /// What it is called, if a response that says so has passed.
+    /// The assistant's name, if a response with the name was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assistant_name: Option<String>,
-    /// The model that answered.
+    /// The model that responded.
     pub model: Option<String>,
     /// Session, user and app.
     #[serde(default)]
     pub attribution: Attribution,
-    /// The trace of the app that the run's request is part of, by its `traceparent`: 32 hexadecimal digits.
+    /// The app's trace that the run's request is part of, from its `traceparent`: 32 hexadecimal
+    /// digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
-    /// What was asked: the messages this run answered, in order. Not what the request repeats of earlier ones.
+    /// The inputs: the messages that this run responded to, in order. Earlier messages that the
+    /// request repeats are not included.
     pub inputs: Vec<Message>,
-    /// What the assistant was told: by the run's request, in place of its own instructions; else its own, as far as the API tells them.
+    /// The assistant's instructions: those in the run's request, which replace its own; else its
+    /// own, as far as the API shows them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instructions: Option<String>,
-    /// What the run's request told the assistant beside its instructions.
+    /// The additional instructions in the run's request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub additional_instructions: Option<String>,
-    /// What was answered, in thread order.
+    /// The outputs, in thread order.
     pub outputs: Vec<Message>,
     /// The tools that were called, in order.
     pub tool_calls: Vec<ToolCall>,
-    /// What was told of the model's thinking, in order.
+    /// The model's reasoning as far as it was shown, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasoning: Vec<Reasoning>,
-    /// The request as the API was sent it, with descriptions in the place of files: Chat Completions, whose requests repeat the
-    /// conversation. What is new in it is in `inputs`.
+    /// The request as it was sent to the API, with descriptions in place of files. Only for Chat
+    /// Completions, whose requests repeat the conversation. The new part of it is in `inputs`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Box<RawValue>>,
-    /// The answer as the API gives it where it is not streamed: Chat Completions.
+    /// The response in the form that the API uses without streaming. Only for Chat Completions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<Box<RawValue>>,
-    /// Token counts as the API gave them.
+    /// Token counts exactly as the API reported them.
     pub usage: Option<Box<RawValue>>,
-    /// Why `usage` is missing; set exactly when it is.
+    /// Why `usage` is missing. Set exactly when `usage` is missing.
     pub usage_absent: Option<UsageAbsent>,
-    /// The counts of `usage`, in one vocabulary.
+    /// The counts of `usage` under common names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Tokens>,
     /// The API's `last_error`, `error` or `incomplete_details`.
     pub error: Option<Box<RawValue>>,
     /// The run's metadata.
     pub metadata: Option<Box<RawValue>>,
-    /// When.
+    /// The times of the run.
     pub times: Times,
     /// Whether all inputs were seen.
     pub inputs_complete: bool,
     /// Whether all outputs were seen.
     pub outputs_complete: bool,
-    /// Whether the status is our conclusion and not the API's word.
+    /// Whether the status was concluded by threadtap and not reported by the API.
     pub assumed: bool,
-    /// How outputs and the conversation were found.
+    /// How outputs and the conversation were assigned.
     pub pairing: Pairing,
 }
 
 impl Interaction {
-    /// What was said, in order: the messages that are numbered in a session. What tools and systems say is none of it.
+    /// The conversation's messages, in order: those that are numbered in a session. Messages of
+    /// tools and systems are not included.
     pub fn messages(&self) -> impl Iterator<Item = &Message> {
         self.inputs.iter().chain(&self.outputs).filter(|message| message.role.speaks())
     }
@@ -105,23 +113,23 @@ impl Interaction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// By the API's word.
+    /// Reported by the API.
     Cancelled,
-    /// The client left the stream, and no later word of the run was seen.
+    /// The client left the stream, and no later state of the run was seen.
     ClientDisconnected,
-    /// By the API's word.
+    /// Reported by the API.
     Completed,
-    /// The stream told an error, and no later word of the run was seen.
+    /// The stream reported an error, and no later state of the run was seen.
     Error,
-    /// By the API's word; or assumed when its time was over.
+    /// Reported by the API, or assumed after the run's deadline.
     Expired,
-    /// By the API's word.
+    /// Reported by the API.
     Failed,
-    /// By the API's word.
+    /// Reported by the API.
     Incomplete,
     /// The thread was deleted while the run was active.
     ThreadDeleted,
-    /// No end was seen in time.
+    /// No end was seen before the deadline.
     UnknownFinal,
 }
 
@@ -153,22 +161,25 @@ impl fmt::Display for Status {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pairing {
-    /// The server named the run on each message; client or server named what the run goes on from, if anything.
+    /// By id: the server named the run on each message, and client or server named the previous
+    /// run, if there is one.
     Exact,
-    /// Outputs by place and time, on servers that do not name the run.
+    /// Outputs were assigned by position and time, because the server does not name the run.
     Heuristic,
-    /// The request repeats a conversation, and named nothing else: by that it is known what the run goes on from.
+    /// The previous run was found by the conversation that the request repeats, because the request
+    /// named nothing else.
     History,
 }
 
-/// The API's times in seconds, and the proxy's in milliseconds. Never mix the two clocks in one difference.
+/// The API's times in seconds, and the proxy's in milliseconds. Never compute a difference between
+/// the two clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Times {
-    /// The API's word.
+    /// Reported by the API.
     pub created_at: Option<f64>,
-    /// The API's word.
+    /// Reported by the API.
     pub started_at: Option<f64>,
-    /// The API's word: when it completed, failed or was cancelled.
+    /// Reported by the API: when it completed, failed or was cancelled.
     pub ended_at: Option<f64>,
     /// When the request that created the run arrived; else when the run was first seen.
     pub request_at: UnixMillis,
@@ -176,16 +187,16 @@ pub struct Times {
     pub first_token_at: Option<UnixMillis>,
     /// When the end was seen.
     pub end_at: UnixMillis,
-    /// What the proxy's times are worth.
+    /// How reliable the proxy's times are.
     #[serde(default)]
     pub source: TimeSource,
 }
 
-/// What the proxy's times of a run tell: its own, or only when this program came to know of it.
+/// What the proxy's times of a run mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeSource {
-    /// The run's creation was not seen: the API's times are the better ones.
+    /// The run's creation was not seen, so the API's times are better.
     Backfilled,
     /// The run was seen from its creation.
     #[default]

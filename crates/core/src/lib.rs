@@ -1,11 +1,13 @@
-//! What threadtap knows of LLM APIs, without sockets, files, clocks and threads: values in and values out.
+//! The pure part of threadtap: everything it knows about LLM APIs. Nothing here uses sockets,
+//! files, clocks or threads. Functions take values and return values.
 //!
-//! The modules in reading order. *Vocabulary*, plain data: [`time`], [`budget`], [`exchange`], [`attribution`], [`message`],
-//! [`observation`], [`interaction`], [`event`], [`payload`], [`printable`], [`settings`].
+//! The modules in reading order. *Vocabulary*, plain data: [`time`], [`budget`], [`exchange`],
+//! [`attribution`], [`message`], [`observation`], [`interaction`], [`event`], [`payload`],
+//! [`printable`], [`settings`].
 //!
-//! *From bytes to records*: [`sse`] and [`content`] read copies of bodies, [`dialect`] says what they mean in each API,
-//! [`correlator`] pairs them to records, [`session`] and [`user`] say whose they are, and [`sink`] encodes them for
-//! analytics backends.
+//! *From bytes to records*: [`sse`] and [`content`] read copies of bodies. [`dialect`] interprets
+//! them for each API. [`correlator`] pairs them into records. [`session`] and [`user`] assign
+//! records to sessions and users. [`sink`] encodes them for analytics backends.
 
 #![cfg_attr(
     test,

@@ -1,8 +1,8 @@
 //! A message of a conversation, in one shape for every dialect.
 //!
-//! The shape is the Assistants API's `thread.message` object: what upstream sent is kept word for word, what was born in a
-//! request (and so never had an id) is written in the same shape, and so is what other APIs send. Parsing it further is left to
-//! whoever needs the parts.
+//! The shape is the Assistants API's `thread.message` object. An object from upstream is kept
+//! unchanged. A message that came in a request (and so never had an id) is converted to the same
+//! shape, and so are the messages of other APIs. Code that needs the parts parses them further.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
@@ -10,22 +10,23 @@ use serde_json::{Value, value::RawValue};
 /// One message: the fields correlation needs, and the object itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Message {
-    /// The API's id; none for messages that were born in a request whose answer does not name them.
+    /// The API's id. None for messages that came in a request whose response does not name them.
     pub id: Option<String>,
     /// Who speaks.
     pub role: Role,
-    /// How far it is.
+    /// The state of the message.
     pub status: MessageStatus,
     /// The API's `created_at` in seconds; a float on some servers.
     pub created_at: Option<f64>,
-    /// The run that made it, where the server says so.
+    /// The run that produced it, if the server names one.
     pub run: Option<String>,
     /// The whole object in `thread.message` shape.
     pub object: Box<RawValue>,
 }
 
 impl Message {
-    /// The text a person would read: text parts, refusals and placeholders for the rest, joined by line breaks.
+    /// The readable text: text parts, refusals, and placeholders for the rest, joined by line
+    /// breaks.
     #[must_use]
     pub fn text(&self) -> String {
         let Ok(object) = serde_json::from_str::<Value>(self.object.get()) else { return String::new() };
@@ -33,43 +34,44 @@ impl Message {
     }
 }
 
-/// Who speaks in a message.
+/// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// The assistant, or the app in the assistant's name.
+    /// The assistant, or the app on the assistant's behalf.
     Assistant,
-    /// A role this program does not know.
+    /// An unknown role.
     Other,
-    /// Whoever instructs the assistant: `system` or `developer`.
+    /// The author of instructions: `system` or `developer`.
     System,
-    /// A tool, in the request that hands in what it returned.
+    /// A tool: the message submits its output.
     Tool,
     /// The user.
     User,
 }
 
 impl Role {
-    /// Whether it takes part in the talk: only users and assistants do.
+    /// Whether the author is part of the conversation: only users and assistants are.
     #[must_use]
     pub fn speaks(self) -> bool {
         matches!(self, Self::Assistant | Self::User)
     }
 }
 
-/// How far a message is; ordered, a later one replaces an earlier one.
+/// The state of a message. States are ordered: a later one replaces an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageStatus {
     /// Still being written.
     InProgress,
-    /// Cut short by the API.
+    /// Truncated by the API.
     Incomplete,
-    /// Whole.
+    /// Complete.
     Completed,
 }
 
-/// The readable text of a `content` value: a string, or parts of either the request's or the response's shape.
+/// The readable text of a `content` value: a string, or parts in the shape of a request or a
+/// response.
 #[must_use]
 pub fn content_text(content: &Value) -> String {
     match content {
@@ -92,7 +94,7 @@ fn part_text(part: &Value) -> String {
             format!("[image_file {}]", part["image_file"]["file_id"].as_str().unwrap_or("?"))
         }
         Some("image_url") => format!("[image_url {}]", part["image_url"]["url"].as_str().unwrap_or("?")),
-        // What was said aloud reads as what was said.
+        // A transcript of audio is treated as text.
         Some("audio") => part["audio"]["transcript"].as_str().unwrap_or("[audio]").to_owned(),
         Some("file") => {
             let names = ["filename", "file_id", "file_url"].into_iter();

@@ -1,7 +1,8 @@
-//! One fact an exchange tells about a conversation, free of HTTP and of any one API's wire format.
+//! One fact about a conversation from an exchange, independent of HTTP and of any API's wire
+//! format.
 //!
-//! Observations are what the journal holds: they are serialised as JSON, so a change here must stay readable to an older
-//! journal (new fields are optional, variants are never renamed).
+//! The journal stores observations. They are serialised as JSON, so the format must stay compatible
+//! with an older journal (new fields are optional, variants are never renamed).
 
 mod api;
 mod turn;
@@ -17,7 +18,8 @@ use crate::time::UnixMillis;
 pub use api::{Api, ApiTraits};
 pub use turn::{Reasoning, Said, Turn, UsageAbsent, api_id, is_random, scoped_call, unique_id};
 
-/// Names a conversation: a thread, a conversation, or the chain a response began, within the upstream it lives on.
+/// Identifies a conversation: a thread, a conversation, or the chain that a response began, within
+/// its upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ConversationKey {
     /// The upstream's name.
@@ -31,38 +33,38 @@ pub struct ConversationKey {
 pub struct Observation {
     /// The conversation it is about.
     pub conversation: ConversationKey,
-    /// When it was seen: the proxy's clock.
+    /// When it was seen, by the proxy's clock.
     pub at: UnixMillis,
-    /// Whom the exchange that told it belongs to.
+    /// The session, user and app of the exchange.
     #[serde(default, skip_serializing_if = "Attribution::is_empty")]
     pub attribution: Attribution,
     /// The fact.
     pub fact: Fact,
 }
 
-/// What was learnt.
+/// The content of a fact.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fact {
-    /// The conversation was created, with messages the answer does not name.
+    /// The conversation was created, with messages that the response does not name.
     ConversationCreated {
-        /// The messages of the request, in order; without ids.
+        /// The messages of the request, in order, without ids.
         messages: Vec<Message>,
-        /// Whether the request may have carried others, which could not be read.
+        /// Whether the request may have carried others that could not be read.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         messages_lost: bool,
     },
     /// The conversation was deleted.
     ConversationDeleted,
-    /// The conversation itself was looked at or modified: it may say whose it is.
+    /// The conversation itself was fetched or modified: this may show its session, user and app.
     ConversationSeen,
-    /// A message was seen by itself: created, fetched, or in a stream.
+    /// A single message was seen: created, fetched, or in a stream.
     MessageSeen {
         /// The message.
         message: Message,
-        /// How it came to be seen.
+        /// How it was seen.
         origin: MessageOrigin,
-        /// When its creation was asked for, if that is what was seen.
+        /// When its creation was requested, if the creation was seen.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         requested_at: Option<UnixMillis>,
     },
@@ -77,22 +79,25 @@ pub enum Fact {
     RunSeen {
         /// The run as it was then.
         run: Box<Run>,
-        /// How it came to be seen.
+        /// How it was seen.
         origin: RunOrigin,
-        /// When the first piece of output text passed, if it was told by a stream that had shown any.
+        /// When the first piece of output text passed, if a stream that had shown any reported the
+        /// run.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         first_token_at: Option<UnixMillis>,
-        /// Whether the run's own stream told it: then everything before it was told as well.
+        /// Whether the run's own stream reported it: then the stream also reported everything
+        /// before it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         streamed: bool,
     },
-    /// A run is still going on, although nothing is known of its state: its stream brings text, or the API refused something
-    /// because of it. Known runs are waited for longer; it is no word of any other.
+    /// A run is still active, but its state is unknown: its stream delivers text, or the API
+    /// refused a request because of it. This extends the deadline of a known run. It does not
+    /// create an unknown one.
     RunGoesOn {
         /// The run.
         run: String,
     },
-    /// A step of a run was seen by itself or in a stream.
+    /// A single step of a run was seen, or a step in a stream.
     StepSeen(Box<Step>),
     /// A run's steps were listed.
     StepsListed {
@@ -100,25 +105,25 @@ pub enum Fact {
         run: String,
         /// The steps of the page, oldest first.
         steps: Vec<Step>,
-        /// Whether the page shows all there are.
+        /// Whether the page shows all steps.
         whole: bool,
-        /// When the list was asked for.
+        /// When the list was requested.
         requested_at: UnixMillis,
-        /// The step the page goes on after, in time.
+        /// The step after which the page begins, in time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         follows: Option<String>,
-        /// The step the page goes on before, in time.
+        /// The step before which the page ends, in time.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         precedes: Option<String>,
     },
-    /// The app handed in what its tools returned.
+    /// The app submitted tool outputs.
     ToolOutputsSubmitted {
         /// The run that waited for them.
         run: String,
         /// The outputs, in the request's order.
         outputs: Vec<ToolOutput>,
     },
-    /// A stream of a run is over. It does not say that the run is.
+    /// A stream of a run ended. The run itself may continue.
     StreamEnded {
         /// The run.
         run: String,
@@ -126,71 +131,72 @@ pub enum Fact {
         ending: StreamEnding,
         /// When the first piece of output text passed, if any did.
         first_token_at: Option<UnixMillis>,
-        /// An error the stream told, as the API gave it.
+        /// An error that the stream reported, exactly as the API gave it.
         error: Option<Box<RawValue>>,
     },
-    /// A turn was seen in some state: a run that one exchange tells as a whole.
+    /// The state of a turn was seen: a run that is contained in one exchange.
     TurnSeen(Box<Turn>),
 }
 
-/// How a single message came to be seen.
+/// How a single message was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageOrigin {
-    /// The answer to its creation: it is new.
+    /// In the response to its creation: it is new.
     Created,
     /// Fetched or modified: it may be old.
     Fetched,
-    /// Told by the stream of a run.
+    /// In the stream of a run.
     Streamed,
 }
 
-/// How a run came to be seen.
+/// How a run was seen.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunOrigin {
-    /// The answer to its creation, or the first state its creating stream told.
+    /// In the response to its creation, or as the first state in the stream that created it.
     Created {
-        /// Messages the creating request carried; without ids.
+        /// Messages in the creating request, without ids.
         messages: Vec<Message>,
         /// When that request arrived.
         request_at: UnixMillis,
-        /// The trace that request is part of.
+        /// The trace that the request is part of.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         trace_id: Option<String>,
-        /// Whether the answer is a stream.
+        /// Whether the response is a stream.
         streamed: bool,
         /// Whether the same request created the conversation.
         new_conversation: bool,
         /// Whether the request may have carried messages that could not be read.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         messages_lost: bool,
-        /// What the request told the assistant in place of its own instructions.
+        /// The instructions in the request that replace the assistant's own.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         instructions: Option<String>,
-        /// What the request told the assistant beside its instructions.
+        /// The additional instructions in the request.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         additional_instructions: Option<String>,
     },
-    /// The answer to handed-in tool outputs.
+    /// In the response to submitted tool outputs.
     Continued {
-        /// Whether the answer is a stream.
+        /// Whether the response is a stream.
         streamed: bool,
     },
     /// Polled, listed, modified, cancelled, or a later state in a stream.
     Seen,
 }
 
-/// A run as one body or event showed it. Every field but the id and the status may be missing on some servers.
+/// A run as shown by one body or event. Some servers omit fields; only the id and the status are
+/// always present.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
     /// The API's id.
     pub id: String,
-    /// The status, in the API's words.
+    /// The status as the API named it.
     pub status: RunStatus,
-    /// The assistant that answers.
+    /// The assistant that responds.
     pub assistant: Option<String>,
-    /// The model that answers.
+    /// The model that responds.
     pub model: Option<String>,
     /// Seconds since the epoch, by the API's clock.
     pub created_at: Option<f64>,
@@ -198,20 +204,20 @@ pub struct Run {
     pub started_at: Option<f64>,
     /// Seconds since the epoch, by the API's clock: when it completed, failed or was cancelled.
     pub ended_at: Option<f64>,
-    /// Seconds since the epoch, by the API's clock: when the API gives up waiting.
+    /// Seconds since the epoch, by the API's clock: when the run expires.
     pub expires_at: Option<f64>,
-    /// Token counts as the API gave them; the last non-null wins.
+    /// Token counts exactly as the API reported them. The last non-null value wins.
     pub usage: Option<Box<RawValue>>,
-    /// `last_error`, `error` or `incomplete_details`, as the API gave it.
+    /// `last_error`, `error` or `incomplete_details`, exactly as the API gave it.
     pub error: Option<Box<RawValue>>,
-    /// The run's metadata, as the API gave it, unless empty.
+    /// The run's metadata, exactly as the API gave it, unless empty.
     pub metadata: Option<Box<RawValue>>,
     /// The tool calls the run waits for.
     pub tool_calls: Vec<ToolCall>,
 }
 
 impl Run {
-    /// A run of which nothing is known but this.
+    /// A run with only these values known.
     #[must_use]
     pub fn new(id: String, status: RunStatus) -> Self {
         Self {
@@ -235,7 +241,7 @@ impl Run {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
-    /// Queued, in progress, cancelling, or a state this program does not know: the run goes on.
+    /// Queued, in progress, cancelling, or an unknown state: the run is active.
     Active(String),
     /// Terminal.
     Cancelled,
@@ -264,15 +270,15 @@ impl RunStatus {
 pub struct MessagePage {
     /// The messages, in the order they were listed.
     pub messages: Vec<Message>,
-    /// The order that was asked for.
+    /// The requested order.
     pub order: PageOrder,
-    /// The run the client asked to see only.
+    /// The run that the client filtered by.
     pub run_filter: Option<String>,
     /// Where the page begins.
     pub start: PageStart,
-    /// Whether more follow; none where the server does not say.
+    /// Whether more messages follow. None if the server does not say.
     pub has_more: Option<bool>,
-    /// When the page was asked for.
+    /// When the page was requested.
     pub requested_at: UnixMillis,
 }
 
@@ -282,9 +288,9 @@ pub struct MessagePage {
 pub enum PageStart {
     /// After the message with this id, in the page's order.
     After(String),
-    /// At the list's beginning.
+    /// At the beginning of the list.
     Beginning,
-    /// Somewhere: a `before` cursor counts from the other end.
+    /// At an unknown place: a `before` cursor counts from the other end.
     Unknown,
 }
 
@@ -316,27 +322,28 @@ pub struct Step {
 pub struct ToolCall {
     /// The API's id of the call.
     pub id: String,
-    /// `function`, `code_interpreter`, `file_search`, `mcp`, or whatever else the API names.
+    /// `function`, `code_interpreter`, `file_search`, `mcp`, or any other type that the API names.
     pub kind: String,
-    /// The MCP server that has the tool.
+    /// The MCP server that provides the tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
     /// The function's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The function's arguments (JSON in a string), the interpreter's or search's input, or as JSON text whatever else
-    /// describes a call of a kind that has none of these.
+    /// The function's arguments (JSON in a string), or the interpreter's or search's input. For
+    /// other types of calls, a description of the call as JSON text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,
-    /// What came back: a function's output, or the interpreter's outputs or the search's results as JSON text.
+    /// The result: a function's output, or the interpreter's outputs or the search's results as
+    /// JSON text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
 }
 
-/// What a tool returned.
+/// The output of a tool.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ToolOutput {
-    /// The call it answers.
+    /// The id of the tool call.
     pub call: String,
     /// The output.
     pub output: String,
@@ -348,8 +355,8 @@ pub struct ToolOutput {
 pub enum StreamEnding {
     /// The client went away.
     ClientGone,
-    /// Upstream finished it, and nothing of it was missed.
+    /// Upstream finished the stream, and no part of it was missed.
     Complete,
-    /// Upstream broke off, or part of the copy was lost.
+    /// Upstream aborted the stream, or part of the copy was lost.
     Truncated,
 }

@@ -5,18 +5,18 @@ use std::fmt;
 use bytes::Bytes;
 use http::{HeaderMap, Uri};
 
-/// A `POST` ready to be sent: encoding it again from the same event gives the same bytes.
+/// A `POST` request that is ready to send. Encoding the same event again gives the same bytes.
 ///
 /// Headers and body may hold credentials, so `Debug` shows neither.
 #[derive(Clone)]
 pub struct Payload {
-    /// The absolute address.
+    /// The absolute URL.
     pub uri: Uri,
-    /// Headers beside framing; holds credentials, so it is never logged.
+    /// Headers other than framing. They may hold credentials, so they are never logged.
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
-    /// How many values had to be cut or replaced to fit what the backend takes.
+    /// How many values were cut or replaced to fit the backend's limits.
     pub cuts: u64,
 }
 

@@ -1,12 +1,14 @@
-//! Text of others, for a terminal: what it does not show, or obeys, is replaced.
+//! Makes untrusted text safe to print on a terminal: replaces characters that are invisible or
+//! control the terminal.
 //!
-//! Content, names and the words of backends are anybody's. Control characters drive a terminal, bidirectional controls make text
-//! read otherwise than it is, and invisible characters hide some of it.
+//! Content, names and the messages of backends are untrusted. Control characters operate a
+//! terminal, bidirectional controls change how text appears, and invisible characters hide parts of
+//! it.
 
 use std::borrow::Cow;
 
-/// The text with each unprintable character replaced by U+FFFD. Line breaks and tabs are among them. Emoji that are joined
-/// by U+200D are taken apart.
+/// The text with each unprintable character replaced by U+FFFD. This includes line breaks and tabs.
+/// Emoji that are joined by U+200D are split.
 #[must_use]
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.contains(is_unprintable) {
@@ -16,8 +18,9 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether a character is a control (Cc), a format character (Cf), or a line or paragraph separator (Zl, Zp), by its general
-/// category in Unicode 17.0 (`extracted/DerivedGeneralCategory.txt`). All bidirectional controls are among them.
+/// Whether a character is a control (Cc), a format character (Cf), or a line or paragraph separator
+/// (Zl, Zp), by its general category in Unicode 17.0 (`extracted/DerivedGeneralCategory.txt`). This
+/// includes all bidirectional controls.
 #[must_use]
 pub fn is_unprintable(char: char) -> bool {
     char.is_control()
@@ -43,7 +46,7 @@ mod tests {
         check("Größe: 3 × 4, 漢字, עברית, 🙂\u{fe0f}", "Größe: 3 × 4, 漢字, עברית, 🙂\u{fe0f}");
         check("a\x1b[2Jb\u{9b}0mc\x07\0\x7f", "a�[2Jb�0mc���");
         check("a\r\nb\tc\u{85}d\u{2028}e\u{2029}f", "a��b�c�d�e�f");
-        // The Trojan Source paper's (CVE-2021-42574), and the marks beside them.
+        // The controls from the Trojan Source paper (CVE-2021-42574), and related marks.
         check("\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}", &"�".repeat(9));
         check("\u{200e}\u{200f}\u{061c}", "���");
         check("pass\u{200b}\u{200c}\u{2060}\u{feff}\u{ad}word", "pass�����word");
@@ -54,7 +57,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// Held against the tables of `regex-syntax`, which come from Unicode's own files.
+        /// Compared with the tables of `regex-syntax`, which come from Unicode's own files.
         #[test]
         fn exactly_these_categories_are_unprintable(
             shown in string_regex(r"[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]").unwrap(),

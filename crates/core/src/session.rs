@@ -1,10 +1,12 @@
-//! Opens sessions at their first interaction and closes them when nothing happens any more.
+//! Opens sessions at their first interaction and closes them after a period without activity.
 //!
-//! A session is the one the app named, else the conversation; see [`SessionKey`]. Interactions and the time go in, events and
-//! what must be remembered come out. A session that is closed and goes on is opened again under the same id. Its messages are
-//! numbered by the store, where it is known that an interaction is new.
+//! A session is the one that the app named, else the conversation; see [`SessionKey`]. Input is
+//! interactions and the current time. Output is events and the state to store. A closed session
+//! that continues is opened again under the same id. The store numbers the messages, because only
+//! the store knows whether an interaction is new.
 //!
-//! Memory: at most [`Config::max_sessions`] open ones, and [`Config::max_bytes`]; beyond it the one that would close first is closed.
+//! Memory is bounded by [`Config::max_sessions`] and [`Config::max_bytes`]. Beyond either, the
+//! session with the earliest deadline is closed.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -17,14 +19,14 @@ use crate::interaction::Interaction;
 use crate::observation::ConversationKey;
 use crate::time::UnixMillis;
 
-/// When sessions are over.
+/// When sessions end.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How long nothing happens in a session that is over, unless the app named another time.
+    /// How long a session may be idle before it ends, unless the app set another time.
     pub idle: Duration,
-    /// Sessions that may be open.
+    /// The maximum number of open sessions.
     pub max_sessions: usize,
-    /// What they may take in memory, about: names may be long.
+    /// Roughly how much memory they may use: names can be long.
     pub max_bytes: usize,
 }
 
@@ -34,27 +36,27 @@ impl Default for Config {
     }
 }
 
-/// What must be remembered of an open session: stored, and read back at the next start.
+/// The state of an open session: stored, and restored at the next start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionState {
     opened_at: UnixMillis,
-    /// When it is over if nothing happens.
+    /// When the session ends if it stays idle.
     closes_at: UnixMillis,
     /// The conversation of its last interaction.
     conversation: ConversationKey,
-    /// Whether it had interactions of more than one conversation.
+    /// Whether it had interactions from more than one conversation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     several: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     app: Option<String>,
 }
 
-/// What follows from an interaction or from time.
+/// What results from an interaction or from the passing of time.
 #[derive(Clone, Debug)]
 pub enum SessionChange {
     /// A session opened or closed.
     Event(Event),
-    /// What must be remembered of a session; none once it is over.
+    /// The new state to store for a session. None after it ended.
     Remember(SessionKey, Option<SessionState>),
 }
 
@@ -63,27 +65,28 @@ pub enum SessionChange {
 pub struct Sessions {
     config: Config,
     open: HashMap<Arc<SessionKey>, SessionState>,
-    /// What they take in memory, about.
+    /// Roughly how much memory they use.
     bytes: usize,
     deadlines: BTreeSet<(UnixMillis, Arc<SessionKey>)>,
-    /// The named sessions that had interactions of one conversation only, by that conversation.
+    /// The named sessions whose interactions are all from one conversation, by that conversation.
     named: BTreeSet<(ConversationKey, Arc<SessionKey>)>,
     changes: VecDeque<SessionChange>,
 }
 
 impl Sessions {
-    /// None are open.
+    /// Creates an empty set of sessions.
     #[must_use]
     pub fn new(config: Config) -> Self {
         Self { config, ..Self::default() }
     }
 
-    /// Takes back what an earlier process knew. To be called before any interaction.
+    /// Restores the state of an earlier process. Call this before handling any interaction.
     pub fn restore(&mut self, key: SessionKey, state: SessionState) {
         self.insert(Arc::new(key), state);
     }
 
-    /// Takes an interaction that is about to be stored; what comes out belongs before it.
+    /// Handles an interaction that is about to be stored. The resulting effects must be stored
+    /// before it.
     pub fn handle(&mut self, interaction: &Interaction, now: UnixMillis) {
         let key = SessionKey::of(&interaction.attribution, &interaction.conversation);
         let key = Arc::new(key);
@@ -119,7 +122,8 @@ impl Sessions {
         }
     }
 
-    /// Closes the sessions of a conversation that was deleted: its own, and those the app named if they had no other.
+    /// Closes the sessions of a deleted conversation: its own, and those that the app named if they
+    /// had no other conversation.
     pub fn handle_deletion(&mut self, conversation: &ConversationKey, now: UnixMillis) {
         let own = SessionKey::of_conversation(conversation);
         let least = SessionKey { scope: String::new(), id: String::new() };
@@ -130,7 +134,8 @@ impl Sessions {
         }
     }
 
-    /// Forgets the open sessions whose last interaction was of a conversation that `which` names; nothing is told of it.
+    /// Forgets the open sessions whose last interaction was in a conversation that `which` selects,
+    /// without emitting events.
     pub fn forget_where(&mut self, which: impl Fn(&ConversationKey) -> bool) {
         let keys = self.open.iter().filter(|(_, state)| which(&state.conversation)).map(|(key, _)| key);
         for key in keys.cloned().collect::<Vec<_>>() {
@@ -138,7 +143,7 @@ impl Sessions {
         }
     }
 
-    /// Closes what is over at `now`.
+    /// Closes the sessions whose deadline has passed at `now`.
     pub fn handle_timeout(&mut self, now: UnixMillis) {
         while let Some((at, key)) = self.deadlines.first().cloned()
             && at <= now
@@ -147,13 +152,13 @@ impl Sessions {
         }
     }
 
-    /// When [`Sessions::handle_timeout`] wants to be called next.
+    /// When [`Sessions::handle_timeout`] must be called next.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<UnixMillis> {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// What follows next.
+    /// The next effect.
     pub fn poll(&mut self) -> Option<SessionChange> {
         self.changes.pop_front()
     }
@@ -205,13 +210,14 @@ impl Sessions {
     }
 }
 
-/// What a session takes in memory, about: it stands in three tables, and its conversation in two.
+/// Roughly how much memory a session uses: it is in three tables, and its conversation in two.
 fn bytes_of(key: &SessionKey, state: &SessionState) -> usize {
     let app = state.app.as_ref().map_or(0, String::len);
     TABLES_BYTES + key.scope.len() + key.id.len() + state.conversation.id.len() + app
 }
 
-/// What the tables take for a session beside its names: with these, 100,000 sessions were measured.
+/// What the tables use for a session besides its names. The value comes from a measurement of
+/// 100,000 sessions.
 const TABLES_BYTES: usize = 300;
 
 #[cfg(test)]

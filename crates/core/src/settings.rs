@@ -1,4 +1,4 @@
-//! What settings are made of, whatever part they are for.
+//! Types that are shared by the settings of all parts.
 
 mod secret;
 mod set;
@@ -12,32 +12,32 @@ pub use self::secret::Secret;
 pub use self::set::{set, set_count, set_size};
 pub use self::units::{Size, Span};
 
-/// Where settings look beside the file they stand in.
+/// The sources that settings use besides their own file.
 pub trait Environment {
-    /// The value of a variable; none when it is unset or empty.
+    /// The value of a variable. None if it is unset or empty.
     fn variable(&self, name: &str) -> Option<String>;
 
     /// The text of a file that a setting names.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// If it cannot be read.
     fn text_of(&self, file: &Path) -> std::io::Result<String>;
 }
 
-/// A value that a setting cannot have.
+/// An invalid value of a setting.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{key} is `{value}`: {allowed}")]
 pub struct Invalid {
     /// The setting's key.
     pub key: String,
-    /// The value; not shown where it is a secret.
+    /// The value. Not shown if it is a secret.
     pub value: String,
     /// What is allowed.
     pub allowed: String,
 }
 
 impl Invalid {
-    /// Says what is wrong.
+    /// Describes the error.
     #[must_use]
     pub fn new(key: impl Into<String>, value: impl Into<String>, allowed: impl Into<String>) -> Self {
         Self { key: key.into(), value: value.into(), allowed: allowed.into() }

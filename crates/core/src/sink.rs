@@ -1,9 +1,10 @@
-//! Turns events into the requests one analytics backend understands, and reads its answers.
+//! Converts events into requests for an analytics backend, and interprets its responses.
 //!
-//! Pure: values in, values out. A sink sends nothing, keeps nothing and knows no clock; delivery does the rest. Each backend
-//! is one file below `sink/` and one variant of [`Sink`].
+//! Pure: values in, values out. A sink sends nothing, keeps no state and reads no clock; delivery
+//! does these. Each backend is one file below `sink/` and one variant of [`Sink`].
 //!
-//! **Invariant.** The same event always encodes to the same bytes, so that a repeated delivery is recognisable as such.
+//! **Invariant.** The same event always encodes to the same bytes, so that a repeated delivery can
+//! be recognised.
 
 pub mod align;
 pub mod filter;
@@ -25,17 +26,18 @@ use self::align::Align;
 use self::reconify::Reconify;
 use self::verdict::Verdict;
 
-/// How events are gathered into one request.
+/// How events are grouped into one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// At most so many events as the backend counts them, unless a single record makes more; at least 1.
+    /// The maximum number of events, as the backend counts them. A single record may exceed it. At
+    /// least 1.
     pub events: usize,
-    /// So long the first one waits for others.
+    /// How long the first event waits for others.
     pub linger: Duration,
 }
 
 impl Batch {
-    /// Each event by itself and at once.
+    /// Sends each event alone and immediately.
     pub const ONE: Self = Self { events: 1, linger: Duration::ZERO };
 }
 
@@ -49,8 +51,8 @@ pub enum Sink {
 }
 
 impl Sink {
-    /// The configured name: in metrics, logs and the store. Deliveries that wait belong to the name, so renaming a sink
-    /// leaves them waiting for the old one.
+    /// The configured name: in metrics, logs and the store. Pending deliveries belong to the name,
+    /// so after a sink is renamed they keep waiting for the old name.
     #[must_use]
     pub fn name(&self) -> &Arc<str> {
         match self {
@@ -59,7 +61,7 @@ impl Sink {
         }
     }
 
-    /// Whether this backend is to be sent the event at all.
+    /// Whether to send the event to this backend.
     #[must_use]
     pub fn accepts(&self, event: &Event) -> bool {
         match self {
@@ -68,7 +70,7 @@ impl Sink {
         }
     }
 
-    /// How many events one request may tell, and how long it is waited for them.
+    /// How many events one request may contain, and how long to wait for them.
     #[must_use]
     pub fn batch(&self) -> Batch {
         match self {
@@ -86,8 +88,9 @@ impl Sink {
         }
     }
 
-    /// The request that tells the backend of events, at least one and at most [`batch`](Self::batch) allows, in order. None
-    /// when there is nothing in them the backend could be told. Does not ask [`accepts`](Self::accepts).
+    /// The request that delivers the events, in order. Pass at least one event and at most as many
+    /// as [`batch`](Self::batch) allows. None if the events contain nothing for the backend. Does
+    /// not check [`accepts`](Self::accepts).
     #[must_use]
     pub fn encode(&self, records: &[Record]) -> Option<Payload> {
         match self {
@@ -96,7 +99,7 @@ impl Sink {
         }
     }
 
-    /// What the backend's answer means for the payload. `body` may be cut short.
+    /// Interprets the backend's response to the payload. `body` may be truncated.
     #[must_use]
     pub fn judge(&self, status: StatusCode, body: &[u8]) -> Verdict {
         match self {
@@ -106,7 +109,7 @@ impl Sink {
     }
 }
 
-/// The names of the sinks an event is due at: those that accept it.
+/// The names of the sinks that must receive an event: those that accept it.
 #[must_use]
 pub fn accepting(sinks: &[Arc<Sink>], event: &Event) -> Vec<Arc<str>> {
     sinks.iter().filter(|sink| sink.accepts(event)).map(|sink| sink.name().clone()).collect()

@@ -1,18 +1,20 @@
-//! Server-sent events: bytes in, events out, however the bytes were cut.
+//! Server-sent events: bytes in, events out, no matter how the bytes were split.
 //!
-//! Follows the HTML standard (section "Server-sent events", parsing and interpreting an event stream). What differs:
-//! an event beyond a limit is skipped, a stream can be picked up again after a hole, `retry` is ignored because nothing
-//! here reconnects, and the end of the stream may complete an event (see [`Decoder::finish`]).
+//! Follows the HTML standard (section "Server-sent events", parsing and interpreting an event
+//! stream). Differences: an event beyond a limit is skipped. Reading can resume after a gap.
+//! `retry` is ignored because nothing here reconnects. The end of the stream may complete an event
+//! (see [`Decoder::finish`]).
 
 use std::borrow::Cow;
 
 use memchr::{memchr, memchr2};
 use serde::de::IgnoredAny;
 
-/// What a decoder may use.
+/// Limits of a decoder.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// The most bytes one event may have: its name, its data and the line being read. A larger event is skipped.
+    /// The maximum size of one event in bytes: its name, its data and the line being read. A larger
+    /// event is skipped.
     pub max_event_bytes: usize,
 }
 
@@ -22,7 +24,7 @@ impl Default for Config {
     }
 }
 
-/// Decodes one stream. Memory is that of one event, and time is linear in the bytes.
+/// Decodes one stream. Memory is bounded by one event, and time is linear in the number of bytes.
 ///
 /// ```
 /// # use threadtap_core::sse::{Config, Decoder};
@@ -40,31 +42,32 @@ impl Default for Config {
 pub struct Decoder {
     max_event_bytes: usize,
     mode: Mode,
-    /// How many bytes were seen of the byte order mark a stream may begin with; all of them when that is settled.
+    /// How many bytes of the byte order mark at the beginning of the stream were seen. The full
+    /// length once this is decided.
     bom_seen: usize,
-    /// The last line ended in CR: a following LF belongs to it.
+    /// The last line ended in CR, so a following LF belongs to it.
     after_cr: bool,
-    /// The line being read, as far as earlier calls brought it.
+    /// The part of the current line from earlier calls.
     line: Vec<u8>,
-    /// The line being read has begun, although `line` may not hold it.
+    /// The current line has begun, although `line` may not contain it.
     line_begun: bool,
     name: String,
-    /// The data lines, each with a LF behind it.
+    /// The data lines, each followed by a LF.
     data: Vec<u8>,
     id: String,
-    /// What `name` and `data` hold was handed out.
+    /// The event in `name` and `data` was already returned.
     handed_out: bool,
     skipped: u64,
 }
 
-/// One event. All text is UTF-8 with U+FFFD in place of what was not.
+/// One event. All text is UTF-8. Invalid bytes are replaced with U+FFFD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// The `event` field, `message` without one.
+    /// The `event` field, or `message` if there is none.
     pub name: &'a str,
     /// The `data` fields, joined by LF. May be empty.
     pub data: Cow<'a, str>,
-    /// The last `id` field of the stream so far, empty without one.
+    /// The last `id` field of the stream so far. Empty if there was none.
     pub id: &'a str,
 }
 
@@ -87,8 +90,8 @@ impl Decoder {
         }
     }
 
-    /// Reads `input` up to the end of the next event, and moves it past what was read. None means that all of it was
-    /// read, and more is needed.
+    /// Reads `input` up to the end of the next event, and advances it past the bytes that were
+    /// read. None means that all of it was read, and more is needed.
     pub fn next_event(&mut self, input: &mut &[u8]) -> Option<Event<'_>> {
         self.forget_handed_out();
         self.strip_bom(input);
@@ -112,9 +115,9 @@ impl Decoder {
         None
     }
 
-    /// Ends the stream. An event that no blank line ended is returned if its data is a complete JSON object or array, or the
-    /// word that ends such streams: the standard drops it, but some servers close without the last blank line, and such data
-    /// cannot have been cut.
+    /// Ends the stream. An event without its final blank line is returned if its data is a complete
+    /// JSON object or array, or the marker that ends such streams. The standard drops it, but some
+    /// servers close without the last blank line, and such data cannot be truncated.
     pub fn finish(&mut self) -> Option<Event<'_>> {
         self.forget_handed_out();
         if self.line_begun {
@@ -132,32 +135,33 @@ impl Decoder {
         Some(self.hand_out())
     }
 
-    /// Tells the decoder that bytes of the stream were lost here. The event they belong to is dropped, and reading picks
-    /// up after the next blank line.
+    /// Reports to the decoder that bytes of the stream were lost here. The affected event is
+    /// dropped, and reading resumes after the next blank line.
     pub fn resync(&mut self) {
         self.forget_handed_out();
         self.clear_event();
         self.mode = Mode::AfterHole;
         self.bom_seen = BOM.len();
         self.after_cr = false;
-        // What comes first may be the rest of a line, so that its end alone is not a blank line.
+        // The next bytes may be the rest of a line, so a line end alone is not a blank line.
         recycle(&mut self.line);
         self.line_begun = true;
     }
 
-    /// How many bytes are held of an event whose end has not come.
+    /// How many bytes of an incomplete event are held.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.name.capacity() + self.line.capacity() + self.data.capacity()
     }
 
-    /// How many bytes of an event are there. Its end may be the next byte.
+    /// How many bytes of an event are held. The next byte may complete it.
     #[must_use]
     pub fn event_bytes(&self) -> usize {
         self.line.len() + if self.handed_out { 0 } else { self.data.len() }
     }
 
-    /// How many events were skipped because they were too large. Events lost to a hole do not count.
+    /// How many events were skipped because they were too large. Events lost to a gap are not
+    /// counted.
     #[must_use]
     pub fn skipped(&self) -> u64 {
         self.skipped
@@ -176,14 +180,14 @@ impl Decoder {
         }
     }
 
-    /// Keeps a part of a line until its end comes.
+    /// Keeps a part of a line until the rest arrives.
     fn hold(&mut self, part: &[u8]) {
         self.line_begun |= !part.is_empty();
         if self.mode != Mode::Reading || self.line.first() == Some(&b':') {
             return;
         }
         if self.line.is_empty() && part.first() == Some(&b':') {
-            // Of a comment, the colon is all there is to know, so that its length does not matter.
+            // A comment is recognised by its colon alone, so its length does not matter.
             self.line.push(b':');
         } else if self.fits(self.line.len() + part.len()) {
             self.line.extend_from_slice(part);
@@ -192,7 +196,7 @@ impl Decoder {
         }
     }
 
-    /// Takes the end of a line, whatever came of it before; true when that completes an event.
+    /// Handles the end of a line. Returns true if that completes an event.
     fn end_line(&mut self, part: &[u8]) -> bool {
         let blank = !self.line_begun && part.is_empty();
         self.line_begun = false;
@@ -212,7 +216,7 @@ impl Decoder {
         false
     }
 
-    /// Takes a blank line; true when an event is complete.
+    /// Handles a blank line. Returns true if an event is complete.
     fn end_event(&mut self) -> bool {
         let complete = self.mode == Mode::Reading && !self.data.is_empty();
         self.mode = Mode::Reading;
@@ -222,7 +226,7 @@ impl Decoder {
         complete
     }
 
-    /// Takes a whole line that is not blank.
+    /// Handles a whole line that is not blank.
     fn read_line(&mut self, line: &[u8]) {
         if self.mode != Mode::Reading || line.first() == Some(&b':') {
             return;
@@ -281,18 +285,19 @@ impl Decoder {
     }
 }
 
-/// What the first bytes of a body say of it.
+/// What the first bytes of a body indicate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beginning {
     /// It begins with a comment or a field of an event.
     Events,
-    /// It is none, or one that begins with a line of no meaning.
+    /// It is not an event stream, or it begins with a line that has no meaning.
     Other,
     /// More bytes are needed.
     Unsure,
 }
 
-/// Tells whether a body begins as an event stream does, whatever its type is called. Blank lines and byte order marks may come first.
+/// Checks whether a body begins like an event stream, whatever its content type. Blank lines and
+/// byte order marks may come first.
 #[must_use]
 pub fn begins(bytes: &[u8]) -> Beginning {
     let bytes = behind_blanks(bytes);
@@ -310,7 +315,8 @@ pub fn begins(bytes: &[u8]) -> Beginning {
     }
 }
 
-/// What follows the blanks and byte order marks at the beginning of a body. A mark that is cut stays.
+/// What follows the blanks and byte order marks at the beginning of a body. An incomplete mark is
+/// kept.
 #[must_use]
 pub fn behind_blanks(bytes: &[u8]) -> &[u8] {
     let mut rest = bytes.trim_ascii_start();
@@ -322,14 +328,14 @@ pub fn behind_blanks(bytes: &[u8]) -> &[u8] {
 
 const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
 
-/// What becomes of the lines.
+/// How lines are handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Lines are skipped up to a blank one, since the event's beginning was lost.
+    /// Lines are skipped up to a blank one, because the beginning of the event was lost.
     AfterHole,
-    /// Lines are skipped up to a blank one, since the event is too large.
+    /// Lines are skipped up to a blank one, because the event is too large.
     Oversized,
-    /// Lines make an event.
+    /// Lines are added to an event.
     Reading,
 }
 
@@ -338,21 +344,22 @@ fn replace(text: &mut String, value: &[u8]) {
     text.push_str(&String::from_utf8_lossy(value));
 }
 
-/// Empties a buffer, and gives back what one large event made it take.
+/// Empties a buffer, and frees the extra memory of a large event.
 fn recycle(buffer: &mut Vec<u8>) {
     buffer.clear();
     buffer.shrink_to(KEPT_BYTES);
 }
 
-/// The byte order mark that a stream may begin with.
+/// The byte order mark that may begin a stream.
 const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
-/// Room a buffer keeps between events: nearly all of them are pieces of text, and need less.
+/// The capacity that a buffer keeps between events. Nearly all events are short pieces of text, and
+/// need less.
 const KEPT_BYTES: usize = 1024;
-/// An id stays for the whole stream, so it has a bound of its own; a longer one is ignored.
+/// An id is kept for the whole stream, so it has its own limit. A longer id is ignored.
 const MAX_ID_BYTES: usize = 4096;
 
-/// Asserts that the events of a stream do not depend on how it is cut. The first byte of `data` picks the limit and how
-/// long the parts are; the rest is the stream.
+/// Asserts that the events do not depend on how a stream is split. The first byte of `data` selects
+/// the limit and the length of the parts. The rest is the stream.
 #[cfg(any(test, fuzzing))]
 pub fn assert_cuts_do_not_matter(data: &[u8]) {
     let Some((&seed, stream)) = data.split_first() else { return };

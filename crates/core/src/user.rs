@@ -1,20 +1,22 @@
-//! What becomes of what is known of a user when more is said.
+//! Merges new information about a user into what is already known.
 //!
-//! Users are told apart by their id alone. One without an id is passed on as it was given, and never remembered.
+//! Users are identified by their id alone. A user without an id is passed on unchanged, and never
+//! stored.
 
 use crate::attribution::User;
 
-/// What is known of a user after something was said of it.
+/// What is known about a user after an update.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Known {
-    /// All that is known.
+    /// Everything that is known.
     pub user: User,
-    /// Whether that is more, or other, than before.
+    /// Whether the update changed anything.
     pub changed: bool,
 }
 
 impl Known {
-    /// What is known of a user with this id: each field said replaces what was known before, null takes it away.
+    /// Merges an update into what is known about a user with this id. Each field in the update
+    /// replaces the known value, and null removes it.
     #[must_use]
     pub fn after(before: Option<&User>, id: &str, said: &User) -> Self {
         let mut user = before.cloned().unwrap_or_else(|| User::from_id(id));

@@ -1,7 +1,7 @@
-//! Replays the inputs that fuzzing kept, for tests.
+//! Replays the saved fuzzing inputs as tests.
 //!
-//! Each fuzz target has one archive, `fuzz/corpus/<target>.tar.gz`, with a file for each input. `scripts/fuzz` unpacks it,
-//! adds what it finds, and packs it again.
+//! Each fuzz target has one archive, `fuzz/corpus/<target>.tar.gz`, with one file for each input.
+//! `scripts/fuzz` unpacks it, adds the inputs it finds, and packs it again.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,10 +11,12 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use tar::Archive;
 
-/// Calls `check`, which panics when an input breaks a rule, with every input that was kept for a fuzz target.
+/// Calls `check` with every saved input of a fuzz target. `check` panics when an input breaks a
+/// rule.
 ///
 /// # Panics
-/// When the archive cannot be read or is empty, and when any input fails; the message names all that do.
+/// If the archive cannot be read or is empty, or if any input fails. The message names all inputs
+/// that fail.
 pub fn replay(target: &str, check: impl Fn(&[u8])) {
     let inputs = inputs(target);
     assert!(!inputs.is_empty(), "{target}: the archive is empty");

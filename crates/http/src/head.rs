@@ -1,7 +1,7 @@
-//! Heads of HTTP messages, line by line as they came: in their order, with the letter case of their names.
+//! Heads of HTTP messages. The header lines keep their order and the letter case of their names.
 //!
-//! A line is a name and a value without the spaces around it. Nothing is looked up by hash: a head has ten or twenty lines, and
-//! what is wanted of them is found faster by going through them.
+//! A line is a name and a value, without the spaces around the value. There is no hash map: a head
+//! has ten or twenty lines, and a linear search of so few lines is faster.
 
 use http::{HeaderMap, Method, StatusCode, Version};
 use memchr::memchr2;
@@ -11,23 +11,24 @@ use memchr::memchr2;
 pub struct RequestHead {
     /// The method.
     pub method: Method,
-    /// The request target, as it came: a path and query, `*`, an absolute URL, or a host and port (RFC 9112 §3.2).
+    /// The request target as received: a path and query, `*`, an absolute URL, or a host and port
+    /// (RFC 9112 §3.2).
     pub target: String,
-    /// The version the client spoke.
+    /// The HTTP version of the client.
     pub version: Version,
     /// The header lines.
     pub fields: Fields,
 }
 
 impl RequestHead {
-    /// The path the target names, still percent-encoded; empty when it names none.
+    /// The path of the target, still percent-encoded. Empty if the target has no path.
     #[must_use]
     pub fn path(&self) -> &str {
         let path = path_and_query(&self.target);
         &path[..memchr2(b'?', b'#', path.as_bytes()).unwrap_or(path.len())]
     }
 
-    /// The query of the target without its `?`; empty when there is none.
+    /// The query of the target without its `?`. Empty if there is none.
     #[must_use]
     pub fn query(&self) -> &str {
         let path = path_and_query(&self.target);
@@ -35,23 +36,23 @@ impl RequestHead {
         path.split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// Whether the client waits for an invitation before it sends the body (RFC 9110 §10.1.1). HTTP/1.0 knows none, and HTTP/2 is not
-    /// sent one.
+    /// Whether the client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1).
+    /// Always false for HTTP/1.0, which does not have it, and for HTTP/2, where we do not send it.
     #[must_use]
     pub fn expects_continue(&self) -> bool {
         self.version == Version::HTTP_11
             && self.fields.get("expect").is_some_and(|expect| is(expect, "100-continue"))
     }
 
-    /// The host a target in absolute form names.
+    /// The host of a target in absolute form.
     #[must_use]
     pub fn authority(&self) -> Option<&str> {
         absolute(&self.target).map(|(authority, _)| authority)
     }
 }
 
-/// What of a request target goes on to a server: its path and what follows. Empty for a host and port, and for an absolute URL
-/// that ends with its host.
+/// The part of a request target that is forwarded to a server: its path and everything after it.
+/// Empty for a host and port, and for an absolute URL that ends with its host.
 #[must_use]
 pub fn path_and_query(target: &str) -> &str {
     match absolute(target) {
@@ -61,7 +62,7 @@ pub fn path_and_query(target: &str) -> &str {
     }
 }
 
-/// The authority of a URL and what follows it.
+/// Splits a URL into its authority and everything after it.
 fn absolute(target: &str) -> Option<(&str, &str)> {
     if target.starts_with('/') {
         return None;
@@ -79,14 +80,14 @@ fn absolute(target: &str) -> Option<(&str, &str)> {
 pub struct ResponseHead {
     /// The status.
     pub status: StatusCode,
-    /// The reason phrase, as it came; none is the usual one of the status.
+    /// The reason phrase as received. `None` means the standard phrase for the status.
     pub reason: Option<Vec<u8>>,
     /// The header lines.
     pub fields: Fields,
 }
 
 impl ResponseHead {
-    /// A head without lines.
+    /// Creates a head without header lines.
     #[must_use]
     pub fn new(status: StatusCode) -> Self {
         Self { status, reason: None, fields: Fields::default() }
@@ -96,12 +97,12 @@ impl ResponseHead {
 /// The header lines of a message.
 #[derive(Clone, Default)]
 pub struct Fields {
-    /// Names and values, in no order; what was replaced is still among it.
+    /// Names and values, in no particular order. Replaced values remain in this buffer.
     text: Vec<u8>,
     lines: Vec<Line>,
 }
 
-/// Where in the text a line is.
+/// The position of a line in the text.
 #[derive(Clone, Copy)]
 struct Line {
     name: Span,
@@ -114,19 +115,19 @@ struct Span {
     end: u32,
 }
 
-/// What becomes of a line.
+/// What to do with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict<'a> {
-    /// It stays as it is.
+    /// Keeps the line unchanged.
     Keep,
-    /// It goes.
+    /// Removes the line.
     Drop,
-    /// It stays in its place, with this value.
+    /// Keeps the line in its place, with this value.
     Replace(&'a [u8]),
 }
 
 impl Verdict<'_> {
-    /// Drops what a condition holds for, and keeps the rest.
+    /// Drops the line if the condition holds, and keeps it otherwise.
     #[must_use]
     pub fn drop_if(condition: bool) -> Self {
         if condition { Self::Drop } else { Self::Keep }
@@ -134,10 +135,10 @@ impl Verdict<'_> {
 }
 
 impl Fields {
-    /// What a line takes beside its name and value.
+    /// The memory a line needs in addition to its name and value.
     pub const LINE_BYTES: usize = size_of::<Line>();
 
-    /// No lines, with room for so many and so much text.
+    /// Creates an empty list with capacity for `lines` lines and `bytes` bytes of text.
     #[must_use]
     pub fn with_capacity(lines: usize, bytes: usize) -> Self {
         Self { text: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines) }
@@ -146,13 +147,13 @@ impl Fields {
     /// Adds a line at the end.
     ///
     /// # Panics
-    /// When names and values come to 4 GiB, which no limit of heads lets through.
+    /// If names and values add up to 4 GiB. The limits on heads never allow that.
     pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         let line = Line { name: self.store(name.as_ref()), value: self.store(value.as_ref()) };
         self.lines.push(line);
     }
 
-    /// Adds a line before the others.
+    /// Inserts a line before all others.
     pub fn push_front(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
         self.push(name, value);
         self.lines.rotate_right(1);
@@ -168,52 +169,53 @@ impl Fields {
         &self.text[span.start as usize..span.end as usize]
     }
 
-    /// How many lines there are.
+    /// The number of lines.
     #[must_use]
     pub fn len(&self) -> usize {
         self.lines.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no lines.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    /// Names and values in their order.
+    /// Names and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
         self.lines.iter().map(|line| (self.text(line.name), self.text(line.value)))
     }
 
-    /// The values of all lines of a name, whatever its letter case.
+    /// The values of all lines with this name, ignoring case.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
         self.iter().filter(move |(other, _)| is(other, name)).map(|(_, value)| value)
     }
 
-    /// The value of the first line of a name.
+    /// The value of the first line with this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter().find(|(other, _)| is(other, name)).map(|(_, value)| value)
     }
 
-    /// Whether there is a line of a name.
+    /// Whether there is a line with this name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// The members of a list-valued field over all its lines (RFC 9110 §5.6.1), empty ones included.
+    /// The members of a list-valued field, collected from all its lines (RFC 9110 §5.6.1). Includes
+    /// empty members.
     pub fn tokens<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
         self.get_all(name).flat_map(|value| value.split(|byte| *byte == b',')).map(trim_blanks)
     }
 
-    /// Whether a list-valued field has a member, whatever its letter case.
+    /// Whether a list-valued field has this member, ignoring case.
     #[must_use]
     pub fn names(&self, name: &str, token: &str) -> bool {
         self.tokens(name).any(|other| is(other, token))
     }
 
-    /// Decides of each line, in their order, what becomes of it.
+    /// Calls a function for each line, in order, that decides what to do with the line.
     pub fn rewrite<'a>(&mut self, mut verdict: impl FnMut(&[u8], &[u8]) -> Verdict<'a>) {
         let Self { text, lines } = self;
         lines.retain_mut(|line| {
@@ -233,25 +235,25 @@ impl Fields {
     }
 }
 
-/// Whether two tokens are the same whatever their letter case.
+/// Whether two tokens are equal, ignoring case.
 #[must_use]
 pub fn is(bytes: &[u8], token: &str) -> bool {
     bytes.eq_ignore_ascii_case(token.as_bytes())
 }
 
-/// Whether it is a token, as names and the members of most lists are (RFC 9110 §5.6.2).
+/// Whether the bytes are a token, like names and the members of most lists (RFC 9110 §5.6.2).
 #[must_use]
 pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || TOKEN_MARKS.contains(byte))
 }
 
-/// Whether it may stand around values, names and members (RFC 9110 §5.6.3).
+/// Whether the byte is whitespace that may surround values, names and members (RFC 9110 §5.6.3).
 #[must_use]
 pub fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// Without the blanks around it. Others than these are part of a value.
+/// Trims the blanks around a value. Any other whitespace is part of the value.
 #[must_use]
 pub fn trim_blanks(bytes: &[u8]) -> &[u8] {
     let Some(first) = bytes.iter().position(|byte| !is_blank(*byte)) else { return b"" };
@@ -266,7 +268,7 @@ fn offset(length: usize) -> u32 {
 }
 
 impl std::fmt::Debug for Fields {
-    /// Names only: values may be credentials.
+    /// Shows names only, because values may be credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.iter().map(|(name, _)| String::from_utf8_lossy(name))).finish()
     }
@@ -275,7 +277,7 @@ impl std::fmt::Debug for Fields {
 impl From<&HeaderMap> for Fields {
     fn from(headers: &HeaderMap) -> Self {
         let bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
-        // Some room for what the next hop is told in addition.
+        // Leaves some room for lines that the proxy adds for the next hop.
         let mut fields = Self::with_capacity(headers.len() + 1, bytes.sum::<usize>() + 64);
         for (name, value) in headers {
             fields.push(name, value);

@@ -1,8 +1,9 @@
 //! HTTP/1 (RFC 9112): reading and writing messages, the same towards clients and upstreams.
 //!
-//! Heads are kept line by line as they came. Those of requests are read by `httparse`, those of responses here, more tolerantly; where a body ends, its chunks and the buffers are ours. What
-//! a connection does with a message is decided by who has it: `net` for clients, `proxy` for
-//! upstreams. Nothing here knows a socket but [`Input`] and [`Output`], which read and write one.
+//! Heads keep their header lines in the order and form they were received. `httparse` parses
+//! request heads. This module parses response heads, which it reads more tolerantly, and also
+//! handles body framing, chunks and buffers. The owner of a connection decides what to do with a
+//! message: `net` for clients, `proxy` for upstreams. Only [`Input`] and [`Output`] do socket I/O.
 
 mod chunked;
 mod decoder;
@@ -33,33 +34,34 @@ pub use self::parse::Parser;
 pub use self::response::Response;
 pub use self::sending::{SendError, Sending};
 
-/// What a peer sent is no message of HTTP/1, or one that two readers could read in two ways.
+/// The peer sent something that is not a valid HTTP/1 message, or that two readers could interpret
+/// differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Malformed {
-    /// A head that cannot be read.
+    /// The head cannot be parsed.
     #[error("a malformed head")]
     Head,
-    /// A head of more lines or bytes than are allowed.
+    /// The head has more lines or bytes than the limit allows.
     #[error("a head that is too large")]
     TooLarge,
-    /// Framing that names no length, or several.
+    /// The framing gives no length, or several.
     #[error("a body whose end is ambiguous")]
     Framing,
-    /// A body whose chunks cannot be read.
+    /// The chunks of the body cannot be parsed.
     #[error("malformed chunks")]
     Chunk,
 }
 
-/// Why a body cannot be read to its end.
+/// Why a body cannot be read completely.
 #[derive(Debug, Error)]
 pub enum BodyError {
     /// The connection failed.
     #[error("the connection failed")]
     Io(#[from] io::Error),
-    /// What came is no body.
+    /// The received bytes are not a valid body.
     #[error("the received bytes cannot be read")]
     Malformed(#[from] Malformed),
-    /// The connection was closed before the body was over.
+    /// The connection was closed before the end of the body.
     #[error("the connection was closed in the middle of a body")]
     Truncated,
 }

@@ -1,7 +1,7 @@
-//! HTTP/1 heads and messages, byte for byte as they are on the wire.
+//! HTTP/1 heads and messages, preserved byte for byte as they are on the wire.
 //!
-//! [`head`] holds what a request or response says before its body. [`http1`] reads and writes whole messages on streams that
-//! others open.
+//! [`head`] holds the request or status line and the header lines. [`http1`] reads and writes whole
+//! messages on streams that the caller opens.
 
 pub mod head;
 pub mod http1;

@@ -1,10 +1,10 @@
-//! What the fake models say and call, whichever API asks.
+//! The texts and function calls of the fake models, shared by all APIs.
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-/// A function of the app, with what it is given.
+/// A call of one of the app's functions, with its arguments.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Function {
     pub(super) name: Cow<'static, str>,
@@ -17,10 +17,11 @@ impl Function {
         Self { name: Cow::Borrowed(name), arguments: Cow::Borrowed(arguments) }
     }
 
-    /// The first of a request's functions that by its name hands the conversation over to another agent, given the `arguments`
-    /// that the metadata has (`{}` if none).
+    /// The first function of a request whose name says that it hands the conversation over to
+    /// another agent. Its arguments are the `arguments` in the metadata (`{}` if there are none).
     pub(super) fn of_handoff(tools: &Value, metadata: &Map<String, Value>) -> Option<Self> {
-        // Chat Completions has the function inside of the tool; in Responses it is the tool.
+        // In Chat Completions the function is nested inside the tool. In Responses the tool is the
+        // function.
         let names =
             tools.as_array()?.iter().filter_map(|tool| tool.get("function").unwrap_or(tool)["name"].as_str());
         let mut handoffs = names.filter(|name| HANDOFFS.iter().any(|word| name.contains(word)));
@@ -29,7 +30,7 @@ impl Function {
     }
 }
 
-/// Why something fails.
+/// Why a run, response or completion fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Failure {
     pub(super) code: &'static str,
@@ -42,7 +43,7 @@ impl Failure {
     pub(super) const SERVER: Self = Self { code: "server_error", message: "Sorry, something went wrong." };
 }
 
-/// The behaviour that `behaviour` in the metadata names; else the one of this name.
+/// The behaviour named by `behaviour` in the metadata, or else the behaviour called `name`.
 pub(super) fn behaviour_named<B: Copy>(
     known: &[(&str, B)],
     metadata: &Map<String, Value>,
@@ -52,35 +53,35 @@ pub(super) fn behaviour_named<B: Copy>(
     known.iter().find(|(known, _)| *known == name).map(|(_, behaviour)| *behaviour)
 }
 
-/// The answer of a model that echoes.
+/// The text of a model that echoes.
 pub(super) fn echo(inputs: &[&str]) -> String {
     format!("You said: {}", inputs.join(" / "))
 }
 
-/// The answer of a model that has called functions.
+/// The text of a model that has called functions.
 pub(super) fn conclusion(outputs: &[&str], inputs: &[&str]) -> String {
     format!("The tools said: {}. {}", outputs.join(", "), echo(inputs))
 }
 
-/// The two halves that arguments of a function are told in.
+/// The two halves in which a function's arguments are streamed.
 pub(super) fn halves(arguments: &str) -> (&str, &str) {
     arguments.split_at(arguments.floor_char_boundary(arguments.len() / 2))
 }
 
-/// An answer of 400 words.
+/// A text of 400 words.
 pub(super) fn long() -> String {
     let words: Vec<String> = (1..=LONG_WORDS).map(|n| format!("word{n}")).collect();
     words.join(" ")
 }
 
-/// What a shop answers, by the words of the question.
+/// The answer of a shop, chosen by the words of the question.
 pub(super) fn shop_says(question: &str) -> &'static str {
     let question = question.to_lowercase();
     let known = SHOP.iter().find(|(word, _)| question.contains(word));
     known.map_or("I'm not sure. Shall I ask a colleague to call you back?", |(_, says)| *says)
 }
 
-/// Cuts a text into words that keep the blank before them, as tokens do.
+/// Splits a text into words that keep their leading blank, as tokens do.
 pub(super) fn tokens(text: &str) -> impl Iterator<Item = String> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -96,7 +97,7 @@ pub(super) fn tokens(text: &str) -> impl Iterator<Item = String> {
 pub(super) const REFUSAL: &str = "I can't help with that.";
 pub(super) const WEATHER: Function = Function::of("get_weather", "{\"city\":\"Paris\"}");
 pub(super) const TIME: Function = Function::of("get_time", "{\"zone\":\"Europe/Paris\"}");
-/// What the names of functions have in them that hand a conversation over.
+/// A function whose name contains one of these hands a conversation over.
 const HANDOFFS: [&str; 3] = ["hand_off", "handoff", "transfer_to"];
 const SHOP: [(&str, &str); 3] = [
     ("hours", "We are open from 9 to 5, Monday to Saturday. On Sundays we sleep in."),

@@ -1,9 +1,13 @@
-//! A fake Assistants API (v2), whole and stateful: threads, messages, runs, steps and assistants, streamed and polled.
+//! A complete, stateful fake Assistants API (v2): threads, messages, runs, steps and assistants,
+//! streamed and polled.
 //!
-//! Its server speaks [Responses](super::responses) and [Chat Completions](super::chat) as well. It speaks HTTP/1.1 and h2c on a free loopback port, wants no credentials, and keeps everything in memory for as long as
-//! it lives. What a run does is its assistant's [`Behaviour`]; how the server behaves is the [`Script`]; what really
-//! happened is its [`snapshot`](Assistants::snapshot). Times never make a run expire: only its behaviour or the test does.
-//! [`Simulation`] is the same server as a value: no sockets, no tasks, and the time is an argument.
+//! The same server also serves [Responses](super::responses) and [Chat Completions](super::chat).
+//! It speaks HTTP/1.1 and h2c on a free loopback port, requires no credentials, and keeps
+//! everything in memory until it is dropped. The assistant's [`Behaviour`] determines what a run
+//! does, and the [`Script`] how the server behaves. The [`snapshot`](Assistants::snapshot) shows
+//! what really happened. Runs never expire by the clock: only their behaviour or the test makes
+//! them expire. [`Simulation`] is the same server as a value: it has no sockets and no tasks, and
+//! takes the time as an argument.
 
 mod behaviour;
 mod drive;
@@ -38,7 +42,7 @@ pub use super::script::{
 pub use super::server::RecordedRequest;
 use super::server::Server;
 
-/// A running fake server of all APIs; dropping it ends every connection and run.
+/// A running fake server of all APIs. Dropping it ends every connection and run.
 pub struct Assistants {
     server: Arc<Server>,
     listener: Listener,
@@ -49,7 +53,7 @@ impl Assistants {
     ///
     /// # Errors
     ///
-    /// When no port can be bound.
+    /// If no port can be bound.
     pub async fn start(script: Script) -> io::Result<Self> {
         let keep_input = script.keep_requests;
         let server = Arc::new(Server::new(script));
@@ -57,77 +61,83 @@ impl Assistants {
         Ok(Self { server, listener })
     }
 
-    /// Gives every later answer another shape.
+    /// Changes the wire format of all later responses.
     pub fn reshape(&self, wire: WireShape) {
         *self.server.wire.lock().expect("no holder panics") = wire;
     }
 
-    /// Lets this go wrong with the requests that come next, one each, in the order their bodies are read.
+    /// Makes the next requests go wrong. Each mishap applies to one request, in the order their
+    /// bodies are read.
     pub fn spoil(&self, mishaps: impl IntoIterator<Item = Mishap>) {
         self.server.mishaps.lock().expect("no holder panics").extend(mishaps);
     }
 
-    /// Lets a run do one act; false when it rests. Meant for [`Progress::Manual`].
+    /// Makes a run do one act. Returns false if the run has nothing to do. Meant for
+    /// [`Progress::Manual`].
     pub fn advance(&self, run: &str) -> bool {
         matches!(self.server.assistants().advance(run, self.server.now_secs()), Played::Act { .. })
     }
 
-    /// Lets a run's time be over: it expires with its next poll or act, unless it is terminal.
+    /// Makes a run expire with its next poll or act, unless it is terminal.
     pub fn expire(&self, run: &str) {
         self.server.assistants().expire_run(run);
         self.server.release(run);
     }
 
-    /// Where it listens.
+    /// The address the server listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.listener.addr()
     }
 
-    /// What an SDK takes for its base URL when it talks to this server directly.
+    /// The base URL to give to an SDK that talks to this server directly.
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("http://{}/v1", self.addr())
     }
 
-    /// Every run there ever was, oldest first, as it is now: what the records should say.
+    /// The current state of every run, including finished ones, oldest first. This is what the
+    /// records should contain.
     #[must_use]
     pub fn snapshot(&self) -> Vec<ExpectedRun> {
         self.server.assistants().snapshot()
     }
 
-    /// Every response there ever was, oldest first, as it is now: what the records should say.
+    /// The current state of every response, including finished ones, oldest first. This is what the
+    /// records should contain.
     #[must_use]
     pub fn responses(&self) -> Vec<ExpectedResponse> {
         self.server.responses().snapshot()
     }
 
-    /// Every chat completion there ever was, oldest first: what the records should say.
+    /// Every chat completion, oldest first. This is what the records should contain.
     #[must_use]
     pub fn completions(&self) -> Vec<ExpectedCompletion> {
         self.server.chat().snapshot()
     }
 
-    /// Lets a response in the background do one act; false when it rests. Meant for [`Progress::Manual`].
+    /// Makes a background response do one act. Returns false if the response has nothing to do.
+    /// Meant for [`Progress::Manual`].
     pub fn advance_response(&self, response: &str) -> bool {
         let acted = self.server.responses().advance(response, self.server.now_secs());
         self.server.changed.notify_waiters();
         acted != super::responses::Advanced::Over
     }
 
-    /// How many requests have arrived.
+    /// The number of requests received.
     #[must_use]
     pub fn request_count(&self) -> u64 {
         self.server.request_count.load(Ordering::Relaxed)
     }
 
-    /// The requests so far, oldest first; none unless the script keeps them.
+    /// The requests received so far, oldest first. Empty unless the script keeps them.
     #[must_use]
     pub fn requests(&self) -> Vec<RecordedRequest> {
         self.server.requests.lock().expect("no holder panics").clone()
     }
 
-    /// Every byte received so far, one string per connection, oldest first; none unless the script keeps them.
+    /// All bytes received so far, one string per connection, oldest first. Empty unless the script
+    /// keeps them.
     #[must_use]
     pub fn raw_input(&self) -> Vec<Vec<u8>> {
         self.listener.input()
@@ -136,7 +146,7 @@ impl Assistants {
 
 #[cfg(test)]
 impl Assistants {
-    /// What all connections share.
+    /// The state shared by all connections.
     pub(super) fn server(&self) -> &Server {
         &self.server
     }

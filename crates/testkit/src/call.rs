@@ -1,59 +1,60 @@
-//! Requests and what comes of them, whichever API they are for.
+//! Requests and their results, shared by all APIs.
 
 use serde_json::{Map, Value};
 use threadtap_core::observation::Api;
 
 use super::stream::Event;
 
-/// A request, as far as an API's state is concerned.
+/// The parts of a request that an API's state needs.
 pub(super) struct Call<'a> {
     pub(super) method: &'a str,
     pub(super) path: &'a str,
     pub(super) query: &'a str,
-    /// Null when there is none.
+    /// Null if there is no body.
     pub(super) body: &'a Value,
     /// Seconds since the epoch.
     pub(super) now: u64,
 }
 
-/// The answer to a request that is not refused.
+/// The result of a request that is not refused.
 pub(super) enum Routed {
-    /// Something new.
+    /// A new object.
     Created(Value),
-    /// Something that was there.
+    /// An existing object.
     Found(Value),
-    /// Nothing ever.
+    /// No response, ever.
     Never,
-    /// Events, as they happen.
+    /// A stream of events, sent as they happen.
     Stream(Source),
 }
 
-/// Where the events of a stream come from.
+/// The source of a stream's events.
 pub(super) enum Source {
-    /// A chat completion, all of which is known.
+    /// A chat completion, which is already complete.
     Chat {
         completion: usize,
         chunks: Vec<Event>,
-        /// Whether the stream is never ended.
+        /// Whether the stream never ends.
         stalls: bool,
     },
-    /// A response, from one of its events on.
+    /// A response, starting at one of its events.
     Response {
         response: String,
         from: usize,
-        /// Whether the response goes on only because of this stream.
+        /// Whether this stream is what drives the response.
         drives: bool,
     },
-    /// A run, as it plays.
+    /// A run, while it plays.
     Run {
         run: String,
-        /// What the stream begins with.
+        /// The first events of the stream.
         first: Vec<Event>,
     },
 }
 
-/// The API a path belongs to, and the path's segments from the API's own first one on. What precedes it is a prefix and ignored, so
-/// that the server can stand in for any deployment. Paths of no API are left to Assistants, which refuses them.
+/// The API a path belongs to, and the segments of the path, starting with the API's own first
+/// segment. Any prefix before that is ignored, so that the server can stand in for any deployment.
+/// Paths that belong to no API go to Assistants, which refuses them.
 pub(super) fn api_of(path: &str) -> (Api, Vec<&str>) {
     let all: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
     for (at, segment) in all.iter().enumerate() {

@@ -1,8 +1,10 @@
-//! A fake Chat Completions API: whole and streamed, with several choices, tools, usage and stored completions.
+//! A fake Chat Completions API: streamed and not streamed, with several choices, tools, usage and
+//! stored completions.
 //!
-//! It is served by [`Assistants`](super::assistants::Assistants), at the same address. What a completion does is its
-//! [`Behaviour`]; what really happened is its [`ExpectedCompletion`]. The legacy endpoints `/completions` and `/embeddings` answer too,
-//! and leave no truth.
+//! [`Assistants`](super::assistants::Assistants) serves it at the same address. The [`Behaviour`]
+//! determines what a completion does, and the [`ExpectedCompletion`] describes what really
+//! happened. The legacy endpoints `/completions` and `/embeddings` are served too, but nothing is
+//! recorded for them.
 
 mod behaviour;
 mod chunks;

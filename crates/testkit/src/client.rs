@@ -1,7 +1,7 @@
-//! A small HTTP client for JSON and event streams: the app's side of a fake conversation.
+//! A small HTTP client for JSON and event streams. It plays the app in a fake conversation.
 //!
-//! Independent of threadtap's own parsers, so that it can witness them. Not a client for anything but the fakes: it does not
-//! retry, decode or redirect.
+//! It is independent of threadtap's own parsers, so that tests can check those against it. Use it
+//! only with the fake servers: it does not retry, decode or redirect.
 
 use std::error::Error;
 use std::io;
@@ -25,10 +25,10 @@ pub struct Client {
     headers: HeaderMap,
 }
 
-/// An answer, its body not yet read.
+/// A response whose body was not read yet.
 #[derive(Debug)]
 pub struct Answered {
-    /// The status, whichever it is.
+    /// The status, including error statuses.
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
@@ -39,14 +39,14 @@ pub struct Answered {
 /// One event of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SseEvent {
-    /// The name of its `event:` line; empty without one.
+    /// The name in its `event:` line. Empty if it has none.
     pub name: String,
     /// Its `data:` line.
     pub data: String,
 }
 
 impl Client {
-    /// A client whose paths are appended to `base_url`, with the headers an OpenAI SDK sends.
+    /// Creates a client that appends paths to `base_url` and sends the headers of an OpenAI SDK.
     #[must_use]
     pub fn new(base_url: &str) -> Self {
         let headers = HeaderMap::from_iter([
@@ -60,7 +60,7 @@ impl Client {
         }
     }
 
-    /// The same client, with one more header on every request.
+    /// Returns the same client with one more header on every request.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: &str) -> Self {
         if let Ok(value) = http::HeaderValue::from_str(value) {
@@ -69,11 +69,11 @@ impl Client {
         self
     }
 
-    /// Sends a request; a null body is none.
+    /// Sends a request. A null body means no body.
     ///
     /// # Errors
     ///
-    /// When no head of an answer comes.
+    /// If no response head arrives.
     pub async fn send(&self, method: Method, path: &str, body: &Value) -> io::Result<Answered> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base_url));
         let mut bytes = Bytes::new();
@@ -88,11 +88,11 @@ impl Client {
         Ok(Answered { status: parts.status, headers: parts.headers, body, buffer: Vec::new() })
     }
 
-    /// Sends a request and reads its JSON answer; a refusal is an error.
+    /// Sends a request and reads its JSON response. A refusal is an error.
     ///
     /// # Errors
     ///
-    /// When no answer comes, or another than 2xx with JSON.
+    /// If no response arrives, or it is not 2xx with JSON.
     pub async fn json(&self, method: Method, path: &str, body: &Value) -> io::Result<Value> {
         let answered = self.send(method, path, body).await?;
         let status = answered.status;
@@ -103,11 +103,11 @@ impl Client {
         serde_json::from_slice(&bytes).map_err(io::Error::other)
     }
 
-    /// Posts a request for an event stream; a refusal is an error.
+    /// Posts a request for an event stream. A refusal is an error.
     ///
     /// # Errors
     ///
-    /// When no head of an answer comes, or another than 2xx.
+    /// If no response head arrives, or the status is not 2xx.
     pub async fn stream(&self, path: &str, body: &Value) -> io::Result<Answered> {
         let answered = self.send(Method::POST, path, body).await?;
         if answered.status.is_success() {
@@ -117,11 +117,12 @@ impl Client {
         }
     }
 
-    /// Polls a run until it rests, as the SDKs do, waiting as long as the server says.
+    /// Polls a run until it is over or waits for tool outputs, as the SDKs do. Waits between polls
+    /// as long as the server says.
     ///
     /// # Errors
     ///
-    /// When an answer does not come, or is not JSON.
+    /// If a response does not arrive, or is not JSON.
     pub async fn poll(&self, path: &str) -> io::Result<Value> {
         loop {
             let answered = self.send(Method::GET, path, &Value::Null).await?;
@@ -138,20 +139,20 @@ impl Client {
 }
 
 impl Answered {
-    /// The whole body.
+    /// Reads the whole body.
     ///
     /// # Errors
     ///
-    /// When the body breaks off.
+    /// If the body ends early.
     pub async fn bytes(self) -> io::Result<Bytes> {
         Ok(self.body.collect().await.map_err(with_cause)?.to_bytes())
     }
 
-    /// The next chunk of the body; none at its end.
+    /// The next chunk of the body. `None` at its end.
     ///
     /// # Errors
     ///
-    /// When the body breaks off.
+    /// If the body ends early.
     pub async fn chunk(&mut self) -> io::Result<Option<Bytes>> {
         while let Some(frame) = self.body.frame().await {
             if let Ok(data) = frame.map_err(with_cause)?.into_data() {
@@ -161,11 +162,11 @@ impl Answered {
         Ok(None)
     }
 
-    /// The next event of the body, which must be a stream with line feeds; none at its end.
+    /// The next event of the body, or `None` at its end. The body must be a stream with line feeds.
     ///
     /// # Errors
     ///
-    /// When the body breaks off.
+    /// If the body ends early.
     pub async fn event(&mut self) -> io::Result<Option<SseEvent>> {
         loop {
             if let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
@@ -186,7 +187,7 @@ impl Answered {
     }
 }
 
-/// The client's own message says only that a request failed.
+/// The client's own error message only says that a request failed.
 fn with_cause(error: impl Error + Send + Sync + 'static) -> io::Error {
     let mut message = error.to_string();
     let mut cause = error.source();
@@ -197,5 +198,5 @@ fn with_cause(error: impl Error + Send + Sync + 'static) -> io::Error {
     io::Error::other(message)
 }
 
-/// As the Python SDK does.
+/// The same as the Python SDK.
 const POLL_DEFAULT: Duration = Duration::from_secs(1);

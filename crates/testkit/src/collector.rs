@@ -1,4 +1,5 @@
-//! A fake analytics backend: takes whatever is posted, answers as its script says, and remembers it.
+//! A fake analytics backend. It accepts all posted data, responds as its script says, and records
+//! the requests.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,43 +19,45 @@ use tokio::sync::{Notify, watch};
 
 use super::listener::{Answer, Link, Listener, Reply};
 
-/// A running fake backend; dropping it ends every connection.
+/// A running fake backend. Dropping it ends every connection.
 pub struct Collector {
     desk: Arc<Desk>,
     listener: Listener,
 }
 
-/// A callback for each request received, before it is answered. It must not block.
+/// A callback for each received request, called before the response. It must not block.
 pub type OnReceived = Box<dyn Fn(&Received) + Send + Sync>;
 
-/// Looks at the body of a request and says what it is answered with, if that is for it to say. It must not block.
+/// Looks at the body of a request and can choose the response. It must not block.
 pub type Judge = Box<dyn Fn(&Value) -> Option<Reaction> + Send + Sync>;
 
 impl Collector {
-    /// Starts a backend on a free loopback port. It answers the requests that come with `answers`, one each, in the order
-    /// their bodies are read; after those with [`Reaction::Ok`].
+    /// Starts a backend on a free loopback port. The first requests get the reactions in `answers`,
+    /// one each, in the order their bodies are read. All later requests get [`Reaction::Ok`].
     ///
     /// # Errors
     ///
-    /// When no port can be bound.
+    /// If no port can be bound.
     pub async fn start(answers: impl IntoIterator<Item = Reaction>) -> io::Result<Self> {
         Self::launch(answers.into_iter().collect(), None, None).await
     }
 
-    /// Starts a backend that looks into each request first: what `judge` says goes before the answers of its script.
+    /// Starts a backend that inspects each request first. A reaction chosen by `judge` takes
+    /// precedence over the script.
     ///
     /// # Errors
     ///
-    /// When no port can be bound.
+    /// If no port can be bound.
     pub async fn start_judging(judge: Judge) -> io::Result<Self> {
         Self::launch(VecDeque::new(), None, Some(judge)).await
     }
 
-    /// Starts a backend that always answers [`Reaction::Ok`] and calls `on_received` with each request.
+    /// Starts a backend that always responds with [`Reaction::Ok`] and calls `on_received` with
+    /// each request.
     ///
     /// # Errors
     ///
-    /// When no port can be bound.
+    /// If no port can be bound.
     pub async fn start_with(on_received: OnReceived) -> io::Result<Self> {
         Self::launch(VecDeque::new(), Some(on_received), None).await
     }
@@ -71,55 +74,57 @@ impl Collector {
         Ok(Self { desk, listener })
     }
 
-    /// Appends to what the requests still to come are answered with.
+    /// Appends reactions to the script for future requests.
     pub fn script(&self, answers: impl IntoIterator<Item = Reaction>) {
         self.desk.answers.lock().expect("no holder panics").extend(answers);
     }
 
-    /// Forgets what it was to answer: from now on every request is taken, and those it is slow with are answered.
+    /// Clears the script. From now on every request is accepted, and delayed responses are sent at
+    /// once.
     pub fn recover(&self) {
         self.desk.answers.lock().expect("no holder panics").clear();
         self.desk.recovered.notify_waiters();
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.listener.addr()
     }
 
-    /// Its address with a path: what a sink is told to post to.
+    /// The URL of a path on this server, to configure as a sink's target.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr())
     }
 
-    /// Every request so far whose body came whole, also those that were refused, in that order.
+    /// All requests so far whose body arrived completely, in that order. Includes refused requests.
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
         self.desk.log.borrow().clone()
     }
 
-    /// The bodies that were taken: those answered 2xx.
+    /// The bodies of the accepted requests, which got a 2xx response.
     #[must_use]
     pub fn accepted(&self) -> Vec<Value> {
         self.desk.log.borrow().iter().filter(|r| r.reaction.accepts()).map(|r| r.body.clone()).collect()
     }
 
-    /// Waits until `count` requests were received, refused ones included. It waits for ever if they never are.
+    /// Waits until `count` requests were received, including refused ones. Waits forever if that
+    /// never happens.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped.
+    /// Nothing is lost if the future is dropped.
     pub async fn wait_for(&self, count: usize) -> Vec<Received> {
         self.wait_until(|received| received.len() >= count).await
     }
 
-    /// Waits until `enough` says so of what was received.
+    /// Waits until `enough` returns true for the received requests.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped.
+    /// Nothing is lost if the future is dropped.
     pub async fn wait_until(&self, enough: impl Fn(&[Received]) -> bool) -> Vec<Received> {
         let mut log = self.desk.log.subscribe();
         let received = log.wait_for(|received| enough(received)).await;
@@ -133,23 +138,24 @@ impl fmt::Debug for Collector {
     }
 }
 
-/// What a request is answered with.
+/// How to respond to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reaction {
-    /// Nothing, ever; the connection stays open.
+    /// Never responds. The connection stays open.
     BlackHole,
     /// `200 {"status":"ok"}`.
     Ok,
-    /// A reset of the connection.
+    /// Resets the connection.
     Reset,
-    /// `200 {"status":"ok"}`, after this time or when the backend recovers.
+    /// `200 {"status":"ok"}`, after this delay or when the backend recovers.
     Slow(Duration),
-    /// This status, with a body that says `status: error`; and a `Retry-After` of so many seconds.
+    /// This status, with `status: error` in the JSON body, and a `Retry-After` header with this
+    /// many seconds.
     Status(u16, Option<u64>),
 }
 
 impl Reaction {
-    /// The same reaction `times` times.
+    /// Repeats the same reaction `times` times.
     #[must_use]
     pub fn times(self, times: usize) -> Vec<Self> {
         vec![self; times]
@@ -164,24 +170,24 @@ impl Reaction {
     }
 }
 
-/// A request that was received.
+/// A received request.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// The method; backends are usually posted to.
+    /// The method. Backends usually receive `POST`.
     pub method: String,
     /// The path and query.
     pub target: String,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body; a string when it is not JSON.
+    /// The body as JSON. A string if it is not valid JSON.
     pub body: Value,
-    /// The body's bytes, to see that a retry sends the same.
+    /// The raw body, to check that a retry sends the same bytes.
     pub bytes: Bytes,
-    /// What it was answered with.
+    /// How the backend responded.
     pub reaction: Reaction,
 }
 
-/// What all connections share.
+/// The state shared by all connections.
 struct Desk {
     answers: Mutex<VecDeque<Reaction>>,
     recovered: Notify,
@@ -196,7 +202,7 @@ impl Answer for Desk {
         let bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let text = |_| Value::String(String::from_utf8_lossy(&bytes).into_owned());
         let body = serde_json::from_slice(&bytes).unwrap_or_else(text);
-        // Made before the reaction is chosen, so that no recovery comes between them.
+        // Created before the reaction is chosen, so that no recovery is missed in between.
         let recovered = self.recovered.notified();
         let judged = self.judge.as_ref().and_then(|judge| judge(&body));
         let scripted = || self.answers.lock().expect("no holder panics").pop_front();

@@ -1,4 +1,4 @@
-//! An app that talks to models: a few conversations at a human pace, over HTTP alone.
+//! An app that talks to models. It holds a few conversations at a human pace, using only HTTP.
 
 mod assistants;
 mod chat;
@@ -11,13 +11,13 @@ use serde_json::Value;
 
 use super::client::Client;
 
-/// Plays the conversations against an API's base URL (`http://127.0.0.1:8080/v1`), one after the other, and tells each
-/// line as it is known. With the server of
-/// [`Script::human`](super::assistants::Script::human) it takes some 5 s.
+/// Plays the conversations one after the other against an API's base URL
+/// (`http://127.0.0.1:8080/v1`), and reports each line as soon as it is known. With the server of
+/// [`Script::human`](super::assistants::Script::human) this takes about 5 s.
 ///
 /// # Errors
 ///
-/// When a request fails or is refused, or an answer is not what the API promises.
+/// If a request fails or is refused, or a response does not follow the API.
 pub async fn play(base_url: &str, on_line: impl FnMut(&Line<'_>)) -> io::Result<Report> {
     let mut stage = Stage { client: Client::new(base_url), on_line, turns: Vec::new() };
     assistants::play(&mut stage).await?;
@@ -26,43 +26,43 @@ pub async fn play(base_url: &str, on_line: impl FnMut(&Line<'_>)) -> io::Result<
     Ok(Report { turns: stage.turns })
 }
 
-/// Reads one JSON document at `url`.
+/// Fetches one JSON document from `url`.
 ///
 /// # Errors
 ///
-/// When it cannot be had, or is not JSON.
+/// If the document cannot be fetched, or is not JSON.
 pub async fn get(url: &str) -> io::Result<Value> {
     Client::new(url).json(Method::GET, "", &Value::Null).await
 }
 
-/// Something to show while the conversations go on.
+/// Progress to display during the conversations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line<'a> {
-    /// A run, response or completion is over.
+    /// A run, response or completion has ended.
     Outcome {
         /// Its id.
         run: &'a str,
         /// Its status, in the API's words.
         status: &'a str,
     },
-    /// The next words of the assistant's answer: a token of a stream, or the whole of a polled message.
+    /// The next words of the assistant's answer: a token of a stream, or a complete polled message.
     Text(&'a str),
     /// A conversation begins.
     Title(&'a str),
-    /// The assistant wants a tool called.
+    /// The assistant wants to call a tool.
     Tool {
         /// The function's name.
         name: &'a str,
-        /// Its arguments, JSON.
+        /// Its arguments, as JSON.
         arguments: &'a str,
-        /// What the app returns.
+        /// What the app returns to the model.
         output: &'a str,
     },
-    /// A user speaks.
+    /// A user says something.
     User {
         /// The user's id.
         user: &'a str,
-        /// What is asked.
+        /// The question.
         text: &'a str,
     },
 }
@@ -74,26 +74,26 @@ pub struct Report {
     pub turns: Vec<Turn>,
 }
 
-/// One run, response or completion, as the app saw it.
+/// One run, response or completion, as seen by the app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
     /// The user who asked.
     pub user: String,
-    /// What was asked, or what a tool returned.
+    /// The question, or the output of a tool.
     pub question: String,
-    /// What was answered, as far as it came.
+    /// The answer, as far as it arrived.
     pub answer: String,
-    /// The thread, or the first response or completion of those that belong together.
+    /// The thread, or the first response or completion of the conversation.
     pub conversation: String,
     /// Its id.
     pub run: String,
-    /// Its status, in the words of the APIs that have one.
+    /// Its status in the API's terms, for APIs that have one.
     pub status: String,
-    /// Tokens used in all, if the API said so.
+    /// The total number of tokens used, if the API reported it.
     pub total_tokens: Option<u64>,
 }
 
-/// Where conversations are held.
+/// What a conversation needs to run.
 struct Stage<F> {
     client: Client,
     on_line: F,
@@ -110,7 +110,7 @@ impl<F: FnMut(&Line<'_>)> Stage<F> {
         (self.on_line)(line);
     }
 
-    /// A turn is over.
+    /// Records the end of a turn.
     fn settle(&mut self, turn: Turn) {
         self.tell(&Line::Outcome { run: &turn.run, status: &turn.status });
         self.turns.push(turn);
@@ -155,7 +155,8 @@ mod tests {
         );
     }
 
-    /// What the server knows of all APIs, in the words of a report; but for the users, whom it is not told.
+    /// What the server knows about all APIs, in the form of a report. Users are missing, because
+    /// the server does not know them.
     fn truths(fake: &Assistants) -> Vec<Turn> {
         let joined = |texts: Vec<&str>| texts.join("\n");
         let runs = fake.snapshot().into_iter().map(|truth| Turn {

@@ -1,11 +1,12 @@
-//! Compresses answers, whole or as they go.
+//! Compresses responses, complete ones and streams.
 
 use std::io::{self, Write};
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 
-/// A compressor whose output is complete after each write, so that a stream keeps flowing.
+/// A compressor whose output can be decoded up to the end of each write, so that a stream keeps
+/// flowing.
 pub(super) enum Encoder {
     Deflate(ZlibEncoder<Vec<u8>>),
     Gzip(GzEncoder<Vec<u8>>),
@@ -14,7 +15,7 @@ pub(super) enum Encoder {
 }
 
 impl Encoder {
-    /// The first coding of an `Accept-Encoding` it knows; identity when there is none.
+    /// The first supported coding in `Accept-Encoding`, or identity if there is none.
     pub(super) fn accepted(accept_encoding: &str) -> io::Result<Self> {
         for coding in accept_encoding.split(',') {
             let mut parts = coding.split(';').map(str::trim);
@@ -47,7 +48,7 @@ impl Encoder {
         }
     }
 
-    /// Compresses more; the result can be decoded at once.
+    /// Compresses more data. The result can be decoded immediately.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let out = match self {
             Self::Deflate(encoder) => {
@@ -73,7 +74,7 @@ impl Encoder {
         Ok(std::mem::take(out))
     }
 
-    /// What the coding ends with.
+    /// Ends the compressed data, and returns its last bytes.
     pub(super) fn finish(self) -> io::Result<Vec<u8>> {
         match self {
             Self::Deflate(encoder) => encoder.finish(),

@@ -1,8 +1,10 @@
-//! A small world to run threadtap in: a fake server of OpenAI's APIs, a fake analytics backend, and an app that uses the one.
+//! A small test environment for threadtap: a fake server of OpenAI's APIs, a fake analytics
+//! backend, and an app that uses the server.
 //!
-//! `threadtap demo`, the integration tests and the benches share it. Nothing here prints, and nothing here knows the proxy:
-//! whoever composes them puts threadtap's address between [`driver`] and [`assistants`]. Everything random comes from a
-//! seed, everything binds a free port of the loopback interface, and everything ends when its handle is dropped.
+//! `threadtap demo`, the integration tests and the benches share it. Nothing here prints, and
+//! nothing here depends on the proxy: the caller puts threadtap's address between [`driver`] and
+//! [`assistants`]. All randomness comes from a seed, every server binds a free loopback port, and
+//! everything ends when its handle is dropped.
 
 mod answers;
 pub mod assistants;

@@ -1,4 +1,4 @@
-//! Serves HTTP on a free port of the loopback interface, with control over how connections end.
+//! Serves HTTP on a free loopback port, and controls how connections end.
 
 use std::future::Future;
 use std::io;
@@ -23,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// What answers requests. An error closes the connection without an answer.
+/// A handler for requests. An error closes the connection without a response.
 pub(super) trait Answer: Send + Sync + 'static {
     fn answer(
         self: Arc<Self>,
@@ -32,10 +32,10 @@ pub(super) trait Answer: Send + Sync + 'static {
     ) -> impl Future<Output = io::Result<Response<Reply>>> + Send;
 }
 
-/// A body: whole, or made as it goes.
+/// A response body: complete, or produced while it is sent.
 pub(super) type Reply = Either<Full<Bytes>, Chunks>;
 
-/// A listening server; dropping it closes every connection.
+/// A listening server. Dropping it closes every connection.
 #[derive(Debug)]
 pub(super) struct Listener {
     addr: SocketAddr,
@@ -43,11 +43,11 @@ pub(super) struct Listener {
     input: Arc<Mutex<Vec<Input>>>,
 }
 
-/// The bytes one connection has received.
+/// The bytes received on one connection.
 type Input = Arc<Mutex<Vec<u8>>>;
 
 impl Listener {
-    /// Binds a free port and serves it. With `keep_input`, every byte received is kept.
+    /// Binds a free port and serves it. With `keep_input`, all received bytes are kept.
     pub(super) async fn start<A: Answer>(answer: Arc<A>, keep_input: bool) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let addr = listener.local_addr()?;
@@ -56,12 +56,13 @@ impl Listener {
         Ok(Self { addr, task, input })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub(super) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The bytes received so far, one string per connection, oldest first; none unless they are kept.
+    /// The bytes received so far, one string per connection, oldest first. Empty unless they are
+    /// kept.
     pub(super) fn input(&self) -> Vec<Vec<u8>> {
         let input = self.input.lock().expect("no holder panics");
         input.iter().map(|bytes| bytes.lock().expect("no holder panics").clone()).collect()
@@ -70,23 +71,23 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // The task owns the connections' tasks, which end with it.
+        // This task owns the connection tasks, so they end with it.
         self.task.abort();
     }
 }
 
-/// The connection a request came by.
+/// The connection of a request.
 #[derive(Clone, Debug)]
 pub(super) struct Link(Arc<AtomicBool>);
 
 impl Link {
-    /// Makes the connection end in a reset instead of a close, whenever it ends.
+    /// Makes the connection end with a reset instead of a normal close.
     pub(super) fn reset_at_end(&self) {
         self.0.store(true, Ordering::Release);
     }
 }
 
-/// A body whose chunks another task sends; each is written to the socket by itself.
+/// A body whose chunks come from another task. Each chunk is written to the socket separately.
 #[derive(Debug)]
 pub(super) struct Chunks {
     chunks: mpsc::Receiver<io::Result<Bytes>>,
@@ -94,7 +95,8 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// A body, and what feeds it: an error breaks it off, dropping the sender ends it.
+    /// Creates a body and its sender. Sending an error breaks the body off. Dropping the sender
+    /// ends it.
     pub(super) fn new() -> (mpsc::Sender<io::Result<Bytes>>, Self) {
         let (sender, chunks) = mpsc::channel(1);
         (sender, Self { chunks, flush: false })
@@ -106,7 +108,7 @@ impl Body for Chunks {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        // hyper flushes when a body has nothing more for now, and only then.
+        // hyper flushes only when a body has nothing more to send for now.
         if std::mem::take(&mut self.flush) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -123,7 +125,7 @@ async fn accept<A: Answer>(listener: TcpListener, answer: Arc<A>, input: Option<
     loop {
         while connections.try_join_next().is_some() {}
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of file descriptors, most likely: let some connections end.
+            // Probably out of file descriptors. Wait until some connections end.
             tokio::time::sleep(ACCEPT_BACKOFF).await;
             continue;
         };
@@ -137,16 +139,16 @@ async fn accept<A: Answer>(listener: TcpListener, answer: Arc<A>, input: Option<
 }
 
 async fn serve<A: Answer>(stream: TcpStream, answer: Arc<A>, input: Option<Input>) {
-    // Only costs latency when it fails.
+    // A failure only costs latency.
     stream.set_nodelay(true).ok();
     let link = Link(Arc::default());
     let io = TokioIo::new(Socket { stream, link: link.clone(), input });
     let service = service_fn(move |request| Arc::clone(&answer).answer(request, link.clone()));
-    // How a connection ends is the client's to judge.
+    // The client checks how a connection ends.
     auto::Builder::new(TokioExecutor::new()).serve_connection(io, service).await.ok();
 }
 
-/// A socket that keeps what it reads and can end in a reset.
+/// A socket that can record what it reads and can end with a reset.
 struct Socket {
     stream: TcpStream,
     link: Link,
@@ -156,7 +158,7 @@ struct Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         if self.link.0.load(Ordering::Acquire) {
-            // If it fails the peer is gone already.
+            // If this fails, the peer is already gone.
             SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).ok();
         }
     }
@@ -188,7 +190,7 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.link.0.load(Ordering::Acquire) {
-            // A shutdown would say a clean end first.
+            // A shutdown would signal a clean end before the reset.
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.stream).poll_shutdown(cx)

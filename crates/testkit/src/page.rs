@@ -1,22 +1,22 @@
-//! Lists, in pages.
+//! Paginated lists.
 
 use serde_json::{Value, json};
 
 use super::fault::Fault;
 
-/// What the client asks of a list.
+/// The list parameters of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct PageQuery {
     limit: usize,
     ascending: bool,
     after: Option<String>,
     before: Option<String>,
-    /// Only messages of this run.
+    /// Include only messages of this run.
     pub(super) run: Option<String>,
 }
 
 impl PageQuery {
-    /// Reads it from a query string. Parameters it does not know are none of its business.
+    /// Parses a query string. Unknown parameters are ignored.
     pub(super) fn parse(query: &str) -> Result<Self, Fault> {
         let mut page = Self { limit: 20, ascending: false, after: None, before: None, run: None };
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
@@ -48,8 +48,8 @@ impl PageQuery {
         Ok(page)
     }
 
-    /// Cuts the page out of `items`, which are objects with ids, oldest first. A cursor that is not among them is
-    /// refused, as by OpenAI.
+    /// Selects the page from `items`, which are objects with ids, oldest first. An unknown cursor
+    /// is refused, as OpenAI does.
     pub(super) fn cut(&self, items: Vec<Value>) -> Result<Value, Fault> {
         let mut items = items;
         if !self.ascending {
@@ -68,7 +68,7 @@ impl PageQuery {
             None => items.len(),
         };
         let window = &items[from..to];
-        // Going back from `before` alone, the page is the one that ends at the cursor.
+        // With `before` alone, the page is the one that ends at the cursor.
         let backwards = self.before.is_some() && self.after.is_none();
         let data = match (backwards, window.len() > self.limit) {
             (true, true) => &window[window.len() - self.limit..],

@@ -1,16 +1,18 @@
-//! Repeatable randomness, so that a failing test can be run again from its seed.
+//! Reproducible randomness, so that a failing test can be repeated with its seed.
 
-/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014). Not for secrets.
+/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014). Not for
+/// secrets.
 #[derive(Clone, Debug)]
 pub(super) struct Random(u64);
 
 impl Random {
-    /// A generator that always says the same for the same seed.
+    /// Creates a generator. The same seed always gives the same sequence.
     pub(super) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// A generator of its own for part of the work, so that parts do not disturb each other's sequence.
+    /// Creates a separate generator for part of the work, so that parts do not affect each other's
+    /// sequence.
     pub(super) fn split(&mut self) -> Self {
         Self(self.next())
     }
@@ -28,7 +30,7 @@ impl Random {
         self.next() % bound
     }
 
-    /// An id as the API makes them: `prefix_` and 24 letters and digits.
+    /// An id in the API's format: `prefix_` and 24 letters and digits.
     pub(super) fn id(&mut self, prefix: &str) -> String {
         const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
         let mut id = String::with_capacity(prefix.len() + 25);

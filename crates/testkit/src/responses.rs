@@ -1,9 +1,9 @@
-//! A fake Responses and Conversations API, whole and stateful: responses at once, streamed and in the background, chained by
-//! their predecessors or by conversations.
+//! A complete, stateful fake Responses and Conversations API. Responses can be immediate, streamed
+//! or in the background, and are linked by their predecessors or by conversations.
 //!
-//! It is served by [`Assistants`](super::assistants::Assistants), at the same address. What a response does is its
-//! [`Behaviour`]; what really happened is its [`ExpectedResponse`]. A response that is streamed and not in the background ends
-//! with its stream, as on OpenAI; one in the background goes on.
+//! [`Assistants`](super::assistants::Assistants) serves it at the same address. The [`Behaviour`]
+//! determines what a response does, and the [`ExpectedResponse`] describes what really happened. As
+//! on OpenAI, a streamed response ends with its stream, unless it runs in the background.
 
 mod behaviour;
 mod conversations;

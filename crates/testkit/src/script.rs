@@ -1,28 +1,34 @@
-//! How the fake server behaves as a server. What a single run, response or completion does is its behaviour.
+//! How the fake server behaves as a server. The behaviour of a single run, response or completion
+//! is separate.
 
 use std::time::Duration;
 
-/// Everything about the server that a test may want to be otherwise. The default is a quick, polite OpenAI.
+/// All server options that a test may want to change. The default is fast and behaves like OpenAI.
 #[derive(Clone, Debug)]
 pub struct Script {
-    /// Where ids, paces and split points come from. The same seed and the same requests give the same bytes, save times.
+    /// The seed for ids, paces and split points. The same seed and the same requests give the same
+    /// bytes, except for times.
     pub seed: u64,
-    /// How fast streams go.
+    /// How fast streams are sent.
     pub pace: Pace,
-    /// What makes a run go on that nobody streams.
+    /// What advances a run that is not streamed.
     pub progress: Progress,
-    /// Sent as `openai-poll-after-ms` with a run that is not over; the SDKs wait that long between polls.
+    /// Sent as `openai-poll-after-ms` with a run that is not over. The SDKs wait that long between
+    /// polls.
     pub poll_after: Option<Duration>,
-    /// The status of an answer that created something: 200 on OpenAI, 201 on some clones.
+    /// The status of a response that created something: 200 on OpenAI, 201 on some clones.
     pub created_status: u16,
-    /// When a run's usage can be seen.
+    /// When a run's usage becomes visible.
     pub usage: UsageTiming,
-    /// Whether a thread refuses messages and runs while a run is active, as OpenAI does and clones do not.
+    /// Whether a thread refuses messages and runs while a run is active. OpenAI does, clones do
+    /// not.
     pub lock_active_runs: bool,
-    /// What answers look like on the wire.
+    /// The wire format of responses.
     pub wire: WireShape,
-    /// Whether requests are kept, for [`Assistants::requests`](super::assistants::Assistants::requests) and
-    /// [`Assistants::raw_input`](super::assistants::Assistants::raw_input). Unbounded, so not for long runs.
+    /// Whether requests are kept, for
+    /// [`Assistants::requests`](super::assistants::Assistants::requests) and
+    /// [`Assistants::raw_input`](super::assistants::Assistants::raw_input). The memory use is
+    /// unbounded, so do not use it for long runs.
     pub keep_requests: bool,
 }
 
@@ -43,7 +49,7 @@ impl Default for Script {
 }
 
 impl Script {
-    /// The server a person watches: streams at a human pace, and runs that take their time when polled.
+    /// A server for demos: it streams at a human pace, and its polled runs take their time.
     #[must_use]
     pub fn human() -> Self {
         Self {
@@ -58,42 +64,44 @@ impl Script {
 /// What goes wrong with one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mishap {
-    /// It is served, but the connection is reset instead of answered: the client cannot know.
+    /// The request is served, but the connection is reset instead of sending a response, so the
+    /// client cannot know.
     LoseAnswer,
-    /// It is answered with this status and not served.
+    /// The request gets this status and is not served.
     Refuse(u16),
 }
 
-/// The time between two acts of a run that is streamed or goes on by itself.
+/// The time between two acts of a run that is streamed or driven by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// The same time between any two.
+    /// The same time between all acts.
     Even(Duration),
-    /// As a model talks: 20 to 70 ms, by the seed.
+    /// The pace of a real model: 20 to 70 ms, depending on the seed.
     Human,
-    /// As fast as it goes.
+    /// As fast as possible.
     None,
 }
 
-/// What makes a run go on that nobody streams.
+/// What advances a run that is not streamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It is over, or waits for tools, before its creation is answered: as on servers that block.
+    /// The run is over, or waits for tools, before the response to its creation is sent. Some
+    /// servers block like this.
     Immediate,
-    /// Only [`Assistants::advance`](super::assistants::Assistants::advance).
+    /// Only calls to [`Assistants::advance`](super::assistants::Assistants::advance).
     Manual,
-    /// Each `GET` of the run moves it to its next status.
+    /// Each `GET` of the run advances it to its next status.
     Polls,
     /// Time, at the script's [`Pace`].
     Time,
 }
 
-/// When a run's usage can be seen.
+/// When a run's usage becomes visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UsageTiming {
-    /// The first body or event that shows the run terminal has none yet; later ones do.
+    /// The first body or event that shows the run as terminal has no usage yet. Later ones do.
     Late,
-    /// Nobody ever sees it.
+    /// Never.
     Never,
     /// As soon as the run is terminal.
     Terminal,
@@ -102,9 +110,9 @@ pub enum UsageTiming {
 /// How chat completions are streamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChatShape {
-    /// Where a stream tells the usage, unless [`UsageTiming::Never`].
+    /// Where a stream reports the usage, unless [`UsageTiming::Never`].
     pub usage: StreamedUsage,
-    /// Whether Azure's filter tells its results after the text, in chunks of their own.
+    /// Whether Azure's content filter sends its results after the text, in separate chunks.
     pub async_filter: bool,
 }
 
@@ -114,41 +122,42 @@ impl Default for ChatShape {
     }
 }
 
-/// Where the stream of a chat completion tells the usage.
+/// Where the stream of a chat completion reports the usage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamedUsage {
-    /// Only when `include_usage` asks for it: in a last chunk without choices, as OpenAI does.
+    /// Only if `include_usage` requests it: in a last chunk without choices, as OpenAI does.
     Asked,
-    /// Only when asked for, in a last chunk that has a choice, as LiteLLM does.
+    /// Only if requested, in a last chunk that has a choice, as LiteLLM does.
     AskedWithChoice,
-    /// On every chunk, as far as it has come, as vLLM can.
+    /// On every chunk, with the usage so far, as vLLM can do.
     Every,
-    /// On the chunk that tells why the last choice finished.
+    /// On the chunk that contains the finish reason of the last choice.
     Finish,
 }
 
-/// What answers look like on the wire; all but compression and `omit_links` concerns event streams alone.
+/// The wire format of responses. All options except compression and `omit_links` affect only event
+/// streams.
 #[derive(Clone, Debug)]
 pub struct WireShape {
-    /// Whether answers are compressed when the client accepts it (gzip, deflate, zstd).
+    /// Whether responses are compressed if the client accepts it (gzip, deflate, zstd).
     pub compress: bool,
     /// What ends a line.
     pub line_end: LineEnd,
-    /// How an event carries its name.
+    /// How an event's name is sent.
     pub framing: Framing,
-    /// Whether comments (`: ping`) are strewn in.
+    /// Whether comments (`: ping`) are inserted.
     pub comments: bool,
-    /// Whether a final `done` event says that the stream is over, in APIs that have one.
+    /// Whether a final `done` event ends the stream, in APIs that have one.
     pub done: bool,
-    /// How much of the last event's end is sent.
+    /// How much of the last event's line ends is sent.
     pub tail: Tail,
-    /// Where the bytes are cut into chunks. Each chunk is written to the socket by itself.
+    /// Where the bytes are split into chunks. Each chunk is written to the socket separately.
     pub split: Split,
     /// How the stream breaks off, if it does.
     pub cut: Option<Cut>,
     /// How chat completions are streamed.
     pub chat: ChatShape,
-    /// Whether a response leaves out its `conversation` and `previous_response_id`, as llama-stack's do.
+    /// Whether a response omits its `conversation` and `previous_response_id`, as llama-stack does.
     pub omit_links: bool,
 }
 
@@ -172,62 +181,64 @@ impl Default for WireShape {
 /// What ends a line of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineEnd {
-    /// Carriage return alone: allowed by the standard, seen by few.
+    /// Carriage return alone. The standard allows it, but it is rare.
     Cr,
-    /// As sse-starlette sends it.
+    /// As sent by sse-starlette.
     CrLf,
-    /// As OpenAI sends it.
+    /// As sent by OpenAI.
     Lf,
 }
 
-/// How an event carries its name.
+/// How an event's name is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
-    /// Not at all: only `data:` with the object, which says what it is.
+    /// Not at all. There is only a `data:` line with the object, which names its own type.
     DataOnly,
     /// In an `event:` line, as OpenAI does.
     Named,
-    /// In a JSON wrapper `{"data": …, "event": …}`, as LiteLLM does with Assistants; not at all in other APIs.
+    /// In a JSON wrapper `{"data": …, "event": …}`, as LiteLLM does with Assistants. Not at all in
+    /// other APIs.
     Wrapped,
 }
 
-/// How much of the last event's end is sent. All but the blank line make every event wait for the next one.
+/// How much of the last event's line ends is sent. Without the blank line, every event is held back
+/// until the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tail {
-    /// All, as the standard wants it.
+    /// All of it, as the standard requires.
     BlankLine,
-    /// The end of its last line, and no blank line.
+    /// The end of its last line, but no blank line.
     Line,
     /// Not even the end of its last line.
     Nothing,
 }
 
-/// Where the bytes of a stream are cut into chunks.
+/// Where the bytes of a stream are split into chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
     /// After every byte.
     Bytes,
     /// After every event.
     Events,
-    /// Anywhere, by the seed; no piece is longer than this many bytes.
+    /// Anywhere, depending on the seed. No piece is longer than this many bytes.
     Random(usize),
 }
 
 /// How a stream breaks off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
-    /// How many body bytes are sent before, as they are on the wire (compressed, if so).
+    /// How many body bytes are sent before, counted on the wire (after compression).
     pub after_bytes: usize,
-    /// What the client sees then.
+    /// How the end looks to the client.
     pub how: CutKind,
 }
 
-/// What a client sees when a stream breaks off.
+/// How a broken-off stream looks to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CutKind {
-    /// A body that ends well-formed, but too early.
+    /// A body that ends correctly, but too early.
     CleanEnd,
-    /// The connection closes with the body unfinished.
+    /// The connection closes before the end of the body.
     Close,
     /// The connection is reset.
     Reset,

@@ -1,4 +1,4 @@
-//! Answers requests: reads them, asks the state, writes what it says.
+//! Handles requests: reads them, passes them to the state, and writes the response.
 
 use std::collections::VecDeque;
 use std::io;
@@ -30,24 +30,25 @@ use super::script::{Mishap, Script, WireShape};
 use super::stream::{Wire, Writer};
 use super::vendor::Vendor;
 
-/// What all connections share.
+/// The state shared by all connections.
 pub(super) struct Server {
     pub(super) script: Script,
     pub(super) wire: Mutex<WireShape>,
     pub(super) mishaps: Mutex<VecDeque<Mishap>>,
-    /// Rings when a client has changed what a run or response is to do, or a response has gone on.
+    /// Notified when a client has changed the plan of a run or response, or when a response has
+    /// advanced.
     pub(super) changed: Notify,
     pub(super) request_count: AtomicU64,
     pub(super) requests: Mutex<Vec<RecordedRequest>>,
     assistants: Mutex<assistants::State>,
     chat: Mutex<chat::State>,
     responses: Mutex<responses::State>,
-    /// The runs and responses that play by time, and the streams.
+    /// The tasks of the streams, and of the runs and responses driven by time.
     players: Mutex<JoinSet<()>>,
 }
 
 impl Server {
-    /// A server nobody has talked to.
+    /// Creates a server without any state.
     pub(super) fn new(script: Script) -> Self {
         Self {
             wire: Mutex::new(script.wire.clone()),
@@ -63,7 +64,8 @@ impl Server {
         }
     }
 
-    /// The state of Assistants; held for one request or act, never across an await, as the others.
+    /// The state of Assistants. Like the other states, it is locked for one request or act, and
+    /// never across an await.
     pub(super) fn assistants(&self) -> MutexGuard<'_, assistants::State> {
         self.assistants.lock().expect("no holder panics")
     }
@@ -85,23 +87,25 @@ impl Server {
         since_epoch.map_or(0, |time| time.as_secs())
     }
 
-    /// Randomness of one's own.
+    /// Creates a separate random generator.
     pub(super) fn split_random(&self) -> Random {
         self.assistants().random.split()
     }
 
-    /// Ends every run that plays by time.
+    /// Ends every run driven by time.
     pub(super) fn stop(&self) {
         self.players().abort_all();
     }
 
-    /// Lets a run go on that is not streamed, as the script says; to be called whenever a client has acted on it.
+    /// Advances a run that is not streamed, as the script says. Call this whenever a client has
+    /// acted on the run.
     pub(super) fn release(self: &Arc<Self>, run: &str) {
         self.assistants().release(run, self.now_secs());
         self.drive_released();
     }
 
-    /// Lets time drive what a request has released, and tells the rest that something may have changed.
+    /// Starts the tasks that drive the released runs and responses, and notifies all others that
+    /// something may have changed.
     fn drive_released(self: &Arc<Self>) {
         let released = std::mem::take(&mut self.assistants().released);
         for run in released {
@@ -114,7 +118,7 @@ impl Server {
         self.changed.notify_waiters();
     }
 
-    /// Lets a response that nobody drives go on, as the script says.
+    /// Advances a response that has no driver, as the script says.
     pub(super) fn release_response(self: &Arc<Self>, response: &str) {
         self.responses().release(response, self.now_secs());
         self.drive_released();
@@ -215,7 +219,7 @@ impl Server {
     }
 }
 
-/// What an answer must suit.
+/// What a response must match.
 struct Caller {
     accept_encoding: String,
     vendor: Vendor,
@@ -246,7 +250,7 @@ impl Answer for Server {
         self.drive_released();
         if mishap == Some(Mishap::LoseAnswer) {
             if let Ok(Routed::Stream(source)) = routed {
-                // Nobody sees it, but it plays.
+                // Nobody sees the stream, but the run or response still plays.
                 self.spawn(source, None);
             }
             link.reset_at_end();
@@ -262,14 +266,14 @@ impl Answer for Server {
     }
 }
 
-/// A request, as the server's HTTP library understood it. Its credentials are among its headers.
+/// A request as parsed by the server's HTTP library. Its headers include its credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedRequest {
     /// The method.
     pub method: String,
     /// The request target: path and query.
     pub target: String,
-    /// The headers, names in lower case, in the order they came.
+    /// The headers, with names in lower case, in the order received.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,

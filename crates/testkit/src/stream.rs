@@ -16,7 +16,7 @@ use super::script::{Cut, CutKind, Framing, LineEnd, Pace, Split, Tail, WireShape
 /// One event of a stream.
 #[derive(Clone, Debug)]
 pub(super) struct Event {
-    /// Empty where an API's events have no names.
+    /// Empty in APIs whose events have no names.
     pub(super) name: &'static str,
     pub(super) data: Value,
 }
@@ -26,12 +26,12 @@ impl Event {
         Self { name, data }
     }
 
-    /// Whether it is the last of its stream.
+    /// Whether this is an error event, which is the last of its stream.
     pub(super) fn is_error(&self) -> bool {
         self.name == "error"
     }
 
-    /// What a stream tells when the server has failed; in the form the SDKs raise.
+    /// The event for a server error, in the form that makes the SDKs raise an exception.
     pub(super) fn error() -> Self {
         let error = json!({
             "message": "The server had an error while processing your request.", "type": "server_error",
@@ -42,23 +42,23 @@ impl Event {
     }
 }
 
-/// Writes events as bytes: framed, and compressed if need be.
+/// Encodes events as bytes: framed, and compressed if requested.
 pub(super) struct Writer {
     api: Api,
     shape: WireShape,
-    /// Line ends that are sent before the next event, and at the end as far as the script says.
+    /// The number of line ends to send before the next event, or at the end if the script says so.
     held_lines: usize,
     random: Random,
     encoder: Encoder,
 }
 
 impl Writer {
-    /// A stream that nothing was written to.
+    /// Creates a writer for a new stream.
     pub(super) fn new(api: Api, shape: WireShape, random: Random, encoder: Encoder) -> Self {
         Self { api, shape, held_lines: 0, random, encoder }
     }
 
-    /// The bytes of an event; they can be decoded at once.
+    /// The bytes of an event. They can be decoded immediately.
     pub(super) fn event(&mut self, event: &Event) -> io::Result<Vec<u8>> {
         let text = frame(self.api, self.shape.framing, event);
         if !self.shape.comments || self.random.below(3) != 0 {
@@ -68,7 +68,7 @@ impl Writer {
         self.write(&format!("{comment}{text}"))
     }
 
-    /// The bytes of the end, with the final event if `done` and the script say so.
+    /// The bytes of the end. The final event is included if `done` is set and the script says so.
     pub(super) fn finish(&mut self, done: bool) -> io::Result<Vec<u8>> {
         let text = match (self.api, self.shape.framing) {
             (Api::Responses, _) => "",
@@ -115,11 +115,11 @@ pub(super) struct Wire {
     sent_bytes: usize,
 }
 
-/// The client has gone, or was cut off.
+/// The client has disconnected, or was cut off.
 pub(super) struct Gone;
 
 impl Wire {
-    /// A stream that nothing was written to.
+    /// Creates an empty stream.
     pub(super) fn new(mut writer: Writer, chunks: mpsc::Sender<io::Result<Bytes>>, link: Link) -> Self {
         let WireShape { split, cut, .. } = writer.shape;
         let random = writer.random.split();
@@ -132,16 +132,16 @@ impl Wire {
         self.send(&bytes).await
     }
 
-    /// Waits until the client is gone.
+    /// Waits until the client has disconnected.
     ///
     /// # Cancel safety
     ///
-    /// Nothing is lost when it is dropped.
+    /// Nothing is lost if the future is dropped.
     pub(super) async fn closed(&self) {
         self.chunks.closed().await;
     }
 
-    /// Ends the stream, with the final event if `done` and the script say so.
+    /// Ends the stream. Sends the final event if `done` is set and the script says so.
     pub(super) async fn finish(mut self, done: bool) {
         if let Ok(rest) = self.writer.finish(done) {
             self.send(&rest).await.ok();
@@ -182,13 +182,13 @@ impl Wire {
             self.link.reset_at_end();
         }
         if cut.how != CutKind::CleanEnd {
-            // A client that has gone is cut off as well.
+            // A client that has disconnected counts as cut off too.
             self.chunks.send(Err(io::Error::other("cut by the script"))).await.ok();
         }
     }
 }
 
-/// The text of an event, with line feeds.
+/// The text of an event, with line feeds as line ends.
 fn frame(api: Api, framing: Framing, event: &Event) -> String {
     let Event { name, data } = event;
     match (api, framing) {
@@ -202,7 +202,7 @@ fn frame(api: Api, framing: Framing, event: &Event) -> String {
     }
 }
 
-/// Waits as long as a model takes for its next words.
+/// Waits as long as a model needs for its next words.
 pub(super) async fn pause(pace: Pace, random: &mut Random) {
     match pace {
         Pace::Even(duration) => tokio::time::sleep(duration).await,

@@ -1,26 +1,27 @@
-//! Whose server the fake one stands in for, where that shows on the wire.
+//! The vendor that the fake server imitates, where the wire format depends on it.
 
 use serde_json::{Value, json};
 
 use super::fault::Fault;
 
-/// Who runs the server, by the path it is asked at.
+/// The vendor of the server, chosen by the request path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Vendor {
-    /// Azure OpenAI below `/openai`, dated or v1; Azure AI Foundry's classic agents below `/api/projects/{p}`.
+    /// Azure OpenAI: paths below `/openai`, dated or v1. Azure AI Foundry's classic agents: paths
+    /// below `/api/projects/{p}`.
     Azure,
-    /// OpenAI and whoever does as it does: below anything else.
+    /// OpenAI and compatible servers: all other paths.
     OpenAi,
 }
 
 impl Vendor {
-    /// Tells it by the path.
+    /// Determines the vendor from the path.
     pub(super) fn of(path: &str) -> Self {
         let azure = ["/openai/", "/api/projects/"].iter().any(|prefix| path.starts_with(prefix));
         if azure { Self::Azure } else { Self::OpenAi }
     }
 
-    /// The headers of every answer; `request` is its id.
+    /// The headers of every response. `request` is the request's id.
     pub(super) fn headers(self, request: String) -> [(&'static str, String); 2] {
         match self {
             Self::Azure => [("apim-request-id", request.clone()), ("x-ms-request-id", request)],
@@ -28,7 +29,8 @@ impl Vendor {
         }
     }
 
-    /// The body of a refusal. Azure's has a code always, and neither type nor parameter.
+    /// The body of an error response. Azure's body always has a code, and has neither type nor
+    /// parameter.
     pub(super) fn refusal(self, fault: &Fault) -> Value {
         let client_erred = fault.status < 500;
         match self {

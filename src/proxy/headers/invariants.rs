@@ -1,4 +1,4 @@
-//! What must hold for any head whatever. For tests and fuzzing.
+//! Invariants that hold for every head. For tests and fuzzing.
 
 use http::{HeaderName, HeaderValue, Method};
 
@@ -7,8 +7,8 @@ use super::*;
 /// Names in lower case, and values.
 type Lines = Vec<(String, Vec<u8>)>;
 
-/// Asserts that of any head exactly those lines go on that should. The first byte of `data` picks version and status; the rest
-/// is lines of a name, a colon and a value.
+/// Asserts that exactly the right lines of any head are forwarded. The first byte of `data` selects
+/// version and status; the rest is lines of a name, a colon and a value.
 pub fn assert_heads_are_sound(data: &[u8]) {
     let Some((&choice, text)) = data.split_first() else { return };
     let version = [Version::HTTP_11, Version::HTTP_10, Version::HTTP_2][usize::from(choice) % 3];
@@ -52,7 +52,7 @@ fn assert_request(version: Version, fields: &Fields) {
     }
     assert!(hosts < 2, "two hosts are refused");
     let sent = lines(&head.fields);
-    // These have rules of their own, below; all others stay as they are or go.
+    // These have their own rules, below. All others stay unchanged or are removed.
     let special = ["host", "te", "connection", "upgrade", "content-length", "cookie"];
     let gone = |name: &str| {
         special.contains(&name)
@@ -100,13 +100,13 @@ fn assert_answer(version: Version, status: StatusCode, fields: &Fields) {
     assert_eq!(lines(&head.fields), expected);
 }
 
-/// Whether `Connection` names `name`, by another way than that of the code.
+/// Whether `Connection` lists `name`, computed differently from the code under test.
 fn nominates(lines: &Lines, name: &str) -> bool {
     let framing = ["host", "content-length", "transfer-encoding"];
     let named = values(lines, "connection").iter().any(|value| {
         value.to_ascii_lowercase().split(',').any(|token| token.trim_matches([' ', '\t']) == name)
     });
-    // They name what becomes of the connection, and are no fields.
+    // These say what happens to the connection, and are not fields.
     named && !framing.contains(&name) && !["close", "keep-alive"].contains(&name)
 }
 

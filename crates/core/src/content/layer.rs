@@ -1,4 +1,4 @@
-//! One content coding, undone in steps of bounded size.
+//! Decodes one content coding in steps of bounded size.
 
 use std::fmt;
 
@@ -8,25 +8,25 @@ use zstd::stream::raw::{DParameter, Operation};
 
 use super::{Allowance, Coding};
 
-/// Undoes one coding.
+/// Decodes one content coding.
 pub(super) struct Layer {
-    /// What it may still give.
+    /// How much more output it may produce.
     pub(super) allowance: Allowance,
     coding: Coding,
     state: LayerState,
-    /// Input has come.
+    /// Whether any input has arrived.
     begun: bool,
-    /// What it gave so far.
+    /// How many bytes it has written so far.
     written: usize,
 }
 
-/// What one step did.
+/// The result of one step.
 pub(super) struct Step {
-    /// Bytes of input that were used up.
+    /// Bytes of input that were consumed.
     pub(super) read: usize,
-    /// Bytes of output that were made.
+    /// Bytes of output that were produced.
     pub(super) written: usize,
-    /// The input is not what it should be, after what was written.
+    /// The input is corrupt after the part that was written.
     pub(super) corrupt: bool,
 }
 
@@ -45,8 +45,8 @@ impl Layer {
         Self { allowance, coding, state, begun: false, written: 0 }
     }
 
-    /// Decodes from `input`, which may be empty to ask for what is held back, until all of it is read, `output` is full,
-    /// or the data turns out to be corrupt.
+    /// Decodes from `input` until all of it is read, `output` is full, or the data turns out to be
+    /// corrupt. `input` may be empty to ask for output that the decoder holds back.
     pub(super) fn step(&mut self, input: &[u8], output: &mut [u8]) -> Step {
         self.begun |= !input.is_empty();
         let mut done = Step { read: 0, written: 0, corrupt: false };
@@ -57,7 +57,8 @@ impl Layer {
             done.corrupt = step.corrupt;
             let stuck = step.read == 0 && step.written == 0;
             if done.corrupt || stuck || done.read == input.len() || done.written == output.len() {
-                // Input left over with room for output is a decoder's own fault; it must not make the caller loop.
+                // If input is left over and there is room for output, the decoder is at fault. The
+                // caller must not loop.
                 done.corrupt |= stuck && done.read < input.len() && done.written < output.len();
                 self.written = self.written.saturating_add(done.written);
                 return done;
@@ -76,7 +77,7 @@ impl Layer {
             }
     }
 
-    /// How many bytes it may hold. Memory of a window is taken as it is written to.
+    /// How many bytes it may hold. A window takes memory only as it is written to.
     pub(super) fn held_bytes(&self) -> usize {
         let (base, window) = self.memory();
         base + self.written.min(window)
@@ -88,7 +89,7 @@ impl Layer {
         base + window
     }
 
-    /// What it needs to begin with, and its largest window.
+    /// The memory it needs at the start, and the size of its largest window.
     fn memory(&self) -> (usize, usize) {
         match self.coding {
             Coding::Brotli => (BROTLI_BYTES, 1 << MAX_BROTLI_WINDOW_BITS),
@@ -113,11 +114,11 @@ impl fmt::Debug for Layer {
 
 enum LayerState {
     Brotli(Box<BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>>),
-    /// The first two bytes tell whether there is a zlib wrapper.
+    /// The first two bytes show whether there is a zlib wrapper.
     Deflate {
         first: Option<u8>,
     },
-    /// Complete: what follows is padding.
+    /// The stream is complete. Anything that follows is padding.
     Ended,
     Gzip {
         member: Decompress,
@@ -161,7 +162,7 @@ impl LayerState {
                 if ended {
                     (*member, *earlier) = (gzip_member(), true);
                 } else if step.corrupt && *earlier && member.total_out() == 0 {
-                    // Not another member, but padding.
+                    // This is padding, not another member.
                     *self = Self::Ended;
                     return Step { read: input.len(), written: 0, corrupt: false };
                 }
@@ -175,7 +176,8 @@ impl LayerState {
                 step
             }
             Self::Zstd { decoder, between_frames } => {
-                // A frame that comes in one piece is judged by other rules than one in several; so none does.
+                // The decoder applies different rules to a frame that arrives in one piece. So no
+                // frame is passed in one piece.
                 let input = if *between_frames { &input[..input.len().min(1)] } else { input };
                 let Ok(status) = decoder.run_on_buffers(input, output) else {
                     return Step { read: 0, written: 0, corrupt: true };
@@ -223,8 +225,8 @@ fn unbrotli(
     (Step { read, written, corrupt }, matches!(result, BrotliResult::ResultSuccess))
 }
 
-/// RFC 1950 §2.2: method 8, a window of at most 32 KiB, and a checksum of the two bytes. No encoder begins raw deflate
-/// like that: it would be a stored block with noise in its padding.
+/// RFC 1950 §2.2: method 8, a window of at most 32 KiB, and a checksum of the two bytes. No encoder
+/// starts raw deflate like that: it would be a stored block with noise in its padding.
 fn is_zlib([method, flags]: [u8; 2]) -> bool {
     method & 0x0F == 8 && method >> 4 <= 7 && u16::from_be_bytes([method, flags]).is_multiple_of(31)
 }
@@ -242,7 +244,7 @@ fn zstd_decoder() -> zstd::stream::raw::Decoder<'static> {
 const MAX_GZIP_WINDOW_BITS: u8 = 15;
 /// RFC 7932 §9.1.
 const MAX_BROTLI_WINDOW_BITS: u8 = 24;
-/// What each needs beside its window: tables and buffers of one block. Measured.
+/// What each decoder needs in addition to its window: tables and buffers of one block. Measured.
 const BROTLI_BYTES: usize = 256 << 10;
 const DEFLATE_BYTES: usize = 64 << 10;
 const ZSTD_BYTES: usize = 256 << 10;

@@ -1,9 +1,12 @@
-//! Chains: runs that go on from one another are one conversation, known by its first run.
+//! Chains: runs that continue one another form one conversation, identified by its first run.
 //!
-//! A request may name the run before it (`previous_response_id`), hand in what the tools returned that an earlier run called, or
-//! repeat or mention an item that an earlier run put out. Each leads to the conversation that run lives in. A conversation
-//! remembers the last runs of its chain, the last that called tools, and the last item of each run; [`Chains`](super::chains::Chains) finds it by any of
-//! them. What is forgotten begins a conversation of its own. A run that answers call by ever new ids has the first of them.
+//! A request may name the previous run (`previous_response_id`), submit outputs for the tool calls
+//! of an earlier run, or repeat or mention an item that an earlier run output. Each of these
+//! identifies the conversation that the earlier run belongs to. A conversation remembers the last
+//! runs of its chain, the last runs that called tools, and the last item of each run.
+//! [`Chains`](super::chains::Chains) finds it by any of them. A request that refers to something
+//! forgotten begins a new conversation. A run whose id changes with each response keeps its first
+//! id.
 
 use std::collections::VecDeque;
 
@@ -14,7 +17,7 @@ use super::recent::fingerprint;
 use crate::message::{Message, Role};
 use crate::observation::{Fact, RunOrigin, Turn};
 
-/// What a conversation remembers of its chain; stored with its state.
+/// What a conversation remembers about its chain. Stored with its state.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Chain {
@@ -30,10 +33,10 @@ pub(super) struct Chain {
     items: VecDeque<Link>,
 }
 
-/// What leads to a run.
+/// A reference to a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Link {
-    /// The fingerprint of another id of it, or of an item's id.
+    /// The fingerprint of another id of the run, or of an item's id.
     link: u64,
     run: String,
 }
@@ -53,12 +56,13 @@ struct Caller {
     turn: Option<String>,
     /// Fingerprints of the calls.
     calls: Vec<u64>,
-    /// Fingerprints of what its turn was asked so far, what tools returned included; empty where that is too much.
+    /// Fingerprints of the turn's inputs so far, including tool outputs. Empty if there are too
+    /// many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     asked: Vec<u64>,
 }
 
-/// What a conversation can be found by since a change, and no longer.
+/// What was added to and removed from a conversation's links by a change.
 #[derive(Debug, Default)]
 pub(super) struct Relinked {
     pub(super) added: Vec<u64>,
@@ -73,12 +77,12 @@ impl Chain {
         runs.is_empty() && callers.is_empty() && aliases.is_empty() && items.is_empty()
     }
 
-    /// Whether no run waits for what tools return.
+    /// Whether no run waits for tool outputs.
     pub(super) fn has_no_callers(&self) -> bool {
         self.callers.is_empty()
     }
 
-    /// What it takes in memory beside its own fields.
+    /// How much memory it uses besides its own fields.
     pub(super) fn heap_bytes(&self) -> usize {
         let texts = self.callers.iter().map(|caller| {
             let Caller { run, turn, calls, asked } = caller;
@@ -92,13 +96,13 @@ impl Chain {
             + texts.sum::<usize>()
     }
 
-    /// What the conversation can be found by, beside items.
+    /// The links by which the conversation can be found, other than items.
     pub(super) fn links(&self) -> impl Iterator<Item = u64> {
         let calls = self.callers.iter().flat_map(|caller| &caller.calls);
         self.runs.iter().chain(calls).copied().chain(self.aliases.iter().map(|alias| alias.link))
     }
 
-    /// The items that it can be found by.
+    /// The items by which the conversation can be found.
     pub(super) fn item_links(&self) -> impl Iterator<Item = u64> {
         self.items.iter().map(|item| item.link)
     }
@@ -109,7 +113,7 @@ impl Chain {
         self.links().count() + self.items.len()
     }
 
-    /// Remembers a run. Tells whether it was new.
+    /// Remembers a run. Returns whether it was new.
     pub(super) fn note_run(&mut self, run: &str, relinked: &mut Relinked) -> bool {
         let link = fingerprint(run);
         if self.runs.contains(&link) {
@@ -123,7 +127,7 @@ impl Chain {
         true
     }
 
-    /// Remembers what a run called, and after which questions. Tells whether that is new.
+    /// Remembers a run's calls, and the inputs that led to them. Returns whether that is new.
     pub(super) fn note_calls(
         &mut self,
         (run, turn): (&str, &str),
@@ -138,7 +142,7 @@ impl Chain {
         let asked = if known.is_none() { asked(self) } else { Vec::new() };
         relinked.added.extend(calls);
         match self.callers.iter_mut().find(|caller| caller.run == run) {
-            // They need not be among the new ones: a name may have been told in pieces.
+            // The calls may not be among the new ones: a name may have arrived in pieces.
             Some(known) => relinked.removed.append(&mut std::mem::replace(&mut known.calls, calls.to_vec())),
             None => {
                 if self.callers.len() >= MAX_CALLERS {
@@ -151,7 +155,7 @@ impl Chain {
         true
     }
 
-    /// Remembers another id of a run. Tells whether it was new.
+    /// Remembers another id of a run. Returns whether it was new.
     pub(super) fn note_alias(&mut self, alias: &str, run: &str, relinked: &mut Relinked) -> bool {
         let link = fingerprint(alias);
         if self.runs.contains(&link) || self.aliases.iter().any(|known| known.link == link) {
@@ -165,7 +169,7 @@ impl Chain {
         true
     }
 
-    /// Remembers the last item that a run put out. Tells whether it was another one.
+    /// Remembers the last item that a run output. Returns whether it changed.
     pub(super) fn note_item(&mut self, item: &str, run: &str, relinked: &mut Relinked) -> bool {
         let link = fingerprint(item);
         let known = self.items.iter_mut().find(|known| known.run == run);
@@ -183,7 +187,7 @@ impl Chain {
         true
     }
 
-    /// The run that put out one of these items: the first that is known.
+    /// The run that output one of these items: the first known one.
     pub(super) fn run_of_item(&self, items: &[String]) -> Option<&str> {
         items.iter().find_map(|item| {
             let link = fingerprint(item);
@@ -191,7 +195,7 @@ impl Chain {
         })
     }
 
-    /// Calls the runs of a fact by the ids they were first known by.
+    /// Replaces the ids of the runs in a fact by the first known ids.
     pub(super) fn unalias(&self, fact: &mut Fact) {
         match fact {
             Fact::TurnSeen(turn) => {
@@ -222,7 +226,8 @@ impl Chain {
         }
     }
 
-    /// What the turn of a run was asked up to it and with further messages: fingerprints. Empty where that is too much.
+    /// Fingerprints of the inputs of a run's turn up to that run, plus further messages. Empty if
+    /// there are too many.
     pub(super) fn asked_with(&self, run: Option<&str>, messages: &[Message]) -> Vec<u64> {
         let before = run.and_then(|run| self.callers.iter().find(|caller| caller.run == run));
         let before = before.map_or(&[][..], |caller| &caller.asked);
@@ -232,9 +237,9 @@ impl Chain {
         before.iter().copied().chain(messages.iter().map(message_fingerprint)).collect()
     }
 
-    /// Leaves out of a turn what the run before it was asked already: some clients name that run, and repeat everything since the
-    /// user's word all the same. Only a run that waits for its tools is asked the same again, and only the whole of it is taken for
-    /// a repetition.
+    /// Removes from a turn the inputs that the previous run already had. Some clients name that
+    /// run, but still repeat everything since the user's message. Inputs are repeated only for a
+    /// run that waits for its tools, and only a complete copy counts as a repetition.
     pub(super) fn drop_repeated(&self, turn: &mut Turn) {
         let caller = self.callers.iter().find(|caller| Some(&caller.run) == turn.previous.as_ref());
         let RunOrigin::Created { messages, .. } = &mut turn.origin else { return };
@@ -246,22 +251,23 @@ impl Chain {
         }
         let outputs =
             |messages: &[Message]| messages.iter().filter(|message| message.role == Role::Tool).count();
-        // Each output has its call.
+        // Each output has its own call.
         if outputs(messages) == turn.answers.len() {
             turn.answers.drain(..outputs(&messages[..asked.len()]));
         }
         messages.drain(..asked.len());
     }
 
-    /// The run that made one of these calls, the latest first, and the run that began its turn.
+    /// The latest run that made one of these calls, and the run that began its turn.
     pub(super) fn caller(&self, calls: &[String]) -> Option<(&str, &str)> {
         let calls: Vec<u64> = calls.iter().map(|call| call_link(call)).collect();
         let made = |caller: &&Caller| caller.calls.iter().any(|call| calls.contains(call));
         self.callers.iter().rev().find(made).map(Caller::names)
     }
 
-    /// The run that made one of these calls after the run that a request names, and the run that began its turn; none if the named
-    /// one made such a call itself. An agent that goes on with its own last run may hand in what another agent has called since.
+    /// The run that made one of these calls after the run that a request names, and the run that
+    /// began its turn. None if the named run made such a call itself. An agent that continues its
+    /// own last run may submit outputs for calls that another agent has made since.
     pub(super) fn caller_after(&self, named: &str, calls: &[String]) -> Option<(&str, &str)> {
         let place = |run: &str| self.runs.iter().position(|known| *known == fingerprint(run));
         let named_place = place(named)?;
@@ -272,7 +278,7 @@ impl Chain {
         self.caller(calls).filter(|(caller, _)| place(caller) > Some(named_place))
     }
 
-    /// A run, and the run that began its turn as far as that is known.
+    /// A run, and the run that began its turn, if known.
     pub(super) fn turn_of<'a>(&'a self, run: &'a str) -> (&'a str, &'a str) {
         self.callers.iter().find(|caller| caller.run == run).map_or((run, run), Caller::names)
     }
@@ -284,7 +290,7 @@ impl Caller {
     }
 }
 
-/// A call's id is told apart from a run's.
+/// Distinguishes a call's id from a run's.
 pub(super) fn call_link(call: &str) -> u64 {
     fingerprint(call).rotate_left(1)
 }
@@ -293,12 +299,13 @@ fn message_fingerprint(message: &Message) -> u64 {
     fingerprint(message.object.get())
 }
 
-/// Runs of a chain that may be named. Whoever names an older one begins a conversation of its own.
+/// How many runs of a chain can be referenced. A request that names an older one begins a new
+/// conversation.
 const MEMORY: usize = 64;
-/// Runs that called tools, and calls of each, that outputs may be handed in for.
+/// How many runs that called tools, and how many calls of each, can receive outputs.
 const MAX_CALLERS: usize = 8;
 pub(super) const MAX_CALLS: usize = 32;
-/// What a turn may be asked, tools and all, for repetitions of it to be known.
+/// How many inputs of a turn, including tool outputs, are remembered to detect repetitions.
 const MAX_ASKED: usize = 64;
-/// Other ids of runs that may be named; clients go on with the last one.
+/// How many other ids of runs can be referenced. Clients continue with the last one.
 const MAX_ALIASES: usize = 16;

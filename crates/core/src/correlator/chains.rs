@@ -1,4 +1,4 @@
-//! Finds the conversation of a turn by what conversations remember of their [chains](Chain).
+//! Finds the conversation of a turn from what conversations remember about their [chains](Chain).
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -7,25 +7,27 @@ use super::chain::{Chain, Relinked, call_link};
 use super::recent::fingerprint;
 use crate::observation::{ConversationKey, Fact, Observation};
 
-/// Where conversations are found by the runs of their chains, by the calls of these, and by what they put out.
+/// An index of conversations by the runs of their chains, by the calls of these runs, and by their
+/// output items.
 #[derive(Debug, Default)]
 pub(super) struct Chains {
     links: HashMap<u64, ConversationKey>,
     items: HashMap<u64, ItemPlace>,
 }
 
-/// Where an item was put out.
+/// Where an item was output.
 #[derive(Debug)]
 struct ItemPlace {
     conversation: ConversationKey,
-    /// How many runs have an item of this id as their last.
+    /// How many runs have this item as their last one.
     runs: usize,
-    /// Whether they are of several conversations: then the id says nothing.
+    /// Whether those runs belong to several conversations: then the id is ambiguous.
     is_shared: bool,
 }
 
 impl Chains {
-    /// The conversation an observation belongs to, where its dialect knew none by name and gave the run's.
+    /// The conversation that an observation belongs to, if its dialect knew none and used the run's
+    /// id.
     pub(super) fn place(&self, observation: &Observation) -> Option<ConversationKey> {
         let key = &observation.conversation;
         let (run, turn) = match &observation.fact {
@@ -46,7 +48,8 @@ impl Chains {
             return Some(known.clone());
         }
         if let Some(previous) = &turn.previous {
-            // A run that was never seen may be named by others as well: they share it as their beginning.
+            // Other requests may also name a run that was never seen. They share it as their first
+            // run.
             let unknown = || ConversationKey { upstream: key.upstream.clone(), id: previous.as_str().into() };
             return Some(of(fingerprint(previous)).cloned().unwrap_or_else(unknown));
         }
@@ -54,26 +57,26 @@ impl Chains {
         by_call.or_else(|| self.of_items(&turn.history, key)).cloned()
     }
 
-    /// The conversation of the first of some items that was put out in one.
+    /// The conversation of the first of these items that is known.
     fn of_items(&self, items: &[String], key: &ConversationKey) -> Option<&ConversationKey> {
         let known = items.iter().find_map(|item| self.items.get(&scoped(fingerprint(item), key)));
         let known = known.filter(|place| !place.is_shared && place.conversation.upstream == key.upstream);
         known.map(|place| &place.conversation)
     }
 
-    /// Finds a conversation by what it remembers.
+    /// Adds a conversation's links to the index.
     pub(super) fn add(&mut self, key: &ConversationKey, chain: &Chain) {
         self.links.extend(chain.links().map(|link| (scoped(link, key), key.clone())));
         self.add_items(key, chain.item_links());
     }
 
-    /// Finds it no longer.
+    /// Removes a conversation's links.
     pub(super) fn remove(&mut self, key: &ConversationKey, chain: &Chain) {
         self.unlink(key, chain.links());
         self.remove_items(key, chain.item_links());
     }
 
-    /// Follows a change.
+    /// Applies a change of links.
     pub(super) fn relink(&mut self, key: &ConversationKey, relinked: Relinked) {
         let Relinked { added, removed, added_items, removed_items } = relinked;
         self.unlink(key, removed.into_iter());
@@ -82,7 +85,7 @@ impl Chains {
         self.add_items(key, added_items.into_iter());
     }
 
-    /// What leads to another conversation by now stays.
+    /// A link that now points to another conversation is kept.
     fn unlink(&mut self, key: &ConversationKey, links: impl Iterator<Item = u64>) {
         for link in links {
             let link = scoped(link, key);
@@ -114,7 +117,7 @@ impl Chains {
         }
     }
 
-    /// What finding a conversation by its chain takes in memory.
+    /// How much memory the index uses for a conversation's chain.
     pub(super) fn bytes_for(chain: &Chain) -> usize {
         chain.links().count() * LINK_BYTES + chain.item_links().count() * ITEM_BYTES
     }
@@ -129,6 +132,6 @@ fn scoped(link: u64, key: &ConversationKey) -> u64 {
     link ^ fingerprint(&key.upstream)
 }
 
-/// An entry of [`Chains`], of whose map a part stays empty.
+/// The size of one entry of [`Chains`]. Part of the map always stays empty.
 const LINK_BYTES: usize = size_of::<(u64, ConversationKey)>() * 3 / 2;
 const ITEM_BYTES: usize = size_of::<(u64, ItemPlace)>() * 3 / 2;

@@ -5,36 +5,37 @@ use std::time::Duration;
 use super::limits::Limits;
 use crate::time::UnixMillis;
 
-/// Waiting times; see the fixed semantics in ARCHITECTURE.md.
+/// Timeouts and limits. ARCHITECTURE.md describes their fixed semantics.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// How long a terminal run waits for messages that were not fetched yet.
     pub outputs_grace: Duration,
-    /// How long a run is waited for beyond its `expires_at`.
+    /// How long to wait for a run after its `expires_at`.
     pub unresolved_grace: Duration,
-    /// How long a run may take where the server does not say: `expires_at` minus `created_at`.
+    /// How long a run may take if the server does not say (`expires_at` minus `created_at`).
     pub assumed_run_time: Duration,
-    /// How long a turn that ended in calls of the app's tools is held for the one that hands in what they returned, so that both are
-    /// one record. Zero: each is a record of its own.
+    /// How long a turn that ended in calls of the app's tools waits for the turn that submits their
+    /// outputs, so that both become one record. With zero, each is a separate record.
     pub continuation_grace: Duration,
     /// How long an idle conversation is remembered.
     pub conversation_ttl: Duration,
-    /// How long ago a run first seen terminal may have ended to be recorded.
+    /// How long ago a run that was already terminal when first seen may have ended to be recorded.
     pub history_max_age: Duration,
     /// When capture first began; runs that ended before are history.
     pub first_used: UnixMillis,
-    /// What becomes of messages the app wrote in the assistant's name.
+    /// How to treat messages that the app wrote on the assistant's behalf.
     pub app_messages: AppMessages,
-    /// What may be held.
+    /// Limits on what is held.
     pub limits: Limits,
 }
 
-/// What becomes of messages the app wrote in the assistant's name: they are no run's outputs.
+/// How to treat messages that the app wrote on the assistant's behalf. They are not outputs of any
+/// run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AppMessages {
-    /// They are left out of records.
+    /// They are omitted from records.
     Drop,
-    /// They are context: they stand among the inputs of the next run, with their role.
+    /// They are context: they are included in the inputs of the next run, with their role.
     #[default]
     Include,
 }

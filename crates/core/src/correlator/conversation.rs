@@ -1,4 +1,5 @@
-//! One conversation: messages no run has claimed, runs that are not settled, and a memory of what is done.
+//! One conversation: messages that no run has claimed, runs that are not settled, and a memory of
+//! finished runs and messages.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,33 +20,35 @@ use crate::message::Message;
 use crate::observation::{ConversationKey, Fact, Observation, Run, RunOrigin};
 use crate::time::UnixMillis;
 
-/// What survives of a conversation that has nothing pending: small, stored, and read back at the next start.
+/// The state of a conversation that has nothing pending. It is small, stored, and restored at the
+/// next start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConversationState {
     #[serde(default, skip_serializing_if = "PackedAttribution::is_unknown")]
     pub(super) attribution: PackedAttribution,
     /// Runs that are settled.
     pub(super) runs: Recent<MEMORY>,
-    /// Those of them that were history when they were first seen, and so were never recorded.
+    /// Settled runs that were already history when first seen, and so were never recorded.
     #[serde(default)]
     pub(super) learnt: Recent<MEMORY>,
     /// Messages that belong to settled runs.
     pub(super) messages: Recent<MEMORY>,
-    /// Second in which the last claiming run was created: user messages up to then are claimed.
+    /// The second in which the last claiming run was created: user messages up to then are claimed.
     pub(super) boundary: Option<f64>,
-    /// Whether no message before the next run's inputs can have been missed.
+    /// Whether no message before the next run's inputs can be missing.
     pub(super) history_known: bool,
-    /// Whether the server was seen to name the run on a message: then one that names none is no run's.
+    /// Whether the server was seen to name the run on a message. If so, a message without a run
+    /// belongs to none.
     #[serde(default)]
     pub(super) names_runs: bool,
-    /// Runs that one exchange told as a whole, as others may refer to them.
+    /// Runs that are each contained in one exchange, as other requests may refer to them.
     #[serde(default, skip_serializing_if = "Chain::is_empty")]
     pub(super) chain: Chain,
     last_seen: UnixMillis,
 }
 
 impl ConversationState {
-    /// What it takes in memory beside its own fields, its share of what finds it included.
+    /// How much memory it uses besides its own fields, including its share of the indexes.
     fn heap_bytes(&self) -> usize {
         let Self { attribution, runs, learnt, messages, chain, .. } = self;
         let ids = runs.heap_bytes() + learnt.heap_bytes() + messages.heap_bytes();
@@ -59,23 +62,23 @@ pub(super) struct Conversation {
     pub(super) state: ConversationState,
     pub(super) unclaimed: Vec<Message>,
     pub(super) runs: Vec<OpenRun>,
-    /// Which of the messages held were only listed.
+    /// Which of the held messages are known only from lists.
     pub(super) listed: Listed,
-    /// What messages and runs take in memory.
+    /// How much memory messages and runs use.
     pub(super) pending_bytes: usize,
-    /// What all of it takes in memory.
+    /// How much memory the whole conversation uses.
     bytes: usize,
 }
 
-/// What a change led to.
+/// The results of a change.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// Runs that are settled.
+    /// Runs that were settled.
     pub(super) settled: Vec<OpenRun>,
     pub(super) notes: Vec<Note>,
-    /// Whether something that is held became less certain.
+    /// Whether the certainty of something held decreased.
     pub(super) flagged: bool,
-    /// What the conversation is found by since then.
+    /// How the links by which the conversation can be found changed.
     pub(super) relinked: Relinked,
 }
 
@@ -101,13 +104,13 @@ impl Conversation {
         conversation
     }
 
-    /// Takes a fact. Tells whether anything changed.
+    /// Applies a fact. Returns whether anything changed.
     pub(super) fn handle(&mut self, placed: &Placed, config: &Config, outcome: &mut Outcome) -> bool {
         let Placed { observation, placement } = placed;
         let Observation { conversation: _, at, attribution, fact } = observation;
         let at = *at;
         let changed = match fact {
-            // The same answer to a repeated request.
+            // A repeated request got the same response.
             Fact::ConversationCreated { .. } if self.state.history_known => false,
             Fact::ConversationCreated { messages, messages_lost } => {
                 self.state.history_known = !messages_lost;
@@ -162,7 +165,7 @@ impl Conversation {
         true
     }
 
-    /// When this conversation wants to be looked at again, and what would be lost with it.
+    /// When this conversation must be processed next, and what would be lost if it were evicted.
     pub(super) fn place(&self, config: &Config) -> Place {
         match self.last_runs().map(OpenRun::deadline).min() {
             Some(deadline) => (Stake::Run, deadline),
@@ -176,7 +179,8 @@ impl Conversation {
         self.runs.is_empty() && self.unclaimed.is_empty()
     }
 
-    /// Whether nothing can follow what was settled: where the server keeps no run, only what its tools returned leads back to it.
+    /// Whether nothing can follow the settled runs: if the server stores no runs, only tool outputs
+    /// refer back to one.
     pub(super) fn is_spent(&self, settled: &[OpenRun]) -> bool {
         self.is_settled()
             && self.state.chain.has_no_callers()
@@ -199,7 +203,7 @@ impl Conversation {
         self.bytes
     }
 
-    /// All that is known, to be compared. What it takes in memory may differ.
+    /// The complete state, for comparisons. The memory use may differ.
     #[cfg(any(test, fuzzing))]
     pub(super) fn shown(&self) -> String {
         let Self { state, unclaimed, runs, listed, pending_bytes: _, bytes: _ } = self;
@@ -226,8 +230,8 @@ impl Conversation {
             RunOrigin::Continued { .. } | RunOrigin::Seen => &[],
         };
         if let Some(place) = self.runs.iter().position(|open| open.id() == run.id) {
-            // The creation may be told after a poll of the same run (a slow answer, another client), and told again where
-            // the server answers a repeated request with the same run.
+            // The creation may be reported after a poll of the same run (a slow response, another
+            // client), and again if the server responds to a repeated request with the same run.
             let late = created && !self.runs[place].created_seen();
             let open = &mut self.runs[place];
             if let RunOrigin::Created { new_conversation, messages_lost, .. } = origin
@@ -259,19 +263,20 @@ impl Conversation {
         if let RunOrigin::Created { new_conversation, messages_lost: lost, .. } = origin {
             messages_lost = *lost;
             self.state.history_known |= new_conversation;
-            // A run can only be created when the ones before are over, on servers that lock; and it claims what came next.
+            // On servers that lock, a run can only be created after the earlier ones are over, and
+            // it claims the messages that came later.
             self.settle_terminal(outcome);
         }
         if self.runs.len() >= config.limits.conversation_runs.max(1) {
             outcome.notes.push(Note::RunsFull);
             self.settle_oldest(at, outcome);
         }
-        // Whoever missed the run's creation may have missed messages too.
+        // If the run's creation was missed, messages may have been missed too.
         open.inputs.history_known = self.state.history_known;
         open.inputs.complete = created && open.inputs.history_known && !messages_lost;
         open.inputs.messages = self.claim(open.created_second());
         if self.runs.is_empty() {
-            // Nearly every conversation has one: room for three more is room for nothing.
+            // Nearly every conversation has one run, so room for three more would be wasted.
             self.runs.reserve_exact(1);
         }
         self.runs.push(open);
@@ -280,7 +285,8 @@ impl Conversation {
         true
     }
 
-    /// A run that was over long before it was first seen is history. What it answered is not the next run's.
+    /// A run that ended long before it was first seen is history. Its inputs do not belong to the
+    /// next run.
     fn learn_silently(&mut self, run: &OpenRun) -> bool {
         let claimed = self.claim(run.created_second());
         for id in claimed.iter().filter_map(|message| message.id.as_deref()) {
@@ -297,7 +303,7 @@ impl Conversation {
             run.finish_as(Status::ThreadDeleted, at);
         }
         self.settle_all(outcome);
-        // A run whose creation is answered after this has lost its inputs.
+        // A run whose creation response arrives later has lost its inputs.
         self.state.history_known &= self.unclaimed.is_empty();
         self.drop_unclaimed();
         held
@@ -324,7 +330,8 @@ impl Conversation {
     }
 }
 
-/// Whether a run first seen when it was over is recent enough to be recorded: it ended after capture began, and not long ago.
+/// Whether a run that was already over when first seen is recent enough to be recorded: it ended
+/// after capture began, and within the maximum age.
 fn is_recent(run: &OpenRun, now: UnixMillis, config: &Config) -> bool {
     run.api_end().is_some_and(|end| {
         // The API's times are whole seconds, rounded down.
@@ -333,8 +340,9 @@ fn is_recent(run: &OpenRun, now: UnixMillis, config: &Config) -> bool {
     })
 }
 
-/// What a conversation takes by itself: its entry in the map, of which a part stays empty, and its place among the deadlines.
+/// The fixed memory use of a conversation: its entry in the map, part of which stays empty, and its
+/// entry in the deadlines.
 const FIXED_BYTES: usize =
     size_of::<(ConversationKey, Conversation)>() * 3 / 2 + 2 * size_of::<(Place, ConversationKey)>();
-/// Ids remembered per conversation, of runs and of messages.
+/// How many ids are remembered per conversation, for runs and for messages each.
 const MEMORY: usize = 128;

@@ -1,11 +1,11 @@
-//! When which conversation wants to be looked at again, and which may go first if there is no room.
+//! The next deadline of each conversation, and the eviction order if memory is full.
 
 use std::collections::BTreeSet;
 
 use crate::observation::ConversationKey;
 use crate::time::UnixMillis;
 
-/// What would be lost with a conversation.
+/// What would be lost if a conversation were evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stake {
     /// Nothing is pending.
@@ -16,10 +16,11 @@ pub(super) enum Stake {
     Run,
 }
 
-/// A conversation's place: it has one.
+/// A conversation's entry. Each conversation has exactly one.
 pub(super) type Place = (Stake, UnixMillis);
 
-/// The places of all conversations. Where no run is at stake, the earliest deadline is that of the longest idle.
+/// The entries of all conversations. Where no run is at stake, the conversation with the earliest
+/// deadline has been idle the longest.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     nothing: BTreeSet<(UnixMillis, ConversationKey)>,
@@ -36,13 +37,13 @@ impl Deadlines {
         self.of_mut(stake).remove(&(at, key.clone()));
     }
 
-    /// The nearest deadline of all.
+    /// The nearest deadline of all conversations.
     pub(super) fn first(&self) -> Option<(UnixMillis, &ConversationKey)> {
         let sets = [&self.nothing, &self.messages, &self.run];
         sets.into_iter().filter_map(BTreeSet::first).min().map(|(at, key)| (*at, key))
     }
 
-    /// The one with the nearest deadline of those with this at stake, leaving one out.
+    /// The conversation with the nearest deadline among those with this at stake, except one.
     pub(super) fn first_but(&self, left_out: &ConversationKey, stake: Stake) -> Option<&ConversationKey> {
         self.of(stake).iter().map(|(_, key)| key).find(|key| *key != left_out)
     }

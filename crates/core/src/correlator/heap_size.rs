@@ -1,11 +1,12 @@
-//! What things take in memory: their texts, and what the allocator adds to each.
+//! Estimates of memory use: texts, and the allocator's overhead.
 
 use serde_json::value::RawValue;
 
 use crate::message::Message;
 use crate::observation::ToolCall;
 
-/// A piece of memory of its own, as glibc's allocator deals them out: in steps of 16 bytes, 8 of them its own.
+/// The size of a separate allocation in glibc: a multiple of 16 bytes, including 8 bytes of
+/// overhead.
 pub(super) fn allocation(bytes: usize) -> usize {
     if bytes == 0 { 0 } else { (bytes + 8).next_multiple_of(16).max(32) }
 }
@@ -18,13 +19,13 @@ pub(super) fn messages(messages: &Vec<Message>) -> usize {
     list(messages) + messages.iter().map(message).sum::<usize>()
 }
 
-/// What a message takes beside its place in a list.
+/// How much memory a message uses besides its list entry.
 pub(super) fn message(message: &Message) -> usize {
     let Message { id, role: _, status: _, created_at: _, run, object } = message;
     optional(id) + optional(run) + allocation(object.get().len())
 }
 
-/// What a tool call takes beside its place in a list.
+/// How much memory a tool call uses besides its list entry.
 pub(super) fn tool_call(call: &ToolCall) -> usize {
     let ToolCall { id, kind, server, name, arguments, output } = call;
     text(id) + text(kind) + optional(server) + optional(name) + optional(arguments) + optional(output)

@@ -1,13 +1,16 @@
-//! Finds the run that a request goes on from by what the request repeats of its conversation.
+//! Finds the run that a request continues by the conversation that the request repeats.
 //!
-//! Remembered is what the last completions added up to, as [hashes](Said); the oldest goes first. A request goes on with the run
-//! whose whole conversation it repeats. Else with one of which it repeats a part: the end, where it left out or changed what came
-//! before (a window that slides, a summary), or the beginning, where it changed what came last.
+//! The conversations of the last completions are remembered as [hashes](Said). The oldest is
+//! forgotten first. A request continues the run whose whole conversation it repeats. If there is
+//! none, it continues a run of which it repeats a part: the end, if the client omitted or changed
+//! what came before (a sliding window, a summary), or the beginning, if the client changed what
+//! came last.
 //!
-//! A wrong join is worse than a missed one. So where what is repeated was said in two conversations, it leads to neither: for a
-//! whole conversation as long as both are open, for a part of one always. A single exchange is only believed where it is all that the
-//! request repeats, or where something before it leads to the same conversation. The hashes tell upstreams, apps, users and
-//! sessions apart.
+//! A wrong match is worse than a missed one. If the repeated text occurs in two conversations, the
+//! request matches neither. For a whole conversation this applies while both are open; for a part
+//! it always applies. A match on a single exchange is trusted only if the request repeats nothing
+//! else, or if an earlier exchange matches the same conversation. The hashes depend on upstream,
+//! app, user and session.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -19,35 +22,36 @@ use serde::{Deserialize, Serialize};
 use crate::observation::{ConversationKey, Said};
 use crate::time::UnixMillis;
 
-/// What a run's conversation added up to with it.
+/// The whole conversation of a run, including the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Remembered {
     /// The conversation.
     pub conversation: ConversationKey,
     /// The run.
     pub run: Arc<str>,
-    /// All that was said.
+    /// The hashes of the conversation.
     pub said: Said,
-    /// When.
+    /// When the run was seen.
     pub at: UnixMillis,
 }
 
-/// The last of them.
+/// The most recently remembered conversations.
 #[derive(Debug)]
 pub(super) struct Histories {
-    /// How many there may be.
+    /// The maximum number.
     max: usize,
     /// Oldest first.
     turns: VecDeque<RememberedTurn>,
-    /// The number of the oldest: they are counted, and the count begins again after 2³².
+    /// The number of the oldest. Numbers wrap around after 2³².
     first: u32,
-    /// The number of the newest with each last exchange. Found by the exchange, which is a hash already.
+    /// The number of the newest turn for each last exchange. The key is the exchange, which is
+    /// already a hash.
     newest: HashTable<u32>,
-    /// The names of upstreams: a few.
+    /// The names of upstreams. There are only a few.
     upstreams: Vec<Arc<str>>,
 }
 
-/// What is remembered, in as little room as may be.
+/// A remembered turn in compact form.
 #[derive(Debug)]
 struct RememberedTurn {
     said: Said,
@@ -55,9 +59,9 @@ struct RememberedTurn {
     run: Arc<str>,
     /// Seconds since the Unix epoch.
     at_secs: u32,
-    /// How far before it the last one with the same last exchange is; 0 if there is none.
+    /// The distance to the previous turn with the same last exchange. 0 if there is none.
     distance: u32,
-    /// The place of the upstream's name.
+    /// The index of the upstream's name.
     upstream: u16,
 }
 
@@ -66,24 +70,25 @@ impl RememberedTurn {
         UnixMillis(u64::from(self.at_secs) * 1000)
     }
 
-    /// What has the same exchange is of the same upstream, for the hash is over its name, too.
+    /// Turns with the same exchange have the same upstream, because the hash includes its name.
     fn is_beside(&self, other: &Self) -> bool {
         self.conversation == other.conversation
     }
 }
 
-/// Several conversations say the same, and each may be meant.
+/// Several conversations match, and each may be the right one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Shared;
 
 impl Histories {
-    /// None is remembered yet.
+    /// Creates an empty memory.
     pub(super) fn new(max: usize) -> Self {
         let (turns, newest, upstreams) = (VecDeque::new(), HashTable::new(), Vec::new());
         Self { max: max.min(MOST), turns, first: 0, newest, upstreams }
     }
 
-    /// Remembers what a run added up to, and forgets what there is no room for. Tells whether it is new.
+    /// Remembers the conversation of a run, and forgets the oldest ones beyond the limit. Returns
+    /// whether it is new.
     pub(super) fn remember(&mut self, remembered: &Remembered) -> bool {
         let Remembered { conversation: ConversationKey { upstream, id }, run, said, at } = remembered;
         let is_same = |known: &RememberedTurn| known.run == *run && known.said == *said;
@@ -111,7 +116,8 @@ impl Histories {
         true
     }
 
-    /// Sets room aside for all there may be: what is not used takes no memory, and what is doubled would take half as much again.
+    /// Reserves capacity for the maximum number. Unused capacity uses no physical memory, while
+    /// growth by doubling would use half as much again.
     fn make_room(&mut self) {
         let room = self.max.min(MOST_AT_ONCE);
         if self.turns.capacity() < room {
@@ -121,9 +127,9 @@ impl Histories {
         }
     }
 
-    /// Takes back what an earlier process remembered, oldest first.
+    /// Restores what an earlier process remembered, oldest first.
     pub(super) fn restore(&mut self, all: impl Iterator<Item = Remembered>) {
-        // The turns of a conversation share its name in memory.
+        // The turns of a conversation share one copy of its name.
         let mut names: HashMap<Arc<str>, Arc<str>> = HashMap::new();
         for mut remembered in all {
             let Remembered { conversation: ConversationKey { id, .. }, run, .. } = &mut remembered;
@@ -135,14 +141,14 @@ impl Histories {
         }
     }
 
-    /// Forgets those from before a time.
+    /// Forgets all turns from before a time.
     pub(super) fn forget_before(&mut self, time: UnixMillis) {
         while self.turns.front().is_some_and(|oldest| oldest.at() < time) {
             self.forget_oldest();
         }
     }
 
-    /// Forgets those of the conversations that `which` names.
+    /// Forgets the turns of the conversations that `which` selects.
     pub(super) fn forget_where(&mut self, which: impl Fn(&ConversationKey) -> bool) {
         let Self { turns, upstreams, .. } = std::mem::replace(self, Self::new(self.max));
         for turn in turns {
@@ -153,11 +159,11 @@ impl Histories {
         }
     }
 
-    /// The run after which a request goes on that repeats this: up to each of its last words, the last one first. None if none is
-    /// known.
+    /// The run that a request continues, given what it repeats up to each of the assistant's
+    /// messages, last one first. None if no run is known.
     ///
     /// # Errors
-    /// When it may be one of several, of different conversations.
+    /// If runs of several conversations match.
     pub(super) fn find(&self, said: &[Said], now: UnixMillis) -> Result<Option<Remembered>, Shared> {
         let found = self.find_turn(said, now)?;
         Ok(found.map(|turn| told(turn, &self.upstreams)))
@@ -186,13 +192,14 @@ impl Histories {
         Ok(None)
     }
 
-    /// How many there are.
+    /// How many turns are remembered.
     pub(super) fn len(&self) -> usize {
         self.turns.len()
     }
 
-    /// The newest run with the same whole conversation, unless another conversation says the same and may be meant as well: as a
-    /// whole, or because it ends so and its beginning may have been left out.
+    /// The newest run with the same whole conversation. An error if another conversation also
+    /// matches: as a whole, or because it ends the same way and the request may have omitted its
+    /// beginning.
     fn newest_open(&self, said: &[Said], now: UnixMillis) -> Result<Option<&RememberedTurn>, Shared> {
         let Some((end, before)) = said.split_first() else { return Ok(None) };
         let is_open = |known: &RememberedTurn| now.since(known.at()) < OPEN;
@@ -215,7 +222,8 @@ impl Histories {
         Ok(Some(found))
     }
 
-    /// The newest run with a last exchange, if all of those `which` are of one conversation.
+    /// The newest run with a last exchange, if all the runs that `which` selects belong to one
+    /// conversation.
     fn only_one(
         &self,
         exchange: u64,
@@ -236,7 +244,7 @@ impl Histories {
         Ok(found)
     }
 
-    /// Whether a run of which only the last exchange is repeated is believed.
+    /// Whether a match on only the last exchange is trusted.
     fn is_borne_out(&self, found: &RememberedTurn, said: &[Said]) -> bool {
         match said {
             [only] => only.pair.is_none(),
@@ -245,12 +253,12 @@ impl Histories {
         }
     }
 
-    /// Whether an exchange is one of a run's conversation.
+    /// Whether an exchange occurs in a run's conversation.
     fn says(&self, run: &RememberedTurn, exchange: u64) -> bool {
         self.with_exchange(exchange).take(MAX_LOOKED_AT).any(|known| known.is_beside(run))
     }
 
-    /// Those with a last exchange, newest first.
+    /// Turns with a last exchange, newest first.
     fn with_exchange(&self, exchange: u64) -> impl Iterator<Item = &RememberedTurn> {
         let is_it = |number: &u32| exchange_at(&self.turns, number.wrapping_sub(self.first)) == exchange;
         let newest = self.newest.find(exchange, is_it);
@@ -262,7 +270,8 @@ impl Histories {
         std::iter::successors(place, before).map_while(|place| self.turns.get(place))
     }
 
-    /// Notes that the next turn is the newest with an exchange. Tells how far before it the last one is; 0 if there is none.
+    /// Notes that the next turn is the newest with an exchange. Returns the distance to the
+    /// previous one, or 0 if there is none.
     fn note_newest(&mut self, exchange: u64) -> u32 {
         let Self { turns, first, newest, .. } = self;
         let next = first.wrapping_add(u32::try_from(turns.len()).unwrap_or(u32::MAX));
@@ -286,12 +295,12 @@ impl Histories {
     }
 }
 
-/// The last exchange of the turn in a place.
+/// The last exchange of the turn at an index.
 fn exchange_at(turns: &VecDeque<RememberedTurn>, place: u32) -> u64 {
     turns.get(place as usize).map_or(0, |turn| turn.said.exchange)
 }
 
-/// What is remembered in a turn.
+/// Converts a turn from its compact form.
 fn told(turn: &RememberedTurn, upstreams: &[Arc<str>]) -> Remembered {
     let upstream = upstreams[usize::from(turn.upstream)].clone();
     Remembered {
@@ -302,13 +311,14 @@ fn told(turn: &RememberedTurn, upstreams: &[Arc<str>]) -> Remembered {
     }
 }
 
-/// How long after its last turn a conversation may go on, where another one says the same.
+/// How long after its last turn a conversation counts as open, if another one has the same text.
 const OPEN: Duration = Duration::from_secs(3600);
-/// Numbers of turns that are held are apart.
+/// The maximum number of turns, so that the numbers of held turns are distinct.
 const MOST: usize = 1 << 31;
-/// Turns for which room is set aside.
+/// The maximum number of turns for which capacity is reserved.
 const MOST_AT_ONCE: usize = 1 << 20;
-/// Turns of one exchange that are looked at: where more say the same, it says nothing.
+/// How many turns with one exchange are examined. If there are more, the exchange identifies
+/// nothing.
 const MAX_LOOKED_AT: usize = 64;
 
 #[cfg(test)]
@@ -317,7 +327,7 @@ mod tests {
 
     use super::*;
 
-    /// A conversation as hashes: each exchange is a number.
+    /// A conversation as hashes. Each exchange is a number.
     fn said(exchanges: &[u64]) -> Vec<Said> {
         let whole =
             |end: usize| exchanges[..=end].iter().fold(7, |whole: u64, exchange| whole * 1000 + exchange);
@@ -364,10 +374,11 @@ mod tests {
         assert!(world.remember("a", "a1", &[1]) && world.remember("a", "a2", &[1, 2]));
         assert!(!world.remember("a", "a2", &[1, 2]), "it is known");
         assert_eq!((world.find(&[1]), world.find(&[1, 2]), world.find(&[3])), ("a1", "a2", "unknown"));
-        // Two continuations of one turn are two children of one parent, and each goes on by itself.
+        // Two continuations of one turn are two children of one parent, and each continues
+        // separately.
         world.remember("a", "a3", &[1, 3]);
         assert_eq!((world.find(&[1]), world.find(&[1, 2]), world.find(&[1, 3])), ("a1", "a2", "a3"));
-        // The same was said twice: the later run is as good as the first.
+        // The same text occurred twice: the later run is as good as the first.
         world.remember("a", "a4", &[1, 3]);
         assert_eq!(world.find(&[1, 3]), "a4");
     }
@@ -378,7 +389,7 @@ mod tests {
         world.remember("a", "a1", &[1]);
         world.remember("b", "b1", &[1]);
         assert_eq!(world.find(&[1]), "shared");
-        // Both go on, and from there on they differ.
+        // Both continue, and differ from then on.
         world.remember("b", "b2", &[1, 2]);
         assert_eq!(world.find(&[1, 2]), "b2");
         assert_eq!(world.find(&[1, 9]), "shared", "an edit of what one of them said");
@@ -411,7 +422,7 @@ mod tests {
         let mut world = HistoryFixture::new();
         world.remember("a", "a3", &[1, 2, 3]);
         assert_eq!((world.find(&[2, 3]), world.find(&[3])), ("a3", "a3"));
-        // A single exchange is little where it follows something else.
+        // A single exchange is weak evidence if it follows something else.
         assert_eq!(world.find(&[8, 3]), "unknown");
         world.remember("a", "a1", &[1]);
         assert_eq!(world.find(&[1, 9, 3]), "a3", "what came before was changed");
@@ -460,7 +471,7 @@ mod tests {
 
     #[test]
     fn a_turn_takes_no_more_than_its_share() {
-        // With an id of 60 letters, and a share in the table, of which a part stays empty.
+        // With an id of 60 letters, and a share of the table, part of which stays empty.
         let id = 16 + 64;
         assert!(
             size_of::<RememberedTurn>() + size_of::<(u32, u8)>() * 3 / 2 + id <= 200,

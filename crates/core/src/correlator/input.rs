@@ -1,4 +1,4 @@
-//! Messages on their way to a run: which are new, which are known, which are whose.
+//! Assigns messages to runs: decides which are new, which are known, and which run each belongs to.
 
 use std::mem::take;
 use std::slice;
@@ -13,7 +13,7 @@ use crate::observation::{MessageOrigin, MessagePage, PageOrder};
 use crate::time::UnixMillis;
 
 impl Conversation {
-    /// Takes a message that was seen by itself. Tells whether anything changed.
+    /// Handles a message that was seen alone. Returns whether anything changed.
     pub(super) fn see_message(
         &mut self,
         message: &Message,
@@ -23,7 +23,8 @@ impl Conversation {
         outcome: &mut Outcome,
     ) -> bool {
         let Some(id) = &message.id else {
-            // The response could not be read. A page that shows the message is known by its text.
+            // The response could not be read. A page that shows the message later is matched by its
+            // text.
             let born = if origin == MessageOrigin::Created { slice::from_ref(message) } else { &[] };
             let born = self.admit_all(born, config, outcome);
             let is_new = !born.is_empty();
@@ -39,7 +40,7 @@ impl Conversation {
                 None => return self.note_late_output(message, outcome),
             },
             None if origin == MessageOrigin::Created => None,
-            // Alone, a message that was fetched proves nothing: it may be old, and of any run.
+            // A fetched message alone proves nothing: it may be old, and belong to any run.
             None => return self.update_input(message, Merge::ByIdOrText).unwrap_or(false),
         };
         let merge = if origin == MessageOrigin::Created { Merge::ById } else { Merge::ByIdOrText };
@@ -63,7 +64,7 @@ impl Conversation {
             return false;
         }
         if self.unclaimed.is_empty() {
-            // Most wait alone.
+            // Usually only one message waits.
             self.unclaimed.reserve_exact(1);
         }
         let overtaken = self.runs.iter_mut().find(|run| run.overtook(message, requested_at));
@@ -80,7 +81,8 @@ impl Conversation {
         true
     }
 
-    /// Takes an assistant message of an open run, before the output `before` if that is given. Tells whether anything changed.
+    /// Adds an assistant message to an open run, before the output `before` if that is given.
+    /// Returns whether anything changed.
     pub(super) fn take_output(
         &mut self,
         run: usize,
@@ -97,7 +99,7 @@ impl Conversation {
         self.runs[run].note_output(message, before, at, config)
     }
 
-    /// Notes an assistant message of a run that was recorded already; once.
+    /// Notes once that an assistant message belongs to a run that was already recorded.
     pub(super) fn note_late_output(&mut self, message: &Message, outcome: &mut Outcome) -> bool {
         let (Some(run), Some(id)) = (&message.run, &message.id) else { return false };
         let recorded = self.state.runs.contains(run) && !self.state.learnt.contains(run);
@@ -108,7 +110,7 @@ impl Conversation {
         late
     }
 
-    /// Tells whether there is room for a further message, and counts it if not.
+    /// Returns whether there is room for another message, and counts it if not.
     pub(super) fn admit(&mut self, message: &Message, config: &Config, outcome: &mut Outcome) -> bool {
         let limits = &config.limits;
         let held =
@@ -123,7 +125,8 @@ impl Conversation {
             return true;
         };
         outcome.notes.push(note);
-        // What is left out may have been the next run's input, or an open one's; an output is the caller's to note.
+        // The omitted message may have been an input of the next run or of an open one. The caller
+        // notes omitted outputs.
         if message.role != Role::Assistant {
             outcome.flagged |= take(&mut self.state.history_known);
             for run in &mut self.runs {
@@ -134,7 +137,7 @@ impl Conversation {
         false
     }
 
-    /// Whether a message is known by its id: claimed, waiting, or of an open run.
+    /// Whether a message's id is known: claimed, waiting, or in an open run.
     pub(super) fn knows_message(&self, id: &str) -> bool {
         self.state.messages.contains(id)
             || self.unclaimed.iter().any(|message| message.id.as_deref() == Some(id))
@@ -144,7 +147,8 @@ impl Conversation {
             })
     }
 
-    /// Finds where an input is held and brings it up to date. None when it is held nowhere; else whether anything changed.
+    /// Finds a held input and updates it. None if it is not held; otherwise whether anything
+    /// changed.
     pub(super) fn update_input(&mut self, message: &Message, merge: Merge<'_>) -> Option<bool> {
         let held = || {
             let claimed = self.runs.iter().flat_map(|run| {
@@ -173,12 +177,13 @@ impl Conversation {
         Some(update_message(known, message))
     }
 
-    /// A message was deleted. What a run claimed stays, for the model saw it; what was never seen may have been an output.
+    /// Handles the deletion of a message. Messages claimed by a run are kept, because the model saw
+    /// them. A message that was never seen may have been an output.
     pub(super) fn delete_message(&mut self, id: &str) -> bool {
         let before = self.unclaimed.len();
         self.unclaimed.retain(|message| message.id.as_deref() != Some(id));
         if self.unclaimed.len() < before {
-            // An old answer to a listing may still show it.
+            // An old response to a list request may still show it.
             self.state.messages.insert(id);
             self.listed.forget(id);
             return true;
@@ -189,7 +194,8 @@ impl Conversation {
         self.runs.iter_mut().fold(false, |changed, run| run.outputs.note_unseen_deletion() | changed)
     }
 
-    /// A listed message that is not the assistant's: known, waiting, an input seen late, or history.
+    /// Handles a listed message that is not the assistant's: it is known, waiting, an input seen
+    /// late, or history.
     pub(super) fn see_listed_input(
         &mut self,
         message: &Message,
@@ -223,14 +229,15 @@ impl Conversation {
         let candidate = self.runs.iter().position(|run| {
             let after_claims =
                 second.is_none_or(|second| run.inputs.claimed_after.is_none_or(|claimed| second > claimed));
-            // What began before this program knew the thread; or a message whose own answer was lost.
+            // The run began before this program knew the thread, or the response for a message was
+            // lost.
             let lost = || second.is_some() && run.inputs.messages.iter().all(|input| input.id.is_some());
             after_claims
                 && (!run.inputs.complete || lost())
                 && second.zip(run.created_second()).is_none_or(|(message, run)| message <= run)
-                // What follows an answer was not asked before it.
+                // A message after one of the run's outputs cannot be an input of it.
                 && !before.iter().any(|earlier| run.outputs.has(earlier))
-                // Nothing of another run may lie between.
+                // There must be nothing of another run in between.
                 && after.iter().all(|later| {
                     let later_second = later.created_at.map(f64::floor);
                     later.role != Role::Assistant
@@ -266,7 +273,7 @@ impl Conversation {
         admitted
     }
 
-    /// Takes messages that were born in a request, as far as they are wanted and there is room.
+    /// Accepts messages that came in a request, as far as they are wanted and there is room.
     pub(super) fn admit_all(
         &mut self,
         messages: &[Message],
@@ -280,8 +287,8 @@ impl Conversation {
         wanted.into_iter().filter(|message| self.admit(message, config, outcome)).cloned().collect()
     }
 
-    /// Takes back what runs that were created later than this second, and seen earlier, have claimed of what lies before it.
-    /// Tells up to when others have claimed.
+    /// Withdraws earlier messages from runs that were created after this second but seen first.
+    /// Returns the second up to which other runs have claimed messages.
     pub(super) fn unclaim(&mut self, created: Option<f64>) -> Option<f64> {
         let mut boundary = self.state.boundary;
         let Some(created) = created else { return boundary };
@@ -299,7 +306,8 @@ impl Conversation {
         boundary
     }
 
-    /// Takes the unclaimed messages a run created in this second answers: not those that came later.
+    /// Claims the unclaimed messages that are inputs of a run created in this second. Later
+    /// messages stay unclaimed.
     pub(super) fn claim(&mut self, created: Option<f64>) -> Vec<Message> {
         let later = |message: &Message| {
             created.zip(message.created_at).is_some_and(|(run, message)| message.floor() > run)
@@ -312,12 +320,13 @@ impl Conversation {
         claimed
     }
 
-    /// Gives a run the messages it was created with. A list may have shown them before the creation was seen.
+    /// Adds the messages that a run was created with. A list may have shown them before the
+    /// creation was seen.
     pub(super) fn carry(&mut self, run: usize, messages: &[Message], config: &Config, outcome: &mut Outcome) {
-        // From the last, for they are the last of those that lie before the run.
+        // Searched from the last one backwards, because they are the last messages before the run.
         let listed: Vec<_> = messages.iter().rev().map(|message| self.take_listed(run, message)).collect();
         for (message, listed) in messages.iter().zip(listed.into_iter().rev()) {
-            // A request may mention what waits in the conversation already.
+            // A request may mention a message that is already waiting in the conversation.
             if message.id.is_some()
                 && self.runs[run].inputs.messages.iter().any(|input| input.id == message.id)
             {
@@ -332,7 +341,8 @@ impl Conversation {
         self.runs[run].inputs.messages.shrink_to_fit();
     }
 
-    /// Takes out what is held of a message that a run was created with, if a list has shown it already.
+    /// Removes and returns the held copy of a message that a run was created with, if a list has
+    /// already shown it.
     fn take_listed(&mut self, run: usize, born: &Message) -> Option<Message> {
         if self.listed.is_empty() {
             return None;

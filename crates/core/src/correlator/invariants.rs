@@ -1,8 +1,9 @@
-//! Traffic made of any bytes, and what must hold whatever it is.
+//! Builds traffic from arbitrary bytes, and checks what must hold for all traffic.
 //!
-//! The first byte picks the settings. Then come exchanges, each ended by `0xFF`; its fields, each ended by `0xFE`, are: four
-//! bytes that steer (see [`Steering`]), the request line without its version, headers in lines, the request's body, and the
-//! response's. Neither separator occurs in UTF-8, so real traffic can be written so, and stays recognisable when it is changed.
+//! The first byte selects the settings. Exchanges follow, each ended by `0xFF`. Their fields, each
+//! ended by `0xFE`, are: four control bytes (see [`Steering`]), the request line without its
+//! version, headers in lines, the request's body, and the response's. Neither separator occurs in
+//! UTF-8, so real traffic can be written in this form, and stays recognisable when it is mutated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,9 +20,10 @@ use crate::interaction::Interaction;
 use crate::observation::{ConversationKey, Observation};
 use crate::time::UnixMillis;
 
-/// Asserts that traffic of any bytes does no harm: nothing panics, what is observed does not depend on how a body is cut and
-/// survives the journal, the correlator's books balance and keep to its limits, a run is recorded once, a new process goes on
-/// where the last one stopped, and in the end nothing is left.
+/// Asserts that traffic of arbitrary bytes does no harm. Nothing panics. The observations do not
+/// depend on how a body is split, and survive the journal. The correlator's bookkeeping is
+/// consistent and within its limits. A run is recorded once. A new process continues where the last
+/// one stopped. At the end nothing is left.
 pub fn assert_invariants(data: &[u8]) {
     let Some((&settings, exchanges)) = data.split_first() else { return };
     let mut world = Process::new(settings);
@@ -31,20 +33,21 @@ pub fn assert_invariants(data: &[u8]) {
     world.end();
 }
 
-/// What the four bytes of an exchange say; missing ones are 0.
+/// The meaning of an exchange's four control bytes. Missing ones are 0.
 struct Steering {
-    /// Status and type of the response (3 bits), how it ended (2), whether the request was copied whole (1), and whether before
-    /// it the process is killed, or shuts down, and begins anew (2).
+    /// Status and type of the response (3 bits), how it ended (2), whether the request was copied
+    /// whole (1), and whether the process is killed, or shuts down, and restarts before the
+    /// exchange (2).
     kind: u8,
-    /// How long the pieces are in which the response comes; 0 is whole.
+    /// The size of the pieces in which the response arrives. 0 is whole.
     piece_bytes: u8,
-    /// The root of the seconds that passed since the last exchange.
+    /// The square root of the seconds since the last exchange.
     wait: u8,
     /// Which piece is lost, counted from 1; 0 is none.
     lost: u8,
 }
 
-/// A process, what it stores, and what it told.
+/// A process, its storage, and its output.
 struct Process {
     config: Config,
     dialect: dialect::Config,
@@ -53,7 +56,7 @@ struct Process {
     journal: Vec<(ConversationKey, String)>,
     states: BTreeMap<ConversationKey, String>,
     histories: Vec<Remembered>,
-    /// Keys of the records this process told, of conversations it has not forgotten.
+    /// Keys of the records that this process emitted, except for conversations it has forgotten.
     recorded: BTreeMap<ConversationKey, BTreeSet<String>>,
     evicts: bool,
 }
@@ -160,13 +163,13 @@ impl Process {
             request_at: self.now,
             status,
             content_type: content_type.map(HeaderValue::from_static),
-            // The type that says least goes with a coding that is none.
+            // The least specific type is combined with no coding.
             content_encoding: (steering.kind & 7 == 6).then(|| HeaderValue::from_static("none")),
             response_at: self.now,
         })
     }
 
-    /// What an exchange tells; however it is cut, if nothing of it is lost.
+    /// The observations of an exchange. They do not depend on how it is split, if nothing is lost.
     fn observe(&self, steering: &Steering, start: &Start, body: &[u8]) -> Vec<Observation> {
         let at = self.now;
         let ending = match (steering.kind >> 3) & 3 {
@@ -274,13 +277,13 @@ impl Process {
         assert!(conversations.len() <= most && *text_bytes <= most_bytes, "{text_bytes} bytes are held");
     }
 
-    /// A shutdown settles what is over; what goes on is the next process's.
+    /// A shutdown settles finished runs. The next process continues with the rest.
     fn finish(&mut self) {
         self.correlator.finish(self.now);
         self.collect();
         for conversation in self.correlator.conversations.values() {
             let mut over = conversation.last_runs().filter(|run| run.is_terminal());
-            // What is held is held on if the journal stays.
+            // Held runs stay held if the journal stays.
             assert!(
                 over.all(|run| run.is_held() && !conversation.is_settled()),
                 "a shutdown leaves what is over"
@@ -288,7 +291,8 @@ impl Process {
         }
     }
 
-    /// Begins a new process on what the last one left. What that has told is told again, which the store's unique key undoes.
+    /// Starts a new process on the storage of the last one. Records that were already emitted are
+    /// emitted again, and the store's unique key removes the duplicates.
     fn restart(&mut self) {
         self.correlator = Correlator::new(self.config.clone());
         for (key, state) in &self.states {
@@ -306,7 +310,7 @@ impl Process {
         self.recorded.clear();
     }
 
-    /// What is known of each conversation.
+    /// The known state of each conversation.
     fn standing(&self) -> BTreeMap<ConversationKey, String> {
         let known = self.correlator.conversations.iter();
         known.map(|(key, known)| (key.clone(), known.shown())).collect()
@@ -324,9 +328,9 @@ impl Process {
     }
 }
 
-/// A time later than those in traffic that seeds were made of.
+/// A time later than those in the traffic that seeds were made from.
 const START: u64 = 1_000_000;
 /// Keeps inputs quick.
 const MAX_EXCHANGES: usize = 64;
-/// Fewer runs than a conversation remembers.
+/// Fewer runs than a conversation can remember.
 const REMEMBERED: usize = 100;

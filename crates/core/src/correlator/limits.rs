@@ -1,24 +1,27 @@
-//! What the correlator may hold, and what becomes of the rest.
+//! Memory limits of the correlator, and how it handles the excess.
 
-/// Bounds on memory. What is beyond them is never lost in silence: see [`Note`].
+/// Limits on memory. Data beyond a limit is never lost silently: see [`Note`].
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Conversations in memory. Beyond it one goes: the longest idle of those with nothing pending; else one whose run is over
-    /// and only waits for more outputs, which is recorded; else the longest idle with unclaimed messages; else the one whose
-    /// run's deadline is nearest, which is recorded with what is known.
+    /// Conversations in memory. Beyond the limit one is evicted, in this order: the longest idle of
+    /// those with nothing pending; one whose run is over and only waits for more outputs, which is
+    /// recorded; the longest idle with unclaimed messages; the one whose run has the nearest
+    /// deadline, which is recorded with what is known.
     pub conversations: usize,
-    /// Bytes that conversations take in memory, all together: texts, ids, and what holds them. Beyond it as above. Up to a
-    /// quarter is lost to fragmentation, as measured (`tests/edges/memory.rs`).
+    /// Bytes that all conversations use together: texts, ids, and their containers. Beyond the
+    /// limit, conversations are evicted in the same order. Up to a quarter more is lost to
+    /// fragmentation, as measured (`tests/edges/memory.rs`).
     pub text_bytes: usize,
-    /// Messages of one conversation: unclaimed, and of runs that are not settled. Further ones are left out, and the record
-    /// says that it is not complete.
+    /// Messages of one conversation: unclaimed ones, and those of unsettled runs. Messages beyond
+    /// the limit are omitted, and the record is marked as incomplete.
     pub conversation_messages: usize,
-    /// Runs of one conversation that are not settled. Beyond it the oldest is recorded with what is known.
+    /// Unsettled runs of one conversation. Beyond the limit the oldest is recorded with what is
+    /// known.
     pub conversation_runs: usize,
-    /// Bytes of messages and tool calls of one conversation. Further ones are left out.
+    /// Bytes of messages and tool calls of one conversation. Data beyond the limit is omitted.
     pub conversation_text_bytes: usize,
-    /// Completions that are remembered by what their conversation added up to, about 200 bytes each. The oldest goes first; who goes
-    /// on with it begins a conversation of its own. 0: none is.
+    /// Completions whose conversation is remembered, about 200 bytes each. The oldest is forgotten
+    /// first; a request that continues it begins a new conversation. 0 disables this.
     pub remembered_turns: usize,
 }
 
@@ -35,20 +38,20 @@ impl Default for Limits {
     }
 }
 
-/// Something to be counted: what a limit cost, or what came too late.
+/// An event to count: the effect of a limit, or something that arrived too late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// A conversation was forgotten before its time, for there were too many.
+    /// A conversation was forgotten early, because there were too many.
     ConversationEvicted,
-    /// A request repeats what was said in several conversations: it was joined to none of them.
+    /// A request repeats text that occurs in several conversations. It was matched to none of them.
     HistoryShared,
-    /// An output of a run that was recorded already. The record stays as it is.
+    /// An output of a run that was already recorded. The record does not change.
     LateOutput,
-    /// A message was left out: the conversation has too many.
+    /// A message was omitted, because the conversation has too many.
     MessagesFull,
-    /// A run was recorded before its time: the conversation has too many.
+    /// A run was recorded early, because the conversation has too many.
     RunsFull,
-    /// A message, step or tool call was left out: the conversation has too much text.
+    /// A message, step or tool call was omitted, because the conversation has too much text.
     TextFull,
 }
 

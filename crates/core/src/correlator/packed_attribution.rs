@@ -1,4 +1,5 @@
-//! PackedAttribution a conversation or a run is, as it is held: as text, for a parsed user takes ten times as much.
+//! The attribution of a conversation or a run in packed form. It is held as text, because a parsed
+//! user uses ten times as much memory.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
@@ -6,7 +7,8 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::heap_size;
 use crate::attribution::Attribution;
 
-/// An attribution's JSON; none while nothing is known. It is stored as the attribution itself would be.
+/// An attribution's JSON. None while nothing is known. It is stored in the same format as the
+/// attribution itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct PackedAttribution(Option<Box<RawValue>>);
@@ -21,7 +23,7 @@ impl PackedAttribution {
         known.unwrap_or_default()
     }
 
-    /// Takes over whatever `newer` knows better. Tells whether that is anything.
+    /// Takes the values that `newer` knows better. Returns whether anything changed.
     pub(super) fn update(&mut self, newer: &Attribution) -> bool {
         if newer.is_empty() {
             return false;
@@ -34,7 +36,7 @@ impl PackedAttribution {
         changed
     }
 
-    /// What it takes in memory beside its own fields.
+    /// How much memory it uses besides its own fields.
     pub(super) fn heap_bytes(&self) -> usize {
         heap_size::raw(&self.0)
     }

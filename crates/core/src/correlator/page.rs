@@ -1,8 +1,9 @@
-//! Listed messages: what they bring, and what they prove.
+//! Listed messages: what they add, and what they prove.
 //!
-//! Routing goes by id and `run_id`, never by position; only servers that name no run on a message leave place and time
-//! ([`Pairing::Heuristic`]). A listing proves a run's outputs whole when it was asked for after the run was over, goes
-//! without a gap from one end of the thread (or of the run, where the server honours `run_id`), and has passed beyond them.
+//! Messages are assigned by id and `run_id`, never by position. Position and time are used only for
+//! servers that name no run on a message ([`Pairing::Heuristic`]). A listing proves that a run's
+//! outputs are complete if it was requested after the run was over, covers the thread (or the run,
+//! if the server honours `run_id`) without a gap from one end, and extends beyond the outputs.
 
 use super::config::Config;
 use super::conversation::{Conversation, Outcome};
@@ -13,7 +14,7 @@ use crate::observation::{MessagePage, PageOrder, PageStart};
 use crate::time::UnixMillis;
 
 impl Conversation {
-    /// Takes in a page. Tells whether anything changed.
+    /// Handles a page. Returns whether anything changed.
     pub(super) fn see_page(
         &mut self,
         page: &MessagePage,
@@ -27,7 +28,8 @@ impl Conversation {
         }
         let filtered = honours_filter(page);
         let mut changed = false;
-        // Whoever names a run once does so always; but what knows nothing of the thread yet is not worth remembering.
+        // A server that names a run once always does so. This is not stored for a conversation with
+        // nothing else to remember.
         let names_runs = self.state.names_runs || page.messages.iter().any(|message| message.run.is_some());
         if names_runs && !self.state.names_runs && !(self.is_settled() && self.state.runs.is_empty()) {
             self.state.names_runs = true;
@@ -77,8 +79,8 @@ impl Conversation {
         changed
     }
 
-    /// The known output of a run that comes next behind some place on a page; the pages of a list newest first go on before
-    /// the message the last one ended with.
+    /// The first known output of a run after a position on a page. In a newest-first list, the
+    /// messages of a page come before the last message of the previous page.
     fn output_after(&self, run: usize, after: &[&Message], page: &MessagePage) -> Option<String> {
         let run = &self.runs[run];
         let on_page = after.iter().find(|later| run.outputs.has(later)).and_then(|later| later.id.clone());
@@ -88,7 +90,7 @@ impl Conversation {
         })
     }
 
-    /// Whoever lists back to something older than a run's inputs has seen them all.
+    /// A listing that extends back beyond a run's inputs shows all of them.
     fn prove_inputs(&mut self, page: &MessagePage, chronological: &[&Message], filtered: bool) -> bool {
         if filtered {
             return false;
@@ -112,7 +114,7 @@ impl Conversation {
         changed
     }
 
-    /// PackedAttribution question a listed message is.
+    /// Which run a listed input message belongs to.
     fn asked(&self, message: &Message) -> Asked {
         let mut runs = self.runs.iter();
         match runs.position(|run| run.inputs.messages.iter().any(|input| input.id == message.id)) {
@@ -122,7 +124,7 @@ impl Conversation {
         }
     }
 
-    /// Whether a message was there before a run was.
+    /// Whether a message was created before a run.
     fn is_older(&self, message: &Message, run: usize) -> bool {
         let second = message.created_at.map(f64::floor);
         second.zip(self.runs[run].created_second()).is_some_and(|(message, run)| message < run)
@@ -136,7 +138,8 @@ impl Conversation {
         message.id.as_deref().is_some_and(|id| self.knows_message(id))
     }
 
-    /// The run a message without `run_id` belongs to when its question is not on the page: only if there is no choice.
+    /// The run of a message without `run_id` whose input is not on the page. Only if there is
+    /// exactly one candidate.
     fn only_run_at(&self, message: &Message) -> Option<usize> {
         let [run] = &self.runs[..] else { return None };
         let second = message.created_at.map(f64::floor)?;
@@ -144,25 +147,27 @@ impl Conversation {
     }
 }
 
-/// What the last question on a page before some place belongs to.
+/// What the last input before a position on a page belongs to.
 #[derive(Clone, Copy, Debug)]
 enum Asked {
     /// A run that is settled.
     Before,
-    /// No run that is known.
+    /// No known run.
     Else,
-    /// There was none.
+    /// There was no input.
     Nothing,
     /// An open run.
     Run(usize),
 }
 
-/// Whether the page shows one run only: it was asked to, and does. An empty one shows nothing of any other.
+/// Whether the page shows one run only: the client asked for this, and the server did it. An empty
+/// page shows no other run.
 fn honours_filter(page: &MessagePage) -> bool {
     page.run_filter.is_some() && page.messages.iter().all(|message| message.run == page.run_filter)
 }
 
-/// Judges whether this page completes a listing that shows every output of the run. Tells whether anything changed.
+/// Decides whether this page completes a listing that shows every output of the run. Returns
+/// whether anything changed.
 fn prove_outputs(run: &mut OpenRun, page: &MessagePage, filtered: bool) -> bool {
     if run.proofs.pages || !run.ended_before(page.requested_at) {
         return false;
@@ -183,27 +188,29 @@ fn prove_outputs(run: &mut OpenRun, page: &MessagePage, filtered: bool) -> bool 
         run.outputs.messages.iter().any(|output| output.id.is_some() && output.id == message.id)
     };
     let passed = page.has_more == Some(false) || (!filtered && passes_beyond(run, page, is_own));
-    // A completed run that shows no output is odd enough to wait for more; one that failed may well have none.
+    // A completed run without outputs is unusual, so wait for more. A failed run may really have
+    // none.
     if passed && (!run.outputs.messages.is_empty() || !run.is_completed()) {
         run.proofs.pages = true;
         return true;
     }
     let Some(last) = page.messages.last().and_then(|message| message.id.clone()) else { return false };
-    // Only a listing that goes on is worth waiting for, not one that shows the same page again and again.
+    // Waiting only makes sense if the listing advances, not if it shows the same page repeatedly.
     run.proofs.page_frontier.insert(frontier, last.clone()).as_ref() != Some(&last)
 }
 
-/// Whether the page's last messages lie beyond the run's outputs, in the direction of its order.
+/// Whether the page's last messages are beyond the run's outputs, in the direction of its order.
 fn passes_beyond(run: &OpenRun, page: &MessagePage, is_own: impl Fn(&Message) -> bool) -> bool {
     let Some(last) = page.messages.last().filter(|last| !is_own(last)) else { return false };
     let Some(created) = run.created_second() else { return page.messages.iter().any(&is_own) };
     let Some(second) = last.created_at.map(f64::floor) else { return page.messages.iter().any(&is_own) };
     match page.order {
-        // An input of the run itself lies beyond its outputs too.
+        // An input of the run itself is also beyond its outputs.
         PageOrder::Descending => {
             second < created || run.inputs.messages.iter().any(|input| input.id == last.id)
         }
-        // A later message may still lie between outputs, on servers that take messages while a run is active.
+        // A later message may still be between outputs, on servers that accept messages while a run
+        // is active.
         PageOrder::Ascending => {
             let behind = run.ended_second().map_or(second > created, |ended| second >= ended);
             behind && page.messages.iter().any(&is_own) && last.run.as_deref() != Some(run.id())

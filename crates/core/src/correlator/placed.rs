@@ -1,4 +1,4 @@
-//! An observation in its place among others: what a journal keeps.
+//! An observation with its placement: the content of a journal entry.
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -8,27 +8,28 @@ use crate::attribution::Attribution;
 use crate::observation::{ConversationKey, Fact, Observation, Turn};
 use crate::time::UnixMillis;
 
-/// An observation of the conversation it belongs to, and what was decided when it was placed, so that a replay, at other times and with
-/// other settings, decides nothing anew.
+/// An observation with the conversation it belongs to, and the decisions made when it was placed. A
+/// replay at another time or with other settings therefore decides nothing again.
 ///
-/// Its JSON is that of the observation; what was decided stands among the members of the turn.
+/// Its JSON is that of the observation. The decisions are stored among the fields of the turn.
 #[derive(Clone, Debug)]
 pub struct Placed {
     pub(super) observation: Observation,
     pub(super) placement: Placement,
 }
 
-/// What was decided about a turn.
+/// The decisions about a turn.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Placement {
-    /// Whether the run before it was found by what the request repeats.
+    /// Whether the previous run was found by the history that the request repeats.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) by_history: bool,
-    /// The run whose tool calls it answers, if both are to be one record.
+    /// The run whose tool calls it submits outputs for, if both become one record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) continues: Option<String>,
-    /// Until when its run is held for one that answers its tool calls; none if it is not.
+    /// Until when its run is held for one that submits outputs for its tool calls. None if it is
+    /// not held.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) held_until: Option<UnixMillis>,
 }
@@ -59,7 +60,7 @@ impl Serialize for Placed {
 
 impl<'de> Deserialize<'de> for Placed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Twice, because what is flattened cannot hold JSON as it came.
+        // Parsed twice, because a flattened struct cannot contain raw JSON.
         let json = Box::<RawValue>::deserialize(deserializer)?;
         let observation: Observation = serde_json::from_str(json.get()).map_err(D::Error::custom)?;
         let placement = match observation.fact {
@@ -96,7 +97,7 @@ struct PlacedTurn<'a> {
     placement: &'a Placement,
 }
 
-/// What was decided, and nothing else of a row.
+/// Only the decisions of a row.
 #[derive(Deserialize)]
 struct Decided {
     fact: DecidedFact,

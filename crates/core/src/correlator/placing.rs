@@ -1,5 +1,6 @@
-//! Finds the conversation an observation belongs to, where its dialect could not know it: that of its chain, or the one whose history
-//! its request repeats; and says which turns are to be one record.
+//! Finds the conversation that an observation belongs to, if its dialect could not know it: that of
+//! its chain, or the one whose history its request repeats. Also decides which turns become one
+//! record.
 
 use std::collections::HashMap;
 
@@ -11,7 +12,7 @@ use super::limits::Note;
 use super::placed::{Placed, Placement};
 use crate::observation::{ConversationKey, Fact, Observation};
 
-/// Everything that is known when an observation is placed.
+/// The known state when an observation is placed.
 pub(super) struct Places<'a> {
     pub(super) conversations: &'a HashMap<ConversationKey, Conversation>,
     pub(super) chains: &'a Chains,
@@ -20,7 +21,7 @@ pub(super) struct Places<'a> {
 }
 
 impl Places<'_> {
-    /// Places an observation, and tells what is to be counted of that.
+    /// Places an observation, and returns what must be counted.
     pub(super) fn place(mut self, mut observation: Observation) -> (Placed, Option<Note>) {
         let mut placement = Placement::default();
         let can_move =
@@ -40,7 +41,7 @@ impl Places<'_> {
             known.state.chain.unalias(&mut observation.fact);
         }
         if let Observation { at, fact: Fact::TurnSeen(turn), .. } = &mut observation {
-            // Only placing needs it.
+            // Needed only for placing.
             turn.said_before.clear();
             if let Some(known) = known {
                 known.state.chain.drop_repeated(turn);
@@ -54,7 +55,7 @@ impl Places<'_> {
         (Placed { observation, placement }, note)
     }
 
-    /// Moves a turn that nothing else places to the conversation that its request repeats.
+    /// Moves a turn that was not placed otherwise to the conversation that its request repeats.
     fn place_by_history(&mut self, observation: &mut Observation, placement: &mut Placement) -> Option<Note> {
         let Observation { conversation, at, fact: Fact::TurnSeen(turn), .. } = observation else {
             return None;

@@ -1,4 +1,4 @@
-//! A bounded memory of ids: the last ones seen.
+//! A bounded memory of recently seen ids.
 
 use std::collections::VecDeque;
 
@@ -7,18 +7,19 @@ use sha2::{Digest, Sha256};
 
 use super::heap_size::allocation;
 
-/// Remembers the fingerprints of the last `N` ids. What it forgot, the store's unique key still knows.
+/// Remembers the fingerprints of the last `N` ids. The store's unique key also covers forgotten
+/// ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Recent<const N: usize>(VecDeque<u64>);
 
 impl<const N: usize> Recent<N> {
-    /// Whether the id is among the last ones.
+    /// Whether the id is remembered.
     pub(super) fn contains(&self, id: &str) -> bool {
         !self.0.is_empty() && self.0.contains(&fingerprint(id))
     }
 
-    /// What it takes in memory beside its own fields.
+    /// How much memory it uses besides its own fields.
     pub(super) fn heap_bytes(&self) -> usize {
         allocation(self.0.capacity() * size_of::<u64>())
     }
@@ -28,7 +29,7 @@ impl<const N: usize> Recent<N> {
         self.0.is_empty()
     }
 
-    /// Remembers an id, and forgets the oldest one if need be. Tells whether it was new.
+    /// Remembers an id, and forgets the oldest one if necessary. Returns whether it was new.
     pub(super) fn insert(&mut self, id: &str) -> bool {
         let fingerprint = fingerprint(id);
         if self.0.contains(&fingerprint) {
@@ -42,7 +43,8 @@ impl<const N: usize> Recent<N> {
     }
 }
 
-/// A hash that stays the same over releases, for it is stored. Ids may be hostile, so it is a cryptographic one.
+/// A hash that must stay the same in all releases, because it is stored. It is cryptographic,
+/// because ids may be hostile.
 pub(super) fn fingerprint(id: &str) -> u64 {
     let digest = Sha256::digest(id.as_bytes());
     u64::from_le_bytes(std::array::from_fn(|at| digest[at]))

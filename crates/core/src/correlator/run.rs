@@ -1,8 +1,9 @@
-//! One run that is not settled.
+//! One unsettled run.
 //!
-//! Its state only moves forward: active and requires_action may alternate, a terminal status never changes again. Deadlines:
-//! `outputs_grace` after it became terminal (longer while pages bring more of its outputs); until then `unresolved_grace`
-//! beyond `expires_at`, or beyond the time a run is assumed to take, or beyond the last time it was seen to go on.
+//! Its state only moves forward: active and requires_action may alternate, a terminal status never
+//! changes again. A terminal run has a deadline of `outputs_grace` after it became terminal (longer
+//! while pages bring more of its outputs). Until then the deadline is `unresolved_grace` after
+//! `expires_at`, or after the assumed duration of a run, or after the run was last seen active.
 
 mod completeness;
 mod continuation;
@@ -34,10 +35,10 @@ pub(super) use outputs::{Outputs, update_message};
 use tools::{StepSeen, ToolUse};
 use turn_state::TurnState;
 
-/// A run, and all that was seen of it.
+/// A run, and everything that was seen of it.
 #[derive(Debug)]
 pub(super) struct OpenRun {
-    /// What the API says of it, but for its tool calls.
+    /// What the API says about it, except its tool calls.
     run: Run,
     creation: Creation,
     pub(super) inputs: Inputs,
@@ -48,32 +49,32 @@ pub(super) struct OpenRun {
     ending: Ending,
     attribution: PackedAttribution,
     pub(super) pairing: Pairing,
-    /// What it has beside others when one exchange tells it as a whole.
+    /// Additional state if one exchange contains the whole run.
     turn: Option<Box<TurnState>>,
 }
 
 /// The request that created a run.
 #[derive(Debug, Default)]
 struct Creation {
-    /// When it arrived; none if it was not seen.
+    /// When it arrived. None if it was not seen.
     request_at: Option<UnixMillis>,
     trace_id: Option<String>,
     instructions: Option<String>,
     additional_instructions: Option<String>,
 }
 
-/// What proves that no output is missing.
+/// Evidence that no output is missing.
 #[derive(Debug, Default)]
 pub(super) struct OutputProofs {
-    /// Whether every part of the run so far was told by streams that were seen as a whole.
+    /// Whether every part of the run so far was in streams that were seen completely.
     streamed_whole: bool,
-    /// Whether a stream told the end, so that nothing of it is still on its way.
+    /// Whether a stream reported the end, so that none of it can still arrive.
     stream_told_end: bool,
     /// Whether all steps were listed after the run was over.
     steps_whole: bool,
-    /// Whether listed pages show all.
+    /// Whether listed pages show all outputs.
     pub(super) pages: bool,
-    /// Where a listing that has not passed beyond this run's outputs stopped.
+    /// Where a listing stopped that has not yet passed this run's outputs.
     pub(super) page_frontier: BTreeMap<(bool, bool), String>,
 }
 
@@ -86,10 +87,10 @@ struct SeenTimes {
     deadline: UnixMillis,
 }
 
-/// How a run ended where the API did not say so.
+/// How a run ended if the API did not say.
 #[derive(Debug, Default)]
 struct Ending {
-    /// The status that was assumed.
+    /// The assumed status.
     assumed: Option<Status>,
     client_gone: bool,
     stream_error: Option<Box<RawValue>>,
@@ -114,7 +115,7 @@ impl OpenRun {
         open
     }
 
-    /// Takes in another state of the run. Tells whether it said anything new.
+    /// Merges another state of the run. Returns whether it contained anything new.
     pub(super) fn merge(&mut self, newer: &Run, at: UnixMillis, config: &Config) -> bool {
         let Run {
             id: _,
@@ -132,7 +133,7 @@ impl OpenRun {
         } = newer;
         let known = &mut self.run;
         if status.is_terminal() && started_at.is_some() && known.started_at != *started_at {
-            known.started_at = None; // A run that waited for tools started more than once: its last word counts.
+            known.started_at = None; // A run that waited for tools started more than once: the last value counts.
         }
         let mut changed = learn(&mut known.assistant, assistant)
             | learn(&mut known.model, model)
@@ -157,7 +158,7 @@ impl OpenRun {
         changed | self.wait_on(at, config)
     }
 
-    /// Notes that the run was not over at a time. Tells whether it is waited for any longer because of that.
+    /// Notes that the run was not over at a time. Returns whether this extends its deadline.
     pub(super) fn wait_on(&mut self, at: UnixMillis, config: &Config) -> bool {
         if self.is_terminal() {
             return false;
@@ -169,7 +170,7 @@ impl OpenRun {
         longer
     }
 
-    /// Notes how this state came to be seen.
+    /// Notes how this state was seen.
     pub(super) fn note_origin(&mut self, origin: &RunOrigin) -> bool {
         match origin {
             RunOrigin::Created {
@@ -200,7 +201,7 @@ impl OpenRun {
         }
     }
 
-    /// Notes that the run's own stream told its state.
+    /// Notes that the run's own stream reported its state.
     pub(super) fn note_streamed_state(&mut self) -> bool {
         let told = self.is_terminal() && !self.proofs.stream_told_end;
         self.proofs.stream_told_end |= told;
@@ -226,7 +227,7 @@ impl OpenRun {
         if ending == StreamEnding::Complete && error.is_none() {
             self.note_streamed_state();
         } else {
-            // After an error the run may go on, unseen.
+            // After an error the run may continue unseen.
             self.proofs.streamed_whole = false;
         }
         self.ending.client_gone |= ending == StreamEnding::ClientGone;
@@ -237,12 +238,12 @@ impl OpenRun {
         true
     }
 
-    /// Where in time this run lies, in whole seconds: that is what servers can be trusted to order by.
+    /// The position of this run in time, in whole seconds. Servers order reliably only by seconds.
     pub(super) fn created_second(&self) -> Option<f64> {
         self.run.created_at.map(f64::floor)
     }
 
-    /// Second in which the run ended, by the API's word.
+    /// The second in which the run ended, as reported by the API.
     pub(super) fn ended_second(&self) -> Option<f64> {
         self.run.ended_at.map(f64::floor)
     }
@@ -256,7 +257,7 @@ impl OpenRun {
         self.run.status == RunStatus::Completed
     }
 
-    /// What it takes in memory beside its place in a list.
+    /// How much memory it uses besides its list entry.
     pub(super) fn bytes(&self) -> usize {
         let Run { id, assistant, model, usage, error, metadata, .. } = &self.run;
         let texts = [
@@ -280,7 +281,7 @@ impl OpenRun {
             + self.turn.as_ref().map_or(0, |turn| turn.bytes())
     }
 
-    /// What was left out of this run.
+    /// One note for each text that was omitted from this run.
     pub(super) fn notes(&self) -> impl Iterator<Item = Note> {
         std::iter::repeat_n(Note::TextFull, self.tools.left_out)
     }
@@ -297,24 +298,26 @@ impl OpenRun {
         self.times.deadline
     }
 
-    /// When the run ended by the API's word, else when it was created.
+    /// When the run ended, as reported by the API, else when it was created.
     pub(super) fn api_end(&self) -> Option<UnixMillis> {
         let seconds = self.run.ended_at.or(self.run.created_at)?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
         Some(UnixMillis((seconds * 1000.0) as u64))
     }
 
-    /// Whether the run was already seen to be over at a time. Listings asked for earlier may be older than its outputs.
+    /// Whether the run was already seen to be over at a time. Lists requested earlier may be older
+    /// than its outputs.
     pub(super) fn ended_before(&self, time: UnixMillis) -> bool {
         self.times.end_at.is_some_and(|end| end <= time)
     }
 
-    /// The frontier of a listing: pages of one order and one kind of filter go on where the last one stopped.
+    /// The frontier of a listing: pages with the same order and kind of filter continue where the
+    /// last one stopped.
     pub(super) fn frontier(order: PageOrder, filtered: bool) -> (bool, bool) {
         (order == PageOrder::Ascending, filtered)
     }
 
-    /// Whether the run is over and nothing can still bring outputs.
+    /// Whether the run is over and no more outputs can arrive.
     pub(super) fn is_complete(&self) -> bool {
         match &self.turn {
             Some(_) if self.is_held() => false,
@@ -323,12 +326,12 @@ impl OpenRun {
         }
     }
 
-    /// Whether one exchange tells it as a whole.
+    /// Whether one exchange contains the whole run.
     pub(super) fn is_turn(&self) -> bool {
         self.turn.is_some()
     }
 
-    /// Concludes a status where the API said none in time.
+    /// Concludes a status if the API reported none in time.
     pub(super) fn finish(&mut self, at: UnixMillis) {
         if self.is_terminal() {
             return;
@@ -345,7 +348,7 @@ impl OpenRun {
         self.finish_as(status, at);
     }
 
-    /// Concludes a given status if the API said none.
+    /// Concludes a given status if the API reported none.
     pub(super) fn finish_as(&mut self, status: Status, at: UnixMillis) {
         if !self.is_terminal() {
             self.ending.assumed = Some(status);
@@ -353,8 +356,8 @@ impl OpenRun {
         }
     }
 
-    /// When this program gives up on a run whose end it has not seen. The API's clock only tells how long it takes, for it may
-    /// differ from ours.
+    /// When this program gives up on a run whose end it has not seen. The API's clock is used only
+    /// for durations, because it may differ from ours.
     fn unresolved_deadline(&self, config: &Config) -> UnixMillis {
         let span = self.run.expires_at.zip(self.run.created_at).map(|(expires, created)| expires - created);
         let span = span.filter(|span| *span > 0.0 && *span < LONGEST_RUN_SECS);
@@ -363,5 +366,5 @@ impl OpenRun {
     }
 }
 
-/// Longer waits are nonsense from the wire.
+/// Longer waits can only be invalid data from the wire.
 const LONGEST_RUN_SECS: f64 = 30.0 * 24.0 * 3600.0;

@@ -1,8 +1,9 @@
-//! When runs of a conversation are settled: each by itself, or together with those that went on with it.
+//! When runs of a conversation are settled: each alone, or together with the runs that continued
+//! it.
 //!
-//! A run that is held (see `run::continuation`) is over, and waits for one that hands in what its tools returned. That one goes on
-//! with it, and may be held in its turn: such a line of runs is settled when its last one is, as one. All but the last are over,
-//! so that only the last has a deadline.
+//! A held run (see `run::continuation`) is over, and waits for one that submits its tool outputs.
+//! That run continues it, and may be held in turn. Such a sequence of runs is settled as one when
+//! its last run is. All but the last are over, so only the last has a deadline.
 
 use super::config::Config;
 use super::conversation::{Conversation, Outcome};
@@ -11,8 +12,9 @@ use crate::observation::{RunOrigin, Turn};
 use crate::time::UnixMillis;
 
 impl Conversation {
-    /// Acts on deadlines, in the order of their times also where several have passed, as they have when a process begins anew: what
-    /// it remembers is then what one that went on would. Tells whether the conversation is to be forgotten.
+    /// Acts on deadlines in the order of their times, even if several have passed, for example
+    /// after a restart. A restarted process therefore remembers the same as one that kept running.
+    /// Returns whether to forget the conversation.
     pub(super) fn handle_timeout(&mut self, now: UnixMillis, config: &Config, outcome: &mut Outcome) -> bool {
         let due = self.runs.iter().filter(|run| run.deadline() <= now);
         let mut due: Vec<(UnixMillis, String)> =
@@ -25,11 +27,11 @@ impl Conversation {
             self.settle_where(outcome, |run| run.id() == id);
         }
         self.measure();
-        // What was settled just now has to be told first.
+        // Runs that were just settled must be emitted first.
         self.runs.is_empty() && outcome.settled.is_empty() && self.forget_at(config) <= now
     }
 
-    /// Settles everything with what is known, for there is no room to wait.
+    /// Settles everything with what is known, because there is no room to wait.
     pub(super) fn give_up(&mut self, now: UnixMillis, outcome: &mut Outcome) {
         for run in &mut self.runs {
             run.finish(now);
@@ -39,15 +41,16 @@ impl Conversation {
         self.measure();
     }
 
-    /// Settles what is over, with the outputs seen so far; also what is held, for nothing will come any more. While something else is
-    /// pending the journal stays, and a later process that replays it would hold again what was recorded: that is held on.
+    /// Settles finished runs with the outputs seen so far, and held runs, because nothing more can
+    /// arrive. While something else is pending the journal stays. A later process that replays it
+    /// would hold a recorded run again, so held runs then stay held.
     pub(super) fn let_go(&mut self, outcome: &mut Outcome) {
         let is_all = self.unclaimed.is_empty() && self.last_runs().all(OpenRun::is_terminal);
         self.settle_where(outcome, |run| run.is_terminal() && (is_all || !run.is_held()));
         self.measure();
     }
 
-    /// Settles what is over, with the outputs seen so far.
+    /// Settles finished runs with the outputs seen so far.
     pub(super) fn settle_terminal(&mut self, outcome: &mut Outcome) {
         self.settle_where(outcome, |run| run.is_terminal() && !run.is_held());
         self.measure();
@@ -61,7 +64,7 @@ impl Conversation {
         self.settle_where(outcome, |_| true);
     }
 
-    /// Settles the oldest run, and what went on with it, with what is known.
+    /// Settles the oldest run, and the runs that continued it, with what is known.
     pub(super) fn settle_oldest(&mut self, at: UnixMillis, outcome: &mut Outcome) {
         let mut last = 0;
         while let Some(next) = self.continued_at(last) {
@@ -72,7 +75,8 @@ impl Conversation {
         self.settle_where(outcome, |run| run.id() == id);
     }
 
-    /// Settles what is held and was recorded by an earlier process; `is_recorded` tells by the first run of a line.
+    /// Settles held runs that an earlier process recorded. `is_recorded` checks the first run of a
+    /// sequence.
     pub(super) fn let_go_where(
         &mut self,
         mut is_recorded: impl FnMut(&OpenRun) -> bool,
@@ -97,13 +101,14 @@ impl Conversation {
         self.runs.iter().any(OpenRun::is_held)
     }
 
-    /// The runs that no other has gone on with.
+    /// The runs that no other run has continued.
     pub(super) fn last_runs(&self) -> impl Iterator<Item = &OpenRun> {
         let continued: Vec<&str> = self.runs.iter().filter_map(OpenRun::continues).collect();
         self.runs.iter().filter(move |run| !continued.contains(&run.id()))
     }
 
-    /// The run that is held for what a turn hands in, if there is one: the first that comes goes on with it.
+    /// The held run that a turn's tool outputs belong to, if there is one. The first such turn
+    /// continues it.
     pub(super) fn held_for(&self, turn: &Turn) -> Option<String> {
         if !matches!(turn.origin, RunOrigin::Created { .. }) {
             return None;
@@ -115,7 +120,7 @@ impl Conversation {
         (free && run.id() != turn.run.id).then(|| caller.to_owned())
     }
 
-    /// Where the run is that goes on with another.
+    /// The index of the run that continues another.
     fn continued_at(&self, place: usize) -> Option<usize> {
         let id = self.runs[place].id();
         self.runs.iter().position(|run| run.continues() == Some(id))
@@ -143,7 +148,7 @@ impl Conversation {
         }
     }
 
-    /// Takes out a run, and remembers it as settled.
+    /// Removes a run, and remembers it as settled.
     fn take_run(&mut self, place: usize) -> OpenRun {
         let run = self.runs.remove(place);
         for id in run

@@ -1,4 +1,4 @@
-//! Turns: runs that one exchange tells as a whole, and their places among others.
+//! Turns: runs that are each contained in one exchange, and their placement.
 
 use super::chain::{Chain, MAX_CALLS, call_link};
 use super::config::Config;
@@ -9,7 +9,7 @@ use crate::message::Role;
 use crate::observation::{Observation, RunOrigin, ToolCall, Turn, scoped_call};
 
 impl Conversation {
-    /// Takes a state of a turn. Tells whether anything changed.
+    /// Handles a state of a turn. Returns whether anything changed.
     pub(super) fn see_turn(
         &mut self,
         (turn, placement): (&Turn, &Placement),
@@ -26,7 +26,8 @@ impl Conversation {
             changed |= self.state.chain.note_alias(alias, &turn.run.id, &mut outcome.relinked);
         }
         let Some(place) = place_of(&self.runs) else { return changed };
-        // Somebody may have looked at it before its creation was answered, and that tells more of its place.
+        // The turn may have been fetched before its creation response was seen. The creation shows
+        // more of its placement.
         if !self.runs[place].is_turn() || (!created_before && self.runs[place].created_seen()) {
             let (parent, began) = self.place_turn(turn);
             self.runs[place].become_turn(turn, placement, (parent, began));
@@ -37,7 +38,7 @@ impl Conversation {
             changed = true;
         }
         let relinked = &mut outcome.relinked;
-        // Later facts of the same exchange find it by that, too.
+        // Later facts of the same exchange also find it by that id.
         changed |= self.state.chain.note_run(&turn.run.id, relinked);
         let run = &self.runs[place];
         let (id, began) = (run.id(), run.turn_id());
@@ -58,14 +59,14 @@ impl Conversation {
         changed | self.runs[place].note_turn((turn, placement), outputs, lost, (observation.at, config))
     }
 
-    /// The run whose calls a turn answers, if it goes on with the same turn.
+    /// The run that a turn submits tool outputs for, if it continues the same user turn.
     pub(super) fn continued_by(&self, turn: &Turn) -> Option<&str> {
         let (caller, _) = self.state.chain.caller(&turn.answers)?;
         let (parent, began) = self.place_turn(turn);
         began.filter(|_| parent.as_deref() == Some(caller)).map(|_| caller)
     }
 
-    /// The run before a turn, and the one that began it if that is another.
+    /// The run before a turn, and the run that began it, if that is another one.
     fn place_turn(&self, turn: &Turn) -> (Option<String>, Option<String>) {
         let chain = &self.state.chain;
         let before = match turn.previous.as_deref() {
@@ -85,7 +86,7 @@ impl Conversation {
     }
 }
 
-/// What the calls of a turn are known by.
+/// The key of each of a turn's calls.
 fn call_links(turn: &Turn) -> Vec<u64> {
     let link = |call: &ToolCall| match &turn.question {
         Some(question) => call_link(&scoped_call(question, &call.id)),

@@ -1,7 +1,8 @@
 //! The Assistants API (v1 and v2): threads, messages, runs.
 //!
-//! What a body is, its [`ObjectKind`] says; which request it answers, the [`Route`] says. A run's stream and a poll of it tell
-//! the same facts. Text deltas are folded per message and told only where no whole message followed them.
+//! [`ObjectKind`] says what a body is. [`Route`] says which request it responds to. A run's stream
+//! and a poll of the run report the same facts. Text deltas are joined per message, and reported
+//! only if no whole message followed them.
 
 mod event;
 mod list;
@@ -43,7 +44,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     is_sunset: true,
 };
 
-/// Whether a request is one of this API's.
+/// Whether a request belongs to this API.
 fn interest(method: &Method, path: &str) -> bool {
     Route::takes(method) && Route::parse(path).is_some()
 }
@@ -59,23 +60,23 @@ pub(super) struct Observer {
     attribution: Attribution,
     request_at: UnixMillis,
     trace_id: Option<String>,
-    /// The thread: from the path, or learnt from the body where the path has none.
+    /// The thread: from the path, or from the body if the path has none.
     thread: Option<Arc<str>>,
-    /// Messages of the request that a thread or run is created with; taken by the first fact that carries them.
+    /// Messages of a create request. The first fact that carries them takes them.
     messages: Vec<Message>,
-    /// The request that adds a message, for the case that its response cannot be read.
+    /// The request that adds a message. Used if its response cannot be read.
     sent: String,
     /// Whether the request may have had messages that could not be read.
     messages_lost: bool,
     instructions: Option<String>,
     additional_instructions: Option<String>,
     tool_outputs: Vec<ToolOutput>,
-    /// Whether the fact that answers this request's `POST` was told.
+    /// Whether the fact for the response to this request's `POST` was reported.
     answered: bool,
     stream: Option<Stream>,
-    /// When something was last told.
+    /// When something was last reported.
     told_at: UnixMillis,
-    /// Whether the request was refused: then the answer can only say what still goes on.
+    /// Whether the request was refused. The response can then only show which run is still active.
     refused: bool,
     /// Whether part of the response was not seen, or could not be read.
     missed: bool,
@@ -93,7 +94,7 @@ impl Observe for Observer {
         }
     }
 
-    /// Says that the response is over, and that nothing can be made of it. A message that was sent was sent all the same.
+    /// Handles a response that is over and cannot be used. A message in the request was still sent.
     fn cannot_read(&mut self, at: UnixMillis, out: &mut Observed) {
         if self.method == Method::POST
             && matches!(self.route, Route::Messages { .. })
@@ -130,7 +131,7 @@ impl Observe for Observer {
         Ok(())
     }
 
-    /// Takes what came of an object before it was cut: ids and status, if they came early.
+    /// Reads the start of an object that was cut: ids and status, if they came early.
     fn prefix(&mut self, mut members: Map<String, Value>, _: Ending, at: UnixMillis, out: &mut Observed) {
         let json = |members: &Map<String, Value>| json!(members).to_string();
         let kind = {
@@ -188,7 +189,7 @@ impl Observe for Observer {
 }
 
 impl Observer {
-    /// Begins an exchange that succeeded, or was refused in a way that may tell something.
+    /// Starts watching an exchange that succeeded, or whose refusal may be useful.
     pub(super) fn start(opening: Opening<'_>) -> Option<Self> {
         let Opening { exchange: _, start, mut request, config } = opening;
         let order = &config.attribution;
@@ -278,7 +279,8 @@ impl Observer {
                 }
                 self.emit(Fact::StepSeen(Box::new(step)), at, out);
             }
-            // Errors with a 200, look-alikes of other products, objects of later versions: not ours to judge.
+            // Errors with status 200, look-alikes of other products, objects of later versions: not
+            // ours to judge.
             Some(ObjectKind::List | ObjectKind::MessageDeleted | ObjectKind::ThreadDeleted) | None => {
                 out.problem(Problem::UnexpectedShape)
             }
@@ -373,7 +375,7 @@ impl Observer {
         }
     }
 
-    /// A body's own word on its thread goes before the path's.
+    /// The thread in the body takes precedence over the one in the path.
     fn learn_thread(&mut self, id: &Value) {
         if let Some(id) = field::id(id).filter(|id| self.thread.as_deref() != Some(*id)) {
             self.thread = Some(Arc::from(id));

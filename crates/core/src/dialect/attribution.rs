@@ -1,8 +1,9 @@
-//! Session, user and app, from what an exchange says of them.
+//! Session, user and app, as far as an exchange names them.
 //!
-//! Several products have their own headers for the same thing, and some apps put it into metadata. The [`Order`] says where to
-//! look and what goes before what: the place of a source is kept with the value ([`Ranks`](crate::attribution::Ranks)), so that
-//! a good source is not undone by a worse one that is seen later.
+//! Several products have their own headers for the same value, and some apps put it into metadata.
+//! The [`Order`] says where to look and which source takes precedence. The rank of a source is kept
+//! with the value ([`Ranks`](crate::attribution::Ranks)), so that a worse source that is seen later
+//! does not replace a better one.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -35,7 +36,7 @@ impl Default for Order {
 }
 
 impl Order {
-    /// The headers that are looked at.
+    /// The headers that are read.
     pub fn headers(&self) -> impl Iterator<Item = &str> {
         let sources = self.session.iter().chain(&self.user).chain(&self.app);
         sources.filter_map(|source| match source {
@@ -64,7 +65,7 @@ impl Order {
         found
     }
 
-    /// Adds what an object's metadata says.
+    /// Adds the values from an object's metadata.
     pub(super) fn note_metadata(&self, found: &mut Attribution, metadata: &Value, owner: Owner) {
         if !metadata.is_object() {
             return;
@@ -98,14 +99,14 @@ impl Order {
     }
 }
 
-/// Where a value may stand.
+/// Where a value may be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// `baggage:KEY`: an entry of the W3C `baggage` header.
     Baggage(String),
     /// `body:FIELD`: a field of the request's JSON body.
     Body(String),
-    /// `caller`: a keyed hash of the credential, computed by the proxy if it is told to.
+    /// `caller`: a keyed hash of the credential. The proxy computes it if configured to.
     Caller,
     /// `NAME`: a request header.
     Header(String),
@@ -152,21 +153,21 @@ impl fmt::Display for Source {
     }
 }
 
-/// Why a source is refused.
+/// Why a source is rejected.
 #[derive(Debug, Error)]
 pub enum ParseSourceError {
     /// It would put a credential into records.
     #[error("`{0}` carries a credential")]
     Credential(String),
-    /// It is no header's name.
+    /// It is not a header name.
     #[error("`{0}` is not a header name, baggage:KEY, body:FIELD, metadata:KEY or caller")]
     NoHeader(String),
-    /// It does not say which.
+    /// It has no name after the colon.
     #[error("`{0}` needs a name behind the colon")]
     NoName(String),
 }
 
-/// Whose metadata it is; an earlier one is better.
+/// Whose metadata it is. Earlier variants take precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     Run = 0,
@@ -193,7 +194,8 @@ fn trace_of(traceparent: &str) -> Option<&str> {
     Some(trace).filter(|_| is_known && is_id)
 }
 
-/// An entry of a `baggage` header (W3C Baggage, section 3.2): `key=value;property, …`, percent-encoded.
+/// An entry of a `baggage` header (W3C Baggage, section 3.2): `key=value;property, …`,
+/// percent-encoded.
 fn baggage_entry<'a>(baggage: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let mut entries = baggage.split(',').filter_map(|entry| entry.split(';').next()?.split_once('='));
     let (_, value) = entries.find(|(key, _)| key.trim() == name)?;
@@ -243,9 +245,9 @@ const USER: [&str; 8] = [
 const APP: [&str; 2] = ["x-threadtap-app", "caller"];
 const CREDENTIALS: [&str; 5] =
     ["authorization", "cookie", "ocp-apim-subscription-key", "proxy-authorization", "x-functions-key"];
-/// More than any user object needs; keeps a hostile header out of every record.
+/// Longer than any user object needs to be. Keeps a hostile header out of every record.
 const MAX_VALUE_BYTES: usize = 4096;
-/// How many owners of metadata there are: each source has so many places.
+/// The number of metadata owners. Each source has that many ranks.
 const OWNERS: u8 = 3;
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! How a response body is read: as events, or as one JSON document.
 //!
-//! Its first bytes decide, for servers send event streams under any type and under none, and the SDKs read them all the same. The
-//! `Content-Type` decides where the first bytes say nothing. What the request asked for never decides: servers answer
-//! `stream: true` with a document. A document that turns out to be several, as JSON lines are, is read as events too.
+//! The first bytes decide, because servers send event streams with any `Content-Type` or none, and
+//! the SDKs read them anyway. The `Content-Type` decides if the first bytes are not conclusive.
+//! What the request asked for never decides: servers respond to `stream: true` with a document. A
+//! document that turns out to be several, such as JSON lines, is read as events too.
 
 mod reader;
 
@@ -21,7 +22,7 @@ pub(super) struct Body {
     form: Form,
     reader: Reader,
     most_bytes: usize,
-    /// How many values the event may have that is being taken in.
+    /// How many values the event that is being read may have.
     values: usize,
 }
 
@@ -30,11 +31,11 @@ enum Form {
     /// A JSON document, gathered until its end.
     Document(Vec<u8>),
     Events(sse::Decoder),
-    /// Neither, or given up.
+    /// Neither of the two, or reading was given up.
     Ignored,
-    /// The beginning of a document of which the rest is lost.
+    /// The beginning of a document. The rest is lost.
     Prefix(Vec<u8>),
-    /// Too little was seen: the bytes that may say what it is, and what the header says.
+    /// Too little was seen. Holds the bytes so far, and what the header says.
     Undecided(Vec<u8>, Declared),
 }
 
@@ -52,12 +53,12 @@ pub(super) enum FirstBytes {
     Events,
     Json,
     Other,
-    /// More of them are needed.
+    /// More bytes are needed.
     Unsure,
 }
 
 impl FirstBytes {
-    /// Looks at the bytes behind blank ones and a byte order mark.
+    /// Looks at the first bytes after whitespace and a byte order mark.
     pub(super) fn of(bytes: &[u8]) -> Self {
         match sse::behind_blanks(bytes) {
             [b'{' | b'[', ..] => Self::Json,
@@ -69,8 +70,9 @@ impl FirstBytes {
         }
     }
 
-    /// Looks at bytes that should be coded and may not be. Only what no coding makes of any text counts: `[` and `:` may well begin
-    /// a body in brotli (RFC 7932 §9.1), `{` never does.
+    /// Looks at bytes that are declared as encoded but may not be. Only bytes that no encoding
+    /// produces count: a brotli body may well begin with `[` or `:` (RFC 7932 §9.1), but never with
+    /// `{`.
     pub(super) fn despite_coding(bytes: &[u8]) -> Self {
         match bytes {
             [] | [b'{'] => Self::Unsure,
@@ -82,7 +84,7 @@ impl FirstBytes {
 }
 
 impl Body {
-    /// Begins a body with this `Content-Type`, of which so many bytes are held.
+    /// Starts a body with this `Content-Type`. It may hold at most `most_bytes` bytes.
     pub(super) fn new(content_type: Option<&[u8]>, most_bytes: usize, credentials: &Credentials) -> Self {
         let mime = content_type.and_then(|kind| kind.split(|byte| *byte == b';').next()).unwrap_or_default();
         let declared = match mime.trim_ascii().to_ascii_lowercase().as_slice() {
@@ -94,22 +96,23 @@ impl Body {
         Self { form: Form::Undecided(Vec::new(), declared), reader, most_bytes, values: 0 }
     }
 
-    /// Whether its type says that it is JSON.
+    /// Whether its `Content-Type` says that it is JSON.
     pub(super) fn is_declared_json(&self) -> bool {
         matches!(self.form, Form::Undecided(_, Declared::Json))
     }
 
-    /// Whether there were halves of characters, which are [marked](Halves::Marked) in what was told.
+    /// Whether there were half characters. They are [marked](Halves::Marked) in the text that was
+    /// passed on.
     pub(super) fn has_marks(&self) -> bool {
         self.reader.has_marks()
     }
 
-    /// Whether nothing more of it is of use.
+    /// Whether the rest of the body is of no use.
     pub(super) fn is_ignored(&self) -> bool {
         matches!(self.form, Form::Ignored | Form::Prefix(_))
     }
 
-    /// Takes the next bytes, decoded.
+    /// Takes the next decoded bytes.
     pub(super) fn feed(
         &mut self,
         bytes: &[u8],
@@ -137,7 +140,8 @@ impl Body {
         }
     }
 
-    /// Tells that part of the body was lost here. `resumable` says whether what follows can be read all the same.
+    /// Notes that part of the body was lost here. `resumable` says whether the bytes that follow
+    /// can still be read.
     pub(super) fn lose(&mut self, resumable: bool, observer: &mut dyn Observe, out: &mut Observed) {
         if !self.reader.has_missed() {
             out.problem(Problem::Incomplete);
@@ -147,9 +151,9 @@ impl Body {
         }
         self.reader.miss(observer);
         match &mut self.form {
-            // Events begin anew at any blank line.
+            // A new event can start after any blank line.
             Form::Events(events) if resumable => events.resync(),
-            // What came before the hole may say what it was.
+            // The part before the gap may show what it was.
             Form::Document(body) => self.form = Form::Prefix(std::mem::take(body)),
             Form::Prefix(_) => {}
             Form::Events(_) | Form::Ignored | Form::Undecided(..) => self.form = Form::Ignored,
@@ -174,7 +178,8 @@ impl Body {
         }
     }
 
-    /// How many more bytes it may take to take in so many, and to read what may be whole by then.
+    /// How many more bytes it may need to take in this piece, and to read everything that may be
+    /// complete by then.
     pub(super) fn wanted_bytes(&self, piece: &[u8]) -> usize {
         let more = piece.len();
         match &self.form {
@@ -196,7 +201,7 @@ impl Body {
         }
     }
 
-    /// How many more bytes it takes to read what is held.
+    /// How many more bytes it needs to read what is held.
     pub(super) fn workspace_bytes(&self) -> usize {
         match &self.form {
             Form::Document(body) | Form::Prefix(body) | Form::Undecided(body, _) => {
@@ -207,7 +212,7 @@ impl Body {
         }
     }
 
-    /// The body is over. Tells whether part of it was not seen.
+    /// Ends the body. Says whether part of it was not seen.
     pub(super) fn finish(&mut self, observer: &mut dyn Observe, end: &End, out: &mut Observed) -> bool {
         if let Form::Undecided(held, declared) = &mut self.form {
             let (held, declared) = (std::mem::take(held), *declared);
@@ -237,7 +242,7 @@ impl Body {
                 out.problem(Problem::UnexpectedType);
                 registry::cannot_read(observer, end, out);
             }
-            // There was nothing.
+            // The body was empty.
             Form::Document(_) | Form::Undecided(..) if !reader.has_missed() => {
                 registry::cannot_read(observer, end, out)
             }
@@ -265,7 +270,7 @@ impl Body {
                 while let Some(event) = decoder.next_event(&mut rest) {
                     self.reader.event(&event, observer, at, out);
                 }
-                // What is left is of the next event, if there was one.
+                // The remaining bytes belong to the next event, if there was one.
                 let left = decoder.event_bytes();
                 if left < before + bytes.len() {
                     self.values = self.values.min(left / clean::BYTES_PER_VALUE);
@@ -286,7 +291,8 @@ impl Body {
     }
 }
 
-/// What a buffer has room for when it has to grow. In smaller steps the allocator would be left with more that nobody uses.
+/// The capacity of a buffer that has to grow. With smaller steps the allocator would keep more
+/// unused memory.
 fn grown(capacity: usize, needed: usize, most: usize) -> usize {
     needed.max((2 * capacity).min(most))
 }

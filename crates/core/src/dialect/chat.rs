@@ -1,8 +1,9 @@
-//! Chat Completions: one request asks, and its answer is the whole run.
+//! Chat Completions: a request and its response are a whole run.
 //!
-//! Nobody can look at a completion again, so what an exchange told is all there is: when it is over, its run is. Ids are not
-//! trusted to be unique, for some servers count to a thousand, and caches repeat an answer with its id: a run is known by the
-//! API's id and its exchange (see [`observation::api_id`](crate::observation::api_id)).
+//! A completion cannot be retrieved again, so the exchange is the only source. When the exchange is
+//! over, the run is over. Ids are not trusted to be unique: some servers only count to a
+//! thousand, and caches repeat a response with its id. So a run is identified by the API's id
+//! together with its exchange (see [`observation::api_id`](crate::observation::api_id)).
 
 mod audio;
 mod call;
@@ -47,7 +48,8 @@ use route::Route;
 /// Settings of this dialect.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Whether records keep request and answer as the API has them, history included, for sinks whose format is made of them.
+    /// Whether records keep the request and response in the API's form, including the history. Some
+    /// sinks need them for their format.
     pub keep_bodies: bool,
 }
 
@@ -77,35 +79,36 @@ fn interest(method: &Method, path: &str) -> bool {
 pub(super) struct Observer {
     upstream: Arc<str>,
     attribution: Attribution,
-    /// What makes an id unique.
+    /// The part that makes an id unique.
     exchange: String,
-    /// What was asked; taken by the first fact.
+    /// What was asked. The first fact takes it.
     asked: Option<Asked>,
     /// Whether what was asked could not be read.
     asked_lost: bool,
-    /// The model by the request's word, for servers whose response names none.
+    /// The model named in the request, for servers whose response names none.
     model: Option<String>,
     includes_usage: bool,
     question: Option<String>,
-    /// All that was said before the response, if all of it was read.
+    /// Everything that was said before the response, if all of it was read.
     history: Option<Box<History>>,
-    /// A hash over it, where functions are offered in the form before tools.
+    /// A hash over the history, if functions are offered in the legacy form before tools.
     said: Option<String>,
     keep_bodies: bool,
     request_at: UnixMillis,
     trace_id: Option<String>,
     streamed: bool,
     response: Response,
-    /// The response word for word, if it was not streamed.
+    /// The unmodified response, if it was not streamed.
     document: Option<Box<RawValue>>,
     /// Whether the response said that it is over.
     over: bool,
-    /// Whether the response is over, and nothing can be made of it.
+    /// Whether the response is over and cannot be used.
     unreadable: bool,
     first_token_at: Option<UnixMillis>,
-    /// Whether the response is read when it is over, so that nothing is known of when its pieces passed.
+    /// Whether the response is read only after it is over. Then the times of its pieces are not
+    /// known.
     late: bool,
-    /// The run, once it was told of.
+    /// The run, once it was reported.
     run: Option<String>,
 }
 
@@ -115,10 +118,10 @@ impl Observe for Observer {
         self.late = telling == Telling::LateEvents;
     }
 
-    /// What it tells before the end is not said to be all.
+    /// What it reports before the end does not claim to be complete.
     fn miss(&mut self) {}
 
-    /// Says that the response is over, and that nothing can be made of it.
+    /// Notes that the response is over and cannot be used.
     fn cannot_read(&mut self, _: UnixMillis, _: &mut Observed) {
         self.unreadable = true;
     }
@@ -155,7 +158,8 @@ impl Observe for Observer {
         Ok(())
     }
 
-    /// Takes what came of a JSON body before it was cut: its id and model, if they came early.
+    /// Reads the part of a JSON body that arrived before it was cut: its id and model, if they came
+    /// early.
     fn prefix(&mut self, members: Map<String, Value>, _: Ending, _: UnixMillis, _: &mut Observed) {
         let text = Value::Object(members).to_string();
         if let Some(members) = Object::parse(&text) {
@@ -179,14 +183,14 @@ impl Observe for Observer {
     fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed) {
         let whole_body = ending == Ending::Complete && !missed;
         if whole_body && !self.streamed && self.response.is_empty() && !self.unreadable {
-            // There was nothing.
+            // The body was empty.
             return;
         }
         if self.unreadable
             && self.asked.as_ref().is_none_or(|asked| asked.inputs.is_empty())
             && !self.asked_lost
         {
-            // Neither the response nor the request is one of this API's.
+            // Neither the response nor the request belongs to this API.
             return;
         }
         let finished = self.over || self.unreadable || self.response.is_finished();
@@ -213,7 +217,7 @@ impl Observe for Observer {
 }
 
 impl Observer {
-    /// Begins an exchange.
+    /// Starts watching an exchange.
     pub(super) fn start(opening: Opening<'_>) -> Option<Self> {
         let Opening { exchange, start, request, config } = opening;
         let Route { deployment } = Route::parse(&start.path)?;
@@ -254,14 +258,14 @@ impl Observer {
             }
             Some(_) => {}
         }
-        // Told early, so that what was asked outlives this process.
+        // Reported early, so that the request is not lost if this process ends.
         if self.run.is_none() && self.response.id().is_some() && !self.response.choices().is_empty() {
             let status = RunStatus::Active("in_progress".to_owned());
             self.emit(status, Told::default(), at, out);
         }
     }
 
-    /// What was told so far.
+    /// What was reported so far.
     fn told(&self) -> Told {
         let choices = self.response.choices();
         let owner = self.response.id().unwrap_or(&self.exchange);
@@ -327,7 +331,7 @@ impl Observer {
         self.push(Fact::TurnSeen(Box::new(turn)), at, out);
     }
 
-    /// What tells calls of functions in the form before tools apart.
+    /// The keys of function calls in the legacy form before tools.
     fn named_calls(&self) -> Vec<String> {
         let Some(said) = &self.said else { return Vec::new() };
         let names = self.response.choices().iter().filter_map(Choice::called_function);
@@ -346,7 +350,7 @@ impl Observer {
     }
 }
 
-/// What a response told so far.
+/// What was reported of a response so far.
 #[derive(Default)]
 struct Told {
     outputs: Vec<Message>,
@@ -357,7 +361,7 @@ struct Told {
     usage_absent: Option<UsageAbsent>,
 }
 
-/// Choices that the app may go on with.
+/// Choices that the app may continue from.
 const MAX_SAID: usize = 8;
-/// Longer answers are kept as what is recorded of them.
+/// A longer response is not kept verbatim. Only its record is kept.
 const MAX_DOCUMENT_BYTES: usize = 4 << 20;

@@ -1,12 +1,15 @@
-//! JSON as it is read and kept: one pass over a text that nobody vouches for, and a text comes out that any reader can take.
+//! Cleans JSON that is read and kept: one pass over untrusted text produces text that any reader
+//! accepts.
 //!
-//! What comes out is valid JSON without blanks between its tokens, of bounded depth and with a bounded number of values. Numbers stay
-//! as they were written. Credentials are masked ([`Credentials`]), files that are inlined become descriptions where [`Files`] says so. What
-//! JSON writers get wrong is mended: escapes of half a character (JavaScript cuts strings between UTF-16 code units, RFC 8259 §8.2),
-//! bytes that are not UTF-8, raw control characters, escapes that there are not, `NaN` and `Infinity` (Python writes and reads them).
-//! Of a key that is given twice both stay; readers take the last.
+//! The output is valid JSON without whitespace between its tokens, of bounded depth and with a
+//! bounded number of values. Numbers stay as they were written. Credentials are masked
+//! ([`Credentials`]). Inlined files become descriptions where [`Files`] says so. Common mistakes of
+//! JSON writers are repaired: escapes of half a character (JavaScript cuts strings between UTF-16
+//! code units, RFC 8259 §8.2), bytes that are not UTF-8, raw control characters, escapes that do
+//! not exist, `NaN` and `Infinity` (Python writes and reads them). If a key occurs twice, both
+//! stay. Readers take the last.
 //!
-//! Memory is that of the text that comes out; no tree is built. Time is linear in the text.
+//! Memory is that of the output text; no tree is built. Time is linear in the text.
 
 mod scan;
 mod strings;
@@ -20,18 +23,18 @@ use super::credentials::Credentials;
 pub(super) use strings::{HalfRun, join_halves};
 use writer::{MAX_TREE_BYTES, MEMBER_BYTES, NotJson, VALUE_BYTES, Writer};
 
-/// What is done to a text.
+/// How a text is cleaned.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules<'a> {
-    /// What is masked.
+    /// The credentials to mask.
     pub(super) credentials: Option<&'a Credentials>,
     /// Where inlined files are looked for.
     pub(super) files: Files,
-    /// What becomes of an escape of half a character.
+    /// What to do with an escape of half a character.
     pub(super) halves: Halves,
-    /// Members that are left out wherever they stand, because nobody reads them and they are long.
+    /// Members that are left out wherever they are, because they are long and never read.
     pub(super) omitted: &'a [&'a str],
-    /// A list of the outermost object that is read item by item: its length has no bound here.
+    /// A list in the outermost object that is read item by item. Its length has no bound here.
     pub(super) read_by_item: Option<&'a str>,
 }
 
@@ -46,68 +49,68 @@ impl Rules<'_> {
     };
 }
 
-/// Where descriptions take the place of inlined files.
+/// Where descriptions replace inlined files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Files {
-    /// Wherever a name says that there may be one.
+    /// Wherever the member's name says that there may be one.
     Described,
-    /// So within the member `content` of the outermost object.
+    /// The same, but only within the member `content` of the outermost object.
     DescribedInContent,
     /// Nowhere.
     Kept,
 }
 
-/// What becomes of an escape of half a character.
+/// What to do with an escape of half a character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Halves {
-    /// It is written as a mark of its own, because the other half may come: see [`join_halves`].
+    /// It is written as a special mark, because the other half may follow: see [`join_halves`].
     Marked,
-    /// U+FFFD takes its place.
+    /// It is replaced by U+FFFD.
     Replaced,
 }
 
-/// A text that was cleaned.
+/// A cleaned text.
 #[derive(Debug)]
 pub(super) struct Clean {
     pub(super) text: String,
     pub(super) found: Found,
-    /// How much of the input the value took, blanks before it included.
+    /// How much of the input the value took, including whitespace before it.
     pub(super) read_bytes: usize,
 }
 
-/// A text that is no JSON, or was cut.
+/// A text that is not JSON, or was cut.
 #[derive(Debug)]
 pub(super) struct Broken {
-    /// An object of the members that are whole; empty if it is no object.
+    /// An object of the complete members. Empty if the text is not an object.
     pub(super) members: String,
     pub(super) found: Found,
 }
 
-/// What was odd.
+/// What was odd in a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
-    /// A character that is none, or should have been escaped.
+    /// A character that is invalid, or should have been escaped.
     pub(super) character: bool,
-    /// How much longer the text became by what was written for these.
+    /// How much longer the text became because of the replacements.
     grown_bytes: usize,
     /// Escapes of halves of characters that are [marked](Halves::Marked).
     pub(super) halves: Option<HalfRun>,
-    /// A word or something else in the place of a number.
+    /// A word or something else in place of a number.
     pub(super) no_number: bool,
-    /// Values that were left out, because there are too many or they are too deep.
+    /// Values that were left out because there are too many or they are too deep.
     pub(super) left_out: bool,
 }
 
 impl Found {
-    /// Notes that something takes the place of an odd character. Tells whether there is room for what is longer: binary data must not
-    /// become several times as long.
+    /// Notes that an odd character is replaced. Returns whether there is room for a longer
+    /// replacement: binary data must not become several times as long.
     fn grow(&mut self, bytes: usize) -> bool {
         self.character = true;
         self.grown_bytes += bytes;
         self.grown_bytes <= MAX_GROWN_BYTES
     }
 
-    /// What of it is told to the operator.
+    /// The problems to report to the operator.
     pub(super) fn problems(&self) -> impl Iterator<Item = Problem> + use<> {
         let found = [
             (self.character || self.halves.is_some(), Problem::HalfCharacter),
@@ -118,12 +121,13 @@ impl Found {
     }
 }
 
-/// Whether a text need not be cleaned if it is JSON: it is short, and has neither what may be a credential nor odd escapes.
+/// Whether a text needs no cleaning if it is JSON: it is short, and has neither possible
+/// credentials nor odd escapes.
 pub(super) fn is_plain(json: &str, credentials: &Credentials) -> bool {
     json.len() <= SHORT_BYTES && !credentials.may_stand_in(json) && !strings::has_odd_escapes(json)
 }
 
-/// Whether a text that is JSON cannot be deeper than readers take.
+/// Whether a text, if it is JSON, is certainly not deeper than readers accept.
 pub(super) fn is_shallow(json: &str) -> bool {
     memchr::memchr2_iter(b'{', b'[', json.as_bytes()).nth(writer::MAX_DEPTH).is_none()
 }
@@ -131,7 +135,7 @@ pub(super) fn is_shallow(json: &str) -> bool {
 /// Cleans the first value of a text.
 ///
 /// # Errors
-/// [`Broken`] when it is no JSON.
+/// [`Broken`] when it is not JSON.
 pub(super) fn clean(json: &[u8], rules: Rules<'_>) -> Result<Clean, Broken> {
     let value = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
     let (written, mut clean) = Writer::new(value, rules).write();
@@ -142,24 +146,25 @@ pub(super) fn clean(json: &[u8], rules: Rules<'_>) -> Result<Clean, Broken> {
     }
 }
 
-/// Cleans a text that is one value. None when it is no JSON, or more than one.
+/// Cleans a text that is one value. None if it is not JSON, or more than one value.
 pub(super) fn clean_all(json: &[u8], rules: Rules<'_>) -> Option<Clean> {
     clean(json, rules).ok().filter(|clean| json[clean.read_bytes..].trim_ascii().is_empty())
 }
 
-/// The members of an object that are whole, where its end may be missing. Empty when it is no object.
+/// The complete members of an object whose end may be missing. Empty if it is not an object.
 pub(super) fn members(json: &[u8], rules: Rules<'_>) -> Map<String, Value> {
     let text = clean(json, rules).map_or_else(|broken| broken.members, |clean| clean.text);
     serde_json::from_str(&text).unwrap_or_default()
 }
 
-/// A text that is kept, with descriptions in the place of inlined files. None when it is no JSON.
+/// A text to keep, with descriptions in place of inlined files. None if it is not JSON.
 pub(super) fn kept(json: &str, files: Files) -> Option<Box<RawValue>> {
     let clean = clean_all(json.as_bytes(), Rules { files, ..Rules::PLAIN })?;
     RawValue::from_string(clean.text).ok()
 }
 
-/// A text as a tree, however long it is. Tells whether values were left out. None when it is no JSON.
+/// Reads a text of any length as a tree. Also returns whether values were left out. None if it is
+/// not JSON.
 pub(super) fn tree(json: &str) -> Option<(Value, bool)> {
     if json.len() <= SHORT_BYTES
         && let Ok(value) = serde_json::from_str(json)
@@ -170,7 +175,7 @@ pub(super) fn tree(json: &str) -> Option<(Value, bool)> {
     Some((serde_json::from_str(&clean.text).ok()?, clean.found.left_out))
 }
 
-/// How many bytes a tree takes, about.
+/// About how many bytes a tree takes.
 pub(super) fn tree_bytes(tree: &Value) -> usize {
     VALUE_BYTES
         + match tree {
@@ -184,13 +189,15 @@ pub(super) fn tree_bytes(tree: &Value) -> usize {
         }
 }
 
-/// How much memory it may take to read a text of this length with so many values: another text, texts in a tree, and the tree.
+/// How much memory it may take to read a text of this length with this many values: another text,
+/// texts in a tree, and the tree.
 pub(super) fn workspace_bytes(json_bytes: usize, values: usize) -> usize {
     2 * json_bytes + (values * TREE_BYTES_PER_VALUE).min(2 * MAX_TREE_BYTES)
 }
 
-/// How many values of [`TREE_BYTES_PER_VALUE`] a piece of a text has at most, of which so much came before: no more than commas and
-/// brackets. Short texts are not looked at: what is denser than this has no members, which take the most.
+/// The most values of [`TREE_BYTES_PER_VALUE`] that a piece of a text can have, after this many
+/// bytes before it. There are no more values than commas and brackets. Short texts are not counted:
+/// a text that is denser than this has no members, which take the most memory.
 pub(super) fn values_in(piece: &[u8], bytes_before: usize) -> usize {
     match bytes_before + piece.len() {
         ..=SHORT_BYTES => piece.len() / BYTES_PER_VALUE,
@@ -198,8 +205,8 @@ pub(super) fn values_in(piece: &[u8], bytes_before: usize) -> usize {
     }
 }
 
-/// Asserts that whatever comes out of any bytes is JSON that a parser takes, of bounded size, and that cleaning it once more changes
-/// nothing.
+/// Asserts that the output for any bytes is JSON that a parser accepts, of bounded size, and that
+/// cleaning it again changes nothing.
 #[cfg(any(test, fuzzing))]
 pub(super) fn assert_that_parsers_take_it(json: &[u8]) {
     let credentials = Credentials::default();
@@ -219,11 +226,11 @@ pub(super) fn assert_that_parsers_take_it(json: &[u8]) {
 }
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
-/// What may be written for odd characters; beyond it one byte stands for each.
+/// The most bytes that replacements may add. Beyond it, each odd character is replaced by one byte.
 const MAX_GROWN_BYTES: usize = 1 << 20;
-/// What makes a tree of a few megabytes at most.
+/// A text of this length makes a tree of a few megabytes at most.
 pub(super) const SHORT_BYTES: usize = 64 << 10;
-/// What a value takes at most, if its member is one of few: a map has room for four.
+/// The most memory a value takes, if its object has few members: a map has room for four.
 const TREE_BYTES_PER_VALUE: usize = 300;
 /// `{"a":0},` has a comma and a bracket.
 pub(super) const BYTES_PER_VALUE: usize = 4;

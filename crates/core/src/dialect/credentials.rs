@@ -1,15 +1,17 @@
-//! Credentials that stand in bodies: by which names of members they are known, and what is kept in their place.
+//! Credentials in bodies: which member names identify them, and what is kept instead.
 //!
-//! Nothing is guessed from values, and nothing is looked for in texts: a prompt, an output of a model and the arguments of a call are
-//! kept as they are, whatever was typed into them. [`MASK`] takes the place of
+//! Values are not guessed, and texts are not searched: a prompt, a model's output and the arguments
+//! of a call are kept as they are, whatever they contain. [`MASK`] replaces
 //!
 //! - every text or number under a name of [`MEMBERS`], in any spelling of case, `_` and `-`;
 //! - every text within an object under a name of [`OBJECTS`], except its `type`;
-//! - headers within an object under a name of [`HEADERS`] whose names say that they carry a credential;
-//! - in a text that is a URL, under a name of a URL: the password, and values under a name of [`PARAMETERS`].
+//! - headers within an object under a name of [`HEADERS`], if their names say that they carry a
+//!   credential;
+//! - in a text that is a URL, under a name of a URL: the password, and values under a name of
+//!   [`PARAMETERS`].
 //!
-//! What a JSON schema describes (below `properties`) is an object and no credential. The configuration can add names of members and
-//! parameters.
+//! An object in a JSON schema (below `properties`) describes a value, so it is not a credential.
+//! The configuration can add names of members and parameters.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,19 +19,19 @@ use std::sync::Arc;
 
 use memchr::memchr_iter;
 
-/// Takes the place of a credential.
+/// Replaces a credential.
 pub(super) const MASK: &str = "[masked]";
 
-/// Which names are those of credentials.
+/// The names of credentials.
 #[derive(Clone)]
 pub struct Credentials {
     /// Names the configuration adds, in their plain form.
     added: Arc<[String]>,
-    /// All names, by their ends.
+    /// All names, indexed by their last letters.
     names: Arc<Names>,
 }
 
-/// What a member's name says of its value.
+/// What a member's name says about its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sense {
     Credential,
@@ -61,7 +63,7 @@ impl Default for Credentials {
 }
 
 impl Credentials {
-    /// The known names, and others.
+    /// The known names, and additional ones.
     #[must_use]
     pub fn with(names: &[String]) -> Self {
         let added: Arc<[String]> = names.iter().map(|name| plain_form(name)).collect();
@@ -71,8 +73,9 @@ impl Credentials {
         Self { added, names: Arc::new(names) }
     }
 
-    /// Whether a JSON text has a member whose value may hold a credential, by its name. False is certain, as long as names are
-    /// written without escapes. This is asked of every body and every event, so it looks at the ends of names first.
+    /// Whether a JSON text has a member that may hold a credential, judging by its name. False is
+    /// certain, as long as names are written without escapes. This runs on every body and every
+    /// event, so it looks at the ends of names first.
     pub(super) fn may_stand_in(&self, json: &str) -> bool {
         let json = json.as_bytes();
         memchr_iter(b':', json).any(|colon| {
@@ -81,7 +84,7 @@ impl Credentials {
                 before => before.trim_ascii_end(),
             };
             match before {
-                // The quote is escaped: what stands here is JSON within a text.
+                // The quote is escaped, so this is JSON within a string.
                 [.., b'\\', b'"'] => false,
                 [text @ .., b'"'] => self.names.has(text),
                 _ => false,
@@ -89,7 +92,7 @@ impl Credentials {
         })
     }
 
-    /// What a name says of the value it stands for.
+    /// What a name says about its value.
     pub(super) fn sense(&self, name: &str) -> Sense {
         if name.len() > LONGEST_NAME {
             return Sense::Plain;
@@ -111,7 +114,7 @@ impl Credentials {
         }
     }
 
-    /// A URL without what signs it. None where nothing does, or it is no URL.
+    /// The URL with its secret parts masked. None if it has none, or is not a URL.
     pub(super) fn masked_url(&self, url: &str) -> Option<String> {
         let (scheme, rest) = url.split_once("://")?;
         let (rest, fragment) =
@@ -151,9 +154,9 @@ impl Credentials {
     }
 }
 
-/// Names, found by their last letters.
+/// Names, indexed by their last letters.
 struct Names {
-    /// A bit for each place at which there are names.
+    /// A bit for each place that has names.
     places: [u64; PLACES / 64],
     names: Vec<Name>,
 }
@@ -161,7 +164,7 @@ struct Names {
 struct Name {
     place: usize,
     plain_form: Box<[u8]>,
-    /// Whether it is a whole name, and not the end of one.
+    /// Whether it is a whole name, not just the end of one.
     is_whole: bool,
 }
 
@@ -182,14 +185,16 @@ impl Names {
         Self { places, names }
     }
 
-    /// Whether one of them is the name, in any spelling, that a text ends with and that begins behind a quote.
+    /// Whether one of them is the name at the end of a text, in any spelling. The name starts after
+    /// a quote.
     fn has(&self, text: &[u8]) -> bool {
         let place = Self::place(text);
         self.places[place / 64] & (1 << (place % 64)) != 0
             && self.names.iter().any(|name| name.place == place && name.ends(text))
     }
 
-    /// The place of the last three letters of the name that a text ends with, in either case; other bytes share the places of letters.
+    /// The place of the last three letters of the name that a text ends with, in either case. Other
+    /// bytes share the places of letters.
     fn place(text: &[u8]) -> usize {
         let of = |letters: [u8; 3]| {
             letters.iter().rev().fold(0, |place, byte| place << 5 | usize::from(byte & 31)) % PLACES
@@ -212,7 +217,7 @@ impl Names {
 }
 
 impl Name {
-    /// Whether a text ends with it.
+    /// Whether a text ends with this name.
     fn ends(&self, text: &[u8]) -> bool {
         let mut letters = letters_from_the_end(text);
         self.plain_form.iter().rev().all(|byte| letters.next() == Some(*byte))
@@ -220,13 +225,14 @@ impl Name {
     }
 }
 
-/// What the [plain form](plain_form) of the name that a text ends with is made of, the last one first.
+/// The letters of the [plain form](plain_form) of the name that a text ends with, from last to
+/// first.
 fn letters_from_the_end(text: &[u8]) -> impl Iterator<Item = u8> {
     let name = text.iter().rev().take_while(|byte| **byte != b'"');
     name.filter(|byte| !b"_- .".contains(byte)).map(u8::to_ascii_lowercase)
 }
 
-/// Whether a header carries a credential, by its name.
+/// Whether a header carries a credential, judging by its name.
 pub(super) fn is_credential_header(name: &str) -> bool {
     let name = plain_form(name);
     ["auth", "cookie", "credential", "key", "password", "secret", "session", "signature", "token"]
@@ -234,7 +240,7 @@ pub(super) fn is_credential_header(name: &str) -> bool {
         .any(|part| name.contains(part))
 }
 
-/// A name in lower case, without what joins its words.
+/// A name in lower case, without the characters that join its words.
 fn plain_form(name: &str) -> String {
     name.chars()
         .filter(|letter| !"_- .".contains(*letter))
@@ -249,7 +255,8 @@ const LONGEST_NAME: usize = 64;
 
 /// Members that hold a credential, in their plain form.
 const MEMBERS: [&str; 43] = [
-    // Headers that SDKs take from the body: `extra_headers` of OpenAI's, `headers` of MCP tools, and the tool's own `authorization`
+    // Headers that SDKs take from the body: `extra_headers` of OpenAI's, `headers` of MCP tools,
+    // and the tool's own `authorization`
     // (https://platform.openai.com/docs/guides/tools-connectors-mcp).
     "authorization",
     "cookie",
@@ -259,7 +266,8 @@ const MEMBERS: [&str; 43] = [
     "subscriptionkey",
     "xapikey",
     "xgoogapikey",
-    // LiteLLM's parameters of a provider (https://docs.litellm.ai/docs/completion/input, docs/providers/bedrock, azure, vertex).
+    // LiteLLM's provider parameters (https://docs.litellm.ai/docs/completion/input,
+    // docs/providers/bedrock, azure, vertex).
     "apikey",
     "awsaccesskeyid",
     "awssecretaccesskey",
@@ -275,7 +283,9 @@ const MEMBERS: [&str; 43] = [
     "secretaccesskey",
     "sessiontoken",
     "securitytoken",
-    // Azure OpenAI On Your Data (https://learn.microsoft.com/azure/ai-services/openai/references/on-your-data), and Azure Storage.
+    // Azure OpenAI On Your Data
+    // (https://learn.microsoft.com/azure/ai-services/openai/references/on-your-data), and Azure
+    // Storage.
     "accesstoken",
     "accountkey",
     "connectionstring",
@@ -288,7 +298,7 @@ const MEMBERS: [&str; 43] = [
     "clientassertion",
     "idtoken",
     "refreshtoken",
-    // What everybody writes.
+    // Common names.
     "apisecret",
     "apitoken",
     "authtoken",
@@ -302,10 +312,11 @@ const MEMBERS: [&str; 43] = [
 ];
 /// Members whose objects hold nothing but a credential and its `type`.
 const OBJECTS: [&str; 6] = [
-    // `data_sources[].parameters.authentication` of Azure On Your Data: `key`, `key_id`, `username`, …
+    // `data_sources[].parameters.authentication` of Azure On Your Data: `key`, `key_id`,
+    // `username`, …
     "authentication",
     "auth",
-    // Vaults and MCP servers of agents' APIs.
+    // Vaults and MCP servers of agent APIs.
     "credential",
     "credentials",
     "secrets",
@@ -314,9 +325,9 @@ const OBJECTS: [&str; 6] = [
 ];
 /// Members whose objects are headers.
 const HEADERS: [&str; 5] = ["additionalheaders", "defaultheaders", "extraheaders", "headers", "httpheaders"];
-/// The ends of names of members that hold a URL.
+/// The last words of member names that hold a URL.
 const URLS: [&str; 6] = ["endpoint", "href", "link", "uri", "url", "urls"];
-/// Parameters of a URL's query that sign it.
+/// Query parameters that sign a URL.
 const PARAMETERS: [&str; 15] = [
     // Azure's shared access signatures, functions and gateways.
     "code",
@@ -332,7 +343,7 @@ const PARAMETERS: [&str; 15] = [
     "key",
     "xgoogcredential",
     "xgoogsignature",
-    // Everybody else.
+    // Common names.
     "auth",
     "jwt",
     "secret",

@@ -1,6 +1,7 @@
-//! What assistants are called: read from responses of `/assistants`, where apps create, look at and list them.
+//! Names of assistants, read from responses of `/assistants`, where apps create, retrieve and list
+//! them.
 //!
-//! Runs name their assistant by its id alone. Foundry's classic agents have the same endpoints.
+//! Runs identify their assistant only by its id. Foundry's classic agents have the same endpoints.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::exchange::Ending;
 use crate::observation::Api;
 use crate::time::UnixMillis;
 
-/// What assistants are called.
+/// Names of assistants.
 pub(super) const DIALECT: Dialect = Dialect {
     api: Api::Assistants,
     interest,
@@ -26,7 +27,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     is_sunset: false,
 };
 
-/// Whether a request is for an assistant, or for several.
+/// Whether a request is for one or more assistants.
 fn interest(method: &Method, path: &str) -> bool {
     matches!(*method, Method::GET | Method::POST)
         && Below::of(path, "assistants").is_some_and(|below| below.read(|below| below.len() <= 1))
@@ -38,7 +39,7 @@ struct Observer {
     upstream: Arc<str>,
 }
 
-/// Only a whole response tells anything.
+/// Only a complete response is used.
 impl Observe for Observer {
     fn set_telling(&mut self, _: Telling) {}
 
@@ -50,7 +51,7 @@ impl Observe for Observer {
         Ok(())
     }
 
-    /// What is no assistant tells nothing: other products have paths of the same form.
+    /// A body that is not an assistant is ignored: other products have paths of the same form.
     fn document(&mut self, json: &str, _: UnixMillis, out: &mut Observed) -> Result<(), NotJson> {
         let body: &RawValue = serde_json::from_str(json).map_err(|_| NotJson)?;
         let Some(object) = Object::parse(body.get()) else { return Ok(()) };
@@ -81,7 +82,7 @@ impl Observe for Observer {
 }
 
 impl Observer {
-    /// Begins an exchange that succeeded.
+    /// Starts watching an exchange that succeeded.
     fn start(opening: &Opening<'_>) -> Option<Self> {
         interest(&opening.start.method, &opening.start.path)
             .then(|| Self { upstream: opening.start.upstream.clone() })

@@ -1,4 +1,4 @@
-//! Fields as servers send them: whatever is of another type than it should be is as if it were missing.
+//! Fields as servers send them. A field of the wrong type is treated as missing.
 
 use std::borrow::Cow;
 
@@ -11,12 +11,12 @@ use serde_json::value::{RawValue, to_raw_value};
 #[serde(transparent)]
 pub(in crate::dialect) struct Text<'a>(#[serde(borrow)] pub(in crate::dialect) Cow<'a, str>);
 
-/// An id: a non-empty string of a length that can be kept.
+/// An id: a non-empty string that is short enough to keep.
 pub(in crate::dialect) fn id(value: &Value) -> Option<&str> {
     value.as_str().filter(|id| !id.is_empty() && id.len() < MAX_ID_BYTES)
 }
 
-/// Instructions: a non-empty text of a length that can be kept.
+/// Instructions: a non-empty text that is short enough to keep.
 pub(in crate::dialect) fn instructions(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty() && text.len() <= MAX_INSTRUCTIONS_BYTES)
 }
@@ -38,15 +38,15 @@ pub(in crate::dialect) fn raw(value: &Value) -> Option<Box<RawValue>> {
     raw.filter(|raw| raw.get().len() <= MAX_RAW_BYTES)
 }
 
-/// An error worth keeping: an object as the API has it, or a text as some servers do.
+/// An error worth keeping: an object as in the API, or a text as some servers send.
 pub(in crate::dialect) fn error(value: &Value) -> Option<Box<RawValue>> {
     let text = value.as_str().filter(|text| !text.is_empty() && text.len() <= MAX_RAW_BYTES);
     text.and_then(|text| to_raw_value(text).ok()).or_else(|| raw(value))
 }
 
-/// Longest id kept; the longest seen on a real gateway has some 400 characters.
+/// Longest id that is kept. The longest id seen on a real gateway has some 400 characters.
 const MAX_ID_BYTES: usize = 4096;
-/// Four times what the API takes (256,000 characters).
+/// Four times the API's limit (256,000 characters).
 const MAX_INSTRUCTIONS_BYTES: usize = 1 << 20;
 /// Usage, errors and metadata of the API have at most a few kilobytes.
 const MAX_RAW_BYTES: usize = 64 << 10;

@@ -1,11 +1,12 @@
-//! What was said in a conversation so far, as hashes by which a later request finds it.
+//! What was said in a conversation so far, as hashes that a later request can be matched with.
 //!
-//! An API without memory is told the whole conversation with every request. Two requests are of one conversation where the
-//! second repeats what the first asked and what the model said to it. Compared is who said what: role and text, and of tool
-//! calls id, name and arguments. Not compared is what clients change on the way: blanks around a text, one text or several
-//! parts, one message of the assistant's or two in a row, how the JSON of arguments is spaced, what the model thought
-//! (`<think>…</think>` before a text).
-//! System messages are no part of it: a handoff between agents replaces them.
+//! With a stateless API, every request contains the whole conversation. Two requests belong to one
+//! conversation if the second repeats what the first asked and what the model replied. The
+//! comparison covers who said what: role and text, and for tool calls id, name and arguments. It
+//! ignores what clients change: whitespace around a text, one text or several parts, one assistant
+//! message or two in a row, the spacing of JSON arguments, and the model's reasoning
+//! (`<think>…</think>` before a text). System messages are not part of it, because a handoff
+//! between agents replaces them.
 //!
 //! Memory is a few hashes, however long the conversation is. Time is linear in its text.
 
@@ -20,15 +21,15 @@ use crate::attribution::{Attribution, User};
 use crate::dialect::object::{self, Object, for_each_item};
 use crate::observation::{Api, Said};
 
-/// The messages of a request, read in their order.
+/// The messages of a request, read in order.
 #[derive(Clone, Debug)]
 pub(super) struct History {
     /// Tells the conversations of different apps, users and sessions apart.
     scope: u64,
-    /// What was asked since the assistant's last word, and the last message of it.
+    /// What was asked since the assistant's last message, and the last message of it.
     asked: u64,
     asked_last: u64,
-    /// The assistant's last word, as long as nothing follows it.
+    /// The assistant's last message, as long as nothing follows it.
     word: Option<Speech>,
     /// All exchanges so far, and the last one.
     whole: u64,
@@ -38,7 +39,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// A conversation of somebody's in which nothing was said.
+    /// An empty conversation with this attribution.
     pub(super) fn of(whose: &Attribution, api: Api, upstream: &str) -> Self {
         let Attribution { session, user, app, .. } = whose;
         let user = user.as_ref().and_then(User::id);
@@ -56,7 +57,7 @@ impl History {
         }
     }
 
-    /// Takes a message of the app's: of a user's, or of a tool's that `call` names.
+    /// Adds a message by the app: from a user, or from a tool. `call` names the tool call.
     pub(super) fn ask(&mut self, role: &str, call: &str, speech: Speech) {
         self.close();
         let mut hash = Sha256::new();
@@ -66,32 +67,33 @@ impl History {
         self.asked = fold(&[self.asked, self.asked_last]);
     }
 
-    /// Takes a message of the assistant's. One that follows another is of the same word.
+    /// Adds a message by the assistant. Consecutive messages are joined.
     pub(super) fn answer(&mut self, say: impl FnOnce(&mut Speech)) {
         let word = self.word.get_or_insert_default();
         say(word);
         word.end_message();
     }
 
-    /// Leaves out what the assistant said last, if nothing follows it.
+    /// Removes the assistant's last message, if nothing follows it.
     pub(super) fn take_back(&mut self) {
         self.word = None;
     }
 
-    /// What was said up to each of the assistant's last words, the last one first.
+    /// What was said up to each of the assistant's recent messages, the last one first.
     pub(super) fn before(&self) -> Vec<Said> {
         let mut all = self.clone();
         all.close();
         all.said.into_iter().rev().collect()
     }
 
-    /// A hash over all that was said, to the assistant's last word or to what was asked since.
+    /// A hash over everything that was said, up to the assistant's last message or to what was
+    /// asked since.
     pub(super) fn fingerprint(&self) -> String {
         let word = self.word.clone().map_or(0, Speech::finish);
         format!("{:016x}", fold(&[self.scope, self.whole, self.asked, word]))
     }
 
-    /// What it adds up to with the answer of the model; none if that is empty.
+    /// The state after adding the model's response. None if the response is empty.
     pub(super) fn with(&self, answer: impl FnOnce(&mut Speech)) -> Option<Said> {
         let mut all = Self { said: VecDeque::new(), ..self.clone() };
         all.answer(answer);
@@ -103,7 +105,7 @@ impl History {
     fn close(&mut self) {
         let Some(word) = self.word.take().filter(|word| !word.is_empty) else { return };
         let word = word.finish();
-        // A summary may stand before the first question that is kept.
+        // A summary may precede the first question that is kept.
         let exchange = fold(&[self.scope, self.asked_last, word]);
         let pair = self.last.and_then(|last| NonZeroU64::new(fold(&[last, exchange])));
         self.whole = fold(&[self.scope, self.whole, self.asked, word]);
@@ -115,15 +117,15 @@ impl History {
     }
 }
 
-/// What one message says, or several in a row.
+/// The content of one message, or of several in a row.
 #[derive(Clone, Debug)]
 pub(super) struct Speech {
     text: Sha256,
-    /// Blanks at the end of the text so far, which only count if more follows.
+    /// Whitespace at the end of the text so far. It only counts if more text follows.
     blanks: String,
     /// Whether the message has any text yet.
     is_begun: bool,
-    /// Calls, and parts that are no text.
+    /// Calls, and parts that are not text.
     others: u64,
     is_empty: bool,
 }
@@ -135,7 +137,7 @@ impl Default for Speech {
 }
 
 impl Speech {
-    /// Takes a text, or a piece of one.
+    /// Adds a text, or a piece of one.
     pub(super) fn say(&mut self, text: &str) {
         let text = if self.is_begun { text } else { text.trim_start() };
         let said = text.trim_end();
@@ -150,13 +152,14 @@ impl Speech {
         }
     }
 
-    /// Takes a text of the assistant's. What it thought before is none of it: some servers write that into the text, and clients leave it
-    /// out or hand it back.
+    /// Adds a text by the assistant, without the reasoning before it. Some servers write the
+    /// reasoning into the text, and clients leave it out or send it back.
     pub(super) fn answer(&mut self, text: &str) {
         self.say(without_thoughts(text));
     }
 
-    /// Takes the content of a message, a text or parts, in the words of either API; its texts by `say`.
+    /// Adds the content of a message: a text, or parts in the form of either API. Its texts are
+    /// added with `say`.
     pub(super) fn say_content(&mut self, content: &RawValue, say: fn(&mut Self, &str)) {
         if let Some(text) = object::text(content) {
             return say(self, &text);
@@ -180,12 +183,12 @@ impl Speech {
         });
     }
 
-    /// Takes the call of a tool.
+    /// Adds a tool call.
     pub(super) fn call(&mut self, id: &str, name: &str, arguments: &str) {
         let mut hash = Sha256::new();
         [id, name].iter().for_each(|part| update(&mut hash, part));
         let arguments = arguments.trim();
-        // A tree takes many times its text.
+        // A tree takes many times the memory of its text.
         let tree = Some(arguments).filter(|text| text.len() <= MAX_TREE_BYTES);
         match tree.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
             Some(tree) => update(&mut hash, &tree.to_string()),
@@ -195,7 +198,7 @@ impl Speech {
         self.note(hash);
     }
 
-    /// Takes a part that is no text, as it was written: a picture, for one.
+    /// Adds a part that is not text, as it was written, for example an image.
     pub(super) fn show(&mut self, part: &str) {
         let mut hash = Sha256::new();
         update(&mut hash, part);
@@ -207,9 +210,9 @@ impl Speech {
         self.is_empty = false;
     }
 
-    /// The message is over; what follows is another one.
+    /// Ends the message. Anything that follows is another message.
     pub(super) fn end_message(&mut self) {
-        // However many they were, nothing is kept of them.
+        // Also frees the memory, however long they were.
         self.blanks = String::new();
         self.is_begun = false;
     }
@@ -219,7 +222,7 @@ impl Speech {
     }
 }
 
-/// A text without the thoughts that stand before it, in the form that open models write.
+/// A text without the reasoning before it, in the form that open models write.
 fn without_thoughts(text: &str) -> &str {
     let thoughts = text.trim_start().strip_prefix("<think>");
     let said = thoughts.and_then(|thoughts| thoughts.split_once("</think>"));
@@ -232,7 +235,8 @@ fn update(hash: &mut Sha256, part: &str) {
     hash.update(part);
 }
 
-/// What is hashed may be hostile, and the hashes are stored: so it is a cryptographic one that stays the same over releases.
+/// The hashed text may be hostile, and the hashes are stored. So this is a cryptographic hash that
+/// stays the same across releases.
 fn finish(hash: Sha256) -> u64 {
     let digest = hash.finalize();
     u64::from_le_bytes(std::array::from_fn(|at| digest[at]))
@@ -244,9 +248,10 @@ fn fold(parts: &[u64]) -> u64 {
     finish(hash)
 }
 
-/// Longer arguments of calls are compared as they are written.
+/// Longer call arguments are compared as they are written.
 const MAX_TREE_BYTES: usize = 64 << 10;
-/// Words of the assistant's that a conversation is looked for by: an edited history has a part before the edit that is known.
+/// How many recent assistant messages are used to find a conversation. If the history was edited,
+/// the part before the edit is still known.
 const MAX_SAID: usize = 8;
 
 #[cfg(test)]
@@ -285,7 +290,7 @@ mod tests {
         let third = history(&["hello", "hi", "how are you?", "fine", "good"]);
         assert_eq!(third.before(), [said_then, said]);
         assert!(first.before().is_empty() && first.with(|_| {}).is_none());
-        // The answer that is asked for may have been begun by the app.
+        // The app may have started the requested response.
         assert_eq!(history(&["hello", "hi"]).before(), [said]);
     }
 
@@ -313,7 +318,7 @@ mod tests {
         assistant(&mut changed, "");
         assistant(&mut changed, " there\n");
         user(&mut changed, "next");
-        // The blank between two messages is no one's.
+        // Whitespace between two messages belongs to neither.
         assert_ne!(changed.before(), plain);
         let mut changed = new();
         user(&mut changed, "\thello you ");

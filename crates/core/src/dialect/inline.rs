@@ -1,13 +1,13 @@
-//! Files that are inlined in requests and answers: a description takes their place, so that a picture is not kept with every
-//! message.
+//! Files that are inlined in requests and responses. A description replaces them, so that an image
+//! is not kept with every message.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// Puts descriptions in the place of `data:` URLs, and of whatever else is encoded; only in fields meant for them, so that no text
-/// is taken for one.
+/// Replaces `data:` URLs and other encoded content with descriptions. Only fields meant for files
+/// are changed, so that ordinary text is not mistaken for a file.
 pub(in crate::dialect) fn shorten(value: &mut Value) {
     match value {
         Value::Array(values) => values.iter_mut().for_each(shorten),
@@ -32,7 +32,7 @@ pub(in crate::dialect) fn may_be_encoded(name: &str) -> bool {
     ENCODED.contains(&name)
 }
 
-/// What takes the place of a text in such a field; none if it may stay.
+/// The replacement for a text in such a field. None if the text may stay.
 pub(in crate::dialect) fn shorter(text: &str) -> Option<String> {
     match text.strip_prefix("data:").and_then(|rest| rest.split_once(',')) {
         Some((_, data)) if is_description(data) => None,
@@ -44,12 +44,12 @@ pub(in crate::dialect) fn shorter(text: &str) -> Option<String> {
     }
 }
 
-/// Whether a text is a description already.
+/// Whether a text is already a description.
 pub(in crate::dialect) fn is_description(text: &str) -> bool {
     text.starts_with('[') && text.ends_with(']') && text.contains(DESCRIBED)
 }
 
-/// How much there is, and what tells it from others.
+/// A description of the size, with a hash that tells it from others.
 fn describe(data: &str) -> String {
     let mut description = format!("{}{DESCRIBED}", data.len());
     for byte in Sha256::digest(data.as_bytes()).iter().take(8) {
@@ -71,7 +71,7 @@ const ENCODED: [&str; 9] = [
     "result",
     "url",
 ];
-/// Shorter than anything that is worth leaving out.
+/// Shorter texts are not worth leaving out.
 const LONGEST_KEPT_BYTES: usize = 256;
 
 #[cfg(test)]

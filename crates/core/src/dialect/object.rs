@@ -1,7 +1,7 @@
-//! A JSON object whose members are not read before they are asked for.
+//! A JSON object whose members are read only on request.
 //!
-//! Chunks are many and short, and of most of them one string matters. A member of another type than it should be is as if it
-//! were missing; of a key given twice the last counts.
+//! Chunks are many and short, and most of them have one string that matters. A member of the wrong
+//! type is treated as missing. If a key occurs twice, the last one counts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +16,7 @@ use crate::dialect::field::Text;
 pub(in crate::dialect) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
-    /// Reads an object; none when the text is no JSON, or no object.
+    /// Reads an object. None if the text is not JSON, or not an object.
     pub(in crate::dialect) fn parse(json: &'a str) -> Option<Self> {
         serde_json::from_str(json).ok()
     }
@@ -57,7 +57,7 @@ impl<'a> Object<'a> {
         Self::parse(self.raw(name)?.get())
     }
 
-    /// The items of a list; none of them if it is no list.
+    /// The items of a list. Empty if it is not a list.
     pub(in crate::dialect) fn list(&self, name: &str) -> Vec<&'a RawValue> {
         self.raw(name).and_then(|list| serde_json::from_str(list.get()).ok()).unwrap_or_default()
     }
@@ -69,10 +69,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     }
 }
 
-/// Shows each item of a list, without holding them. Shows none if it is no list.
+/// Calls `show` with each item of a list, without holding the items. Does nothing if it is not a
+/// list.
 pub(in crate::dialect) fn for_each_item<'a>(list: &'a RawValue, show: impl FnMut(&'a RawValue)) {
     let mut list = serde_json::Deserializer::from_str(list.get());
-    // What is no list is an error, and shows nothing.
+    // If it is not a list, this is an error and `show` is not called.
     drop(list.deserialize_seq(Items(show)));
 }
 

@@ -1,24 +1,25 @@
-//! Request paths, taken apart.
+//! Splits request paths into segments.
 
 use std::borrow::Cow;
 
-/// What follows a segment of a path.
+/// The segments after a given segment of a path.
 #[derive(Debug)]
 pub(super) struct Below<'a> {
     segments: [Cow<'a, str>; MOST_BELOW],
-    /// Where the first one is; they stand at the end.
+    /// The index of the first one. They are stored at the end.
     first: usize,
 }
 
 impl<'a> Below<'a> {
-    /// The segments below the last one called `name`, percent-decoded; empty ones do not count. An API lives under any prefix, so
-    /// only what follows says which endpoint it is. None also where there are more than any endpoint has.
+    /// The segments after the last one called `name`, percent-decoded. Empty segments are ignored.
+    /// An API may be served under any prefix, so only these segments say which endpoint it is. None
+    /// also if there are more than any endpoint has.
     pub(super) fn of(path: &'a str, name: &str) -> Option<Self> {
         if !may_name(path, name) {
             return None;
         }
         let mut below = Self { segments: [const { Cow::Borrowed("") }; MOST_BELOW], first: MOST_BELOW };
-        // From the end, so that nothing is taken apart that does not say anything.
+        // Starts at the end, so that irrelevant segments are not split.
         let mut before = path;
         loop {
             let (rest, segment) = split_last(before)?;
@@ -35,23 +36,24 @@ impl<'a> Below<'a> {
         }
     }
 
-    /// Calls `read` with the segments as texts.
+    /// Calls `read` with the segments as strings.
     pub(super) fn read<T>(&self, read: impl FnOnce(&[&str]) -> T) -> T {
         read(&self.segments.each_ref().map(|segment| &**segment)[self.first..])
     }
 }
 
-/// Whether a segment of a path may be called `name`. Most paths are of no interest: this turns them away without taking them apart.
+/// Whether a segment of a path may be called `name`. Most paths are irrelevant: this rejects them
+/// without splitting them.
 pub(super) fn may_name(path: &str, name: &str) -> bool {
     memchr::memmem::find(path.as_bytes(), name.as_bytes()).is_some() || path.contains('%')
 }
 
-/// The segments, percent-decoded; empty ones do not count.
+/// The segments, percent-decoded. Empty segments are ignored.
 pub(super) fn segments(path: &str) -> Vec<Cow<'_, str>> {
     path.split('/').filter(|segment| !segment.is_empty()).map(percent_decode).collect()
 }
 
-/// The last segment, percent-decoded, and what stands before it; empty ones do not count.
+/// The last segment, percent-decoded, and the path before it. Empty segments are ignored.
 fn split_last(path: &str) -> Option<(&str, Cow<'_, str>)> {
     let path = path.trim_end_matches('/');
     let start = memchr::memrchr(b'/', path.as_bytes()).map_or(0, |slash| slash + 1);
@@ -59,7 +61,7 @@ fn split_last(path: &str) -> Option<(&str, Cow<'_, str>)> {
     (!last.is_empty()).then(|| (before, percent_decode(last)))
 }
 
-/// Decodes `%XX`; anything that is no valid escape, or would not be UTF-8, stays as it is.
+/// Decodes `%XX`. An invalid escape, or one whose result would not be UTF-8, stays as it is.
 pub(super) fn percent_decode(text: &str) -> Cow<'_, str> {
     if memchr::memchr(b'%', text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
@@ -83,7 +85,8 @@ pub(super) fn percent_decode(text: &str) -> Cow<'_, str> {
     String::from_utf8(decoded).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
-/// More than any endpoint has; below `agents` an agent's endpoint goes on with one of an API.
+/// More than any endpoint has. Below `agents`, an agent's endpoint is followed by an API's
+/// endpoint.
 const MOST_BELOW: usize = 12;
-/// Products whose endpoints of the same names are something else.
+/// Products that use the same endpoint names for something else.
 const LOOKALIKES: [&str; 2] = ["chatkit", "organization"];

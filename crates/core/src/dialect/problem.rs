@@ -1,26 +1,27 @@
-//! Odd input that was met, by kind.
+//! Kinds of unexpected input.
 
-/// Odd input. It costs capture, never forwarding.
+/// Unexpected input. It affects capture, never forwarding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Problem {
-    /// A body is compressed in a way that is not known, or its compression is broken.
+    /// A body has an unknown content coding, or its compressed data is corrupt.
     ContentEncoding,
-    /// An event was longer than what is kept.
+    /// An event was longer than the limit.
     EventTooLarge,
-    /// Half a character: an escape of half a UTF-16 pair, or bytes that are not UTF-8. It is read as U+FFFD, unless the other half comes
-    /// in the next event. Or a control character that should have been escaped.
+    /// Half a character: an escape of half a UTF-16 pair, or bytes that are not UTF-8. It is read
+    /// as U+FFFD, unless the other half arrives in the next event. Also a control character that
+    /// should have been escaped.
     HalfCharacter,
-    /// Part of the copy was lost on the way.
+    /// Part of the copy was lost.
     Incomplete,
     /// A body or an event is not JSON.
     InvalidJson,
-    /// `NaN` or `Infinity` where a number should stand; it is read as null.
+    /// `NaN` or `Infinity` in place of a number. It is read as null.
     NoNumber,
-    /// The request's body was not copied as a whole, so its messages are not known.
+    /// The request's body was not copied completely, so its messages are not known.
     RequestIncomplete,
-    /// A body or an event has more values than are read, or is too deep: some were left out.
+    /// A body or an event has too many values, or is too deep. Some values were left out.
     TooManyValues,
-    /// JSON, but not what the endpoint answers.
+    /// Valid JSON, but not the expected response of the endpoint.
     UnexpectedShape,
     /// Neither JSON nor an event stream.
     UnexpectedType,

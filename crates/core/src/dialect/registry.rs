@@ -1,5 +1,5 @@
-//! The dialects there are, and what each has to offer. A further one is a variant of [`Api`], a line in [`of`], and a file of its
-//! own; `CONTRIBUTING.md` has the list.
+//! All dialects, and what each of them provides. A new dialect is a variant of [`Api`], a line in
+//! [`of`], and a file of its own; `CONTRIBUTING.md` has the list.
 
 use std::fmt;
 
@@ -12,32 +12,34 @@ use crate::exchange::{End, Ending, ExchangeId, Start};
 use crate::observation::Api;
 use crate::time::UnixMillis;
 
-/// Requests of an API, and who reads their responses.
+/// The requests of an API, and the observer for their responses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dialect {
     /// The API.
     pub(super) api: Api,
-    /// Whether a response to a request can tell anything. Looks at the request line only.
+    /// Whether a response to a request can report anything. Looks at the request line only.
     pub(super) interest: fn(&Method, &str) -> bool,
-    /// Begins to watch an exchange; none if its response can tell nothing.
+    /// Starts watching an exchange. None if its response cannot report anything.
     pub(super) start: fn(Opening<'_>) -> Option<Box<dyn Observe>>,
-    /// The member of a request's body that is a list which may be long, of which only the end is new. It is read item by item.
+    /// The member of a request's body that is a possibly long list, of which only the end is new.
+    /// It is read item by item.
     pub(super) read_by_item: Option<&'static str>,
-    /// Whether a response that refuses something may tell anything.
+    /// Whether a response that refuses a request may report anything.
     pub(super) hears_refusals: bool,
-    /// Whether the API was shut down at its vendor, so that callers are to be found.
+    /// Whether the vendor has shut down the API, so that its callers should be found.
     pub(super) is_sunset: bool,
 }
 
 impl Dialect {
-    /// The one a request speaks; none if no response to it can tell anything. Looks at the request line only.
+    /// The dialect of a request. None if no response to the request can report anything. Looks at
+    /// the request line only.
     pub(super) fn find(method: &Method, path: &str) -> Option<&'static Self> {
         let mut all = Api::ALL.into_iter().flat_map(of);
         all.find(|dialect| (dialect.interest)(method, path))
     }
 }
 
-/// Who reads the requests of an API.
+/// The dialects of an API.
 fn of(api: Api) -> &'static [Dialect] {
     match api {
         Api::Assistants => &[assistants::DIALECT, directory::DIALECT],
@@ -46,7 +48,7 @@ fn of(api: Api) -> &'static [Dialect] {
     }
 }
 
-/// What an observer begins with.
+/// The input of a new observer.
 #[derive(Debug)]
 pub(super) struct Opening<'a> {
     /// The exchange; unique within the process.
@@ -60,90 +62,95 @@ pub(super) struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// An id for a run that the API gives none: no other exchange has the same, of any process.
+    /// An id for a run that has no id from the API. No other exchange has the same id, in any
+    /// process.
     pub(super) fn local_id(&self) -> String {
         let Start { upstream, path, request_body, request_at, response_at, .. } = self.start;
         let bytes = &request_body.bytes;
         let numbers = [self.exchange.0, request_at.0, response_at.0, bytes.len() as u64];
         let numbers = numbers.map(|number| number.to_string()).join(" ");
-        // Clock and counter tell the exchanges of one process apart; between processes, what was asked helps.
+        // Clock and counter tell the exchanges of one process apart. The request body helps to tell
+        // processes apart.
         let body = String::from_utf8_lossy(&bytes[..bytes.len().min(LOCAL_ID_BYTES)]);
         format!("exchange_{}", key_of(&[upstream, path, &body, &numbers]))
     }
 }
 
-/// How the body of a response is told to an observer.
+/// How an observer receives the body of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Telling {
     /// As one document, when it is over.
     Document,
-    /// As events, each when it passes.
+    /// As events, each when it arrives.
     Events,
-    /// As events, when it is over: nothing is known of when they passed.
+    /// As events, when the body is over. It is not known when they arrived.
     LateEvents,
 }
 
-/// A body, or an event's data, is no JSON, and not one of the words that stand for it.
+/// A body, or an event's data, is neither JSON nor one of the known markers.
 #[derive(Debug)]
 pub(super) struct NotJson;
 
-/// Watches one exchange. What has no default is a choice that each dialect has to make.
+/// Watches one exchange. A method without a default is a choice that each dialect has to make.
 pub(super) trait Observe: fmt::Debug + Send {
-    /// Says how the body is told; before anything else is told of it.
+    /// Sets how the body is delivered. Called before anything else.
     fn set_telling(&mut self, telling: Telling);
 
-    /// Says that part of the response was not seen, or could not be read.
+    /// Notes that part of the response was not seen, or could not be read.
     fn miss(&mut self);
 
-    /// Says that the response is over, and that nothing can be made of it.
+    /// Notes that the response is over and cannot be used.
     fn cannot_read(&mut self, at: UnixMillis, out: &mut Observed);
 
-    /// Takes the name and the data of an event.
+    /// Reads the name and the data of an event.
     ///
     /// # Errors
-    /// When the data is no JSON. Nothing was taken of it.
+    /// When the data is not JSON. Nothing was read in that case.
     fn event(&mut self, name: &str, data: &str, at: UnixMillis, out: &mut Observed) -> Result<(), NotJson>;
 
-    /// Takes a whole JSON body.
+    /// Reads a whole JSON body.
     ///
     /// # Errors
-    /// When it is no JSON.
+    /// When it is not JSON.
     fn document(&mut self, json: &str, at: UnixMillis, out: &mut Observed) -> Result<(), NotJson>;
 
-    /// Takes what came of a JSON object before it was cut: the copy of it, or by this ending the response itself.
+    /// Reads the part of a JSON object that arrived before it was cut. Either only the copy was
+    /// cut, or the response itself, according to `ending`.
     fn prefix(&mut self, members: Map<String, Value>, ending: Ending, at: UnixMillis, out: &mut Observed);
 
-    /// Whether a response that was broken off tells something: so where it is a whole turn. A run is looked at again.
+    /// Whether a response that was broken off reports something. This is so if a response is a
+    /// whole turn. A run is polled again.
     fn hears_broken_responses(&self) -> bool;
 
-    /// How many bytes are held of the request, and of a response that is still being told.
+    /// How many bytes are held of the request, and of a response that is still in progress.
     fn held_bytes(&self) -> usize;
 
-    /// Lets go of what is held of the response.
+    /// Drops what is held of the response.
     fn let_go(&mut self);
 
-    /// The body is over; `missed` says whether part of it was not seen.
+    /// Ends the body. `missed` says whether part of it was not seen.
     fn end(&mut self, ending: Ending, missed: bool, at: UnixMillis, out: &mut Observed);
 
-    /// Whether messages of the request were left out, because they are too many or have too many parts.
+    /// Whether messages of the request were left out because there are too many or they have too
+    /// many parts.
     fn has_cut_request(&self) -> bool {
         false
     }
 
-    /// Members of a long text that nobody reads.
+    /// Members with long text that is never read.
     fn omitted(&self) -> &'static [&'static str] {
         &[]
     }
 }
 
-/// Says that nothing can be made of a response, if it came to its end.
+/// Reports that a response cannot be used, if the response came to its end.
 pub(super) fn cannot_read(observer: &mut dyn Observe, end: &End, out: &mut Observed) {
     if end.ending == Ending::Complete {
         observer.cannot_read(end.at, out);
     }
 }
 
-/// How much of a request goes into an id; more would cost more than it tells.
+/// How much of a request goes into an id. More would not be worth the cost.
 const LOCAL_ID_BYTES: usize = 1024;
 
 #[cfg(test)]

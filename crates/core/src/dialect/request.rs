@@ -16,11 +16,11 @@ use crate::exchange::{RequestBody, Start};
 /// A request's body.
 #[derive(Debug, Default)]
 pub(super) struct Request {
-    /// The whole of it, without credentials. Empty when there is none, or it cannot be read.
+    /// The whole body, without credentials. Empty if there is none, or it cannot be read.
     text: String,
-    /// Its members, without the list that is read item by item. Null when it is no object.
+    /// Its members, without the list that is read item by item. Null if it is not an object.
     pub(super) body: Value,
-    /// Whether there was a body, and part of it could not be read.
+    /// Whether there was a body of which part could not be read.
     pub(super) lost: bool,
 }
 
@@ -65,7 +65,8 @@ impl Request {
         let most = decoder.most_held_bytes();
         let mut is_refused = false;
         let result = decoder.decode(bytes, &mut |piece| {
-            // What holds it doubles; the windows of several codings fill with it.
+            // Its buffer doubles when it grows. If there are several codings, the window of each
+            // one fills with it.
             let decoded_bytes = decoded.len() + piece.len();
             let wanted = 2 * decoded_bytes + most.min(content::MAX_CODINGS * (decoded_bytes + FEW_BYTES));
             is_refused = charge.resize(wanted).is_err();
@@ -129,23 +130,23 @@ impl Request {
         Object::parse(&self.text).unwrap_or_default()
     }
 
-    /// The whole of it, as it was written.
+    /// The whole body, as it was written.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Takes the whole of it out.
+    /// Takes the whole body out.
     pub(super) fn take_text(&mut self) -> String {
         std::mem::take(&mut self.text)
     }
 
-    /// A member that is a list which may be long.
+    /// A member that is a possibly long list.
     pub(super) fn items(&self, name: &str) -> Option<&RawValue> {
         self.members().raw(name)
     }
 }
 
-/// The members of an object, but for a list. None when it is no object.
+/// The members of an object, except for one list. None if it is not an object.
 fn members(json: &str, but: Option<&str>) -> Option<Value> {
     let object = Object::parse(json)?;
     let members = object.members().filter(|(name, _)| Some(*name) != but);
@@ -154,5 +155,5 @@ fn members(json: &str, but: Option<&str>) -> Option<Value> {
     Some(Value::Object(members.collect::<Map<_, _>>()))
 }
 
-/// What a decoder needs to begin with.
+/// What a decoder needs at the start.
 const FEW_BYTES: usize = 64 << 10;

@@ -1,8 +1,9 @@
-//! Responses and Conversations: one request asks, its answer is a whole turn.
+//! Responses and Conversations: a request and its response are a whole turn.
 //!
-//! A turn is told when the response is first seen, with what is new in its request; again when its state changes; and with its
-//! whole output at the end. A background response is polled, and told as it was then. A conversation is known by its id; without
-//! one, by the chain that `previous_response_id` makes, which the correlator finds.
+//! A turn is reported when the response is first seen, with the new input of its request; again
+//! when its state changes; and with its whole output at the end. A background response is polled,
+//! and reported with the state of each poll. A conversation is identified by its id. Without an id,
+//! the correlator finds it by the chain of `previous_response_id`.
 
 mod conversation;
 mod event;
@@ -46,7 +47,7 @@ pub(super) const DIALECT: Dialect = Dialect {
     is_sunset: false,
 };
 
-/// Whether a request is one of this API's whose answer tells something.
+/// Whether a request belongs to this API and its response reports something.
 fn interest(method: &Method, path: &str) -> bool {
     Route::parse(method, path).is_some()
 }
@@ -60,39 +61,41 @@ pub(super) struct Observer {
     attribution: Attribution,
     request_at: UnixMillis,
     trace_id: Option<String>,
-    /// The conversation that path, request or answer name.
+    /// The conversation named by the path, the request or the response.
     conversation: Option<Arc<str>>,
-    /// What the request brings; taken by the first fact that carries it.
+    /// The input of the request. The first fact that carries it takes it.
     asked: Option<Asked>,
-    /// All that was said before the response, where no conversation and no response before it are named and all of it was read.
+    /// Everything that was said before the response, if all of it was read and the request names
+    /// neither a conversation nor a previous response.
     history: Option<Box<History>>,
-    /// The response that the request goes on from.
+    /// The previous response that the request continues.
     previous: Option<String>,
-    /// The prompt or agent that answers, by the request's word.
+    /// The prompt or agent named in the request.
     assistant: Option<String>,
     background: bool,
-    /// The id of the response if it has none: the path's, else one of our own.
+    /// The id of the response if it has none: the one in the path, else a local one.
     local_id: String,
     streamed: bool,
     stream: Stream,
-    /// Whether the stream was asked for from its beginning.
+    /// Whether the request asked for the stream from its beginning.
     from_beginning: bool,
-    /// Whether the stream told the end without the output, which is only known as a whole when the stream is over.
+    /// Whether the stream reported the end without the output. The whole output is then only known
+    /// when the stream is over.
     told_late: bool,
-    /// What the answer calls a response that was looked for under another id.
+    /// The id in the body of a response that was requested under another id.
     alias: Option<String>,
-    /// When something was last told.
+    /// When something was last reported.
     told_at: UnixMillis,
     /// Whether part of the response was not seen, or could not be read.
     missed: bool,
 }
 
-/// What a request brings that begins something.
+/// The input of a request that starts something.
 #[derive(Debug, Default)]
 struct Asked {
     input: NewInput,
     instructions: Option<String>,
-    /// Whether it was there, and could not be read.
+    /// Whether there was input that could not be read.
     lost: bool,
 }
 
@@ -114,7 +117,7 @@ impl Observe for Observer {
         self.missed = true;
     }
 
-    /// Says that the response is over, and that nothing can be made of it. What was asked was asked all the same.
+    /// Notes that the response is over and cannot be used. The request was still made.
     fn cannot_read(&mut self, at: UnixMillis, out: &mut Observed) {
         let asked = self.asked.as_ref().is_some_and(|asked| asked.lost || !asked.input.messages.is_empty());
         if self.route != Route::Create || !asked {
@@ -129,7 +132,7 @@ impl Observe for Observer {
         if data.is_empty() || data == "[DONE]" || !matches!(self.route, Route::Create | Route::Look { .. }) {
             return Ok(());
         }
-        // Of a key that is given twice the last counts, as it does in bodies.
+        // If a key occurs twice, the last one counts, as in bodies.
         let unique;
         let event = match Event::read(data) {
             Some(event) => event,
@@ -173,8 +176,9 @@ impl Observe for Observer {
         Ok(())
     }
 
-    /// Takes what came of a response before it was cut: its id and status, if they came early. Where not only the copy was cut, the
-    /// client has not seen the end that a status may tell of.
+    /// Reads the part of a response that arrived before it was cut: its id and status, if they came
+    /// early. If the response itself was cut, and not only the copy, the client has not seen the
+    /// end that a status may name.
     fn prefix(&mut self, members: Map<String, Value>, ending: Ending, at: UnixMillis, out: &mut Observed) {
         let mut body = Value::Object(members);
         let is_response =
@@ -187,7 +191,7 @@ impl Observe for Observer {
             return self.response(body, None, whole, at, out);
         }
         if self.route != Route::Create {
-            // Whoever looks and leaves will look again.
+            // A client that polls and disconnects will poll again.
             return;
         }
         let run = object::run(&body, &self.local_id, None);
@@ -220,7 +224,7 @@ impl Observe for Observer {
                     self.turn(run, Outputs::default(), false, at, out);
                     self.local_id.clone()
                 }
-                // It was told as a whole.
+                // It was already reported as a whole.
                 None => return,
             };
             return self.exchange_ended(id, ending, missed, at, out);
@@ -231,7 +235,7 @@ impl Observe for Observer {
         let run = match self.stream.run.take() {
             Some(run) if run.status.is_terminal() && !self.told_late => return,
             Some(run) => run,
-            // The stream ended before it named the response: what was asked was asked all the same.
+            // The stream ended before it named the response. The request was still made.
             None if asked || self.stream.has_told() => object::run(&Value::Null, &self.local_id, None),
             None => return,
         };
@@ -254,7 +258,7 @@ impl Observe for Observer {
 }
 
 impl Observer {
-    /// Begins an exchange that succeeded.
+    /// Starts watching an exchange that succeeded.
     pub(super) fn start(opening: Opening<'_>) -> Option<Self> {
         let route = Route::parse(&opening.start.method, &opening.start.path)?;
         let local_id = match &route {
@@ -270,7 +274,7 @@ impl Observer {
         if let Value::Object(fields) = &mut request.body
             && is_placed
         {
-            // Turns that are kept together already: what they are cached by says less.
+            // These turns are already grouped. The cache key adds nothing.
             fields.shift_remove("prompt_cache_key");
         }
         let mut attribution = order.of_request(start, &request.body);
@@ -326,13 +330,13 @@ impl Observer {
         }
         match (response, kind.strip_prefix("response.")) {
             (Some(response), Some(state)) => self.response(response, Some(state), true, at, out),
-            // Progress of tools, pictures in pieces, events of later versions.
+            // Progress of tools, images in pieces, events of later versions.
             (None, Some(_)) => {}
             (_, None) => out.problem(Problem::UnexpectedShape),
         }
     }
 
-    /// Tells that the exchange is over of a response that is not, as far as it was seen.
+    /// Reports that the exchange is over, for a response that is not over as far as it was seen.
     fn exchange_ended(
         &mut self,
         run: String,
@@ -350,7 +354,8 @@ impl Observer {
         self.tell_of(&run.clone(), Fact::StreamEnded { run, ending, first_token_at, error }, at, out);
     }
 
-    /// Takes a state of the response; `named` is what the event's name says of it, `whole` whether its body is.
+    /// Takes a state of the response. `named` is the status in the event's name. `whole` says
+    /// whether its body is complete.
     fn response(
         &mut self,
         mut body: Value,
@@ -359,7 +364,8 @@ impl Observer {
         at: UnixMillis,
         out: &mut Observed,
     ) {
-        // What a request names is what a client was told. LiteLLM's answers name what is behind it instead.
+        // The request has the name that the client knows. LiteLLM's responses have an internal name
+        // instead.
         if self.conversation.is_none() {
             self.conversation = object::conversation(&body).map(Arc::from);
         }
@@ -374,7 +380,7 @@ impl Observer {
         let over = run.status.is_terminal();
         if self.streamed {
             self.stream.run = Some(run.clone());
-            // Some servers leave out of the last word what they streamed before.
+            // Some servers leave out of the final event what they streamed before.
             self.told_late = over && outputs.is_empty() && (self.stream.has_items() || !self.from_beginning);
             if self.told_late {
                 return;
@@ -384,5 +390,6 @@ impl Observer {
     }
 }
 
-/// Members that take most of a long response, and that no record has: of pieces, too.
+/// Members that take most of a long response and are in no record. They are left out of pieces,
+/// too.
 const OMITTED: &[&str] = &["logprobs", "obfuscation"];

@@ -1,25 +1,27 @@
-//! Calls of the Assistants API that was shut down: OpenAI ended it on 2026-08-26 and answers its paths with 404 since, and
-//! Azure follows. Whoever still calls it is to be found.
+//! Calls of the Assistants API, which was shut down. OpenAI ended it on 2026-08-26 and has returned
+//! 404 for its paths since. Azure follows. This module finds the remaining callers.
 
 use http::StatusCode;
 
 use crate::exchange::Start;
 
-/// A call of an API that is no more, as far as its host says.
+/// A call of an API that no longer exists, judging by its host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SunsetCall {
     /// The upstream that refused it.
     pub upstream: String,
     /// The app, where it is known.
     pub app: Option<String>,
-    /// The SDK's language (`x-stainless-lang`), `other` for one this program does not know, `none` where none is named.
+    /// The SDK's language (`x-stainless-lang`), `other` if this program does not know it, `none` if
+    /// none is given.
     pub sdk: &'static str,
-    /// The SDK's version (`x-stainless-package-version`) if it looks like one, else `other` or `none`.
+    /// The SDK's version (`x-stainless-package-version`) if it looks like one, else `other` or
+    /// `none`.
     pub version: String,
 }
 
 impl SunsetCall {
-    /// Judges an answer to a request on one of the API's paths.
+    /// Checks a response to a request on one of the API's paths.
     pub(super) fn of(start: &Start, app: Option<String>) -> Option<Self> {
         if start.status != StatusCode::NOT_FOUND.as_u16() || !is_official(&start.upstream) {
             return None;
@@ -38,7 +40,7 @@ impl SunsetCall {
     }
 }
 
-/// Whether an upstream, by the host its name begins with, is OpenAI's or Azure's.
+/// Whether an upstream belongs to OpenAI or Azure, judging by the host at the start of its name.
 fn is_official(upstream: &str) -> bool {
     let host = upstream.split([':', '/']).next().unwrap_or_default();
     HOSTS

@@ -1,5 +1,5 @@
-//! Traffic of LLM APIs that no dialect reads. It is forwarded and not recorded, and the operator has to know: an empty log must not
-//! look like no traffic.
+//! Traffic of LLM APIs that no dialect reads. It is forwarded but not recorded. The operator has to
+//! know: an empty log must not look like no traffic.
 
 use http::{Method, StatusCode};
 
@@ -17,7 +17,7 @@ pub struct Uncaptured {
 }
 
 impl Uncaptured {
-    /// Recognises an exchange by its path, else by a `model` that its request names.
+    /// Recognises an exchange by its path, or else by a `model` in its request.
     pub(super) fn of(start: &Start) -> Option<Self> {
         let status = StatusCode::from_u16(start.status).ok()?;
         let api = match start.method {
@@ -29,7 +29,8 @@ impl Uncaptured {
     }
 }
 
-/// Whether a request that no dialect reads may be one of an LLM API. Looks at the request line only.
+/// Whether a request that no dialect reads may belong to an LLM API. Looks at the request line
+/// only.
 pub(super) fn is_worth_a_glance(method: &Method, path: &str) -> bool {
     *method == Method::POST || (*method == Method::GET && socket(path).is_some())
 }
@@ -40,7 +41,7 @@ fn of_post(start: &Start) -> Option<&'static str> {
     named(&segments).or_else(|| (!is_management(&segments) && names_model(start)).then_some("other"))
 }
 
-/// Whether a request only sets up, trains, tests or counts. It may name a model all the same.
+/// Whether a request only sets up, trains, tests or counts. Such a request may still name a model.
 fn is_management(segments: &[&str]) -> bool {
     let (_, action) = segments.last().and_then(|last| last.rsplit_once(':')).unwrap_or_default();
     action == "countTokens"
@@ -55,7 +56,7 @@ fn is_management(segments: &[&str]) -> bool {
         )
 }
 
-/// The API whose endpoint a path ends in, under any prefix.
+/// The API of the endpoint at the end of a path, under any prefix.
 fn named(segments: &[&str]) -> Option<&'static str> {
     let (_, action) = segments.last()?.rsplit_once(':').unwrap_or_default();
     Some(match *segments {
@@ -83,7 +84,7 @@ fn named(segments: &[&str]) -> Option<&'static str> {
     })
 }
 
-/// The API that a WebSocket at this path speaks.
+/// The API of a WebSocket at this path.
 fn socket(path: &str) -> Option<&'static str> {
     match path.trim_end_matches('/').rsplit('/').next()? {
         "realtime" => Some("realtime"),

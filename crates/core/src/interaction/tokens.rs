@@ -1,22 +1,22 @@
-//! Token counts in one vocabulary, whatever the API calls them.
+//! Token counts under common names for all APIs.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// Token counts of one run. What the API did not tell is none, never 0.
+/// Token counts of one run. A count that the API did not report is none, never 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
-    /// What was read, cached tokens included.
+    /// Input tokens, including cached ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<u64>,
-    /// What was written, reasoning included.
+    /// Output tokens, including reasoning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<u64>,
-    /// Both.
+    /// The total.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
-    /// How many of `input` came from a cache.
+    /// How many of `input` were cached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached: Option<u64>,
     /// How many of `output` are reasoning.
@@ -25,8 +25,9 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Reads a `usage` object: of the Assistants API and of Chat Completions (`prompt_tokens`, …), or of Responses
-    /// (`input_tokens`, …), in the variants of `docs/records.md`. None if it tells nothing.
+    /// Reads a `usage` object: of the Assistants API and of Chat Completions (`prompt_tokens`, …),
+    /// or of Responses (`input_tokens`, …), in the variants of `docs/records.md`. None if it
+    /// contains no count.
     #[must_use]
     pub fn of(usage: &RawValue) -> Option<Self> {
         let usage: Value = serde_json::from_str(usage.get()).ok()?;
@@ -40,7 +41,7 @@ impl Tokens {
         let told = first(&["/total_tokens"]);
         let output = first(&["/output_tokens", "/completion_tokens"]).map(|output| {
             let with_reasoning = reasoning.and_then(|reasoning| output.checked_add(reasoning));
-            // xAI counts reasoning beside the output: only the total says so.
+            // xAI does not include reasoning in the output. Only the total shows this.
             let adds_up =
                 |with: &u64| told.is_some() && input.and_then(|input| input.checked_add(*with)) == told;
             with_reasoning.filter(adds_up).unwrap_or(output)

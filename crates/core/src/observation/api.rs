@@ -1,13 +1,13 @@
-//! The wire APIs there are.
+//! The supported wire APIs.
 
 use serde::{Deserialize, Serialize};
 
-/// A wire API: the one list of them. What a dialect reads of one stands in `dialect::registry`, what has to be known of it behind that
-/// in [`ApiTraits`].
+/// A wire API. This is the only list of them. `dialect::registry` defines how a dialect reads one.
+/// [`ApiTraits`] defines what the other parts must know about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Api {
-    /// Threads, messages and runs. A run that was not told as a turn is of this API.
+    /// Threads, messages and runs. A run that was not reported as a turn belongs to this API.
     #[default]
     Assistants,
     /// Chat Completions.
@@ -16,24 +16,24 @@ pub enum Api {
     Responses,
 }
 
-/// What has to be known of an API's runs beside what observations tell.
+/// What other parts must know about an API's runs, besides the observations.
 #[derive(Clone, Copy, Debug)]
 pub struct ApiTraits {
-    /// The name in records, settings and metrics. It is part of stored keys and never changes.
+    /// The name in records, settings and metrics. It is part of stored keys and must never change.
     pub name: &'static str,
-    /// Whether the server keeps a run, so that it can be looked at again and later requests can name it. Else it is over when its
-    /// exchange is, and only what its tools returned leads back to it.
+    /// Whether the server stores a run, so that clients can fetch it and later requests can name
+    /// it. If not, the run is over when its exchange is, and only tool outputs refer back to it.
     pub keeps_runs: bool,
-    /// Whether ids of runs may repeat: then a dialect makes them unique (see [`unique_id`](super::unique_id)), and records show the
-    /// API's own.
+    /// Whether ids of runs may repeat. If so, a dialect makes them unique (see
+    /// [`unique_id`](super::unique_id)), and records show the API's own id.
     pub run_ids_repeat: bool,
 }
 
 impl Api {
-    /// All there are.
+    /// All wire APIs.
     pub const ALL: [Self; 3] = [Self::Assistants, Self::Chat, Self::Responses];
 
-    /// What has to be known of it.
+    /// The traits of this API.
     #[must_use]
     pub const fn traits(self) -> ApiTraits {
         match self {
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn all_apis_are_listed_once_and_stored_by_their_names() {
-        // A further variant does not compile here, and belongs in the list, too.
+        // A new variant does not compile here. It must also be added to the list.
         let place = |api| match api {
             Api::Assistants => 0,
             Api::Chat => 1,

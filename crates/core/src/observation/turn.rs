@@ -1,4 +1,5 @@
-//! A turn of an API where one request asks and its answer is the whole run: Responses and Chat Completions.
+//! A turn: for APIs where one request and its response are the whole run (Responses and Chat
+//! Completions).
 
 use std::num::NonZeroU64;
 
@@ -10,76 +11,83 @@ use super::{Run, RunOrigin, RunStatus, ToolCall};
 use crate::message::Message;
 use crate::time::UnixMillis;
 
-/// A turn as one body or event showed it: what was new in its request, if that is what was seen, and how far it is.
+/// A turn as one body or event showed it: the new part of its request, if the request was seen, and
+/// its current state.
 ///
-/// A dialect that knows no conversation by name gives the run's own id as the conversation's: the correlator then finds the one
-/// it belongs to, by `previous`, `answers`, `history` and `said_before`.
+/// A dialect that knows no conversation id uses the run's own id as the conversation's. The
+/// correlator then finds the right conversation by `previous`, `answers`, `history` and
+/// `said_before`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Turn {
     /// The API.
     pub api: Api,
     /// The response or completion: its id, status, usage, tool calls.
     pub run: Run,
-    /// What else the server calls it: some give a response a new id with each answer, and clients go on with the last. Then the
-    /// run's id is the one that was asked for.
+    /// The server's other id for it: some servers give a response a new id each time, and clients
+    /// continue with the last one. The run's id is then the one that was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
-    /// How it came to be seen. The messages of a creation are what is new in the request, not the history it repeats.
+    /// How it was seen. The messages of a creation are the new ones in the request, not the history
+    /// that it repeats.
     pub origin: RunOrigin,
-    /// The run that the request named as the one before.
+    /// The previous run, if the request named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<String>,
     /// The tool calls whose outputs are new in the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<String>,
-    /// Items that earlier runs may have put out and that the request repeats or mentions, the last one first.
+    /// Items that earlier runs may have output and that the request repeats or mentions, last one
+    /// first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<String>,
-    /// The last item that was put out, for the history of later requests: its id is one that no other item has.
+    /// The last output item, for matching the history of later requests. Its id is one that no
+    /// other item has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_item: Option<String>,
-    /// What the request repeats of its conversation, up to each of the assistant's last words, the last one first. Only a turn that
-    /// is placed needs it.
+    /// The part of the conversation that the request repeats, up to each of the assistant's last
+    /// messages, last one first. Needed only for a turn that is placed.
     #[serde(skip)]
     pub said_before: Vec<Said>,
-    /// What request and answer add up to, for later requests to repeat; one for each choice. Told when the run is over.
+    /// The conversation including request and response, for matching later requests that repeat it.
+    /// One for each choice. Set when the run is over.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub said: Vec<Said>,
-    /// What tells this run's tool calls from others of the same ids, where the API's ids may repeat; `answers` carry it too (see
-    /// [`scoped_call`]).
+    /// Distinguishes this run's tool calls from others with the same ids, if the API's ids may
+    /// repeat. `answers` contain it too (see [`scoped_call`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub question: Option<String>,
-    /// What tells this run's calls apart that have no id, for `answers` to name.
+    /// Distinguishes this run's calls that have no id, so that `answers` can name them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub named_calls: Vec<String>,
-    /// What was put out so far, in order, each with an id of its own.
+    /// The outputs so far, in order, each with its own id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<Message>,
-    /// What was told of the model's thinking so far.
+    /// The model's reasoning so far, as far as it was shown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasoning: Vec<Reasoning>,
-    /// Whether `outputs` and `reasoning` are all there are up to this state.
+    /// Whether `outputs` and `reasoning` are complete up to this state.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
-    /// Whether it goes on when the exchange that asked for it is over: it can be polled.
+    /// Whether it continues after the exchange that requested it: it can be polled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub background: bool,
-    /// Why there is no usage, where the dialect knows.
+    /// Why there is no usage, if the dialect knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_absent: Option<UsageAbsent>,
-    /// When the first piece of output text passed, if the answer is a stream that has shown any.
+    /// When the first piece of output text passed, if the response is a stream that has shown any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_token_at: Option<UnixMillis>,
-    /// The request as the API was sent it, history and all, for sinks whose format is made of it.
+    /// The request as it was sent to the API, including history, for sinks whose format contains
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<Box<RawValue>>,
-    /// The answer so far as the API has it, put together from its pieces where it was streamed.
+    /// The response so far in the API's form. A streamed response is assembled from its pieces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<Box<RawValue>>,
 }
 
 impl Turn {
-    /// A turn of which nothing is known but this.
+    /// A turn with only these values known.
     #[must_use]
     pub fn new(api: Api, run: Run, origin: RunOrigin) -> Self {
         Self {
@@ -106,7 +114,7 @@ impl Turn {
         }
     }
 
-    /// Whether it is completed and waits for what the app's own tools return.
+    /// Whether it is completed and waits for outputs of the app's own tools.
     #[must_use]
     pub fn calls_the_app(&self) -> bool {
         let open = |call: &ToolCall| call.output.is_none() && APP_TOOLS.contains(&call.kind.as_str());
@@ -114,25 +122,26 @@ impl Turn {
     }
 }
 
-/// A conversation up to one of the assistant's words, as hashes that also tell upstreams, apps, users and sessions apart.
+/// A conversation up to one of the assistant's messages, as hashes that also depend on upstream,
+/// app, user and session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
-    /// The last exchange: the last message of what was asked, and that word.
+    /// The last exchange: the last input message, and that message of the assistant.
     pub exchange: u64,
-    /// The last two exchanges; none where there is only one.
+    /// The last two exchanges. None if there is only one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<NonZeroU64>,
-    /// All of it, whatever was asked.
+    /// The whole conversation, including all inputs.
     pub whole: u64,
 }
 
-/// Makes the id of a run of an API whose own ids may repeat.
+/// Makes a unique run id for an API whose own ids may repeat.
 #[must_use]
 pub fn unique_id(api_id: Option<&str>, exchange: &str) -> String {
     format!("{}{UNIQUE_MARK}{exchange}", api_id.unwrap_or(NO_ID))
 }
 
-/// The API's own id in an id that was made unique; one of our own where the API gave none.
+/// The API's own id inside a unique id, or a generated id if the API gave none.
 #[must_use]
 pub fn api_id(run: &str) -> &str {
     match run.rsplit_once(UNIQUE_MARK) {
@@ -141,13 +150,15 @@ pub fn api_id(run: &str) -> &str {
     }
 }
 
-/// What a tool call is known by: its id if no other call has it, else the id and the question it was made for.
+/// The key of a tool call: its id if that is unique, else the id and the question that led to the
+/// call.
 #[must_use]
 pub fn scoped_call(question: &str, call: &str) -> String {
     if is_random(call) { call.to_owned() } else { format!("{question}/{call}") }
 }
 
-/// Whether an id is long and mixed enough to be random, so that nothing else has it. Some servers count, or give everything one name.
+/// Whether an id is long and random enough to be unique. Some servers use counters, or the same id
+/// for everything.
 #[must_use]
 pub fn is_random(id: &str) -> bool {
     let random = id.rsplit_once('_').map_or(id, |(_, random)| random);
@@ -157,9 +168,10 @@ pub fn is_random(id: &str) -> bool {
     letters().count() >= RANDOM_LETTERS && is_mixed
 }
 
-/// Letters and digits of a random id; OpenAI's have 24 or 48, a UUID has 32, and counters have a few.
+/// The minimum number of letters and digits in a random id. OpenAI's have 24 or 48, a UUID has 32,
+/// and counters have a few.
 const RANDOM_LETTERS: usize = 16;
-/// The kinds of tools that the app runs itself, or has to approve; all others are the server's.
+/// The kinds of tools that the app runs itself, or must approve. The server runs all others.
 const APP_TOOLS: [&str; 8] = [
     "apply_patch",
     "computer",
@@ -170,18 +182,19 @@ const APP_TOOLS: [&str; 8] = [
     "mcp_approval_request",
     "shell",
 ];
-/// Between the API's id and what makes it unique.
+/// Separates the API's id from the part that makes it unique.
 const UNIQUE_MARK: char = '~';
-/// In the place of an id the API did not give.
+/// Replaces an id that the API did not give.
 const NO_ID: &str = "exchange";
 
-/// What was told of the model's thinking: a summary, or the thinking itself where the server shows it.
+/// The model's reasoning as far as it was shown: a summary, or the full text if the server shows
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reasoning {
     /// The API's id of the item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// The text; empty where only its encrypted form is told.
+    /// The text. Empty if only its encrypted form was sent.
     pub text: String,
 }
 
@@ -189,13 +202,14 @@ pub struct Reasoning {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UsageAbsent {
-    /// The client left before they were told.
+    /// The client left before the counts were sent.
     ClientDisconnected,
     /// The run's end was not seen.
     EndNotSeen,
-    /// The server told none.
+    /// The server sent none.
     NotReported,
-    /// The answer was a stream, and its request did not ask for them (`stream_options.include_usage`).
+    /// The response was a stream, and its request did not ask for counts
+    /// (`stream_options.include_usage`).
     StreamWithoutIncludeUsage,
 }
 

@@ -1,4 +1,4 @@
-//! Text that is compared and used, but never shown.
+//! Text that can be compared and used, but is never shown.
 
 use std::fmt;
 use std::path::Path;
@@ -9,16 +9,18 @@ use subtle::ConstantTimeEq;
 
 use super::{Environment, Invalid};
 
-/// A key or a token: wiped when it is dropped, and not shown by `Debug`. Two are compared in constant time where they are equally long.
+/// A key or a token. It is wiped on drop, and `Debug` does not show it. Two secrets of equal length
+/// are compared in constant time.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// The secret of the setting `key`: given directly, or in a file whose trailing line break does not count.
+    /// The secret of the setting `key`: given directly or in a file. A trailing line break in the
+    /// file is ignored.
     ///
     /// # Errors
-    /// When it is given in both ways, or the file cannot be read.
+    /// If it is given in both ways, or the file cannot be read.
     pub fn from_settings(
         key: &str,
         direct: Option<Self>,
@@ -36,7 +38,7 @@ impl Secret {
         Ok(Some(Self::from(text.trim_end())))
     }
 
-    /// The text, for where it is needed.
+    /// The text, for code that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()

@@ -1,4 +1,4 @@
-//! Setting fields from what may be left out.
+//! Sets fields from optional settings.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub fn set(target: &mut Duration, value: Option<Span>) {
 /// Sets a number.
 ///
 /// # Errors
-/// When it is zero.
+/// If it is zero.
 pub fn set_count<T: From<u8> + PartialEq>(
     key: &str,
     target: &mut T,
@@ -31,7 +31,7 @@ pub fn set_count<T: From<u8> + PartialEq>(
 /// Sets a number of bytes.
 ///
 /// # Errors
-/// When it is zero.
+/// If it is zero.
 pub fn set_size(key: &str, target: &mut usize, value: Option<Size>) -> Result<(), Invalid> {
     set_count(key, target, value.map(|Size(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX)))
 }

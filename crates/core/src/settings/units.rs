@@ -1,4 +1,4 @@
-//! Durations and sizes as they are written, such as `30s` and `64MiB`.
+//! Durations and sizes as text, such as `30s` and `64MiB`.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub struct Span(pub Duration);
 pub struct Size(pub u64);
 
 impl Span {
-    /// Reads it; none where it is not one.
+    /// Parses it. None if it is invalid.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (number, unit) = split(text)?;
@@ -32,7 +32,7 @@ impl Span {
 }
 
 impl Size {
-    /// Reads it; none where it is not one.
+    /// Parses it. None if it is invalid.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (number, unit) = split(text)?;
@@ -47,7 +47,7 @@ impl Size {
     }
 }
 
-/// A number, and the unit behind it.
+/// A number and its unit.
 fn split(text: &str) -> Option<(u64, &str)> {
     let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
     Some((text[..digits].parse().ok()?, text[digits..].trim_start()))
@@ -71,7 +71,7 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-/// Reads a string with a unit.
+/// Parses a string with a unit.
 struct Text<T> {
     parse: fn(&str) -> Option<T>,
     expected: &'static str,

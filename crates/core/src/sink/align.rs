@@ -1,5 +1,5 @@
-//! Align: events in batches to its Connect method `CollectEvents`, in the JSON form the vendor's Edge SDK sends (`alignai-edge`
-//! on npm), with the bounds its Node SDK checks.
+//! Align: sends events in batches to its Connect method `CollectEvents`, in the JSON form of the
+//! vendor's Edge SDK (`alignai-edge` on npm), within the limits that its Node SDK checks.
 //!
 //! | event | becomes |
 //! |---|---|
@@ -8,8 +8,9 @@
 //! | interaction | a `message_create` for each input and output, under its number in the session |
 //! | feedback | `feedback_create` |
 //!
-//! What differs from the SDKs, on purpose: what is too long is made to fit and counted, never refused; ids are derived from
-//! the event, so that a repeated send is recognisable; only users and assistants speak; property keys are checked.
+//! Intentional differences from the SDKs: values that are too long are shortened and counted, never
+//! rejected. Ids are derived from the event, so that a repeated send can be recognised. Only
+//! messages of users and assistants are sent. Property keys are checked.
 
 mod limits;
 mod settings;
@@ -39,34 +40,34 @@ use limits::{MAX_PROPERTIES, MAX_VALUE, is_property_key, units};
 pub struct Config {
     /// The sink's name in metrics, logs and the store.
     pub name: Arc<str>,
-    /// The key: a bearer token.
+    /// The API key: a bearer token.
     pub api_key: Secret,
-    /// The project every event names.
+    /// The project id in every event.
     pub project_id: String,
-    /// Where the service is: absolute, `http` or `https`; the method's path is put behind its own.
+    /// The service's URL: absolute, `http` or `https`. The method's path is appended to its path.
     pub host: Uri,
     /// Which events are sent.
     pub filter: Filter,
-    /// Properties every event gets.
+    /// Properties that are added to every event.
     pub properties: BTreeMap<String, String>,
-    /// Who it is in a session whose user is not known.
+    /// The user id for a session whose user is unknown.
     pub unknown_user: UnknownUser,
-    /// How events are gathered.
+    /// How events are batched.
     pub batch: Batch,
 }
 
-/// Who it is in a session whose user is not known: Align wants an id.
+/// The user id for a session whose user is unknown. Align requires an id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum UnknownUser {
-    /// Always the same.
+    /// Always the same id.
     Named(String),
-    /// A pseudonym, the same for the whole session and no other.
+    /// A pseudonym that is unique to the session.
     #[default]
     OfSession,
 }
 
 impl Config {
-    /// The settings with which key and project are enough.
+    /// Default settings. Only key and project are required.
     #[must_use]
     pub fn new(api_key: Secret, project_id: String) -> Self {
         Self {
@@ -82,16 +83,16 @@ impl Config {
     }
 }
 
-/// Why settings are refused.
+/// Why settings are rejected.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// Align knows nobody without it.
+    /// Align requires a key.
     #[error("the api key is empty, or not made of visible characters")]
     ApiKey,
-    /// Every event names it.
+    /// Every event contains the project.
     #[error("the project id is empty")]
     EmptyProjectId,
-    /// There is nowhere to post to.
+    /// There is no address to post to.
     #[error("the host {0} is not an absolute http or https address")]
     HostNotAbsolute(Uri),
     /// Align's rule for properties.
@@ -117,7 +118,7 @@ impl Align {
     /// Checks the settings.
     ///
     /// # Errors
-    /// When they could never work.
+    /// If they can never work.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         if config.project_id.is_empty() {
             return Err(ConfigError::EmptyProjectId);
@@ -156,7 +157,7 @@ impl Align {
         &self.config.name
     }
 
-    /// Whether the filter admits the event, and it tells Align anything.
+    /// Whether the filter accepts the event, and the event contains anything for Align.
     #[must_use]
     pub fn accepts(&self, event: &Event) -> bool {
         let tells = match event {
@@ -167,13 +168,13 @@ impl Align {
         tells && self.config.filter.admits(event)
     }
 
-    /// How events are gathered into one request.
+    /// How events are batched into one request.
     #[must_use]
     pub fn batch(&self) -> Batch {
         self.config.batch
     }
 
-    /// How many of Align's events a record makes.
+    /// How many Align events a record becomes.
     #[must_use]
     pub fn weight(record: &Record) -> usize {
         match &record.event {
@@ -182,9 +183,10 @@ impl Align {
         }
     }
 
-    /// A call of `CollectEvents`, or none when the records tell nothing.
+    /// A call of `CollectEvents`, or none if the records contain nothing for Align.
     ///
-    /// Each event's id is derived from the record's key, and the request's from those, so that Align can tell repetitions.
+    /// Each event's id is derived from the record's key, and the request's id from those, so that
+    /// Align can detect repetitions.
     #[must_use]
     pub fn encode(&self, records: &[Record]) -> Option<Payload> {
         let mut encoder = wire::Encoder::new(&self.config);
@@ -205,8 +207,8 @@ impl Align {
         Some(Payload { uri: self.uri.clone(), headers, body: Bytes::from(body), cuts })
     }
 
-    /// The shared rules, and one of Connect's: success is a JSON object. A page that is none is not Align's, however it is
-    /// called; taking it for an acknowledgement would lose what was sent.
+    /// The shared rules, and one of Connect's: success is a JSON object. Any other body is not from
+    /// Align, whatever its content type. Treating it as an acknowledgement would lose the events.
     #[must_use]
     pub fn judge(&self, status: StatusCode, body: &[u8]) -> Verdict {
         let verdict = Verdict::of_status(status);

@@ -1,4 +1,4 @@
-//! Which events a sink is sent.
+//! Selects the events for a sink.
 
 mod settings;
 
@@ -11,26 +11,28 @@ pub(crate) use self::settings::FilterSettings;
 use crate::event::{Event, key_of};
 use crate::interaction::{Interaction, Status};
 
-/// What an event must be like; what is empty or none does not matter.
+/// The conditions on an event. An empty or missing condition matches everything.
 ///
-/// Statuses and metadata are about interactions only; assistants also about sessions, by the first answer in them. What has no
-/// app passes no filter of apps. Numbers of messages are those of the whole session, whatever a filter leaves out.
+/// Statuses and metadata apply to interactions only. Assistants also apply to sessions, by the
+/// first response in them. An event without an app matches no app filter. Message numbers are those
+/// of the whole session, even if a filter omits messages.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
     /// How a run ended.
     pub statuses: Vec<Status>,
-    /// The app it belongs to.
+    /// The app that the event belongs to.
     pub apps: Vec<String>,
-    /// The assistant that answered.
+    /// The assistant that responded.
     pub assistants: Vec<String>,
-    /// Metadata the run must have.
+    /// Metadata that the run must have.
     pub metadata: BTreeMap<String, String>,
-    /// The share of conversations, from 0 to 1; none is all. Which ones is the same on every machine.
+    /// The share of conversations to send, from 0 to 1. None means all. The selection is the same
+    /// on every machine.
     pub sample: Option<f64>,
 }
 
 impl Filter {
-    /// Whether the sink is to be sent the event.
+    /// Whether to send the event to the sink.
     #[must_use]
     pub fn admits(&self, event: &Event) -> bool {
         let status = match event {
@@ -40,13 +42,13 @@ impl Filter {
         status && self.admits_but_for_status(event)
     }
 
-    /// Whether runs that ended so are sent.
+    /// Whether runs with this status are sent.
     #[must_use]
     pub fn admits_status(&self, status: Status) -> bool {
         self.statuses.is_empty() || self.statuses.contains(&status)
     }
 
-    /// Whether the sink is to be sent the event, however a run ended.
+    /// Whether to send the event to the sink, regardless of the run's status.
     #[must_use]
     pub fn admits_but_for_status(&self, event: &Event) -> bool {
         let assistant = match event {
@@ -73,7 +75,7 @@ impl Filter {
         self.metadata.iter().all(|(key, wanted)| metadata.get(key).and_then(Value::as_str) == Some(wanted))
     }
 
-    /// Users, who belong to no single conversation, are always in the sample.
+    /// Users belong to no single conversation, so they are always in the sample.
     fn samples(&self, event: &Event) -> bool {
         let (Some(share), Some(conversation)) = (self.sample, event.conversation()) else { return true };
         if matches!(event, Event::UserIdentified(_)) {

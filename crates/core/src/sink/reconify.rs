@@ -1,9 +1,11 @@
-//! Reconify: one `POST /track` per run, with the body the vendor's own SDK sends (`reconify` 3.1.0 on npm): for runs of
-//! assistants that of `logAssistant`, for chats that of its wrapped `chat.completions.create`.
+//! Reconify: one `POST /track` per run, with the body of the vendor's own SDK (`reconify` 3.1.0 on
+//! npm). Assistants' runs use the body of `logAssistant`, chats that of its wrapped
+//! `chat.completions.create`.
 //!
-//! Credentials travel in the body. What differs from the SDK, on purpose: a time that is not known is the proxy's own and
-//! never 0, usage that is not known is left out, users are never mixed up, a chat that was streamed has its answer, and a failed
-//! send is repeated. A response, for which the vendor has no type, is told as a message in and a message out ([`ResponsesShape`]).
+//! Credentials are in the body. Intentional differences from the SDK: an unknown time is replaced
+//! by the proxy's own and never 0. Unknown usage is omitted. Users are never mixed up. A streamed
+//! chat includes its response. A failed send is repeated. The vendor has no type for a response, so
+//! it is sent as an input and an output message ([`ResponsesShape`]).
 
 mod chat;
 mod message;
@@ -41,18 +43,18 @@ pub struct Config {
     pub app_key: Secret,
     /// The account's key.
     pub api_key: Secret,
-    /// Where to post to: absolute, `http` or `https`.
+    /// The URL to post to: absolute, `http` or `https`.
     pub url: Uri,
     /// Which runs are sent.
     pub filter: Filter,
-    /// As what a response is told: the vendor has no type for one.
+    /// How a response is sent. The vendor has no type for it.
     pub responses: ResponsesShape,
 }
 
-/// As what a response is told.
+/// How a response is sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ResponsesShape {
-    /// Format `openai`, type `assistant`: a message in, a message out.
+    /// Format `openai`, type `assistant`: an input message and an output message.
     #[default]
     Assistant,
     /// Format `universal`, type `chat`: lists of messages.
@@ -60,7 +62,7 @@ pub enum ResponsesShape {
 }
 
 impl Config {
-    /// The settings with which the keys alone are enough: completed runs, to the vendor's address.
+    /// Default settings. Only the keys are required: sends completed runs to the vendor's address.
     #[must_use]
     pub fn new(app_key: Secret, api_key: Secret) -> Self {
         Self {
@@ -74,16 +76,16 @@ impl Config {
     }
 }
 
-/// Why settings are refused.
+/// Why settings are rejected.
 #[derive(Debug, Error)]
 pub enum ConfigError {
-    /// The vendor refuses an empty key.
+    /// The vendor rejects an empty key.
     #[error("the api key is empty")]
     EmptyApiKey,
-    /// The vendor refuses an empty key.
+    /// The vendor rejects an empty key.
     #[error("the app key is empty")]
     EmptyAppKey,
-    /// There is nowhere to post to.
+    /// There is no address to post to.
     #[error("the url {0} is not an absolute http or https address")]
     UrlNotAbsolute(Uri),
 }
@@ -98,7 +100,7 @@ impl Reconify {
     /// Checks the settings.
     ///
     /// # Errors
-    /// When they could never work.
+    /// If they can never work.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         if config.app_key.expose().is_empty() {
             return Err(ConfigError::EmptyAppKey);
@@ -118,8 +120,8 @@ impl Reconify {
         &self.config.name
     }
 
-    /// Whether the event is a run the filter admits. A turn in which nobody said anything, only tools, is none to be told. A chat the
-    /// API cut short counts as completed, as it does for the SDK.
+    /// Whether the event is a run that the filter accepts. A turn with messages only from tools is
+    /// not sent. A chat that the API truncated counts as completed, as in the SDK.
     #[must_use]
     pub fn accepts(&self, event: &Event) -> bool {
         let Event::Interaction(interaction) = event else { return false };
@@ -136,7 +138,8 @@ impl Reconify {
         status && tells && filter.admits_but_for_status(event)
     }
 
-    /// The vendor's body, and the event's key as `Idempotency-Key`: the body has no field for it.
+    /// The vendor's body. The event's key is sent as `Idempotency-Key`, because the body has no
+    /// field for it.
     #[must_use]
     pub fn encode(&self, records: &[Record]) -> Option<Payload> {
         let [Record { event: Event::Interaction(interaction), .. }] = records else { return None };
@@ -150,7 +153,8 @@ impl Reconify {
         Some(Payload { uri: self.config.url.clone(), headers, body: Bytes::from(body), cuts: 0 })
     }
 
-    /// The shared rules, and one of the vendor's: a 2xx whose JSON names another `status` than `ok` has not been taken.
+    /// The shared rules, and one of the vendor's: a 2xx whose JSON has a `status` other than `ok`
+    /// was not accepted.
     #[must_use]
     pub fn judge(&self, status: StatusCode, body: &[u8]) -> Verdict {
         let verdict = Verdict::of_status(status);
@@ -165,7 +169,7 @@ impl Reconify {
         }
     }
 
-    /// The one place that says how the vendor is told of an API.
+    /// The only place that decides how an API is represented for the vendor.
     fn form(&self, interaction: &Interaction) -> Form {
         match (interaction.api, self.config.responses) {
             (Api::Assistants, _) => Form::Assistant,
@@ -208,14 +212,14 @@ impl Reconify {
     }
 }
 
-/// How a record is told in the vendor's formats and types.
+/// The vendor's format and type for a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// A run, as `logAssistant` tells it: a message in, a message out.
+    /// A run, as `logAssistant` sends it: an input message and an output message.
     Assistant,
-    /// A chat: request and response as the API had them.
+    /// A chat: request and response as in the API.
     Chat,
-    /// A turn as a message in and a message out.
+    /// A turn as an input message and an output message.
     TurnAsAssistant,
     /// A turn as lists of messages.
     TurnAsChat,
@@ -235,7 +239,7 @@ struct Body<'a> {
     timestamps: Timestamps,
 }
 
-/// A format, a type, and objects that were made of the record.
+/// A format, a type, and objects built from the record.
 fn made<'a>(
     format: &'static str,
     kind: &'static str,
@@ -245,13 +249,13 @@ fn made<'a>(
     (format, kind, Object::Made(request), response.map(Object::Made))
 }
 
-/// What was asked, or answered.
+/// The request or the response.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Object<'a> {
-    /// As the API had it.
+    /// As in the API.
     Kept(&'a RawValue),
-    /// As the record has it.
+    /// As in the record.
     Made(Map<String, Value>),
 }
 
@@ -280,7 +284,8 @@ impl Timestamps {
         let (began, ended) = match (form, times.source) {
             (Form::Assistant, _) => (times.started_at, times.ended_at),
             (_, TimeSource::Backfilled) => (times.created_at, times.ended_at),
-            // Of a turn the API tells the end in whole seconds at best: with the proxy's clock for the beginning, it would be mixed.
+            // For a turn, the API reports the end in whole seconds at most. Combined with the
+            // proxy's clock for the beginning, the clocks would be mixed.
             (_, TimeSource::Live) => (None, None),
         };
         Self {
@@ -290,7 +295,7 @@ impl Timestamps {
     }
 }
 
-/// The part of an answer that is looked at.
+/// The part of a response that is examined.
 #[derive(Deserialize)]
 struct ApiResponse {
     status: Option<Value>,
@@ -307,7 +312,8 @@ fn first_known(wanted: UnixMillis, other: UnixMillis) -> u64 {
     if wanted.0 == 0 { other.0.max(1) } else { wanted.0 }
 }
 
-/// The user as given, without what the vendor's format has no field for; a name for display stands in for the first name.
+/// The user as given, without fields that the vendor's format does not have. A display name
+/// replaces a missing first name.
 fn user(known: &User) -> Map<String, Value> {
     let mut user = known.0.clone();
     let display_name = user.shift_remove("displayName");

@@ -1,4 +1,4 @@
-//! Sinks as settings have them, each by its type.
+//! The settings of all sinks, by type.
 
 use http::Uri;
 use serde::Deserialize;
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{align, reconify};
 use crate::settings::{Invalid, Secret};
 
-/// A sink as it is written in the file.
+/// A sink in the settings file.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum SinkSettings {
@@ -16,7 +16,7 @@ pub enum SinkSettings {
     Reconify(reconify::Settings),
 }
 
-/// The names of two variables that are of use only together, where one of them is set.
+/// The names of two variables that must be set together, if only one of them is set.
 pub(super) fn half(one: (&'static str, bool), other: (&'static str, bool)) -> Option<[&'static str; 2]> {
     (one.1 != other.1).then_some([one.0, other.0])
 }

@@ -1,26 +1,29 @@
-//! What becomes of a payload after an attempt to deliver it.
+//! What happens to a payload after an attempt to deliver it.
 
 use http::StatusCode;
 
-/// What becomes of a payload. When it says retry, the *when* is delivery's matter.
+/// What happens to a payload. For a retry, delivery decides *when*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The backend has it.
+    /// The backend accepted it.
     Ack,
-    /// The backend will never take it: kept aside, with the reason, for a person to look at.
+    /// The backend will never accept it. It is kept as a dead letter, with the reason, for a person
+    /// to examine.
     DeadLetter(&'static str),
-    /// The backend refuses whatever we send, because of our settings: nothing is given up, it is asked rarely and said loudly.
+    /// The backend rejects all our requests because of our settings. Nothing is dropped: requests
+    /// become rare, and the problem is reported prominently.
     Misconfigured,
-    /// The backend could not take it now.
+    /// The backend could not accept it now.
     Retry,
-    /// Too large as it is: each part by itself; a single event is a dead letter.
+    /// Too large: each part is sent alone. A single event becomes a dead letter.
     Split,
 }
 
 impl Verdict {
     /// The rules shared by all sinks, by status code alone.
     ///
-    /// Redirects count as a wrong address: following them would hand the app's data, and our key, to another party.
+    /// Redirects count as a wrong address: following them would give the app's data, and our key,
+    /// to another party.
     #[must_use]
     pub fn of_status(status: StatusCode) -> Self {
         match status.as_u16() {
@@ -29,7 +32,8 @@ impl Verdict {
             408 | 409 | 425 | 429 => Self::Retry,
             413 => Self::Split,
             400..=499 => Self::DeadLetter("refused"),
-            // 1xx never ends an exchange, and codes beyond 599 are no HTTP: both are a peer in trouble.
+            // 1xx never ends an exchange, and codes above 599 are not HTTP. Both mean that the peer
+            // is broken.
             _ => Self::Retry,
         }
     }

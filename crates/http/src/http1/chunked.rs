@@ -1,4 +1,4 @@
-//! Chunks (RFC 9112 §7.1), told apart byte by byte.
+//! Chunked bodies (RFC 9112 §7.1), parsed byte by byte.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -6,39 +6,41 @@ use super::encoder::may_trail;
 use super::{Malformed, response};
 use crate::head::Fields;
 
-/// A chunked body, and where in it the next byte is.
+/// The parser state of a chunked body.
 #[derive(Debug)]
 pub(super) struct Chunks {
     state: ChunkedState,
     rigour: Rigour,
-    /// Whether the body was ended before its trailers were.
+    /// Whether parsing stopped before the end of the trailers.
     is_cut: bool,
 }
 
-/// How chunks are read.
+/// How strictly chunks are parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rigour {
-    /// As RFC 9112 has it: what another reader could read otherwise is refused. For requests.
+    /// Follows RFC 9112 strictly, and rejects everything that another parser could read
+    /// differently. For requests.
     Strict,
-    /// Lines may end without CR, sizes may have blanks around them, and trailers that cannot be kept are left out: a response must
-    /// not fail for them. Where chunks begin and end is as certain.
+    /// Lines may end without CR, sizes may have blanks around them, and trailers that cannot be
+    /// stored are dropped, because a response must not fail for these reasons. The boundaries of
+    /// the chunks are still unambiguous.
     Tolerant,
 }
 
-/// Where the next byte is. Extensions and the size's spelling are not kept.
+/// The position of the next byte. Extensions and the spelling of the size are not kept.
 #[derive(Debug)]
 enum ChunkedState {
     /// Before the first digit of a size.
     Start,
-    /// Within a size.
+    /// Inside a size.
     Size(u64),
-    /// Spaces after the digits of a size: bad, but to be taken (RFC 9112 §7.1.1).
+    /// Spaces after the digits of a size. They are invalid, but must be accepted (RFC 9112 §7.1.1).
     Spaces(u64),
-    /// Within an extension, which may have so many bytes more and is thrown away.
+    /// Inside an extension. It may have this many more bytes, and is discarded.
     Extension(u64, u16),
-    /// After the CR of a size.
+    /// After the CR of a size line.
     SizeEnd(u64),
-    /// So much of a chunk's data is to come.
+    /// This many bytes of the chunk's data are left.
     Data(u64),
     /// After data.
     DataCr,
@@ -46,26 +48,26 @@ enum ChunkedState {
     DataLf,
     /// After the last chunk.
     Trailers(Trailers),
-    /// What came was no chunk; nothing after it can be one.
+    /// The input was not a valid chunk. Nothing after it can be parsed.
     Broken,
-    /// The body is over, with these trailers.
+    /// The end of the body, with these trailers.
     Over(Option<HeaderMap>),
 }
 
-/// The lines after the last chunk, so far.
+/// The lines received after the last chunk.
 #[derive(Debug, Default)]
 struct Trailers {
     lines: Vec<u8>,
-    /// Whether the current line has more than its end.
+    /// Whether the current line has content before its line end.
     in_line: bool,
 }
 
-/// What the next bytes are.
+/// What the next bytes contain.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// So many are data.
+    /// This many bytes are data.
     Data(usize),
-    /// So many say where data is.
+    /// This many bytes are framing.
     Framing(usize),
 }
 
@@ -78,17 +80,17 @@ impl Chunks {
         matches!(self.state, ChunkedState::Over(_))
     }
 
-    /// Whether there are trailers that were not taken.
+    /// Whether there are trailers that were not taken yet.
     pub(super) fn has_trailers(&self) -> bool {
         matches!(self.state, ChunkedState::Over(Some(_)))
     }
 
-    /// Whether more came than was read of the body, so that nothing else can be read of its connection.
+    /// Whether part of the body was left unread, so that the connection cannot be used again.
     pub(super) fn is_cut(&self) -> bool {
         self.is_cut
     }
 
-    /// Takes the trailers of a body that is over.
+    /// Takes the trailers after the end of the body.
     pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.state {
             ChunkedState::Over(trailers) => trailers.take(),
@@ -96,7 +98,8 @@ impl Chunks {
         }
     }
 
-    /// Tells what the first of `bytes` are; there is at least one, and the body is not over.
+    /// Classifies the first of `bytes`. There must be at least one byte, and the body must not have
+    /// ended.
     pub(super) fn next(&mut self, bytes: &[u8]) -> Result<Next, Malformed> {
         if let ChunkedState::Data(left) = &mut self.state {
             let length = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
@@ -113,7 +116,7 @@ impl Chunks {
             }
             let state = std::mem::replace(&mut self.state, ChunkedState::Broken);
             self.state = match state.after(*byte, self.rigour) {
-                // The body was whole before them.
+                // The body was complete before the trailers.
                 Err(Malformed::TooLarge) if self.rigour == Rigour::Tolerant => {
                     self.is_cut = true;
                     ChunkedState::Over(None)
@@ -155,7 +158,7 @@ impl ChunkedState {
         })
     }
 
-    /// What follows a size.
+    /// The state after a size line.
     fn chunk(size: u64) -> Self {
         if size > 0 { Self::Data(size) } else { Self::Trailers(Trailers::default()) }
     }
@@ -170,7 +173,7 @@ impl Trailers {
         if self.lines.len() >= most {
             return Err(Malformed::TooLarge);
         }
-        // Others end such a line elsewhere, or not at all.
+        // Other parsers may end such a line at a different byte, or not at all.
         if byte == b'\n' && rigour == Rigour::Strict && self.lines.last() != Some(&b'\r') {
             return Err(Malformed::Chunk);
         }
@@ -209,7 +212,7 @@ fn strict(lines: &[u8]) -> Result<HeaderMap, Malformed> {
     Ok(trailers)
 }
 
-/// Leaves out lines that are none, those with control bytes, and all where there are too many.
+/// Drops invalid lines and lines with control bytes. Drops all trailers if there are too many.
 fn tolerant(lines: &[u8]) -> HeaderMap {
     let mut fields = Fields::default();
     response::read_lines(lines, &mut fields);
@@ -226,7 +229,7 @@ fn tolerant(lines: &[u8]) -> HeaderMap {
 const MAX_EXTENSION_BYTES: u16 = 16 << 10;
 const STRICT_TRAILER_BYTES: usize = 16 << 10;
 const STRICT_TRAILERS: usize = 100;
-/// As many as a head may have by default.
+/// The same limits as the default limits for a head.
 const TRAILER_BYTES: usize = 512 << 10;
 const TRAILERS: usize = 1000;
 
@@ -290,7 +293,8 @@ mod tests {
             assert_eq!(read(body, Tolerant).unwrap(), ("a".to_owned(), None), "{body:.60?}");
             assert!(read(body, Strict).is_err(), "{body:.60?}");
         }
-        // The body was whole before trailers that are too large. What is left of them is not read.
+        // The body was complete before the oversized trailers. The rest of the trailers is not
+        // read.
         let (mut chunks, endless) = (Chunks::new(Tolerant), "x: y\r\n".repeat(200_000));
         assert_eq!(chunks.next(b"0\r\n"), Ok(Next::Framing(3)));
         assert!(matches!(chunks.next(endless.as_bytes()), Ok(Next::Framing(taken)) if taken < endless.len()));

@@ -1,4 +1,4 @@
-//! Reading bodies.
+//! Body decoding.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -10,13 +10,13 @@ use http_body::Frame;
 use super::chunked::{Chunks, Next, Rigour};
 use super::{BodyError, Framing, Input, Malformed};
 
-/// Takes the data of one body from what was read, however its end is told.
+/// Extracts the data of one body from the input, for every kind of framing.
 #[derive(Debug)]
 pub struct Decoder(DecoderState);
 
 #[derive(Debug)]
 enum DecoderState {
-    /// So much is to come.
+    /// This many bytes are left to read.
     Length(u64),
     Chunked(Chunks),
     UntilClose,
@@ -24,13 +24,13 @@ enum DecoderState {
 }
 
 impl Decoder {
-    /// For the body of a request that is framed so.
+    /// Creates a decoder for a request body with this framing.
     #[must_use]
     pub fn of_request(framing: Framing) -> Self {
         Self::new(framing, Rigour::Strict)
     }
 
-    /// For the body of a response that is framed so.
+    /// Creates a decoder for a response body with this framing.
     #[must_use]
     pub fn of_response(framing: Framing) -> Self {
         Self::new(framing, Rigour::Tolerant)
@@ -45,7 +45,7 @@ impl Decoder {
         })
     }
 
-    /// Whether nothing more belongs to the body, save trailers that were not taken.
+    /// Whether the end of the body was reached. Trailers may still be waiting to be taken.
     #[must_use]
     pub fn is_over(&self) -> bool {
         match &self.0 {
@@ -55,7 +55,7 @@ impl Decoder {
         }
     }
 
-    /// How much data is to come, where that is known.
+    /// How many bytes of data are left, if that is known.
     #[must_use]
     pub fn length(&self) -> Option<u64> {
         match self.0 {
@@ -65,7 +65,7 @@ impl Decoder {
         }
     }
 
-    /// Gives what comes next of the body, reading more with `fill` where nothing is there.
+    /// Returns the next part of the body. Calls `fill` to read more if no data is buffered.
     pub fn poll_frame(
         &mut self,
         input: &mut Input,
@@ -87,7 +87,7 @@ impl Decoder {
         }
     }
 
-    /// What comes when nothing more is read: trailers, or that the body is not whole.
+    /// What to return when no more can be read: trailers, or an error if the body is incomplete.
     pub fn rest(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
         if self.is_over() {
             return self.trailers().map(|trailers| Ok(Frame::trailers(trailers)));
@@ -95,11 +95,11 @@ impl Decoder {
         Some(Err(BodyError::Truncated))
     }
 
-    /// Takes all data that was read; none when more must be read first, or the body is over. Chunks that came together are one
-    /// part.
+    /// Takes all data that was read. Returns `None` when more must be read first, or at the end of
+    /// the body. Chunks that arrived together are returned as one part.
     ///
     /// # Errors
-    /// When the chunks cannot be read. Data before the fault is given out first.
+    /// If the chunks cannot be parsed. Data before the fault is returned first.
     pub fn data(&mut self, input: &mut Input) -> Result<Option<Bytes>, Malformed> {
         let data = match &mut self.0 {
             DecoderState::Over => return Ok(None),
@@ -117,19 +117,20 @@ impl Decoder {
         Ok(Some(data).filter(|data| !data.is_empty()))
     }
 
-    /// Whether there are trailers that were not taken.
+    /// Whether there are trailers that were not taken yet.
     #[must_use]
     pub fn has_trailers(&self) -> bool {
         matches!(&self.0, DecoderState::Chunked(chunks) if chunks.has_trailers())
     }
 
-    /// Whether the body was ended before all of it was read, so that nothing can be read after it.
+    /// Whether decoding stopped before the whole body was read, so that the connection cannot be
+    /// used again.
     #[must_use]
     pub fn is_cut(&self) -> bool {
         matches!(&self.0, DecoderState::Chunked(chunks) if chunks.is_cut())
     }
 
-    /// Takes the trailers of a body that is over.
+    /// Takes the trailers after the end of the body.
     pub(super) fn trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.0 {
             DecoderState::Chunked(chunks) => chunks.take_trailers(),
@@ -137,10 +138,10 @@ impl Decoder {
         }
     }
 
-    /// The connection was closed.
+    /// Handles the end of the connection.
     ///
     /// # Errors
-    /// When the body was not over.
+    /// If the body was not complete.
     pub(super) fn close(&mut self) -> Result<(), BodyError> {
         if !self.is_over() && !matches!(self.0, DecoderState::UntilClose) {
             return Err(BodyError::Truncated);
@@ -150,7 +151,7 @@ impl Decoder {
     }
 }
 
-/// The data of all chunks that were read. A single one is not copied.
+/// The data of all chunks that were read. A single chunk is not copied.
 fn gathered(chunks: &mut Chunks, input: &mut Input) -> Result<Bytes, Malformed> {
     let (mut first, mut all) = (Bytes::new(), BytesMut::new());
     while !input.is_empty() && !chunks.is_over() {

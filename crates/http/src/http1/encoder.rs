@@ -1,4 +1,4 @@
-//! Writing messages.
+//! Message encoding.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Version};
@@ -7,33 +7,34 @@ use super::framing::{has_no_body, length};
 use super::{Malformed, Output};
 use crate::head::{Fields, RequestHead, ResponseHead, Verdict, is};
 
-/// Writes one body, in the framing its head has told.
+/// Writes one body with the framing that its head announces.
 #[derive(Debug)]
 pub struct Encoder(EncoderState);
 
 #[derive(Debug)]
 enum EncoderState {
-    /// So much is to come.
+    /// This many bytes are left to write.
     Length(u64),
     Chunked,
     UntilClose,
 }
 
-/// More or less of a body came than its head said.
+/// The body is longer or shorter than its head announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongLength;
 
 impl Encoder {
-    /// For no body.
+    /// Creates an encoder for a message without a body.
     #[must_use]
     pub fn empty() -> Self {
         Self(EncoderState::Length(0))
     }
 
-    /// For the body of a request. Where the head does not tell its end it is made to tell of chunks.
+    /// Creates an encoder for a request body. If the head does not announce the end of the body,
+    /// this adds `transfer-encoding: chunked`.
     ///
     /// # Errors
-    /// When the head's length is none.
+    /// If the length in the head is invalid.
     pub fn of_request(fields: &mut Fields, is_empty: bool) -> Result<Self, Malformed> {
         if fields.contains("transfer-encoding") {
             return Ok(Self(EncoderState::Chunked));
@@ -49,12 +50,14 @@ impl Encoder {
         Ok(Self(state))
     }
 
-    /// For the body of a response to a client that asked with `method` and speaks `version`. Where the head does not tell its end,
-    /// it is made to tell of chunks; HTTP/1.0 does not know them, and has the end of the connection instead. So has a body in
-    /// another coding than chunks: whoever does not undo the one would not undo the others.
+    /// Creates an encoder for a response to a client that used `method` and speaks `version`. If
+    /// the head does not announce the end of the body, this adds chunked framing. HTTP/1.0 does not
+    /// support chunks, so there the end of the connection ends the body. The same holds for a body
+    /// with a transfer coding other than `chunked`, because a client that cannot decode that coding
+    /// would not decode the chunks either.
     ///
     /// # Errors
-    /// When the head's length is none.
+    /// If the length in the head is invalid.
     pub fn of_response(
         method: &Method,
         version: Version,
@@ -84,7 +87,7 @@ impl Encoder {
         Ok(Self(state))
     }
 
-    /// Whether only the end of the connection tells the end of the body.
+    /// Whether the body ends only with the connection.
     #[must_use]
     pub fn is_until_close(&self) -> bool {
         matches!(self.0, EncoderState::UntilClose)
@@ -93,10 +96,10 @@ impl Encoder {
     /// Writes a part of the body.
     ///
     /// # Errors
-    /// When it is more than was announced.
+    /// If the body is longer than announced.
     pub fn data(&mut self, data: Bytes, output: &mut Output) -> Result<(), WrongLength> {
         if data.is_empty() {
-            // An empty chunk would be the last.
+            // An empty chunk would end the body.
             return Ok(());
         }
         match &mut self.0 {
@@ -114,10 +117,10 @@ impl Encoder {
         Ok(())
     }
 
-    /// Writes the end of the body, with trailers if it is in chunks.
+    /// Writes the end of the body. Trailers are written only if the body is chunked.
     ///
     /// # Errors
-    /// When it is less than was announced.
+    /// If the body is shorter than announced.
     pub fn end(self, trailers: Option<&HeaderMap>, output: &mut Output) -> Result<(), WrongLength> {
         match self.0 {
             EncoderState::UntilClose | EncoderState::Length(0) => Ok(()),
@@ -137,8 +140,8 @@ impl Encoder {
     }
 }
 
-/// Whether a field may come after the body: none of those that decide where a message ends or what becomes of it
-/// (RFC 9110 §6.5.1).
+/// Whether a field may be sent after the body. Fields that control framing or how the message is
+/// processed may not (RFC 9110 §6.5.1).
 pub(super) fn may_trail(name: &HeaderName) -> bool {
     !matches!(
         name.as_str(),
@@ -186,7 +189,7 @@ pub fn write_response(head: &ResponseHead, version: Version, buffer: &mut Vec<u8
 }
 
 fn write_lines(fields: &Fields, buffer: &mut Vec<u8>) {
-    // At once: a head that grows line by line is copied four times.
+    // Reserves the space at once. A buffer that grows line by line is copied four times.
     buffer.reserve(
         fields.iter().map(|(name, value)| name.len() + value.len() + ": \r\n".len()).sum::<usize>() + 2,
     );

@@ -1,29 +1,30 @@
-//! Where a body ends (RFC 9112 §6.3), and whether a connection goes on.
+//! Finds where a body ends (RFC 9112 §6.3), and whether a connection stays open.
 
 use http::{Method, StatusCode, Version};
 
 use super::Malformed;
 use crate::head::{Fields, ResponseHead, Verdict, is, is_token};
 
-/// How the end of a body is told.
+/// How the end of a body is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// There is no body.
     Empty,
-    /// It has this length.
+    /// The body has this length.
     Length(u64),
-    /// It comes in chunks.
+    /// The body is chunked.
     Chunked,
-    /// It ends with the connection.
+    /// The body ends with the connection.
     UntilClose,
 }
 
-/// Where the body of a request ends.
+/// Finds where the body of a request ends.
 ///
 /// # Errors
-/// When two readers could find two ends: a length that is no number, two lengths, a coding that is not `chunked` in the last
-/// place, one that is no name, chunks in HTTP/1.0. Where a length and chunks are given, the chunks count; the length must not go
-/// on, and neither the connection.
+/// If two readers could find different ends: a length that is not a number, two different lengths,
+/// a last coding other than `chunked`, an invalid coding name, or chunks in HTTP/1.0. If both a
+/// length and chunks are given, the chunks count. Then the length must not be forwarded, and the
+/// connection must not be reused.
 pub fn of_request(version: Version, fields: &Fields) -> Result<Framing, Malformed> {
     if fields.contains("transfer-encoding") {
         let codings = fields.tokens("transfer-encoding");
@@ -39,20 +40,23 @@ pub fn of_request(version: Version, fields: &Fields) -> Result<Framing, Malforme
     Ok(length(fields)?.map_or(Framing::Empty, Framing::Length))
 }
 
-/// Where the body of a response ends, and what of that is certain.
+/// Where the body of a response ends, and whether that is certain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {
-    /// How its end is told.
+    /// How the end of the body is marked.
     pub framing: Framing,
-    /// Whether nobody could find another end, so that another response may follow on the connection.
+    /// Whether every reader finds the same end, so that another response may follow on the
+    /// connection.
     pub is_certain: bool,
 }
 
-/// Finds where the body of a response to `method` ends, and makes its head say that once, and nothing else.
+/// Finds where the body of a response to `method` ends. Rewrites the head so that it states this
+/// only once, without contradictions.
 ///
-/// There is always an end, because a success must not become an error (RFC 9112 §6.3). Chunks go before a length. A length
-/// counts if all that is said of it is the same number. Any other body ends with its connection: one without a length or with
-/// one that cannot be read, and one whose last coding is not `chunked`. `identity` is no coding.
+/// There is always an end, because a success must not become an error (RFC 9112 §6.3). Chunks take
+/// precedence over a length. A length counts if all its values are the same number. Any other body
+/// ends with its connection: a body without a length, with an unreadable length, or with a last
+/// coding other than `chunked`. `identity` does not count as a coding.
 pub fn settle_response(method: &Method, version: Version, head: &mut ResponseHead) -> Settled {
     let ResponseHead { status, fields, .. } = head;
     let is_coded = fields.contains("transfer-encoding");
@@ -60,11 +64,12 @@ pub fn settle_response(method: &Method, version: Version, head: &mut ResponseHea
     let ends_here = has_no_body(*status);
     let coding = Coding::of(fields);
     let length = if coding == Coding::None { length_of_response(fields) } else { None };
-    // Some clients wait for chunks whatever the status, and 204 must not name a coding (RFC 9112 §6.1).
+    // Some clients wait for chunks whatever the status is, and 204 must not have a transfer coding
+    // (RFC 9112 §6.1).
     let said = if ends_here && *method != Method::HEAD { Coding::None } else { coding };
     say_once(fields, said, length);
     if *method == Method::HEAD || ends_here {
-        // Whoever announces a body that cannot be may send it.
+        // A server that announces a body where none is allowed may actually send it.
         let announced = is_coded || (has_length && length != Some(0));
         return Settled {
             framing: Framing::Empty,
@@ -76,16 +81,17 @@ pub fn settle_response(method: &Method, version: Version, head: &mut ResponseHea
         (Coding::None, Some(length)) => Framing::Length(length),
         (Coding::None, None) | (Coding::Other, _) => Framing::UntilClose,
     };
-    // Chunks are unknown to HTTP/1.0 (RFC 9112 §6.1).
+    // HTTP/1.0 does not support chunks (RFC 9112 §6.1).
     let is_doubtful = is_coded && (has_length || coding == Coding::None || version == Version::HTTP_10);
     Settled { framing, is_certain: framing != Framing::UntilClose && !is_doubtful }
 }
 
-/// What a response says of its transfer coding.
+/// The transfer coding of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Coding {
     None,
-    /// It ends itself; `alone` if it is the only one.
+    /// `chunked` is the last coding, so the body marks its own end. `alone` if it is the only
+    /// coding.
     Chunked {
         alone: bool,
     },
@@ -108,7 +114,7 @@ impl Coding {
     }
 }
 
-/// Makes a head say once where its body ends, with a length only where there is one.
+/// Makes the head state the end of the body only once, with a length only if there is one.
 fn say_once(fields: &mut Fields, coding: Coding, length: Option<u64>) {
     let (mut length_is_said, mut coding_is_said) = (false, false);
     let is_plain = |value: &[u8]| value.iter().all(u8::is_ascii_digit);
@@ -137,22 +143,22 @@ fn say_once(fields: &mut Fields, coding: Coding, length: Option<u64>) {
     });
 }
 
-/// Answers that end with their head, whatever it says (RFC 9112 §6.3).
+/// Whether a response with this status ends with its head, whatever the head says (RFC 9112 §6.3).
 pub(super) fn has_no_body(status: StatusCode) -> bool {
     status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-/// The length a message gives; several lines must give the same.
+/// The length of a message. Several lines must give the same length.
 pub(super) fn length(fields: &Fields) -> Result<Option<u64>, Malformed> {
     same(fields.get_all("content-length"))
 }
 
-/// The length a response gives, if one can be read of it. Lines may be lists of it (RFC 9110 §8.6).
+/// The length of a response, if it can be parsed. A line may contain a list (RFC 9110 §8.6).
 fn length_of_response(fields: &Fields) -> Option<u64> {
     same(fields.tokens("content-length")).ok().flatten()
 }
 
-/// The number that all of these are.
+/// The number that all values are equal to.
 fn same<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Option<u64>, Malformed> {
     let mut length = None;
     for value in values {
@@ -167,7 +173,7 @@ fn same<'a>(values: impl Iterator<Item = &'a [u8]>) -> Result<Option<u64>, Malfo
     Ok(length)
 }
 
-/// Whether whoever sent a message means to go on with its connection (RFC 9112 §9.3).
+/// Whether the sender of a message wants to keep the connection open (RFC 9112 §9.3).
 #[must_use]
 pub fn keeps_alive(version: Version, fields: &Fields) -> bool {
     let mut tokens = fields.tokens("connection");
@@ -225,7 +231,7 @@ mod tests {
         assert_eq!(of_request(Version::HTTP_10, &fields(&two[..1])), Err(Malformed::Framing));
     }
 
-    /// Where a response ends, whether that is certain, and what its head says of it.
+    /// Where a response ends, whether that is certain, and the framing lines of its head.
     fn settled(
         method: Method,
         version: Version,
@@ -300,7 +306,7 @@ mod tests {
         let of = |method, status, line| settled(method, Version::HTTP_11, status, &[line]);
         assert_eq!(of(Method::HEAD, 200, ("content-length", "3, 3")), empty(true, "content-length=3"));
         assert_eq!(of(Method::HEAD, 200, ("content-length", "+3")), empty(true, ""));
-        // What cannot be may come all the same.
+        // A body that is not allowed may be sent anyway.
         assert_eq!(of(Method::GET, 204, ("content-length", "3")), empty(false, "content-length=3"));
         assert_eq!(of(Method::GET, 204, ("content-length", "three")), empty(false, ""));
         assert_eq!(of(Method::GET, 204, ("content-length", "0")), empty(true, "content-length=0"));

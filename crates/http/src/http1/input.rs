@@ -1,4 +1,4 @@
-//! What was read of a connection and not yet used.
+//! The read buffer of a connection.
 
 use std::cell::RefCell;
 use std::io;
@@ -9,36 +9,39 @@ use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-/// What was read of a connection and not yet used. It holds no memory while there is nothing: what comes is read into a buffer
-/// of the thread and copied from there, except where so much comes that the copy would cost more than room of one's own.
+/// Data read from a connection and not used yet. An empty buffer holds no memory: reads go into a
+/// buffer shared by the thread, and the data is copied from there. If so much arrives that copying
+/// would cost more than a separate buffer, it is read in place instead.
 #[derive(Debug, Default)]
 pub struct Input {
     read: BytesMut,
-    /// How much of it was looked at for a head in vain.
+    /// How many bytes were already searched for a complete head without success.
     looked_at: usize,
-    /// Whether the last read had as much as the thread's buffer holds.
+    /// Whether the last read filled the thread's buffer.
     bulk: bool,
-    /// Whether only so much is read at once as a peer that does not take it may hold.
+    /// Whether reads are kept small, to limit how much memory a peer can hold by not taking its
+    /// data.
     sips: bool,
 }
 
 impl Input {
-    /// Begins with what was read before.
+    /// Creates a buffer with data that was read before.
     #[must_use]
     pub fn new(read: &[u8]) -> Self {
         Self { read: BytesMut::from(read), ..Self::default() }
     }
 
-    /// Whether little is read at once: for one of many streams, each of which holds what was read until it is taken.
+    /// Sets whether reads are kept small. Use this for one of many streams, because each holds its
+    /// data until it is taken.
     pub fn set_sips(&mut self, sips: bool) {
         self.sips = sips;
         self.bulk &= !sips;
     }
 
-    /// Reads what has arrived, once; ready with no bytes at the end of the connection.
+    /// Reads the available data once. Returns 0 bytes at the end of the connection.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// Returns the connection's errors.
     pub fn poll_fill<R: AsyncRead + Unpin>(
         &mut self,
         io: &mut R,
@@ -73,19 +76,19 @@ impl Input {
         polled
     }
 
-    /// What there is.
+    /// The data in the buffer.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.read
     }
 
-    /// Whether there is nothing.
+    /// Whether the buffer is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.read.is_empty()
     }
 
-    /// Leaves out the first bytes.
+    /// Skips the first bytes.
     pub(super) fn consume(&mut self, length: usize) {
         self.looked_at = 0;
         if length < self.read.len() {
@@ -97,7 +100,7 @@ impl Input {
         }
     }
 
-    /// Leaves out the empty lines before a message (RFC 9112 §2.2).
+    /// Skips the empty lines before a message (RFC 9112 §2.2).
     pub(super) fn skip_empty_lines(&mut self) {
         loop {
             match &*self.read {
@@ -108,12 +111,13 @@ impl Input {
         }
     }
 
-    /// Takes at most so many bytes.
+    /// Takes at most this many bytes.
     pub(super) fn take(&mut self, most: usize) -> Bytes {
         self.looked_at = 0;
         if most >= self.read.len() {
             let read = std::mem::take(&mut self.read);
-            // A part that fills little of its room would hold all of it.
+            // Copies a part that fills little of its buffer, which would otherwise keep the whole
+            // buffer allocated.
             if read.capacity() > 2 * read.len() { Bytes::copy_from_slice(&read) } else { read.freeze() }
         } else {
             self.read.split_to(most).freeze()
@@ -126,12 +130,12 @@ impl Input {
         self.take(usize::MAX)
     }
 
-    /// Whether a head may have become whole, or unreadable, since the last look.
+    /// Whether a head may have become complete, or invalid, since the last attempt to parse it.
     pub(super) fn is_promising(&self) -> bool {
         self.looked_at == 0 || memchr(b'\n', &self.read[self.looked_at..]).is_some()
     }
 
-    /// There was no whole head in it.
+    /// Records that the buffer does not contain a complete head.
     pub(super) fn was_partial(&mut self) {
         self.looked_at = self.read.len();
     }
@@ -141,13 +145,13 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
 }
 
-/// More at once is read in place.
+/// The size of the thread's buffer. A read that fills it makes the next read go in place.
 const SCRATCH_BYTES: usize = 16 << 10;
-/// What is read at once if that is to be little.
+/// The size of a single read when reads are kept small.
 const SIP_BYTES: usize = 8 << 10;
-/// How much room is kept for the next message.
+/// How much capacity is kept for the next message.
 const KEPT_BYTES: usize = 1 << 10;
-/// How much is read in place at once.
+/// The size of a single read in place.
 const BULK_BYTES: usize = 128 << 10;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What must hold for whatever a peer sends. For tests and fuzzing.
+//! Properties that must hold for any input from a peer. Used by tests and fuzzing.
 
 use std::task::{Context, Poll, Waker};
 
@@ -8,8 +8,9 @@ use super::encoder::may_trail;
 use super::{Decoder, Encoder, Framing, Input, Malformed, Output, Parser, of_request, settle_response};
 use crate::head::{Fields, Verdict};
 
-/// Asserts that messages are read the same however they are cut, and that what is written of them can be read as the same again.
-/// The first byte of `data` is the length of the parts, and picks requests or responses; the rest is what a peer sends.
+/// Asserts that messages are read the same however the input is split, and that a written message
+/// is read back as the same message. The first byte of `data` sets the length of the parts and
+/// selects requests or responses. The rest is the peer's input.
 pub fn assert_messages_are_sound(data: &[u8]) {
     let Some((&choice, sent)) = data.split_first() else { return };
     let parser = Parser::new(20, 1000);
@@ -19,7 +20,7 @@ pub fn assert_messages_are_sound(data: &[u8]) {
     let texts =
         |messages: &[Message]| messages.iter().map(|message| message.read.clone()).collect::<Vec<_>>();
     assert_eq!(texts(&whole), texts(&cut), "cut otherwise, it is read otherwise");
-    // Framing may be a line more.
+    // The framing may need one extra line.
     let parser = Parser::new(21, 1100);
     for message in whole {
         assert_eq!(read(&parser, &message.written, usize::MAX)[0].read, message.read);
@@ -28,11 +29,11 @@ pub fn assert_messages_are_sound(data: &[u8]) {
 
 struct Message {
     read: Text,
-    /// The same, as it is written.
+    /// The same message as it is written.
     written: Vec<u8>,
 }
 
-/// A message: its start, its lines but those of framing, its body, its trailers.
+/// A message: its start line, its lines except for framing, its body, its trailers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Text {
     start: String,
@@ -85,7 +86,7 @@ fn read(
             Ok(None) | Err(_) => return messages,
             Ok(Some((start, lines, decoder, encoder, output))) => {
                 let body = read_body(&mut wire, &mut input, decoder, encoder, output);
-                // Of one that is not whole it depends on the cuts how much is known.
+                // How much of an incomplete message is known depends on how the input is split.
                 let Some((body, trailers, written)) = body else { return messages };
                 messages.push(Message { read: Text { start, lines, body, trailers }, written });
             }
@@ -93,7 +94,7 @@ fn read(
     }
 }
 
-/// A body that is whole, its trailers, and its message as it is written.
+/// A complete body, its trailers, and its message as it is written.
 type Body = (Vec<u8>, Vec<String>, Vec<u8>);
 
 fn read_body(
@@ -126,7 +127,7 @@ fn read_body(
     Some((body, trailers, written))
 }
 
-/// What is written, by a connection that takes one byte, then two, and so on.
+/// The bytes that are written to a connection that accepts one byte, then two, and so on.
 fn drained(output: &mut Output) -> Vec<u8> {
     let mut wire = Taker { taken: Vec::new(), most: 0 };
     while !output.is_empty() {
@@ -136,7 +137,7 @@ fn drained(output: &mut Output) -> Vec<u8> {
     wire.taken
 }
 
-/// The lines that do not tell of framing, as nobody but the encoder may.
+/// The lines that do not describe framing. Only the encoder may write the framing lines.
 fn lines(fields: &Fields) -> Vec<(Vec<u8>, Vec<u8>)> {
     let told = |name: &[u8]| !tells_framing(name);
     let lines = fields.iter().filter(|(name, _)| told(name));
@@ -147,7 +148,8 @@ fn tells_framing(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding")
 }
 
-/// What a proxy does before it writes: of several lengths one goes on, and none beside chunks.
+/// Does what a proxy does before it writes: it forwards only one of several lengths, and none if
+/// the body is chunked.
 fn one_framing(fields: &mut Fields) {
     let chunked = fields.contains("transfer-encoding");
     let mut said = false;
@@ -157,19 +159,19 @@ fn one_framing(fields: &mut Fields) {
     });
 }
 
-/// A connection whose bytes come in parts, the next one last.
+/// A connection whose bytes arrive in parts, stored in reverse order.
 struct Wire<'a> {
     parts: Vec<&'a [u8]>,
 }
 
 impl Wire<'_> {
-    /// Reads the next part; false at the end.
+    /// Reads the next part. Returns false at the end.
     fn fill(&mut self, input: &mut Input) -> bool {
         let Some(part) = self.parts.pop() else { return false };
         let mut part = part;
         let filled = input.poll_fill(&mut part, &mut Context::from_waker(Waker::noop()));
         assert!(matches!(filled, Poll::Ready(Ok(length)) if length > 0));
-        // What a read did not take comes with the next.
+        // What this read did not take is read next time.
         if !part.is_empty() {
             self.parts.push(part);
         }
@@ -177,7 +179,7 @@ impl Wire<'_> {
     }
 }
 
-/// A connection that takes little at a time.
+/// A connection that accepts few bytes at a time.
 struct Taker {
     taken: Vec<u8>,
     most: usize,

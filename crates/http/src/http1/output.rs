@@ -1,4 +1,4 @@
-//! What is to be written to a connection.
+//! The write buffer of a connection.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,20 +7,22 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::AsyncWrite;
 
-/// What is to be written to a connection. Small parts are copied together, so that a head and its body leave with one system
-/// call; a large one is written from where it is, after them.
+/// Data waiting to be written to a connection. Small parts are copied into one buffer, so that a
+/// head and its body leave with one system call. A large part is not copied: it is written after
+/// the small parts, from its own memory.
 #[derive(Debug, Default)]
 pub struct Output {
     small: Vec<u8>,
     large: Bytes,
-    /// What goes after the large part.
+    /// The data to write after the large part.
     tail: Vec<u8>,
-    /// Whether the connection may hold what was written: TLS does, until it is told to write it.
+    /// Whether the connection may still buffer data that was written. TLS does until it is flushed.
     unflushed: bool,
 }
 
 impl Output {
-    /// Where heads and small parts are put; they go out after all that was put before.
+    /// The buffer for heads and small parts. Its contents are written after everything added
+    /// before.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         if self.large.is_empty() { &mut self.small } else { &mut self.tail }
     }
@@ -34,7 +36,7 @@ impl Output {
         }
     }
 
-    /// Whether nothing is left to be written, here or in the connection.
+    /// Whether nothing is left to write, neither here nor in the connection's own buffer.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.is_written() && !self.unflushed
@@ -44,16 +46,16 @@ impl Output {
         self.small.is_empty() && self.large.is_empty() && self.tail.is_empty()
     }
 
-    /// Whether there is so much that it should be written before anything is added.
+    /// Whether the buffer should be written before more is added.
     #[must_use]
     pub fn is_full(&self) -> bool {
         !self.large.is_empty() || self.small.len() >= FULL_BYTES
     }
 
-    /// Writes all of it.
+    /// Writes and flushes everything.
     ///
     /// # Errors
-    /// Those of the connection; `WriteZero` if it takes nothing more.
+    /// Returns the connection's errors, and `WriteZero` if the connection accepts no more data.
     pub fn poll_flush<W: AsyncWrite + Unpin>(
         &mut self,
         io: &mut W,
@@ -79,7 +81,8 @@ impl Output {
         Poll::Ready(Ok(()))
     }
 
-    /// Lets go of what was written, also where that is not all: a peer that reads less than is sent would make it grow for ever.
+    /// Discards the bytes that were written, even after a partial write. Otherwise a peer that
+    /// reads slowly would make the buffer grow without limit.
     fn advance(&mut self, written: usize) {
         let small = written.min(self.small.len());
         self.small.drain(..small);
@@ -98,11 +101,12 @@ impl Output {
     }
 }
 
-/// A part of this size is not worth copying to save a system call.
+/// A part of this size or more is not worth copying to save a system call.
 const LARGE_BYTES: usize = 8 << 10;
-/// So much is written before more is gathered: a peer that does not read makes each request hold it.
+/// When this much data is buffered, it is written before more is added. For a peer that does not
+/// read, each request holds up to this much memory.
 const FULL_BYTES: usize = 8 << 10;
-/// How much room is kept for the next message.
+/// How much capacity is kept for the next message.
 const KEPT_BYTES: usize = 2 << 10;
 
 #[cfg(test)]
@@ -123,7 +127,7 @@ mod tests {
         output.push(large.clone());
         output.buffer().extend_from_slice(b" end");
         let expected = [b"head small ", &*large, &*large, b" end"].concat();
-        // It takes no more than fits, so that writes break off anywhere.
+        // Accepts only what fits, so that writes can stop at any byte.
         let (mut near, mut far) = tokio::io::duplex(7);
         let mut written = Vec::new();
         let read = tokio::io::AsyncReadExt::read_to_end(&mut far, &mut written);
@@ -136,7 +140,7 @@ mod tests {
         assert!(output.is_empty() && output.small.capacity() <= KEPT_BYTES && output.tail.capacity() == 0);
     }
 
-    /// A connection that takes so much, and then no more for now.
+    /// A connection that accepts this many bytes, and then no more for now.
     struct Slow {
         room: usize,
     }
@@ -176,7 +180,7 @@ mod tests {
         assert!(added > 900_000 && output.small.capacity() <= 2 * FULL_BYTES, "{}", output.small.capacity());
     }
 
-    /// A connection that takes everything, and writes it when it is told for the second time.
+    /// A connection that accepts everything, and flushes on the second call.
     #[derive(Default)]
     struct Holding {
         told: usize,

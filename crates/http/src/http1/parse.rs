@@ -1,4 +1,4 @@
-//! Reading heads.
+//! Head parsing.
 
 use std::mem::MaybeUninit;
 
@@ -9,7 +9,8 @@ use super::response::{self, Response};
 use super::{Input, Malformed, keeps_alive};
 use crate::head::{Fields, RequestHead};
 
-/// Reads heads of at most so many lines and bytes: those of requests strictly, by `httparse`, and those of responses tolerantly.
+/// Parses heads up to a maximum number of lines and bytes. Request heads are parsed strictly, by
+/// `httparse`, and response heads tolerantly.
 #[derive(Clone, Debug)]
 pub struct Parser {
     max_lines: usize,
@@ -17,7 +18,7 @@ pub struct Parser {
 }
 
 impl Response {
-    /// Whether its connection may carry another exchange, as far as its sender says so.
+    /// Whether the sender allows another exchange on the connection.
     #[must_use]
     pub fn keeps_alive(&self) -> bool {
         keeps_alive(self.version, &self.head.fields)
@@ -25,19 +26,20 @@ impl Response {
 }
 
 impl Parser {
-    /// Reads heads of at most so many lines and bytes.
+    /// Creates a parser for heads with at most this many lines and bytes.
     #[must_use]
     pub fn new(max_lines: usize, max_bytes: usize) -> Self {
         Self { max_lines, max_bytes }
     }
 
-    /// Takes the head of a request from what was read, once it is whole.
+    /// Takes the head of a request from the input, once it is complete.
     ///
     /// # Errors
-    /// When it is no head, or too large a one.
+    /// If the head is invalid or too large.
     pub fn request(&self, input: &mut Input) -> Result<Option<RequestHead>, Malformed> {
         self.head(input, |read| {
-            // With room for as many lines as most heads have, and again with all that is allowed for the others.
+            // Tries with room for as many lines as most heads have. If that is not enough, tries
+            // again with room for the maximum.
             let usual = self.max_lines.min(USUAL_LINES);
             let parsed = request(read, &mut [const { MaybeUninit::uninit() }; USUAL_LINES][..usual]);
             if matches!(parsed, Err(Malformed::TooLarge)) && usual < self.max_lines {
@@ -47,15 +49,16 @@ impl Parser {
         })
     }
 
-    /// Takes the head of a response from what was read, once it is whole.
+    /// Takes the head of a response from the input, once it is complete.
     ///
     /// # Errors
-    /// When it is no head, or too large a one.
+    /// If the head is invalid or too large.
     pub fn response(&self, input: &mut Input) -> Result<Option<Response>, Malformed> {
         self.head(input, |read| response::parse(read, self.max_lines))
     }
 
-    /// Takes a head. One that comes in many parts is looked at only when a line of it has become whole.
+    /// Takes a head. If the head arrives in many parts, it is parsed again only after another line
+    /// is complete.
     fn head<T>(
         &self,
         input: &mut Input,
@@ -64,7 +67,7 @@ impl Parser {
         input.skip_empty_lines();
         let read = input.bytes();
         let too_large = read.len() >= self.max_bytes;
-        // What follows a CR says whether it is half of an empty line.
+        // The byte after a CR shows whether the CR is half of an empty line.
         if matches!(read, [] | [b'\r']) || !(input.is_promising() || too_large) {
             return Ok(None);
         }
@@ -96,7 +99,7 @@ fn request<'b>(
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
         return Ok(None);
     };
-    // Some room for what the next hop is told in addition.
+    // Leaves some room for lines that the proxy adds for the next hop.
     let mut fields = Fields::with_capacity(request.headers.len() + 1, length);
     request.headers.iter().for_each(|line| fields.push(line.name, line.value));
     let head = RequestHead {
@@ -108,5 +111,5 @@ fn request<'b>(
     Ok(Some((head, length)))
 }
 
-/// More are rare, and read in a second attempt.
+/// Heads with more lines are rare, and need a second attempt.
 const USUAL_LINES: usize = 64;

@@ -1,7 +1,8 @@
-//! Reading the heads of responses, as tolerantly as can be done without a guess.
+//! Parses the heads of responses, as tolerantly as possible without guessing.
 //!
-//! Whatever has one meaning is read: an SDK that gets an error in place of a success sends its request again. What was read is
-//! kept so that it can be written without a second meaning: without line ends, NUL or folds in a value.
+//! The parser accepts everything that has only one meaning, because an SDK that gets an error
+//! instead of a success sends its request again. The result is stored in a form that has one
+//! meaning when it is written: values contain no line ends, NUL or folds.
 
 use std::borrow::Cow;
 
@@ -11,22 +12,24 @@ use memchr::{memchr, memchr_iter, memchr3};
 use super::Malformed;
 use crate::head::{Fields, ResponseHead, is_blank, is_token, trim_blanks};
 
-/// The head of a response, and what was seen of whoever sent it.
+/// The head of a response, and facts about its sender.
 #[derive(Debug)]
 pub struct Response {
     /// The head.
     pub head: ResponseHead,
-    /// The version of whoever answered: HTTP/1.1 stands for all later ones of HTTP/1 (RFC 9110 §2.5). Of another major version
-    /// nothing is known, so it is taken for HTTP/1.0, which closes its connections.
+    /// The HTTP version of the sender. HTTP/1.1 stands for all later versions of HTTP/1 (RFC 9110
+    /// §2.5). Nothing is known about other major versions, so they are treated as HTTP/1.0, which
+    /// closes its connections.
     pub version: Version,
-    /// How many lines of the head were left out, because they are no header lines.
+    /// How many lines of the head were dropped because they are not header lines.
     pub left_out: usize,
 }
 
-/// Reads the head of a response that `bytes` begin with; `None` when it is not whole. Tells how many bytes it has.
+/// Parses the response head at the start of `bytes`, and returns its length in bytes too. Returns
+/// `None` if the head is incomplete.
 ///
 /// # Errors
-/// When it does not begin with a status line, or has more than `max_lines` header lines.
+/// If it does not begin with a status line, or has more than `max_lines` header lines.
 pub(super) fn parse(bytes: &[u8], max_lines: usize) -> Result<Option<(Response, usize)>, Malformed> {
     let start = &bytes[..bytes.len().min(PROTOCOL.len())];
     if !PROTOCOL.starts_with(start) {
@@ -43,7 +46,7 @@ pub(super) fn parse(bytes: &[u8], max_lines: usize) -> Result<Option<(Response, 
     Ok(Some((Response { head, version, left_out }, first + end)))
 }
 
-/// How far it is to the end of the first empty line. `bytes` begin with the end of a line.
+/// The distance to the end of the first empty line. `bytes` begin with the end of a line.
 fn end(bytes: &[u8]) -> Option<usize> {
     memchr_iter(b'\n', bytes).find_map(|at| match bytes[at + 1..] {
         [b'\n', ..] => Some(at + 2),
@@ -52,8 +55,9 @@ fn end(bytes: &[u8]) -> Option<usize> {
     })
 }
 
-/// The version, status and reason of a status line (RFC 9112 §4). Blanks between them may be several, and reason and blank be
-/// missing. A reason is kept as it came, unless it is the usual one.
+/// The version, status and reason of a status line (RFC 9112 §4). There may be several blanks
+/// between them, and the reason and the blank before it may be missing. The reason is kept as
+/// received, unless it is the standard phrase.
 fn status_line(line: &[u8]) -> Option<(Version, StatusCode, Option<Vec<u8>>)> {
     let line = line.strip_prefix(PROTOCOL)?;
     let (version, rest) = line.split_at(line.iter().position(|byte| is_blank(*byte))?);
@@ -75,7 +79,7 @@ fn status_line(line: &[u8]) -> Option<(Version, StatusCode, Option<Vec<u8>>)> {
     let reason = match rest {
         [] => rest,
         [blank, reason @ ..] if is_blank(*blank) => reason,
-        // A subcode, as of IIS: `403.1`.
+        // A substatus code, as sent by IIS: `403.1`.
         [b'.', ..] => rest,
         _ => return None,
     };
@@ -84,10 +88,11 @@ fn status_line(line: &[u8]) -> Option<(Version, StatusCode, Option<Vec<u8>>)> {
     Some((version, status, (!is_usual).then(|| reason.into_owned())))
 }
 
-/// Reads header lines, each with its end; how many were left out because they are none. A line that goes on in the next is one
-/// with it (RFC 9112 §5.2), blanks before a colon are none of the name (§5.1).
+/// Parses header lines, each with its line end. Returns how many lines were dropped because they
+/// are not header lines. A folded line is joined with the lines that continue it (RFC 9112 §5.2).
+/// Blanks before a colon are not part of the name (§5.1).
 pub(super) fn read_lines(mut lines: &[u8], fields: &mut Fields) -> usize {
-    // Some room for what the next hop is told in addition.
+    // Leaves some room for lines that the proxy adds for the next hop.
     *fields = Fields::with_capacity(memchr_iter(b'\n', lines).count() + 1, lines.len());
     let mut left_out = 0;
     while !lines.is_empty() {
@@ -104,14 +109,15 @@ pub(super) fn read_lines(mut lines: &[u8], fields: &mut Fields) -> usize {
     left_out
 }
 
-/// Where the first line ends that the next one does not go on with.
+/// The end of the first line that is not continued by the next line.
 fn line_end(lines: &[u8]) -> usize {
     let ends = memchr_iter(b'\n', lines).map(|at| at + 1);
     let mut ends = ends.filter(|end| !lines.get(*end).is_some_and(|byte| is_blank(*byte)));
     ends.next().unwrap_or(lines.len())
 }
 
-/// A value in one line. What could end it for somebody else becomes a space: folds, and CR and NUL (RFC 9110 §5.5).
+/// Makes a value fit in one line. Everything that another parser could take for its end becomes a
+/// space: folds, CR and NUL (RFC 9110 §5.5).
 fn harmless(value: &[u8]) -> Cow<'_, [u8]> {
     if memchr3(b'\n', b'\r', 0, value).is_none() {
         return Cow::Borrowed(value);

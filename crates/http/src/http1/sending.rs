@@ -1,4 +1,4 @@
-//! A message on its way out.
+//! Sends one message.
 
 use std::io;
 use std::pin::Pin;
@@ -13,26 +13,26 @@ use tokio::io::AsyncWrite;
 use super::encoder::{Encoder, WrongLength};
 use super::output::Output;
 
-/// A message on its way out. Parts of its body that are there together leave together, the first with the head; none is held
-/// back for one that is not there.
+/// Sends one message. Parts of the body that are ready together are written together, the first
+/// ones with the head. No part is delayed to wait for a later one.
 #[derive(Debug)]
 pub struct Sending<B> {
     output: Output,
     body: B,
-    /// `None` when the end of the body was put out.
+    /// `None` once the end of the body was written to the output.
     encoder: Option<Encoder>,
 }
 
-/// Why a message cannot be sent to its end.
+/// Why a message could not be sent completely.
 #[derive(Debug, Error)]
 pub enum SendError<E> {
-    /// Its body failed. What came of it before may not be written yet.
+    /// The body failed. Data that came before the failure may not be written yet.
     #[error("the body failed")]
     Body(#[source] E),
     /// The connection failed.
     #[error("the connection failed")]
     Io(#[from] io::Error),
-    /// The body is not as long as the head said.
+    /// The length of the body differs from the announced length.
     #[error("the length of the body differs from its Content-Length")]
     WrongLength,
 }
@@ -44,32 +44,32 @@ impl<E> From<WrongLength> for SendError<E> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
-    /// Sends `output`, which has the head, and then `body`.
+    /// Sends `output`, which contains the head, and then `body`.
     pub fn new(output: Output, body: B, encoder: Encoder) -> Self {
         Self { output, body, encoder: Some(encoder) }
     }
 
-    /// Whether all of it was sent.
+    /// Whether the whole message was sent.
     #[must_use]
     pub fn is_sent(&self) -> bool {
         self.encoder.is_none() && self.output.is_empty()
     }
 
-    /// The body, as far as it was not sent.
+    /// The body, of which some parts may not be sent yet.
     pub fn body(&self) -> &B {
         &self.body
     }
 
-    /// The body, to be told something.
+    /// The body, to call methods that change it.
     pub fn body_mut(&mut self) -> &mut B {
         &mut self.body
     }
 
-    /// Sends what is there; ready when that was all. A long body pauses now and then, so that other connections of the same thread
-    /// get their turn.
+    /// Sends what is ready, and completes when the whole message was sent. A long body pauses now
+    /// and then, so that other connections of the same thread get their turn.
     ///
     /// # Errors
-    /// When the body or the connection fails.
+    /// If the body or the connection fails.
     pub fn poll<W: AsyncWrite + Unpin>(
         &mut self,
         io: &mut W,
@@ -104,10 +104,10 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         }
     }
 
-    /// Sends what was taken from the body, and takes nothing more.
+    /// Sends what was already taken from the body, and takes no more.
     ///
     /// # Errors
-    /// Those of the connection.
+    /// Returns the connection's errors.
     pub fn poll_flush<W: AsyncWrite + Unpin>(
         &mut self,
         io: &mut W,
@@ -116,7 +116,7 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         self.output.poll_flush(io, cx)
     }
 
-    /// The buffers, for another message.
+    /// The buffers, for the next message.
     pub fn into_output(self) -> Output {
         self.output
     }
@@ -129,7 +129,8 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
     }
 }
 
-/// How much of a body is sent in one turn. Its sockets may hold many times as much, and a thread serves many connections.
+/// How much of a body is sent in one turn. Socket buffers may hold many times as much, and a thread
+/// serves many connections.
 const TURN_BYTES: usize = 256 << 10;
 
 #[cfg(test)]
@@ -147,7 +148,7 @@ mod tests {
     const PART: usize = 64 << 10;
     const PARTS: usize = 64;
 
-    /// So many parts of a body, all there.
+    /// A body of this many parts, all ready at once.
     struct Parts(usize);
 
     impl Body for Parts {

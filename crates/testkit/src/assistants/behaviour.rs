@@ -1,4 +1,4 @@
-//! What a run does: its plan, laid down when it is created.
+//! What a run does. Its plan is fixed when it is created.
 
 use std::collections::VecDeque;
 
@@ -10,25 +10,25 @@ use crate::answers::{
 
 /// What a run does.
 ///
-/// It is named by the run's metadata (`{"behaviour": "fail"}`), else by the assistant's id: `asst_fail` fails. Any other
-/// assistant echoes. The assistant `asst_missing` does not exist.
+/// The run's metadata selects it (`{"behaviour": "fail"}`), or else the assistant's id: `asst_fail`
+/// fails. Any other assistant echoes. The assistant `asst_missing` does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// `cancel`: somebody else cancels the run in the middle of its answer.
     Cancel,
-    /// `code`: the server's own code interpreter runs, then the answer comes.
+    /// `code`: runs the server's own code interpreter, then answers.
     Code,
     /// `echo`: answers `You said: ` and the inputs' text, joined by ` / `.
     Echo,
     /// `empty`: completes without a message.
     Empty,
-    /// `error`: the stream tells an error and ends; the run fails only afterwards.
+    /// `error`: the stream reports an error and ends. The run fails only afterwards.
     Error,
     /// `expire`: expires in the middle of its answer.
     Expire,
     /// `fail`: fails in the middle of its answer.
     Fail,
-    /// `fail_early`: fails before it did anything.
+    /// `fail_early`: fails before it does anything.
     FailEarly,
     /// `incomplete`: runs out of tokens in the middle of its answer.
     Incomplete,
@@ -38,33 +38,35 @@ pub enum Behaviour {
     Messages,
     /// `refuse`: answers with a refusal.
     Refuse,
-    /// `search`: Azure's own searches run, of its index and of the web, then the answer comes.
+    /// `search`: runs Azure's own searches, of its index and of the web, then answers.
     Search,
-    /// `shop`: answers as a shop would, by the words of the question.
+    /// `shop`: answers like a shop, depending on the words of the question.
     Shop,
     /// `slow`: stays in progress for eight polls (or paces) before it answers.
     Slow,
-    /// `stall`: begins an answer and goes on only to be cancelled, or expired by the test.
+    /// `stall`: begins an answer, and then does nothing until it is cancelled, or expired by the
+    /// test.
     Stall,
-    /// `talk_tool`: says that it will look, calls `get_weather`, then echoes with its output.
+    /// `talk_tool`: says that it will look, calls `get_weather`, then echoes the output.
     TalkTool,
-    /// `tool`: calls the function `get_weather`, then echoes with its output.
+    /// `tool`: calls the function `get_weather`, then echoes the output.
     Tool,
-    /// `tool_cancel`, `tool_expire`, `tool_fail`, `tool_incomplete`: calls `get_weather`, then ends so in the middle of its answer.
+    /// `tool_cancel`, `tool_expire`, `tool_fail`, `tool_incomplete`: calls `get_weather`, then ends
+    /// with that status in the middle of its answer.
     ToolThen(Finish),
-    /// `tool_twice`: calls `get_weather`, then `get_time`, then echoes with their outputs.
+    /// `tool_twice`: calls `get_weather`, then `get_time`, then echoes their outputs.
     ToolTwice,
-    /// `tools`: calls `get_weather` and `get_time` at once, then echoes with their outputs.
+    /// `tools`: calls `get_weather` and `get_time` at once, then echoes their outputs.
     Tools,
 }
 
 impl Behaviour {
-    /// Finds what a run with this assistant and this metadata does.
+    /// Finds the behaviour of a run with this assistant and this metadata.
     pub(super) fn of(assistant: &str, metadata: &Map<String, Value>) -> Self {
         behaviour_named(&NAMES, metadata, assistant.strip_prefix("asst_")).unwrap_or(Self::Echo)
     }
 
-    /// The plan of a run that answers `inputs`.
+    /// Creates the plan of a run that answers `inputs`.
     pub(super) fn plan(self, inputs: &[&str]) -> VecDeque<Act> {
         let echo = echo(inputs);
         let mut plan = VecDeque::from([Act::Start]);
@@ -148,12 +150,12 @@ impl Behaviour {
     }
 }
 
-/// How a run ends that does not complete.
+/// How a run ends if it does not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
     /// Somebody else cancels it.
     Cancel,
-    /// Its time is over.
+    /// It expires.
     Expire,
     /// It fails.
     Fail,
@@ -161,32 +163,32 @@ pub enum Finish {
     Incomplete,
 }
 
-/// One thing a run does next.
+/// One act of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Act {
     /// Calls functions of the app.
     CallTools(Vec<Function>),
-    /// Ends cancelled.
+    /// Ends the run as cancelled.
     Cancel,
-    /// Says that it is about to be cancelled.
+    /// Changes the status to cancelling.
     Cancelling,
     /// Finishes the open message and its step.
     CloseMessage,
-    /// Ends completed.
+    /// Ends the run as completed.
     Complete,
-    /// Plans the answer that has the tools' outputs in it, and how it is cut short if it is.
+    /// Plans the answer with the tools' outputs, and how it ends early, if it does.
     Conclude(Option<Finish>),
-    /// Ends the open message early, for the reason given, and its step as usual.
+    /// Ends the open message early, with this reason. Its step ends as usual.
     CutMessage(&'static str),
-    /// Ends expired.
+    /// Ends the run as expired.
     Expire,
-    /// Ends failed.
+    /// Ends the run as failed.
     Fail(Failure),
     /// Does nothing for one poll or pace.
     Idle,
-    /// Ends incomplete, for the reason given.
+    /// Ends the run as incomplete, with this reason.
     Incomplete(&'static str),
-    /// Runs code of its own.
+    /// Runs code with the server's own interpreter.
     Interpret {
         /// The code.
         input: String,
@@ -199,15 +201,15 @@ pub(super) enum Act {
     Refusal(String),
     /// Waits for the tools' outputs.
     RequireAction,
-    /// Searches an index and the web, by tools of the server's own.
+    /// Searches an index and the web, with the server's own tools.
     Search,
-    /// Gets going.
+    /// Changes the status to in progress.
     Start,
     /// Waits until somebody changes the plan.
     Stall,
-    /// Tells the stream an error, which ends the stream and not the run.
+    /// Sends an error on the stream, which ends the stream but not the run.
     TellError,
-    /// Says a little more.
+    /// Adds some text.
     Text(String),
 }
 
@@ -227,7 +229,7 @@ impl Act {
         )
     }
 
-    /// Whether it takes the time a model takes to find the next words.
+    /// Whether it takes the time that a real model needs for its next words.
     pub(super) fn takes_time(&self) -> bool {
         matches!(self, Self::Idle | Self::OpenMessage | Self::Refusal(_) | Self::Text(_))
     }
@@ -240,7 +242,7 @@ pub(super) fn answer(plan: &mut VecDeque<Act>, text: &str) {
     plan.push_back(Act::CloseMessage);
 }
 
-/// Plans the first half of a message, and an end in the middle of it.
+/// Plans the first half of a message, and how the run ends in the middle of it.
 pub(super) fn cut(plan: &mut VecDeque<Act>, text: &str, finish: Finish) {
     open(plan, text);
     match finish {

@@ -1,4 +1,4 @@
-//! Plays runs by time, and streams what happens.
+//! Plays runs over time and streams their events.
 
 use std::sync::Arc;
 
@@ -7,7 +7,8 @@ use crate::script::Progress;
 use crate::server::Server;
 use crate::stream::{Event, Wire, pause};
 
-/// Plays a run until it rests. The run goes on when the client of its stream is gone.
+/// Plays a run until it is over or waits. The run continues if the client of its stream
+/// disconnects.
 pub(crate) async fn play(server: Arc<Server>, run: String, first: Vec<Event>, wire: Option<Wire>) {
     let mut random = server.split_random();
     let mut wire = wire;
@@ -15,7 +16,7 @@ pub(crate) async fn play(server: Arc<Server>, run: String, first: Vec<Event>, wi
     loop {
         let changed = server.changed.notified();
         tokio::pin!(changed);
-        // From here on no change is missed.
+        // No change after this point is missed.
         changed.as_mut().enable();
         let played = server.assistants().advance(&run, server.now_secs());
         match played {
@@ -43,7 +44,7 @@ pub(crate) async fn play(server: Arc<Server>, run: String, first: Vec<Event>, wi
     }
 }
 
-/// Tells the client, if there still is one.
+/// Sends events to the client, if it is still connected.
 async fn tell(wire: &mut Option<Wire>, events: &[Event]) {
     let Some(open) = wire else { return };
     for event in events {

@@ -1,33 +1,35 @@
-//! What really happened, as only the server knows it: what a test holds threadtap's records against.
+//! What really happened, as only the server knows it. Tests compare threadtap's records with it.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// One run, as its record should be.
+/// One run, with the values its record should have.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExpectedRun {
-    /// The thread.
+    /// The thread's id.
     pub thread: String,
-    /// The run.
+    /// The run's id.
     pub run: String,
-    /// The assistant.
+    /// The assistant's id.
     pub assistant: String,
     /// The model.
     pub model: String,
-    /// The status now, in the API's words; the run may not be over.
+    /// The current status, in the API's terms. The run may not be over.
     pub status: String,
-    /// The messages it answers, in thread order: what no earlier run had taken, and what its request carried. Those of
-    /// the role `assistant` were written by the app.
+    /// The messages it answers, in thread order: those that no earlier run had taken, and those in
+    /// its request. The app wrote those with the role `assistant`.
     pub inputs: Vec<ExpectedMessage>,
-    /// The messages it wrote and ended, in order; those that were cut short are among them, with what they had.
+    /// The messages it wrote and ended, in order. Includes incomplete messages, with the text they
+    /// had.
     pub outputs: Vec<ExpectedMessage>,
-    /// The message it is writing, as far as it is.
+    /// The message it is writing, with its text so far.
     pub writing: Option<ExpectedMessage>,
     /// The tools it called, in order.
     pub tool_calls: Vec<ExpectedCall>,
-    /// What it used; none before it is terminal, and none ever under [`UsageTiming::Never`](super::UsageTiming::Never).
+    /// Its usage. `None` before it is terminal, and always with
+    /// [`UsageTiming::Never`](super::UsageTiming::Never).
     pub usage: Option<Usage>,
-    /// `last_error`, or `incomplete_details`.
+    /// Its `last_error`, or its `incomplete_details`.
     pub error: Option<Value>,
     /// The run's metadata.
     pub metadata: Map<String, Value>,
@@ -35,16 +37,17 @@ pub struct ExpectedRun {
     pub created_at: u64,
     /// Seconds since the epoch.
     pub started_at: Option<u64>,
-    /// Seconds since the epoch: when it became terminal.
+    /// When it became terminal, in seconds since the epoch.
     pub ended_at: Option<u64>,
-    /// Whether its thread was deleted, whatever became of it; it does not go on then.
+    /// Whether its thread was deleted, whatever the status of the run. Such a run does not
+    /// continue.
     pub thread_deleted: bool,
 }
 
 /// One message of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExpectedMessage {
-    /// Its id, also when no answer ever told it.
+    /// Its id, even if no response ever contained it.
     pub id: String,
     /// `user` or `assistant`.
     pub role: String,
@@ -59,25 +62,26 @@ pub struct ExpectedCall {
     pub id: String,
     /// `function`, `code_interpreter`, `azure_ai_search` or `bing_grounding`.
     pub kind: String,
-    /// The function's name; empty for tools of the server's own.
+    /// The function's name. Empty for the server's own tools.
     pub name: String,
-    /// The function's arguments, the code, or what is searched for.
+    /// The function's arguments, the code, or the search query.
     pub arguments: String,
-    /// What came back.
+    /// The output.
     pub output: Option<String>,
 }
 
-/// Tokens used: one for each word of the thread and ten for the prompt, one for each piece of the answer.
+/// Token usage: one token for each word of the thread plus ten for the prompt, and one for each
+/// piece of the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// Read.
+    /// Tokens read.
     pub prompt_tokens: u64,
-    /// Written.
+    /// Tokens written.
     pub completion_tokens: u64,
 }
 
 impl Usage {
-    /// Usage as the API shows it.
+    /// The usage in the API's JSON format.
     #[must_use]
     pub fn object(&self) -> Value {
         let Self { prompt_tokens, completion_tokens } = *self;

@@ -1,4 +1,4 @@
-//! What the server keeps, and how each thing looks as JSON.
+//! The stored objects and their JSON representations.
 
 use serde_json::{Map, Value, json};
 use threadtap_core::message::content_text;
@@ -25,12 +25,12 @@ impl Thread {
     }
 }
 
-/// How far a message is.
+/// The status of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MessageState {
     Completed,
     InProgress,
-    /// Cut short, for the API's reason.
+    /// Incomplete, for this reason in the API's terms.
     Incomplete(&'static str),
 }
 
@@ -42,7 +42,7 @@ pub(super) struct Message {
     pub(super) ended_at: Option<u64>,
     pub(super) thread: String,
     pub(super) role: String,
-    /// Parts in the response's shape.
+    /// The parts, in the response's format.
     pub(super) content: Vec<Value>,
     pub(super) state: MessageState,
     /// The run that made it.
@@ -68,7 +68,7 @@ impl Message {
             "incomplete_at": self.ended_at.filter(|_| status == "incomplete"),
             "completed_at": self.ended_at.filter(|_| status == "completed"),
             "role": self.role,
-            // The real server shows no content before the message has ended.
+            // The real server shows no content until the message has ended.
             "content": if status == "in_progress" { &[][..] } else { &self.content },
             "attachments": self.attachments, "metadata": self.metadata,
         })
@@ -93,10 +93,10 @@ pub(super) struct Step {
     pub(super) details: StepDetails,
 }
 
-/// What a step does.
+/// The type of a step.
 #[derive(Clone, Debug)]
 pub(super) enum StepDetails {
-    /// Writes the message of this id.
+    /// Writes the message with this id.
     Message(String),
     /// Calls tools.
     Tools(Vec<ExpectedCall>),
@@ -138,7 +138,7 @@ impl StepDetails {
     }
 }
 
-/// A call as a finished or waiting step shows it.
+/// A call, as a finished or waiting step shows it.
 fn call_object(call: &ExpectedCall) -> Value {
     match call.kind.as_str() {
         "code_interpreter" => json!({
@@ -163,7 +163,7 @@ fn call_object(call: &ExpectedCall) -> Value {
     }
 }
 
-/// The states of a run, in the API's words.
+/// The states of a run, in the API's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RunState {
     Cancelled,
@@ -197,7 +197,7 @@ impl RunState {
     }
 }
 
-/// A run, without its plan.
+/// A run without its plan.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
     pub(super) id: String,
@@ -211,19 +211,19 @@ pub(super) struct Run {
     pub(super) last_error: Option<Value>,
     pub(super) incomplete_reason: Option<&'static str>,
     pub(super) metadata: Map<String, Value>,
-    /// Instructions, tools and the like, as the request had them.
+    /// Instructions, tools and similar settings, as sent in the request.
     pub(super) request: Value,
     pub(super) usage: Usage,
     pub(super) steps: Vec<Step>,
     pub(super) inputs: Vec<ExpectedMessage>,
     pub(super) outputs: Vec<ExpectedMessage>,
     pub(super) thread_deleted: bool,
-    /// How often its terminal state was shown.
+    /// How many times clients have seen its terminal state.
     pub(super) terminal_views: u32,
 }
 
 impl Run {
-    /// The run as JSON; `usage` says whether the viewer may see it.
+    /// The run as JSON. `usage` says whether the viewer may see the usage.
     pub(super) fn object(&self, usage: bool) -> Value {
         let ended = |state: RunState| self.ended_at.filter(|_| self.state == state);
         let expires_at = (!self.state.is_terminal()).then_some(self.created_at + EXPIRY_SECS);
@@ -253,7 +253,7 @@ impl Run {
         })
     }
 
-    /// The calls whose outputs it waits for.
+    /// The calls whose outputs it is waiting for.
     pub(super) fn waiting_calls(&self) -> &[ExpectedCall] {
         match self.steps.last() {
             Some(Step { details: StepDetails::Tools(calls), .. })
@@ -282,5 +282,5 @@ impl Run {
     }
 }
 
-/// After how many seconds a run's time is over, by what it says; nothing expires by this clock here.
+/// The expiry time a run reports. Nothing actually expires by this clock.
 const EXPIRY_SECS: u64 = 600;

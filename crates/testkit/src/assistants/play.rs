@@ -1,4 +1,4 @@
-//! How a run goes on: one act at a time, each telling what a stream would show of it.
+//! Advances a run one act at a time. Each act returns the events that a stream would show.
 
 use std::collections::VecDeque;
 
@@ -13,13 +13,13 @@ use crate::random::Random;
 use crate::script::{Progress, UsageTiming};
 use crate::stream::Event;
 
-/// What came of one act.
+/// The result of one act.
 #[derive(Debug)]
 pub(super) enum Played {
-    /// It was done, and a stream shows these events (perhaps none).
+    /// The act was done, and a stream shows these events (perhaps none).
     Act {
         events: Vec<Event>,
-        /// Whether a model would have taken its time for it.
+        /// Whether a real model would have needed time for it.
         took_time: bool,
     },
     /// The run is over, or waits for tool outputs.
@@ -29,7 +29,7 @@ pub(super) enum Played {
 }
 
 impl State {
-    /// Lets a run do its next act.
+    /// Makes a run do its next act.
     pub(super) fn advance(&mut self, run: &str, now: u64) -> Played {
         let Some(playing) = self.runs.get_mut(run) else { return Played::Over };
         let thread = self.threads.get_mut(&playing.run.thread);
@@ -51,7 +51,7 @@ impl State {
         Played::Act { events: stage.perform(act), took_time }
     }
 
-    /// Lets a run that nobody streams go on until a poll would show something new.
+    /// Advances a run that is not streamed until a poll would show something new.
     pub(super) fn poll(&mut self, run: &str, now: u64) {
         loop {
             let Some(playing) = self.runs.get(run) else { return };
@@ -65,12 +65,13 @@ impl State {
         }
     }
 
-    /// Lets a run go on until it rests.
+    /// Advances a run until it is over or waits.
     fn finish(&mut self, run: &str, now: u64) {
         while matches!(self.advance(run, now), Played::Act { .. }) {}
     }
 
-    /// Lets a run go on that is not streamed, as the script says; to be called whenever a client has acted on it.
+    /// Advances a run that is not streamed, as the script says. Call this after every client
+    /// action.
     pub(crate) fn release(&mut self, run: &str, now: u64) {
         match self.progress {
             Progress::Immediate => self.finish(run, now),
@@ -83,7 +84,7 @@ impl State {
         }
     }
 
-    /// Leaves a run to time; false when something drives it already.
+    /// Makes time drive a run. Returns false if it already has a driver.
     fn start_driving(&mut self, run: &str) -> bool {
         let Some(playing) = self.runs.get_mut(run).filter(|playing| playing.driver == Driver::None) else {
             return false;
@@ -92,14 +93,14 @@ impl State {
         true
     }
 
-    /// Whether nothing of a run is left to be shown: it is over, or waits for tool outputs.
+    /// Whether a run has nothing left to show: it is over, or waits for tool outputs.
     pub(super) fn rests(&self, run: &str) -> bool {
         self.runs.get(run).is_none_or(|Playing { run, .. }| {
             run.thread_deleted || run.state.is_terminal() || run.state == RunState::RequiresAction
         })
     }
 
-    /// Leaves a run to polls.
+    /// Removes the driver of a run, so that only polls advance it.
     pub(super) fn stop_driving(&mut self, run: &str) {
         if let Some(playing) = self.runs.get_mut(run) {
             playing.driver = Driver::None;
@@ -107,7 +108,7 @@ impl State {
     }
 }
 
-/// Everything one act touches.
+/// The state that one act can change.
 struct Stage<'a> {
     playing: &'a mut Playing,
     thread: &'a mut Thread,
@@ -172,7 +173,7 @@ impl Stage<'_> {
         self.playing.run.steps.push(step);
     }
 
-    /// The events that show the last step, `names` being the ends of their names.
+    /// The events that show the last step. `names` are the ends of their names.
     fn step_events(&self, names: &[&'static str]) -> Vec<Event> {
         let run = &self.playing.run;
         let Some(step) = run.steps.last() else { return Vec::new() };
@@ -219,13 +220,13 @@ impl Stage<'_> {
         events
     }
 
-    /// The message the run is writing; none when a client has deleted it.
+    /// The message the run is writing. `None` if a client has deleted it.
     fn open(&mut self) -> Option<&mut Message> {
         let id = self.playing.open.as_ref()?;
         self.thread.messages.iter_mut().find(|message| message.id == *id)
     }
 
-    /// Adds a part to the open message, or goes on with its last one.
+    /// Adds a part to the open message, or extends its last one.
     fn write(&mut self, part: Value, mut delta: Value) -> Vec<Event> {
         self.playing.run.usage.completion_tokens += 1;
         let Some(message) = self.open() else { return Vec::new() };
@@ -260,7 +261,7 @@ impl Stage<'_> {
         events
     }
 
-    /// Ends the run; whatever was open ends with it.
+    /// Ends the run, and everything that is still open.
     fn end(&mut self, state: RunState, reason: &'static str, step: &'static str) -> Vec<Event> {
         let mut events = self.close_message(MessageState::Incomplete(reason), step);
         self.playing.run.state = state;
@@ -273,7 +274,7 @@ impl Stage<'_> {
             RunState::Incomplete => "thread.run.incomplete",
             _ => "thread.run.completed",
         };
-        // Only a stream shows this event to anybody, which matters where usage is late.
+        // This event is seen only on a stream, which matters if usage is reported late.
         if self.playing.driver == Driver::Stream {
             events.push(Event::new(name, self.playing.run.view(self.usage)));
         }

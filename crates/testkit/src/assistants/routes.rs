@@ -1,4 +1,4 @@
-//! Which request asks what of the state.
+//! Routes requests to the state.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::script::Progress;
 use crate::stream::Event;
 use crate::vendor::Vendor;
 
-/// Answers a request for this API, or for none.
+/// Handles a request for this API, or for an unknown one.
 pub(crate) fn route(state: &mut State, call: &Call<'_>) -> Result<Routed, Fault> {
     let Call { method, path, query, body, now } = *call;
     let (_, segments) = api_of(path);
@@ -91,7 +91,7 @@ pub(crate) fn route(state: &mut State, call: &Call<'_>) -> Result<Routed, Fault>
     }
 }
 
-/// The answer to the creation of a run.
+/// The response to the creation of a run.
 fn begun(state: &mut State, created: (String, Vec<Event>), call: &Call<'_>) -> Result<Routed, Fault> {
     let (run, first) = created;
     if call.body["stream"] == true {

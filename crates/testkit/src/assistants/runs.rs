@@ -1,4 +1,4 @@
-//! What clients do to runs. How a run goes on is in `play`.
+//! Client operations on runs. `play` advances runs.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use crate::script::UsageTiming;
 use crate::stream::Event;
 
 impl State {
-    /// Creates a run in a thread; the events are what its stream begins with.
+    /// Creates a run in a thread. The returned events are the first of its stream.
     pub(super) fn create_run(
         &mut self,
         thread: &str,
@@ -93,7 +93,7 @@ impl State {
         Ok((run, events))
     }
 
-    /// The run of a thread that is still there.
+    /// The run, if its thread still exists.
     pub(super) fn playing(&mut self, thread: &str, run: &str) -> Result<&mut Playing, Fault> {
         self.thread(thread)?;
         let found = self.runs.get_mut(run).filter(|playing| playing.run.thread == thread);
@@ -106,7 +106,7 @@ impl State {
         Ok(self.playing(thread, run)?.run.view(timing))
     }
 
-    /// The run as a client may see it now, by its own id alone.
+    /// The run as a client may see it now, looked up by its id alone.
     pub(super) fn view_run(&mut self, run: &str) -> Result<Value, Fault> {
         let timing = self.usage;
         let playing = self.runs.get_mut(run).ok_or_else(|| Fault::unknown("run", run))?;
@@ -135,7 +135,7 @@ impl State {
         Ok(())
     }
 
-    /// Lets a run's time be over: it expires with its next act.
+    /// Makes a run expire with its next act.
     pub(super) fn expire_run(&mut self, run: &str) {
         if let Some(playing) = self.runs.get_mut(run).filter(|playing| !playing.run.state.is_terminal()) {
             playing.run.state = RunState::InProgress;
@@ -143,7 +143,8 @@ impl State {
         }
     }
 
-    /// Takes what the app's tools returned; the events are what the stream of the answer begins with.
+    /// Accepts the outputs of the app's tools. The returned events are the first of the response's
+    /// stream.
     pub(super) fn submit(
         &mut self,
         thread: &str,
@@ -195,14 +196,14 @@ impl State {
         found.map(|step| step.object(run)).ok_or_else(|| Fault::unknown("run step", step))
     }
 
-    /// The message as it is, whoever wrote it.
+    /// The current message, whether the app or a run wrote it.
     pub(super) fn message(&mut self, thread: &str, id: &str) -> Result<Value, Fault> {
         self.message_mut(thread, id).map(|message| Message::object(message))
     }
 }
 
 impl Run {
-    /// The run as a client may see it now; counts as having been seen.
+    /// The run as a client may see it now. This counts as a view.
     pub(super) fn view(&mut self, timing: UsageTiming) -> Value {
         let terminal = self.state.is_terminal();
         self.terminal_views += u32::from(terminal);
@@ -222,5 +223,5 @@ impl Run {
     }
 }
 
-/// The model of assistants that name none.
+/// The default model of assistants.
 pub(super) const DEFAULT_MODEL: &str = "gpt-4o-mini";

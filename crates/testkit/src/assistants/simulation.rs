@@ -1,4 +1,5 @@
-//! The server as a value: requests and the time in, answers as bytes out; no sockets, tasks or clock.
+//! The server as a value: it takes requests and the time, and returns responses as bytes. It has no
+//! sockets, tasks or clock.
 
 use http::Method;
 use serde_json::Value;
@@ -16,17 +17,18 @@ use crate::script::Script;
 use crate::stream::{Event, Writer};
 use crate::vendor::Vendor;
 
-/// A server that does something only when it is asked to.
+/// A server that acts only when a method is called.
 ///
-/// Of its script, `pace`, `poll_after`, `keep_requests` and the wire's `split` and `cut` concern whoever passes the bytes on.
-/// Runs that time would drive go on by [`Simulation::advance`] alone.
+/// The script's `pace`, `poll_after` and `keep_requests`, and the wire's `split` and `cut`, have no
+/// effect here: they are up to the caller that transmits the bytes. Runs that time would drive
+/// advance only by [`Simulation::advance`].
 pub struct Simulation {
     state: State,
     script: Script,
     random: Random,
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub struct Answered {
     /// The status code.
@@ -37,19 +39,19 @@ pub struct Answered {
     pub payload: Payload,
 }
 
-/// The body of an answer.
+/// The body of a response.
 #[derive(Debug)]
 pub enum Payload {
-    /// `application/json`: what it says, and its bytes.
+    /// `application/json`: the value and its bytes.
     Json(Value, Vec<u8>),
-    /// `text/event-stream`, as the run plays.
+    /// `text/event-stream`, produced while the run plays.
     Stream(Box<EventStream>),
 }
 
-/// A stream of a run.
+/// The event stream of a run.
 pub struct EventStream {
     run: String,
-    /// What it begins with.
+    /// The first events of the stream.
     first: Vec<Event>,
     writer: Writer,
     over: bool,
@@ -58,14 +60,14 @@ pub struct EventStream {
 /// One event of a stream, or its end.
 #[derive(Clone, Debug)]
 pub struct Piece {
-    /// What it says: an object of the API, or an error under `error`; null at the end.
+    /// The content: an object of the API, or an error under `error`. Null at the end.
     pub data: Value,
-    /// It on the wire.
+    /// The bytes on the wire.
     pub bytes: Vec<u8>,
 }
 
 impl Simulation {
-    /// A server nobody has talked to.
+    /// Creates an empty server.
     #[must_use]
     pub fn new(script: Script) -> Self {
         let mut state = State::new(&script);
@@ -73,11 +75,11 @@ impl Simulation {
         Self { state, script, random }
     }
 
-    /// Answers a request for `target` at `now`, in seconds since the epoch.
+    /// Handles a request for `target` at `now`, in seconds since the epoch.
     ///
     /// # Panics
     ///
-    /// When compressing fails, which it does not in memory.
+    /// If compression fails. It cannot fail in memory.
     pub fn answer(
         &mut self,
         method: &Method,
@@ -116,23 +118,23 @@ impl Simulation {
         Answered { status, content_encoding, payload: json(object, encoder) }
     }
 
-    /// Answers a request with a failure, without serving it.
+    /// Responds to a request with an error status, without serving it.
     ///
     /// # Panics
     ///
-    /// When compressing fails, which it does not in memory.
+    /// If compression fails. It cannot fail in memory.
     #[must_use]
     pub fn refuse(&self, status: u16) -> Answered {
         let object = Vendor::OpenAi.refusal(&Fault::trouble(status));
         Answered { status, content_encoding: None, payload: json(object, Encoder::identity()) }
     }
 
-    /// Lets the run of a stream do one act, and tells what the stream shows of it; nothing when the run stalls, or the stream is
-    /// over.
+    /// Makes the run of a stream do one act, and returns what the stream shows of it. Empty when
+    /// the run stalls, or the stream is over.
     ///
     /// # Panics
     ///
-    /// When compressing fails, which it does not in memory.
+    /// If compression fails. It cannot fail in memory.
     pub fn play(&mut self, stream: &mut EventStream, now: u64) -> Vec<Piece> {
         if stream.over {
             return Vec::new();
@@ -165,30 +167,31 @@ impl Simulation {
         pieces
     }
 
-    /// Tells that nobody reads a stream any more: its run is left to polls.
+    /// Records that nobody reads a stream any more. From then on only polls advance its run.
     pub fn leave(&mut self, stream: &EventStream) {
         if !stream.over {
             self.state.stop_driving(&stream.run);
         }
     }
 
-    /// Lets a run do one act that no stream shows; false when it rests.
+    /// Makes a run do one act that no stream shows. Returns false if the run has nothing to do.
     pub fn advance(&mut self, run: &str, now: u64) -> bool {
         matches!(self.state.advance(run, now), Played::Act { .. })
     }
 
-    /// Lets a run's time be over: it expires with its next act, unless it is terminal.
+    /// Makes a run expire with its next act, unless it is terminal.
     pub fn expire(&mut self, run: &str) {
         self.state.expire_run(run);
     }
 
-    /// Every run there ever was, oldest first, as it is now: what the records should say.
+    /// The current state of every run, including finished ones, oldest first. This is what the
+    /// records should contain.
     #[must_use]
     pub fn snapshot(&self) -> Vec<ExpectedRun> {
         self.state.snapshot()
     }
 
-    /// The messages of a thread, in its order; none when it was deleted.
+    /// The messages of a thread, in order. Empty if the thread was deleted.
     #[must_use]
     pub fn messages(&self, thread: &str) -> Vec<ExpectedMessage> {
         let messages = self.state.thread(thread).map(|thread| thread.messages.as_slice()).unwrap_or_default();
@@ -197,13 +200,13 @@ impl Simulation {
 }
 
 impl EventStream {
-    /// The run it shows.
+    /// The id of its run.
     #[must_use]
     pub fn run(&self) -> &str {
         &self.run
     }
 
-    /// Whether its end was told.
+    /// Whether the end was already returned.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.over

@@ -1,4 +1,5 @@
-//! Threads, messages and assistants: everything that happens at once. Runs, which take time, are in `runs` and `play`.
+//! Threads, messages and assistants, whose operations are immediate. Runs take time, and are in
+//! `runs` and `play`.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,7 +14,8 @@ use crate::page::PageQuery;
 use crate::random::Random;
 use crate::script::{Progress, Script, UsageTiming};
 
-/// All the server knows. Pure: times (seconds since the epoch) are arguments, ids come from the seed.
+/// The whole state of the server. It is pure: times (seconds since the epoch) are arguments, and
+/// ids come from the seed.
 pub(crate) struct State {
     pub(crate) random: Random,
     pub(super) usage: UsageTiming,
@@ -21,16 +23,16 @@ pub(crate) struct State {
     pub(super) lock_active_runs: bool,
     pub(super) assistants: Vec<Value>,
     pub(super) threads: HashMap<String, Thread>,
-    /// All threads ever, in the order of their creation.
+    /// All threads so far, in the order they were created.
     pub(super) thread_order: Vec<String>,
     pub(super) runs: HashMap<String, Playing>,
-    /// All runs ever, in the order of their creation.
+    /// All runs so far, in the order they were created.
     pub(super) run_order: Vec<String>,
-    /// Runs that time is to drive from now on; whoever has the time takes them.
+    /// Runs that time must drive from now on. The owner of the clock takes them from here.
     pub(crate) released: Vec<String>,
 }
 
-/// A run and what it is still to do.
+/// A run and its remaining plan.
 pub(super) struct Playing {
     pub(super) run: Run,
     pub(super) plan: VecDeque<Act>,
@@ -39,26 +41,26 @@ pub(super) struct Playing {
     pub(super) driver: Driver,
 }
 
-/// What makes a run go on.
+/// What advances a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Driver {
-    /// Nothing: polls may, or the test.
+    /// No driver. Polls or the test may advance it.
     None,
-    /// A stream, which also shows it.
+    /// A stream, which also sends its events.
     Stream,
     /// Time.
     Time,
 }
 
 impl Driver {
-    /// The driver a request asks for.
+    /// The driver that a request asks for.
     pub(super) fn of(body: &Value) -> Self {
         if body["stream"] == true { Self::Stream } else { Self::None }
     }
 }
 
 impl State {
-    /// A server nobody has talked to.
+    /// Creates an empty state.
     pub(crate) fn new(script: &Script) -> Self {
         Self {
             random: Random::new(script.seed),
@@ -74,7 +76,7 @@ impl State {
         }
     }
 
-    /// Every run there ever was, oldest first, as it is now.
+    /// The current state of every run, including finished ones, oldest first.
     pub(super) fn snapshot(&self) -> Vec<ExpectedRun> {
         self.run_order.iter().filter_map(|id| self.runs.get(id)).map(|playing| self.truth(playing)).collect()
     }
@@ -94,7 +96,7 @@ impl State {
         Ok(id)
     }
 
-    /// The threads that are still there.
+    /// The threads that are not deleted.
     pub(super) fn list_threads(&self, query: &PageQuery) -> Result<Value, Fault> {
         let threads = self.thread_order.iter().filter_map(|id| self.threads.get(id));
         query.cut(threads.map(Thread::object).collect())
@@ -165,7 +167,7 @@ impl State {
         object
     }
 
-    /// An assistant that was created, or one of those that are always there.
+    /// An assistant that was created, or one of the built-in ones.
     pub(super) fn assistant(&self, id: &str) -> Result<Value, Fault> {
         if id == "asst_missing" || !id.starts_with("asst_") {
             return Err(Fault::unknown("assistant", id));
@@ -192,14 +194,14 @@ impl State {
         Ok(json!({"id": id, "object": "assistant.deleted", "deleted": true}))
     }
 
-    /// The run that locks the thread, if runs lock.
+    /// The run that locks the thread, if locking is enabled.
     pub(super) fn active_run(&self, thread: &str) -> Result<Option<&str>, Fault> {
         let runs = &self.thread(thread)?.runs;
         let active = runs.iter().rev().find(|run| !self.runs[*run].run.state.is_terminal());
         Ok(active.filter(|_| self.lock_active_runs).map(String::as_str))
     }
 
-    /// Makes messages of a request's list; none when it has no list.
+    /// Creates messages from a request's list. Empty if there is no list.
     pub(super) fn new_messages(
         &mut self,
         thread: &str,
@@ -273,7 +275,8 @@ fn assistant_object(id: &str, body: &Value, now: u64) -> Value {
     object
 }
 
-/// Turns a request's content into the response's: text parts become objects with annotations.
+/// Converts a request's content to the response's format: text parts become objects with
+/// annotations.
 fn response_content(content: &Value) -> Result<Vec<Value>, Fault> {
     let text = |text: &Value| json!({"type": "text", "text": {"value": text, "annotations": []}});
     match content {

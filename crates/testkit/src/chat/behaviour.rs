@@ -1,4 +1,4 @@
-//! What a completion does: its choices, made when it is asked for.
+//! What a completion does. Its choices are created with the request.
 
 use serde_json::{Map, Value, json};
 
@@ -10,71 +10,76 @@ use crate::random::Random;
 
 /// What a completion does.
 ///
-/// It is named by the request's metadata (`{"behaviour": "tool"}`), else by the model: `fake-tool` calls a tool. Any other model
-/// echoes. When the request asks for JSON, answers are JSON objects with the text as their `answer`; when it asks for audio,
-/// answers are spoken. Of several choices all but the first begin with their number.
+/// The request's metadata selects it (`{"behaviour": "tool"}`), or else the model: `fake-tool`
+/// calls a tool. Any other model echoes. When the request asks for JSON, answers are JSON objects
+/// with the text as their `answer`. When it asks for audio, answers are spoken. If there are
+/// several choices, all but the first begin with their number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// `echo`: answers `You said: ` and the user's new text, joined by ` / `.
     Echo,
     /// `empty`: says nothing.
     Empty,
-    /// `error`: the stream tells an error in the middle and ends; without a stream, the request is answered with 500.
+    /// `error`: the stream reports an error in the middle and ends. Without a stream, the request
+    /// gets a 500 response.
     Error,
-    /// `fail_early`: the request is answered with 429.
+    /// `fail_early`: the request gets a 429 response.
     FailEarly,
-    /// `filter`: is stopped by the content filter in the middle of its answer.
+    /// `filter`: the content filter stops it in the middle of its answer.
     Filter,
-    /// `function`: calls the function `get_weather` as it was done before there were tools.
+    /// `function`: calls the function `get_weather` in the legacy format from before tools.
     Function,
-    /// `handoff`: hands over to another agent by the first function of the request whose name says that it does, given the
-    /// `arguments` of the metadata, then echoes with its output once that is given.
+    /// `handoff`: hands over to another agent with the first function of the request whose name
+    /// indicates a handoff. The arguments are the `arguments` of the metadata. Then echoes the
+    /// function's output once it is given.
     Handoff,
     /// `incomplete`: runs out of tokens in the middle of its answer.
     Incomplete,
     /// `long`: answers with 400 words.
     Long,
-    /// `reason`: thinks aloud in `reasoning_content`, as DeepSeek and vLLM do, then answers.
+    /// `reason`: sends its reasoning in `reasoning_content`, as DeepSeek and vLLM do, then answers.
     Reason,
     /// `refuse`: answers with a refusal.
     Refuse,
-    /// `shop`: answers as a shop would, by the words of the question.
+    /// `shop`: answers like a shop, depending on the words of the question.
     Shop,
     /// `stall`: begins an answer and never ends it.
     Stall,
-    /// `talk_tool`: says that it will look and calls `get_weather`, then echoes with its output once that is given.
+    /// `talk_tool`: says that it will look and calls `get_weather`, then echoes the output once it
+    /// is given.
     TalkTool,
-    /// `tool`: calls the function `get_weather`, then echoes with its output once that is given.
+    /// `tool`: calls the function `get_weather`, then echoes the output once it is given.
     Tool,
-    /// `tool_twice`: calls `get_weather`, then `get_time`, then echoes with the last output.
+    /// `tool_twice`: calls `get_weather`, then `get_time`, then echoes the last output.
     ToolTwice,
-    /// `tools`: calls `get_weather` and `get_time` at once, then echoes with their outputs once those are given.
+    /// `tools`: calls `get_weather` and `get_time` at once, then echoes their outputs once they are
+    /// given.
     Tools,
 }
 
-/// What a completion is asked.
+/// The input of a completion.
 pub(super) struct Asked<'a> {
     /// What the user said in this turn.
     pub(super) texts: &'a [String],
-    /// What the tools gave since the last answer.
+    /// The tool outputs since the last answer.
     pub(super) tool_outputs: &'a [String],
-    /// What hands over to another agent.
+    /// The function that hands over to another agent.
     pub(super) handoff: Option<Function>,
-    /// How many answers of this turn came before.
+    /// How many answers this turn already has.
     pub(super) depth: usize,
-    /// Whether the answer is to be JSON.
+    /// Whether the answer must be JSON.
     pub(super) json: bool,
-    /// Whether the answer is to be spoken.
+    /// Whether the answer must be spoken.
     pub(super) spoken: bool,
 }
 
 impl Behaviour {
-    /// Finds what a completion of this model and metadata does.
+    /// Finds the behaviour of a completion with this model and metadata.
     pub(super) fn of(model: &str, metadata: &Map<String, Value>) -> Self {
         behaviour_named(&NAMES, metadata, model.strip_prefix("fake-")).unwrap_or(Self::Echo)
     }
 
-    /// The choice of this index.
+    /// The choice with this index.
     pub(super) fn choice(self, index: usize, asked: &Asked<'_>, random: &mut Random) -> ChatChoice {
         let texts: Vec<&str> = asked.texts.iter().map(String::as_str).collect();
         let outputs: Vec<&str> = asked.tool_outputs.iter().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! The chunks a completion is streamed in.
+//! The chunks of a streamed completion.
 
 use std::collections::VecDeque;
 
@@ -16,14 +16,14 @@ use crate::vendor::Vendor;
 pub(super) struct Chunking<'a> {
     pub(super) completion: &'a Completion,
     pub(super) shape: ChatShape,
-    /// Whether the usage may be told at all.
+    /// Whether usage may be reported at all.
     pub(super) tells_usage: bool,
     /// Whether an error ends the stream in the middle.
     pub(super) breaks: bool,
 }
 
 impl Chunking<'_> {
-    /// All chunks, the choices mixed; alike for requests that are alike.
+    /// All chunks, with the choices interleaved. Equal requests get the same order.
     pub(super) fn chunks(&self, random: &mut Random) -> Vec<Event> {
         let truth = &self.completion.truth;
         let azure = self.completion.vendor == Vendor::Azure;
@@ -65,7 +65,7 @@ impl Chunking<'_> {
         chunks.into_iter().map(|chunk| Event::new("", chunk)).collect()
     }
 
-    /// Whether the client is told the usage if the stream comes to its end.
+    /// Whether the client receives the usage if the stream reaches its end.
     pub(super) fn shows_usage(&self) -> bool {
         let unasked = matches!(self.shape.usage, StreamedUsage::Every | StreamedUsage::Finish);
         self.tells_usage && (unasked || self.completion.truth.usage_asked)
@@ -123,7 +123,7 @@ impl Chunking<'_> {
     }
 }
 
-/// The deltas of a choice, in order; the first tells the role.
+/// The deltas of a choice, in order. The first contains the role.
 fn deltas(choice: &ChatChoice) -> VecDeque<Value> {
     let mut deltas = VecDeque::new();
     let speaks = choice.content.is_some();
@@ -145,7 +145,7 @@ fn deltas(choice: &ChatChoice) -> VecDeque<Value> {
         deltas.push_back(json!({"audio": {"data": AUDIO}}));
         deltas.push_back(json!({"audio": {"expires_at": 4_102_444_800_u64}}));
     }
-    // Their fragments come by turns, as some servers send them.
+    // The fragments of the calls are interleaved, as some servers send them.
     for (index, call) in choice.tool_calls.iter().enumerate() {
         let function = json!({"name": call.name, "arguments": ""});
         let head = json!({"index": index, "id": call.id, "type": "function", "function": function});
@@ -167,7 +167,7 @@ fn deltas(choice: &ChatChoice) -> VecDeque<Value> {
     deltas
 }
 
-/// What Azure's filter says afterwards: a choice without a delta.
+/// The late results of Azure's filter: a choice without a delta.
 fn async_filter(index: usize) -> Value {
     json!({
         "id": "", "object": "", "created": 0, "model": "",
@@ -178,14 +178,14 @@ fn async_filter(index: usize) -> Value {
     })
 }
 
-/// A queue that is not empty, by chance.
+/// Picks a random queue that is not empty.
 fn pick(queues: &[VecDeque<Value>], random: &mut Random) -> Option<usize> {
     let open: Vec<usize> = (0..queues.len()).filter(|index| !queues[*index].is_empty()).collect();
     let below = u64::try_from(open.len()).ok().filter(|count| *count > 0)?;
     open.get(usize::try_from(random.below(below)).ok()?).copied()
 }
 
-/// Any number will do.
+/// An arbitrary number.
 const MIX_SEED: u64 = 7;
 
 #[cfg(test)]

@@ -1,39 +1,41 @@
-//! What really happened, as only the server knows it: what a test holds threadtap's records against.
+//! What really happened, as only the server knows it. Tests compare threadtap's records with it.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// One completion, as its record should be.
+/// One completion, with the values its record should have.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExpectedCompletion {
-    /// The completion.
+    /// The completion's id.
     pub completion: String,
     /// The model that answered.
     pub model: String,
-    /// What was asked for, as its client sent it.
+    /// The request body, as the client sent it.
     pub request: Value,
     /// Whether it was streamed.
     pub streamed: bool,
-    /// Whether its request asked for the usage of a stream.
+    /// Whether the request asked for the usage of a stream.
     pub usage_asked: bool,
-    /// What stands before the conversation for the assistant alone: the messages of the system or developer that the request
-    /// begins with.
+    /// The instructions for the assistant at the start of the conversation: the system or developer
+    /// messages that the request begins with.
     pub instructions: Option<String>,
-    /// The other messages that are new in this request, as it has them: what follows the last of the role `assistant`.
+    /// The other new messages of this request, as sent: those after the last message with role
+    /// `assistant`.
     pub inputs: Vec<Value>,
-    /// The completion whose calls the inputs answer, when they do nothing else.
+    /// The completion whose calls the inputs answer, if the inputs contain nothing else.
     pub continues: Option<String>,
-    /// The completion its turn began with, which is itself unless it continues another.
+    /// The first completion of its turn. This is the completion itself unless it continues another.
     pub turn: String,
-    /// The choices, by index; of a stream that told an error, stalled or was left the client has only seen the beginning.
+    /// The choices, by index. If the stream reported an error, stalled, or was left by the client,
+    /// the client has seen only their beginning.
     pub choices: Vec<ChatChoice>,
-    /// What it used, if the client was told.
+    /// The usage, if it was reported to the client.
     pub usage: Option<ChatUsage>,
-    /// The error its stream told.
+    /// The error that its stream reported.
     pub error: Option<Value>,
-    /// Whether its client left its stream, or its stream was cut, before it was over.
+    /// Whether the client left the stream, or the stream was cut, before its end.
     pub abandoned: bool,
-    /// The request's metadata, whatever becomes of it later.
+    /// The metadata of the request. Later changes are not included.
     pub metadata: Map<String, Value>,
     /// Seconds since the epoch.
     pub created_at: u64,
@@ -50,15 +52,15 @@ pub struct ChatChoice {
     pub content: Option<String>,
     /// Its refusal.
     pub refusal: Option<String>,
-    /// What was thought before, where that is told.
+    /// The reasoning before the answer, in APIs that show it.
     pub reasoning: Option<String>,
-    /// The text of what was spoken.
+    /// The transcript of the audio.
     pub transcript: Option<String>,
     /// The tools it called, by index.
     pub tool_calls: Vec<ChatCall>,
-    /// The function it called as it was done before there were tools; that has no id.
+    /// The function it called in the legacy format from before tools. Such a call has no id.
     pub function_call: Option<ChatCall>,
-    /// Why it is over, in the API's words.
+    /// Why it ended, in the API's terms.
     pub finish_reason: String,
 }
 
@@ -69,25 +71,26 @@ pub struct ChatCall {
     pub id: String,
     /// The function.
     pub name: String,
-    /// What it is given, JSON.
+    /// Its arguments, as JSON.
     pub arguments: String,
 }
 
-/// Tokens used: one for each word of the messages and ten for the prompt, one for each piece of the choices.
+/// Token usage: one token for each word of the messages plus ten for the prompt, and one for each
+/// piece of the choices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ChatUsage {
-    /// Read.
+    /// Tokens read.
     pub prompt_tokens: u64,
-    /// Of those, what an earlier completion had read.
+    /// The part of them that an earlier completion had already read.
     pub cached_tokens: u64,
-    /// Written.
+    /// Tokens written.
     pub completion_tokens: u64,
-    /// Of those, thought.
+    /// The part of them that was reasoning.
     pub reasoning_tokens: u64,
 }
 
 impl ChatUsage {
-    /// Usage as the API shows it.
+    /// The usage in the API's JSON format.
     #[must_use]
     pub fn object(&self) -> Value {
         let Self { prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens } = *self;

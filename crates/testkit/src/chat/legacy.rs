@@ -1,11 +1,11 @@
-//! The endpoints that came before chat: nothing of them is kept.
+//! The endpoints that are older than chat. Nothing about them is stored.
 
 use serde_json::{Value, json};
 
 use crate::answers::echo;
 use crate::fault::Fault;
 
-/// A text completion, never streamed.
+/// A text completion. It is never streamed.
 pub(super) fn complete(body: &Value, now: u64) -> Result<Value, Fault> {
     let Some(prompt) = body["prompt"].as_str() else { return Err(Fault::missing("prompt")) };
     let choice = json!({"index": 0, "text": echo(&[prompt]), "logprobs": null, "finish_reason": "stop"});
@@ -15,7 +15,7 @@ pub(super) fn complete(body: &Value, now: u64) -> Result<Value, Fault> {
     }))
 }
 
-/// Vectors that mean nothing.
+/// Meaningless embedding vectors.
 pub(super) fn embed(body: &Value) -> Result<Value, Fault> {
     let count = match &body["input"] {
         Value::Null => return Err(Fault::missing("input")),

@@ -1,10 +1,10 @@
-//! Messages of a request: what is new among them, and what they say.
+//! The messages of a request: which of them are new, and their text.
 
 use serde_json::Value;
 
 use crate::fault::Fault;
 
-/// The messages of a request, each with a role the API knows.
+/// The messages of a request. Each has a role that the API knows.
 pub(super) fn given(body: &Value) -> Result<Vec<Value>, Fault> {
     let Some(messages) = body["messages"].as_array().filter(|messages| !messages.is_empty()) else {
         return Err(Fault::missing("messages"));
@@ -21,7 +21,7 @@ pub(super) fn given(body: &Value) -> Result<Vec<Value>, Fault> {
     Ok(messages.clone())
 }
 
-/// Refuses outputs of calls that nobody made, and calls without outputs, as OpenAI does.
+/// Refuses outputs without a matching call, and calls without outputs, as OpenAI does.
 fn check_tools(messages: &[Value]) -> Result<(), Fault> {
     let mut open: Vec<&Value> = Vec::new();
     for message in messages {
@@ -42,13 +42,14 @@ fn check_tools(messages: &[Value]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// How many messages at the start are not new: up to the last of the assistant, and what instructs it.
+/// How many messages at the start are not new: everything up to the last assistant message, or the
+/// leading instructions if there is none.
 pub(super) fn known_messages(messages: &[Value]) -> usize {
     let last = messages.iter().rposition(|message| message["role"] == "assistant");
     last.map_or_else(|| leading(messages), |last| last + 1)
 }
 
-/// How many messages at the start instruct the assistant.
+/// How many messages at the start are instructions.
 fn leading(messages: &[Value]) -> usize {
     messages
         .iter()
@@ -56,13 +57,13 @@ fn leading(messages: &[Value]) -> usize {
         .count()
 }
 
-/// What instructs the assistant.
+/// The instructions for the assistant.
 pub(super) fn instructions(messages: &[Value]) -> Option<String> {
     let texts: Vec<String> = messages[..leading(messages)].iter().map(text).collect();
     (!texts.is_empty()).then(|| texts.join("\n"))
 }
 
-/// What the user said in the turn that the messages end with: what follows the last answer that called nothing.
+/// What the user said in the current turn: the messages after the last answer without calls.
 pub(super) fn turn_of(messages: &[Value]) -> &[Value] {
     let calls = |message: &Value| {
         message["tool_calls"].as_array().is_some_and(|calls| !calls.is_empty())
@@ -72,12 +73,12 @@ pub(super) fn turn_of(messages: &[Value]) -> &[Value] {
     &messages[answer.map_or(0, |last| last + 1)..]
 }
 
-/// Whether a message has the output of a tool or function.
+/// Whether a message contains the output of a tool or function.
 pub(super) fn is_output(message: &Value) -> bool {
     matches!(message["role"].as_str(), Some("function" | "tool"))
 }
 
-/// What a message says; other parts than text by their names.
+/// The text of a message. Other parts than text are shown by their names.
 pub(super) fn text(message: &Value) -> String {
     match &message["content"] {
         Value::Array(parts) => parts.iter().map(part_text).collect::<Vec<_>>().join("\n"),
@@ -93,7 +94,7 @@ fn part_text(part: &Value) -> String {
     }
 }
 
-/// How many words a message has.
+/// The number of words in a message.
 pub(super) fn words(message: &Value) -> u64 {
     u64::try_from(text(message).split_whitespace().count()).unwrap_or(u64::MAX)
 }

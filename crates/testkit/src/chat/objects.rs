@@ -1,4 +1,4 @@
-//! A completion, and how it looks as JSON.
+//! A completion and its JSON representation.
 
 use serde_json::{Map, Value, json};
 
@@ -9,15 +9,15 @@ use crate::vendor::Vendor;
 pub(super) struct Completion {
     pub(super) truth: ExpectedCompletion,
     pub(super) messages: Vec<Value>,
-    /// Its metadata now, which clients can change.
+    /// Its current metadata, which clients can change.
     pub(super) metadata: Map<String, Value>,
-    /// What it used, told or not.
+    /// Its usage, whether or not it was reported to the client.
     pub(super) usage: ChatUsage,
     pub(super) vendor: Vendor,
 }
 
 impl Completion {
-    /// The completion as a whole.
+    /// The complete object.
     pub(super) fn object(&self) -> Value {
         let truth = &self.truth;
         let choices: Vec<Value> = truth.choices.iter().map(|choice| self.choice_object(choice)).collect();
@@ -71,17 +71,17 @@ pub(super) fn function_object(call: &ChatCall) -> Value {
     json!({"name": call.name, "arguments": call.arguments})
 }
 
-/// What Azure's filter says of a choice.
+/// The results of Azure's filter for a choice.
 pub(super) fn filter_results() -> Value {
     let safe = json!({"filtered": false, "severity": "safe"});
     json!({"hate": safe, "self_harm": safe, "sexual": safe, "violence": safe})
 }
 
-/// What Azure's filter says of a request.
+/// The results of Azure's filter for a request.
 pub(super) fn prompt_filter_results() -> Value {
     json!([{"prompt_index": 0, "content_filter_results": filter_results()}])
 }
 
 pub(super) const FINGERPRINT: &str = "fp_fake";
-/// Some sound, base64.
+/// A short sound, as base64.
 pub(super) const AUDIO: &str = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAgD4AAAB9AAACABAAZGF0YQAAAAA=";

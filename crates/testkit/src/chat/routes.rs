@@ -1,4 +1,4 @@
-//! Which request asks what of the state.
+//! Routes requests to the state.
 
 use super::legacy;
 use super::state::State;
@@ -7,7 +7,7 @@ use crate::fault::Fault;
 use crate::page::PageQuery;
 use crate::script::ChatShape;
 
-/// Answers a request for Chat Completions, or for one of the endpoints that came before them.
+/// Handles a request for Chat Completions, or for one of the older endpoints.
 pub(crate) fn route(state: &mut State, call: &Call<'_>, shape: ChatShape) -> Result<Routed, Fault> {
     let Call { method, path, query, body, now } = *call;
     let (_, segments) = api_of(path);
@@ -26,7 +26,7 @@ pub(crate) fn route(state: &mut State, call: &Call<'_>, shape: ChatShape) -> Res
     }
 }
 
-/// What an Azure path names in place of a model.
+/// The deployment in an Azure path, which replaces the model.
 fn deployment(path: &str) -> Option<&str> {
     let (_, after) = path.split_once("/deployments/")?;
     after.split('/').next()

@@ -1,4 +1,4 @@
-//! Completions as clients make them, and what is kept of them.
+//! Creates completions and stores them.
 
 use std::collections::HashMap;
 
@@ -17,20 +17,21 @@ use crate::random::Random;
 use crate::script::{ChatShape, Script, UsageTiming};
 use crate::vendor::Vendor;
 
-/// All the server knows. Pure: times (seconds since the epoch) are arguments, ids come from the seed.
+/// The whole state of the server. It is pure: times (seconds since the epoch) are arguments, and
+/// ids come from the seed.
 pub(crate) struct State {
     pub(super) random: Random,
     tells_usage: bool,
     completions: Vec<Completion>,
-    /// Which completion made which call.
+    /// Maps each call to the completion that made it.
     calls: HashMap<String, usize>,
 }
 
 impl State {
-    /// A server nobody has talked to.
+    /// Creates an empty state.
     pub(crate) fn new(script: &Script) -> Self {
         Self {
-            // Ids other than those of the other APIs.
+            // Makes the ids differ from those of the other APIs.
             random: Random::new(script.seed ^ 0x6368_6174),
             tells_usage: script.usage != UsageTiming::Never,
             completions: Vec::new(),
@@ -38,17 +39,17 @@ impl State {
         }
     }
 
-    /// Every completion there ever was, oldest first.
+    /// Every completion so far, oldest first.
     pub(crate) fn snapshot(&self) -> Vec<ExpectedCompletion> {
         self.completions.iter().map(|completion| completion.truth.clone()).collect()
     }
 
-    /// Notes that a completion's client is gone, or was cut off.
+    /// Records that a completion's client disconnected or was cut off.
     pub(crate) fn abandon(&mut self, completion: usize) {
         self.completions[completion].truth.abandoned = true;
     }
 
-    /// Makes a completion. `deployment` is what the path names in place of a model.
+    /// Creates a completion. `deployment` is the name in the path that replaces the model.
     pub(super) fn create(
         &mut self,
         call: &Call<'_>,
@@ -125,7 +126,7 @@ impl State {
         Ok(self.answer(completion, behaviour, shape))
     }
 
-    /// Keeps a completion and answers with it.
+    /// Stores a completion and returns the response.
     fn answer(&mut self, completion: Completion, behaviour: Behaviour, shape: ChatShape) -> Routed {
         let mut completion = completion;
         let index = self.completions.len();
@@ -152,14 +153,15 @@ impl State {
         Routed::Stream(Source::Chat { completion: index, chunks, stalls })
     }
 
-    /// The completion whose calls the inputs answer, when they do nothing else.
+    /// The completion whose calls the inputs answer, if the inputs contain nothing else.
     fn parent_of(&self, messages: &[Value], inputs: &[Value]) -> Option<&Completion> {
         let first = inputs.first()?;
         inputs.iter().all(is_output).then_some(())?;
         if first["role"] == "tool" {
             return self.completions.get(*self.calls.get(first["tool_call_id"].as_str()?)?);
         }
-        // In the form before tools nothing but the name of the function and what was said before tell calls apart.
+        // The legacy function calls have no ids. Only the function's name and the previous messages
+        // distinguish them.
         let said = messages.len().checked_sub(inputs.len() + 1).map(|end| &messages[..end])?;
         let calls = |choice: &ChatChoice| {
             choice.function_call.as_ref().is_some_and(|call| first["name"] == call.name.as_str())
@@ -203,7 +205,7 @@ impl State {
     }
 }
 
-/// How many pieces a choice is written in.
+/// The number of pieces a choice is streamed in.
 fn written(choice: &ChatChoice) -> u64 {
     let texts = [&choice.content, &choice.refusal, &choice.reasoning, &choice.transcript];
     let said: u64 = texts.into_iter().flatten().map(|text| pieces(text)).sum();

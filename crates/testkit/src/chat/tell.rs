@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::server::Server;
 use crate::stream::{Event, Wire, pause};
 
-/// Sends the chunks one by one, at the script's pace; without a wire nobody looks.
+/// Sends the chunks one by one, at the script's pace. Without a wire there is no client, and
+/// nothing is sent.
 pub(crate) async fn tell(
     server: Arc<Server>,
     completion: usize,

@@ -1,4 +1,4 @@
-//! Conversations with assistants: a thread each.
+//! Conversations with assistants, each in its own thread.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Line, Stage, TOOL_OUTPUT, Turn, text};
 use crate::client::{Answered, Client};
 
-/// Holds a streamed one, a polled one, one with a tool, and one that fails.
+/// Holds four conversations: a streamed one, a polled one, one with a tool, and one that fails.
 pub(super) async fn play(stage: &mut Stage<impl FnMut(&Line<'_>)>) -> io::Result<()> {
     let talks = [
         Talk {
@@ -50,7 +50,7 @@ pub(super) async fn play(stage: &mut Stage<impl FnMut(&Line<'_>)>) -> io::Result
     Ok(())
 }
 
-/// A conversation to be held.
+/// A conversation to hold.
 struct Talk {
     title: &'static str,
     user: &'static str,
@@ -126,7 +126,7 @@ impl Talk {
     }
 }
 
-/// Reads a stream to its end; the run as it was last.
+/// Reads a stream to its end. Returns the last state of the run.
 async fn read_stream(
     mut answered: Answered,
     answer: &mut String,
@@ -149,7 +149,7 @@ async fn read_stream(
     Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the stream ended without a done event"))
 }
 
-/// Calls the tools a run waits for, in the app's way: they always say the same.
+/// Calls the tools a run waits for. The app's tools always return the same output.
 fn call_tools(run: &Value, on_line: &mut impl FnMut(&Line<'_>)) -> io::Result<Vec<Value>> {
     let calls = run["required_action"]["submit_tool_outputs"]["tool_calls"].as_array();
     let mut outputs = Vec::new();

@@ -1,4 +1,4 @@
-//! A conversation in Chat Completions: each request says again all that was said.
+//! A conversation in Chat Completions. Each request repeats the whole conversation so far.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Line, Stage, TOOL_OUTPUT, Turn, text};
 
-/// Holds one of a question, a tool's call, and the answer; both completions are streamed.
+/// Holds one conversation of a question, a tool call and the answer. Both completions are streamed.
 pub(super) async fn play(stage: &mut Stage<impl FnMut(&Line<'_>)>) -> io::Result<()> {
     stage.tell(&Line::Title("two chat completions, a tool call between them"));
     stage.tell(&Line::User { user: USER, text: QUESTION });
@@ -26,12 +26,12 @@ pub(super) async fn play(stage: &mut Stage<impl FnMut(&Line<'_>)>) -> io::Result
     Ok(())
 }
 
-/// A completion, put together from its chunks.
+/// A completion, assembled from its chunks.
 #[derive(Default)]
 struct Completion {
     id: String,
     answer: String,
-    /// By index.
+    /// Indexed by the call's index.
     calls: BTreeMap<u64, Call>,
     finish_reason: String,
     total_tokens: Option<u64>,
@@ -83,7 +83,7 @@ impl Completion {
         Ok(())
     }
 
-    /// The calls, as the next request repeats them.
+    /// The calls, in the form that the next request repeats them.
     fn calls(&self) -> Vec<Value> {
         let calls = self.calls.values();
         let call = |call: &Call| json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}});

@@ -1,4 +1,4 @@
-//! A conversation in Responses: each names the one before it.
+//! A conversation in Responses. Each response names its predecessor.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Line, Stage, Turn, text};
 
-/// Holds one of two streamed responses.
+/// Holds one conversation of two streamed responses.
 pub(super) async fn play(stage: &mut Stage<impl FnMut(&Line<'_>)>) -> io::Result<()> {
     stage.tell(&Line::Title("a chain of two responses"));
     let first = respond(stage, "What are the store hours?", None).await?;
@@ -14,7 +14,7 @@ pub(super) async fn play(stage: &mut Stage<impl FnMut(&Line<'_>)>) -> io::Result
     Ok(())
 }
 
-/// One streamed response; its id.
+/// Creates one streamed response. Returns its id.
 async fn respond(
     stage: &mut Stage<impl FnMut(&Line<'_>)>,
     question: &str,

@@ -1,4 +1,4 @@
-//! What a response does: its plan, laid down when it is created.
+//! What a response does. Its plan is fixed when it is created.
 
 use std::collections::VecDeque;
 
@@ -10,24 +10,27 @@ use crate::answers::{
 
 /// What a response does.
 ///
-/// It is named by the response's metadata (`{"behaviour": "tool"}`), else by the model: `fake-tool` calls a tool. Any other model
-/// echoes. When the request asks for JSON, answers are JSON objects with the text as their `answer`.
+/// The response's metadata selects it (`{"behaviour": "tool"}`), or else the model: `fake-tool`
+/// calls a tool. Any other model echoes. When the request asks for JSON, answers are JSON objects
+/// with the text as their `answer`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// `echo`: answers `You said: ` and the user's text, joined by ` / `.
     Echo,
     /// `empty`: completes without output.
     Empty,
-    /// `error`: the stream tells an error and ends; without a stream, the request is answered with 500.
+    /// `error`: the stream reports an error and ends. Without a stream, the request gets a 500
+    /// response.
     Error,
     /// `fail`: fails in the middle of its answer.
     Fail,
-    /// `fail_early`: fails before it did anything.
+    /// `fail_early`: fails before it does anything.
     FailEarly,
-    /// `filter`: is stopped by the content filter in the middle of its answer.
+    /// `filter`: the content filter stops it in the middle of its answer.
     Filter,
-    /// `handoff`: hands over to another agent by the first function of the request whose name says that it does, given the
-    /// `arguments` of the metadata, and echoes with its output once that is given.
+    /// `handoff`: hands over to another agent with the first function of the request whose name
+    /// indicates a handoff. The arguments are the `arguments` of the metadata. Then echoes the
+    /// function's output once it is given.
     Handoff,
     /// `incomplete`: runs out of tokens in the middle of its answer.
     Incomplete,
@@ -35,53 +38,55 @@ pub enum Behaviour {
     Long,
     /// `mcp`: calls a tool of an MCP server, then answers.
     Mcp,
-    /// `messages`: comments on what it does, then answers.
+    /// `messages`: sends a comment about what it does, then answers.
     Messages,
     /// `reason`: thinks, then answers.
     Reason,
-    /// `reason_tool`: thinks, calls `get_weather`, and echoes with its output once that is given.
+    /// `reason_tool`: thinks, calls `get_weather`, and echoes the output once it is given.
     ReasonTool,
     /// `refuse`: answers with a refusal.
     Refuse,
     /// `search`: searches the web, then answers with a citation.
     Search,
-    /// `shop`: answers as a shop would, by the words of the question.
+    /// `shop`: answers like a shop, depending on the words of the question.
     Shop,
     /// `slow`: does nothing for eight polls (or paces) before it answers.
     Slow,
-    /// `stall`: begins an answer and goes on only to be cancelled.
+    /// `stall`: begins an answer, and then does nothing until it is cancelled.
     Stall,
-    /// `talk_tool`: says that it will look, calls `get_weather`, and echoes with its output once that is given.
+    /// `talk_tool`: says that it will look, calls `get_weather`, and echoes the output once it is
+    /// given.
     TalkTool,
-    /// `tool`: calls the function `get_weather`, and echoes with its output once that is given.
+    /// `tool`: calls the function `get_weather`, and echoes the output once it is given.
     Tool,
-    /// `tool_twice`: calls `get_weather`, then `get_time`, then echoes with the last output.
+    /// `tool_twice`: calls `get_weather`, then `get_time`, then echoes the last output.
     ToolTwice,
-    /// `tools`: calls `get_weather` and `get_time` at once, and echoes with their outputs once those are given.
+    /// `tools`: calls `get_weather` and `get_time` at once, and echoes their outputs once they are
+    /// given.
     Tools,
 }
 
-/// What a response is asked.
+/// The input of a response.
 pub(super) struct Asked<'a> {
     /// What the user said in this turn.
     pub(super) texts: &'a [String],
-    /// What the tools gave since the last response.
+    /// The tool outputs since the last response.
     pub(super) tool_outputs: &'a [String],
-    /// What hands over to another agent.
+    /// The function that hands over to another agent.
     pub(super) handoff: Option<Function>,
-    /// How many responses of this turn came before.
+    /// How many earlier responses this turn has.
     pub(super) depth: usize,
-    /// Whether the answer is to be JSON.
+    /// Whether the answer must be JSON.
     pub(super) json: bool,
 }
 
 impl Behaviour {
-    /// Finds what a response of this model and metadata does.
+    /// Finds the behaviour of a response with this model and metadata.
     pub(super) fn of(model: &str, metadata: &Map<String, Value>) -> Self {
         behaviour_named(&NAMES, metadata, model.strip_prefix("fake-")).unwrap_or(Self::Echo)
     }
 
-    /// The plan of a response.
+    /// Creates the plan of a response.
     pub(super) fn plan(self, asked: &Asked<'_>) -> VecDeque<Act> {
         let texts: Vec<&str> = asked.texts.iter().map(String::as_str).collect();
         let outputs: Vec<&str> = asked.tool_outputs.iter().map(String::as_str).collect();
@@ -163,13 +168,13 @@ impl Behaviour {
 }
 
 impl Asked<'_> {
-    /// The text as the request wants it.
+    /// Formats the text as the request requires.
     fn shaped(&self, text: &str) -> String {
         if self.json { json!({ "answer": text }).to_string() } else { text.to_owned() }
     }
 }
 
-/// One thing a response does next.
+/// One act of a response.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Act {
     /// Calls a function of the app.
@@ -178,31 +183,31 @@ pub(super) enum Act {
     Cite,
     /// Ends the open message with this status.
     Close(&'static str),
-    /// Ends completed.
+    /// Ends the response as completed.
     Complete,
-    /// Ends failed.
+    /// Ends the response as failed.
     Fail(Failure),
     /// Does nothing for one poll or pace.
     Idle,
-    /// Ends incomplete, for the reason given.
+    /// Ends the response as incomplete, with this reason.
     Incomplete(&'static str),
     /// Calls a tool of an MCP server.
     Mcp,
-    /// Begins a message, of this phase.
+    /// Begins a message with this phase.
     Open(Option<&'static str>),
-    /// Thinks, and says this in summary.
+    /// Thinks, with this text as the summary.
     Reason(&'static str),
-    /// Refuses a little more.
+    /// Adds some text to a refusal.
     Refusal(String),
     /// Searches the web.
     Search,
     /// Waits until somebody cancels it.
     Stall,
-    /// Gets going.
+    /// Changes the status to in progress.
     Start,
-    /// Tells the stream an error, which ends the stream.
+    /// Sends an error on the stream, which ends the stream.
     TellError,
-    /// Says a little more.
+    /// Adds some text.
     Text(String),
 }
 
@@ -212,7 +217,7 @@ impl Act {
         matches!(self, Self::Complete | Self::Fail(_) | Self::Idle | Self::Incomplete(_) | Self::Start)
     }
 
-    /// Whether it takes the time a model takes to find the next words.
+    /// Whether it takes the time that a real model needs for its next words.
     pub(super) fn takes_time(&self) -> bool {
         matches!(self, Self::Idle | Self::Open(_) | Self::Refusal(_) | Self::Text(_))
     }
@@ -225,7 +230,7 @@ fn answer(plan: &mut VecDeque<Act>, phase: Option<&'static str>, text: &str) {
     plan.push_back(Act::Close("completed"));
 }
 
-/// Plans half a message that stays open.
+/// Plans half a message and leaves it open.
 fn open(plan: &mut VecDeque<Act>, text: &str) {
     let tokens: Vec<String> = tokens(text).collect();
     let half = tokens.len().div_ceil(2);
@@ -233,7 +238,7 @@ fn open(plan: &mut VecDeque<Act>, text: &str) {
     plan.extend(tokens.into_iter().take(half).map(Act::Text));
 }
 
-/// Plans half a message, and the end of the response with it.
+/// Plans half a message, and then the end of the response.
 fn cut(plan: &mut VecDeque<Act>, text: &str, reason: &'static str) {
     open(plan, text);
     plan.extend([Act::Close("incomplete"), Act::Incomplete(reason)]);

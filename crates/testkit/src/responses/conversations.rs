@@ -35,7 +35,7 @@ impl State {
         Ok(json!({"id": id, "object": "conversation.deleted", "deleted": true}))
     }
 
-    /// Adds items to a conversation, which the next response there takes as its inputs.
+    /// Adds items to a conversation. The conversation's next response takes them as its inputs.
     pub(super) fn add_items(&mut self, id: &str, body: &Value) -> Result<Value, Fault> {
         self.conversation(id)?;
         let items = self.new_items(&body["items"])?;
@@ -59,7 +59,7 @@ impl State {
         found.map(|(item, _)| item.clone()).ok_or_else(|| unknown("Item", item))
     }
 
-    /// Deletes an item; the answer is the conversation, as on OpenAI.
+    /// Deletes an item. The result is the conversation, as on OpenAI.
     pub(super) fn delete_item(&mut self, id: &str, item: &str) -> Result<Value, Fault> {
         self.item(id, item)?;
         let conversation = self.conversation(id)?;
@@ -67,7 +67,7 @@ impl State {
         Ok(conversation.object())
     }
 
-    /// The conversation a request names, by its id or in an object.
+    /// The conversation a request names, either by its id or as an object.
     pub(super) fn conversation_of(&mut self, body: &Value) -> Result<Option<String>, Fault> {
         let named = &body["conversation"];
         let Some(id) = named.as_str().or_else(|| named["id"].as_str()) else { return Ok(None) };

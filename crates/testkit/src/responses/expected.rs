@@ -1,73 +1,78 @@
-//! What really happened, as only the server knows it: what a test holds threadtap's records against.
+//! What really happened, as only the server knows it. Tests compare threadtap's records with it.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::items::text;
 
-/// One response, as its record should be.
+/// One response, with the values its record should have.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExpectedResponse {
-    /// The response.
+    /// The response's id.
     pub response: String,
-    /// Its conversation.
+    /// The id of its conversation.
     pub conversation: Option<String>,
     /// Whether its conversation was deleted.
     pub conversation_deleted: bool,
     /// The response it names as its predecessor.
     pub previous: Option<String>,
-    /// The first response of its chain, which may be itself: of its predecessors, or where it has none and no conversation, of
-    /// the responses whose calls were answered, or whose items its request repeats.
+    /// The first response of its chain, which may be the response itself. The chain follows
+    /// predecessors. If it has no predecessor and no conversation, the chain follows the responses
+    /// whose calls were answered, or whose items its request repeats.
     pub root: String,
     /// The response whose function calls its input answers.
     pub continues: Option<String>,
-    /// The response that made the last item its request repeats or mentions, where it answers no calls.
+    /// The response that made the last item that its request repeats or mentions, if the request
+    /// answers no calls.
     pub follows: Option<String>,
-    /// The response its turn began with, which is itself unless it continues another.
+    /// The first response of its turn. This is the response itself unless it continues another.
     pub turn: String,
-    /// The model that answered.
+    /// The model that responded.
     pub model: String,
-    /// The status now, in the API's words; the response may not be over.
+    /// The current status, in the API's terms. The response may not be over.
     pub status: String,
-    /// Whether its client left its stream, or its stream was cut, before it was over; it is `cancelled` then.
+    /// Whether the client left the stream, or the stream was cut, before its end. The status is
+    /// then `cancelled`.
     pub abandoned: bool,
-    /// Whether its creation was answered with an HTTP error.
+    /// Whether the request that creates it got an HTTP error.
     pub refused: bool,
-    /// Whether it plays in the background.
+    /// Whether it runs in the background.
     pub background: bool,
     /// Whether it can be retrieved later.
     pub stored: bool,
-    /// What its request told the model in place of a system message, and in system messages before all else.
+    /// The instructions in its request: `instructions` and leading system messages.
     pub instructions: Option<String>,
-    /// The items that are new in this turn: what was added to its conversation since the last response, and what its request
-    /// has after the last item of a model.
+    /// The new items of this turn: those added to its conversation since the last response, and
+    /// those in its request after the last item made by a model.
     pub inputs: Vec<ExpectedItem>,
-    /// The items it made, in order; the last may be cut short.
+    /// The items it made, in order. The last one may be incomplete.
     pub outputs: Vec<ExpectedItem>,
-    /// What it used; none before it is over, and none ever under [`UsageTiming::Never`](super::super::assistants::UsageTiming).
+    /// Its usage. `None` before it is over, and always with
+    /// [`UsageTiming::Never`](super::super::assistants::UsageTiming).
     pub usage: Option<ResponseUsage>,
-    /// `error`, or `incomplete_details`.
+    /// Its `error`, or its `incomplete_details`.
     pub error: Option<Value>,
     /// The response's metadata.
     pub metadata: Map<String, Value>,
     /// Seconds since the epoch.
     pub created_at: u64,
-    /// Seconds since the epoch: when it completed, as the API shows it.
+    /// When it completed, as the API shows it, in seconds since the epoch.
     pub completed_at: Option<u64>,
 }
 
 /// One item of a response.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExpectedItem {
-    /// Its id, also when no answer ever told it.
+    /// Its id, even if no response ever contained it.
     pub id: String,
     /// Its type.
     pub kind: String,
     /// The role of a message.
     pub role: Option<String>,
-    /// What it says: a message its text, a refusal in brackets; a call its arguments; an output what came out.
+    /// Its content: the text of a message, with refusals in brackets, the arguments of a call, or
+    /// the output of a call.
     pub text: String,
-    /// It, as the API shows it.
+    /// The item in the API's JSON format.
     pub object: Value,
 }
 
@@ -84,21 +89,22 @@ impl ExpectedItem {
     }
 }
 
-/// Tokens used: one for each word that was read and ten for the prompt, one for each piece that was written.
+/// Token usage: one token for each word read plus ten for the prompt, and one for each piece
+/// written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ResponseUsage {
-    /// Read.
+    /// Tokens read.
     pub input_tokens: u64,
-    /// Of those, what an earlier response had read.
+    /// The part of them that an earlier response had already read.
     pub cached_tokens: u64,
-    /// Written.
+    /// Tokens written.
     pub output_tokens: u64,
-    /// Of those, thought.
+    /// The part of them that was reasoning.
     pub reasoning_tokens: u64,
 }
 
 impl ResponseUsage {
-    /// Usage as the API shows it.
+    /// The usage in the API's JSON format.
     #[must_use]
     pub fn object(&self) -> Value {
         let Self { input_tokens, cached_tokens, output_tokens, reasoning_tokens } = *self;

@@ -1,4 +1,4 @@
-//! Streams a response, and lets it go on when the stream or time is what drives it.
+//! Streams a response. Also drives it if the stream or time is its driver.
 
 use std::sync::Arc;
 
@@ -8,14 +8,15 @@ use crate::script::Pace;
 use crate::server::Server;
 use crate::stream::{Event, Wire, pause};
 
-/// Shows a response from its event `from` on until it is over, and drives it if it `drives`. Without a wire nobody looks.
+/// Streams a response, starting at its event `from`, until it is over. Drives the response if
+/// `drives` is set. Without a wire there is no client, and nothing is sent.
 pub(crate) async fn follow(server: Arc<Server>, id: String, from: usize, drives: bool, wire: Option<Wire>) {
     let mut random = server.split_random();
     let (mut wire, mut next, mut drives) = (wire, from, drives);
     loop {
         let changed = server.changed.notified();
         tokio::pin!(changed);
-        // From here on no change is missed.
+        // No change after this point is missed.
         changed.as_mut().enable();
         let events = server.responses().events(&id, next);
         next = next.saturating_add(events.len());
@@ -31,19 +32,19 @@ pub(crate) async fn follow(server: Arc<Server>, id: String, from: usize, drives:
                 return;
             }
         }
-        // Whoever drove it may have left.
+        // The previous driver may have left.
         drives = drives || server.responses().take_over(&id);
         let advanced = match drives {
             true => step(&server, &id, &mut random).await,
             false => server.responses().rests(&id),
         };
         match advanced {
-            // What was told meanwhile is still to be shown.
+            // Events logged in the meantime must still be sent.
             Advanced::Over if server.responses().events(&id, next).is_empty() => break,
             Advanced::Act { .. } | Advanced::Over => {}
             Advanced::Stalled => match &wire {
                 None => changed.await,
-                // Both can be dropped at any time.
+                // Both futures can be dropped at any time.
                 Some(open) => tokio::select! {
                     () = changed => {}
                     () = open.closed() => return leave(&server, &id, drives),
@@ -56,7 +57,7 @@ pub(crate) async fn follow(server: Arc<Server>, id: String, from: usize, drives:
     }
 }
 
-/// Does without a client that is gone.
+/// Continues without a client that has disconnected.
 fn leave(server: &Arc<Server>, id: &str, drives: bool) {
     if drives && server.responses().abandon(id, server.now_secs()) {
         server.release_response(id);
@@ -64,7 +65,7 @@ fn leave(server: &Arc<Server>, id: &str, drives: bool) {
     server.changed.notify_waiters();
 }
 
-/// Tells the client; false when it is gone.
+/// Sends events to the client. Returns false if the client has disconnected.
 async fn tell(wire: &mut Wire, events: &[Event]) -> bool {
     for event in events {
         if wire.tell(event).await.is_err() {
@@ -76,7 +77,7 @@ async fn tell(wire: &mut Wire, events: &[Event]) -> bool {
 
 async fn step(server: &Server, id: &str, random: &mut Random) -> Advanced {
     let advanced = server.responses().advance(id, server.now_secs());
-    // Whoever stalls would wake itself otherwise, for ever.
+    // Notifying after a stall would wake this same task again, in an endless loop.
     if matches!(advanced, Advanced::Act { .. }) {
         server.changed.notify_waiters();
     }

@@ -1,11 +1,12 @@
-//! Items: what a request brings, what of it is new, and what an item says.
+//! Items: those in a request, which of them are new, and their text.
 
 use serde_json::{Value, json};
 
 use crate::fault::Fault;
 use crate::random::Random;
 
-/// Makes items of a request's `input` or `items`, as the API shows them: with ids and statuses, and every content a list of parts.
+/// Converts a request's `input` or `items` to the API's format: with ids and statuses, and all
+/// content as lists of parts.
 pub(super) fn given(input: &Value, random: &mut Random) -> Result<Vec<Value>, Fault> {
     match input {
         Value::Null => Ok(Vec::new()),
@@ -24,7 +25,7 @@ fn item_of(item: &Value, random: &mut Random) -> Result<Value, Fault> {
     }
     let mut item = item.clone();
     match kind {
-        // By its own documentation the type may be missing.
+        // OpenAI's documentation allows the type to be missing.
         Some("item_reference") | None if item["id"].is_string() => item["type"] = json!("item_reference"),
         Some(_) => {
             if item["id"].is_null() {
@@ -60,12 +61,13 @@ fn message(item: &Value, random: &mut Random) -> Result<Value, Fault> {
     Ok(json!({"id": id, "type": "message", "status": "completed", "role": role, "content": content}))
 }
 
-/// How many items at the start are not new: up to the last that a model made, or that is only referred to.
+/// How many items at the start are not new: everything up to the last item that a model made, or
+/// that is only a reference.
 pub(super) fn known_items(items: &[Value]) -> usize {
     items.iter().rposition(|item| !is_input(item)).map_or(0, |last| last + 1)
 }
 
-/// Whether an app makes such items, and no model does.
+/// Whether items of this type are made by an app, never by a model.
 fn is_input(item: &Value) -> bool {
     match item["type"].as_str().unwrap_or_default() {
         "message" => item["role"] != "assistant",
@@ -73,7 +75,8 @@ fn is_input(item: &Value) -> bool {
     }
 }
 
-/// What an item says: a message its text, a refusal in brackets; a call its arguments; an output what came out.
+/// The content of an item: the text of a message, with refusals in brackets, the arguments of a
+/// call, or the output of a call.
 pub(super) fn text(item: &Value) -> String {
     let parts = |parts: &Value| {
         let parts = parts.as_array().into_iter().flatten();
@@ -100,7 +103,7 @@ fn part_text(part: &Value) -> String {
     }
 }
 
-/// How many words an item has.
+/// The number of words in an item.
 pub(super) fn words(item: &Value) -> u64 {
     u64::try_from(text(item).split_whitespace().count()).unwrap_or(u64::MAX)
 }

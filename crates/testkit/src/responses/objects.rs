@@ -1,4 +1,4 @@
-//! What the server keeps, and how each thing looks as JSON.
+//! The stored objects and their JSON representations.
 
 use std::collections::VecDeque;
 
@@ -15,7 +15,7 @@ pub(super) struct Conversation {
     pub(super) id: String,
     pub(super) created_at: u64,
     pub(super) metadata: Map<String, Value>,
-    /// Its items, oldest first, and whether a response has taken or made them.
+    /// Its items, oldest first. The flag says whether a response has taken or made the item.
     pub(super) items: Vec<(Value, bool)>,
 }
 
@@ -27,7 +27,7 @@ impl Conversation {
     }
 }
 
-/// The states of a response, in the API's words.
+/// The states of a response, in the API's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResponseState {
     Cancelled,
@@ -55,26 +55,26 @@ impl ResponseState {
     }
 }
 
-/// What makes a response go on.
+/// What advances a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Driver {
-    /// Nothing: polls may, or the test.
+    /// No driver. Polls or the test may advance it.
     None,
-    /// A stream, which also shows it.
+    /// A stream, which also sends its events.
     Stream,
     /// Time.
     Time,
 }
 
-/// A response, and what it is still to do.
+/// A response and its remaining plan.
 pub(super) struct Response {
     pub(super) id: String,
     pub(super) created_at: u64,
     pub(super) ended_at: Option<u64>,
     pub(super) state: ResponseState,
-    /// As it was asked for.
+    /// The request body.
     pub(super) request: Value,
-    /// The model that answers.
+    /// The model that responds.
     pub(super) model: String,
     pub(super) metadata: Map<String, Value>,
     pub(super) conversation: Option<String>,
@@ -83,13 +83,13 @@ pub(super) struct Response {
     pub(super) continues: Option<String>,
     pub(super) follows: Option<String>,
     pub(super) turn: String,
-    /// How many responses of its turn came before it.
+    /// How many earlier responses its turn has.
     pub(super) depth: usize,
     /// What the user said in its turn.
     pub(super) texts: Vec<String>,
-    /// What was known before its turn, or was sent again.
+    /// The items known before its turn, or sent again.
     pub(super) context: Vec<Value>,
-    /// What was new, of which the first few were in its conversation before.
+    /// The new items. The first of them were already in its conversation.
     pub(super) inputs: Vec<Value>,
     pub(super) pending_inputs: usize,
     pub(super) outputs: Vec<Value>,
@@ -98,26 +98,27 @@ pub(super) struct Response {
     pub(super) incomplete_reason: Option<&'static str>,
     pub(super) plan: VecDeque<Act>,
     pub(super) driver: Driver,
-    /// Everything its stream shows, whether there is one or not. An event's index is its sequence number.
+    /// All events of its stream, even if nobody streams it. An event's index is its sequence
+    /// number.
     pub(super) log: Vec<Event>,
     pub(super) stored: bool,
     pub(super) abandoned: bool,
     pub(super) refused: bool,
-    /// Whether its links are left out.
+    /// Whether its links to other objects are omitted.
     pub(super) omit_links: bool,
-    /// How often its terminal state was shown.
+    /// How many times clients have seen its terminal state.
     pub(super) terminal_views: u32,
 }
 
 impl Response {
-    /// The system messages that its input begins with.
+    /// The system messages at the start of its input.
     fn leading(&self) -> &[Value] {
         let input = self.request["input"].as_array().map_or(&[][..], Vec::as_slice);
         let leads = |item: &Value| item["role"] == "system" || item["role"] == "developer";
         &input[..input.iter().take_while(|item| leads(item)).count()]
     }
 
-    /// What its request tells the model, apart from the conversation.
+    /// The instructions in its request, apart from the conversation.
     pub(super) fn instructions(&self) -> Option<String> {
         let text = |item: &Value| match &item["content"] {
             Value::String(text) => text.clone(),
@@ -129,7 +130,7 @@ impl Response {
         Some(all.join("\n")).filter(|all| !all.is_empty())
     }
 
-    /// What is new in its request, without instructions.
+    /// The new items of its request, without instructions.
     pub(super) fn new_inputs(&self) -> impl Iterator<Item = &Value> {
         let given = self.request["input"].as_array().map_or(1, Vec::len);
         let (pending, asked) = self.inputs.split_at(self.pending_inputs);
@@ -137,7 +138,7 @@ impl Response {
         pending.iter().chain(&asked[leading..])
     }
 
-    /// Whether it plays in the background.
+    /// Whether it runs in the background.
     pub(super) fn in_background(&self) -> bool {
         self.request["background"] == true
     }
@@ -154,7 +155,7 @@ impl Response {
         self.object(shown)
     }
 
-    /// The response as JSON; `usage` says whether the viewer may see it.
+    /// The response as JSON. `usage` says whether the viewer may see the usage.
     pub(super) fn object(&self, usage: bool) -> Value {
         let field = |name: &str, default: Value| match &self.request[name] {
             Value::Null => default,

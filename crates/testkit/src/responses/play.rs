@@ -1,4 +1,4 @@
-//! How a response goes on: one act at a time, each telling what a stream shows of it.
+//! Advances a response one act at a time. Each act logs the events that a stream shows.
 
 use serde_json::{Map, Value, json};
 
@@ -10,12 +10,12 @@ use crate::random::Random;
 use crate::script::UsageTiming;
 use crate::stream::Event;
 
-/// What came of one act.
+/// The result of one act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Advanced {
-    /// It was done.
+    /// The act was done.
     Act {
-        /// Whether a model would have taken its time for it.
+        /// Whether a real model would have needed time for it.
         took_time: bool,
     },
     /// The response is over.
@@ -25,7 +25,7 @@ pub(crate) enum Advanced {
 }
 
 impl State {
-    /// Lets a response do its next act.
+    /// Makes a response do its next act.
     pub(crate) fn advance(&mut self, id: &str, now: u64) -> Advanced {
         let Some(response) = self.responses.get_mut(id).filter(|response| !response.state.is_terminal())
         else {
@@ -41,7 +41,7 @@ impl State {
         Advanced::Act { took_time }
     }
 
-    /// Begins the log of a new response.
+    /// Starts the event log of a new response.
     pub(super) fn announce(&mut self, id: &str) {
         let (random, usage) = (&mut self.random, self.usage);
         let Some(response) = self.responses.get_mut(id) else { return };
@@ -53,7 +53,8 @@ impl State {
         }
     }
 
-    /// Notes whose the calls are, and adds what a response was given and made to its conversation once it is over.
+    /// Records which response made the calls. When the response is over, adds its inputs and
+    /// outputs to its conversation.
     fn settle(&mut self, id: &str) {
         let Some(response) = self.responses.get(id) else { return };
         let calls = response.outputs.iter().filter(|item| item["type"] == "function_call");
@@ -73,7 +74,7 @@ impl State {
 }
 
 impl Response {
-    /// Ends it cancelled, which no event of its stream tells.
+    /// Ends it as cancelled. Its stream has no event for this.
     pub(super) fn stop(&mut self, now: u64) {
         if let Some(item) = self.outputs.last_mut().filter(|item| item["status"] == "in_progress") {
             item["status"] = json!("incomplete");
@@ -85,7 +86,7 @@ impl Response {
     }
 }
 
-/// Everything one act touches.
+/// The state that one act can change.
 struct Stage<'a> {
     response: &'a mut Response,
     random: &'a mut Random,
@@ -157,7 +158,7 @@ impl Stage<'_> {
         self.tell(name, json!({ "response": object }));
     }
 
-    /// Tells something of the last item.
+    /// Logs an event about the last item.
     fn tell_item(&mut self, name: &'static str, data: Value) {
         let output_index = self.response.outputs.len() - 1;
         let mut event = Map::from_iter([
@@ -174,7 +175,7 @@ impl Stage<'_> {
         self.tell("response.output_item.added", json!({"output_index": output_index, "item": item}));
     }
 
-    /// Ends the last item as it is now.
+    /// Ends the last item in its current state.
     fn finish(&mut self) {
         let output_index = self.response.outputs.len() - 1;
         let item = self.response.outputs[output_index].clone();
@@ -314,7 +315,7 @@ impl Stage<'_> {
         self.finish();
     }
 
-    /// Ends the response; an open message ends with it, which no event of its own tells.
+    /// Ends the response, and an open message with it. The message gets no event of its own.
     fn end(&mut self, state: ResponseState) {
         if let Some(item) = self.response.outputs.last_mut().filter(|item| item["status"] == "in_progress") {
             item["status"] = json!("incomplete");
@@ -323,7 +324,7 @@ impl Stage<'_> {
         self.response.ended_at = Some(self.now);
         self.response.plan.clear();
         let streamed = self.response.driver == Driver::Stream;
-        // Only a stream shows this event to anybody, which matters where usage is late.
+        // This event is seen only on a stream, which matters if usage is reported late.
         let object =
             if streamed { self.response.view(self.usage) } else { self.response.object(self.shows_usage()) };
         let name = match state {

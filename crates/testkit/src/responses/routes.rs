@@ -1,4 +1,4 @@
-//! Which request asks what of the state.
+//! Routes requests to the state.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use crate::page::PageQuery;
 use crate::script::Progress;
 
-/// Answers a request for Responses or Conversations.
+/// Handles a request for Responses or Conversations.
 pub(crate) fn route(state: &mut State, call: &Call<'_>, omit_links: bool) -> Result<Routed, Fault> {
     let Call { method, path, query, body, now } = *call;
     let (_, segments) = api_of(path);
@@ -95,7 +95,7 @@ fn retrieve(state: &mut State, id: &str, query: &str, now: u64) -> Result<Routed
     state.view(id).map(Routed::Found)
 }
 
-/// A shorter stand-in for what was said, which is no response and no turn.
+/// A compact replacement for the previous items. It does not count as a response or a turn.
 fn compact(state: &mut State, body: &Value, now: u64) -> Result<Value, Fault> {
     let given = items::given(&body["input"], &mut state.random)?;
     let tokens = 10 + given.iter().map(words).sum::<u64>();
@@ -113,7 +113,7 @@ fn compact(state: &mut State, body: &Value, now: u64) -> Result<Value, Fault> {
 }
 
 impl State {
-    /// Whether a response is over, as whoever only looks on sees it.
+    /// Whether a response is over, for an observer that does not drive it.
     pub(super) fn rests(&self, id: &str) -> Advanced {
         let over = self.responses.get(id).is_none_or(|response| response.state.is_terminal());
         if over { Advanced::Over } else { Advanced::Stalled }

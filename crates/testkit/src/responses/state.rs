@@ -1,4 +1,5 @@
-//! Responses as clients make and move them. How a response goes on is in `play`, conversations are in `conversations`.
+//! Creates and changes responses for clients. `play` advances them, `conversations` has
+//! conversations.
 
 use std::collections::HashMap;
 
@@ -16,7 +17,7 @@ use crate::random::Random;
 use crate::script::{Progress, Script, UsageTiming};
 use crate::stream::Event;
 
-/// All the server knows. Pure: times (seconds since the epoch) are arguments, ids come from the seed.
+/// The whole state. It is pure: times (seconds since the epoch) are arguments, ids are seeded.
 pub(crate) struct State {
     pub(super) random: Random,
     pub(super) usage: UsageTiming,
@@ -24,19 +25,19 @@ pub(crate) struct State {
     pub(super) lock_active: bool,
     pub(super) conversations: HashMap<String, Conversation>,
     pub(super) responses: HashMap<String, Response>,
-    /// All responses ever, in the order of their creation.
+    /// All responses so far, in the order they were created.
     order: Vec<String>,
-    /// Which response made which function call.
+    /// Maps each function call to the response that made it.
     pub(super) calls: HashMap<String, String>,
-    /// Responses that time is to drive from now on; whoever has the time takes them.
+    /// Responses that time must drive from now on. The owner of the clock takes them from here.
     pub(crate) released: Vec<String>,
 }
 
 impl State {
-    /// A server nobody has talked to.
+    /// Creates an empty state.
     pub(crate) fn new(script: &Script) -> Self {
         Self {
-            // Ids other than those of the other APIs.
+            // Makes the ids differ from those of the other APIs.
             random: Random::new(script.seed ^ 0x7265_7370),
             usage: script.usage,
             progress: script.progress,
@@ -49,12 +50,12 @@ impl State {
         }
     }
 
-    /// Every response there ever was, oldest first, as it is now.
+    /// The current state of every response, including finished ones, oldest first.
     pub(crate) fn snapshot(&self) -> Vec<ExpectedResponse> {
         self.order.iter().map(|id| self.truth(&self.responses[id])).collect()
     }
 
-    /// Creates a response, which leaves out its links or does not; its id.
+    /// Creates a response and returns its id. `omit_links` leaves out its links to other objects.
     pub(super) fn create(&mut self, body: &Value, omit_links: bool, now: u64) -> Result<String, Fault> {
         let model = match body["model"].as_str() {
             Some(model) => model,
@@ -164,13 +165,13 @@ impl State {
         })
     }
 
-    /// A response as a client sees it now.
+    /// The response as a client sees it now.
     pub(super) fn view(&mut self, id: &str) -> Result<Value, Fault> {
         let usage = self.usage;
         Ok(self.stored(id)?.view(usage))
     }
 
-    /// Makes a response forgotten, save for the truth.
+    /// Makes a response unavailable to clients. The expected records keep it.
     pub(super) fn delete(&mut self, id: &str) -> Result<Value, Fault> {
         self.stored(id)?.stored = false;
         Ok(json!({"id": id, "object": "response.deleted", "deleted": true}))
@@ -189,7 +190,7 @@ impl State {
         self.view(id)
     }
 
-    /// Ends a response whose client is gone, unless it is in the background; true when it still goes on.
+    /// Ends a response without a client, unless it is in the background. True if it continues.
     pub(super) fn abandon(&mut self, id: &str, now: u64) -> bool {
         let Some(response) = self.responses.get_mut(id) else { return false };
         response.driver = Driver::None;
@@ -202,7 +203,7 @@ impl State {
         false
     }
 
-    /// Lets a response that nobody drives go on, as the script says.
+    /// Advances a response that has no driver, as the script says.
     pub(crate) fn release(&mut self, id: &str, now: u64) {
         let Some(response) = self.responses.get_mut(id) else { return };
         if response.driver != Driver::None {
@@ -218,7 +219,7 @@ impl State {
         }
     }
 
-    /// Lets a stream drive a response that only polls would move; false when something else does.
+    /// Makes a stream drive a response that only polls would advance. False if it may not.
     pub(super) fn take_over(&mut self, id: &str) -> bool {
         let Some(response) = self.responses.get_mut(id) else { return false };
         let takes = self.progress == Progress::Polls
@@ -230,7 +231,7 @@ impl State {
         takes
     }
 
-    /// Lets a response that nobody drives go on until a poll would show something new.
+    /// Advances a response without a driver until a poll would show something new.
     pub(super) fn poll(&mut self, id: &str, now: u64) {
         loop {
             let Some(response) = self.responses.get(id) else { return };
@@ -244,7 +245,7 @@ impl State {
         }
     }
 
-    /// The events of a response from one of them on.
+    /// The events of a response, starting at index `from`.
     pub(super) fn events(&self, id: &str, from: usize) -> Vec<Event> {
         self.responses[id].log.get(from..).unwrap_or_default().to_vec()
     }
@@ -266,7 +267,7 @@ impl State {
         Ok(Some(previous.to_owned()))
     }
 
-    /// What was said before, by the word of the server.
+    /// The previous items, as the server recorded them.
     fn context_of(&self, previous: Option<&str>, conversation: Option<&str>) -> Vec<Value> {
         if let Some(response) = previous.and_then(|id| self.responses.get(id)) {
             let Response { context, inputs, outputs, .. } = response;
@@ -277,14 +278,14 @@ impl State {
         items.filter(|(_, claimed)| *claimed).map(|(item, _)| item.clone()).collect()
     }
 
-    /// What was added to a conversation that no response has taken yet.
+    /// The items of a conversation that no response has taken yet.
     fn pending_of(&self, conversation: Option<&str>) -> Vec<Value> {
         let conversation = conversation.and_then(|id| self.conversations.get(id));
         let items = conversation.into_iter().flat_map(|conversation| &conversation.items);
         items.filter(|(_, claimed)| !claimed).map(|(item, _)| item.clone()).collect()
     }
 
-    /// The item a reference refers to; any other item is itself.
+    /// Resolves an item reference. Any other item is returned unchanged.
     fn resolve(&self, item: &Value) -> Result<Value, Fault> {
         if item["type"] != "item_reference" {
             return Ok(item.clone());
@@ -300,7 +301,7 @@ impl State {
         })
     }
 
-    /// The response that made the last of some items that any made.
+    /// The response that made the last one of these items that a response made.
     fn maker_of(&self, items: &[Value]) -> Option<&str> {
         items.iter().rev().filter_map(|item| item["id"].as_str()).find_map(|id| {
             let made = |response: &&Response| response.outputs.iter().any(|output| output["id"] == id);
@@ -308,8 +309,8 @@ impl State {
         })
     }
 
-    /// The response whose calls the inputs answer, when they do nothing else. Some clients repeat all of the turn beside, even if
-    /// they name that response as their previous one.
+    /// The response whose calls the inputs answer, if the inputs contain nothing else. Some clients
+    /// also repeat the whole turn, even if they name that response as the previous one.
     fn parent_of(&self, inputs: &[Value], previous: Option<&str>) -> Option<&Response> {
         let caller = self.caller_of(inputs.last()?)?;
         let is_named = previous == Some(&caller.id);
@@ -317,7 +318,7 @@ impl State {
         inputs.iter().all(|item| is_output(item) || repeats(item)).then_some(caller)
     }
 
-    /// The response that made the call whose output an item is.
+    /// The response that made the call whose output this item is.
     fn caller_of(&self, item: &Value) -> Option<&Response> {
         self.responses.get(self.calls.get(item["call_id"].as_str()?)?)
     }
@@ -359,7 +360,7 @@ fn is_output(item: &Value) -> bool {
     item["type"] == "function_call_output"
 }
 
-/// Refuses outputs of calls that nobody made, as OpenAI does.
+/// Refuses outputs without a matching call, as OpenAI does.
 fn check_outputs(context: &[Value], inputs: &[Value]) -> Result<(), Fault> {
     let called =
         |id: &Value| context.iter().any(|item| item["type"] == "function_call" && item["call_id"] == *id);

@@ -1,4 +1,4 @@
-//! Whether the outputs that were seen of a run are all there are.
+//! Decides whether all outputs of a run were seen.
 
 use super::OpenRun;
 use super::outputs::update_message;
@@ -7,7 +7,8 @@ use crate::message::{Message, MessageStatus};
 use crate::time::UnixMillis;
 
 impl OpenRun {
-    /// Notes that all steps were listed; a proof only if it was asked for when the run was over.
+    /// Notes that all steps were listed. This is evidence only if the list was requested when the
+    /// run was over.
     pub(in crate::correlator) fn note_all_steps(&mut self, requested_at: UnixMillis) -> bool {
         let proof = self.ended_before(requested_at);
         let changed = proof && !self.proofs.steps_whole;
@@ -15,7 +16,7 @@ impl OpenRun {
         changed
     }
 
-    /// Takes in an assistant message of this run. Tells whether it said anything new.
+    /// Adds an assistant message of this run. Returns whether it contained anything new.
     pub(in crate::correlator) fn note_output(
         &mut self,
         message: &Message,
@@ -41,14 +42,14 @@ impl OpenRun {
         changed
     }
 
-    /// Outputs of a run that is over are being fetched: there may be more of them.
+    /// Notes that outputs of a finished run are being fetched: there may be more of them.
     pub(in crate::correlator) fn await_more_pages(&mut self, at: UnixMillis, config: &Config) {
         if self.is_terminal() {
             self.times.deadline = self.times.deadline.max(at.after(config.outputs_grace));
         }
     }
 
-    /// Whether there are messages still being written, or steps whose message was not seen.
+    /// Whether there are unfinished messages, or steps whose message was not seen.
     fn outputs_are_open(&self) -> bool {
         let unseen = |message: &String| {
             !self.outputs.messages.iter().any(|output| output.id.as_ref() == Some(message))
@@ -57,12 +58,12 @@ impl OpenRun {
             || self.tools.steps.iter().filter_map(|step| step.message.as_ref()).any(unseen)
     }
 
-    /// Whether nothing can still bring outputs.
+    /// Whether no more outputs can arrive.
     pub(super) fn outputs_are_settled(&self) -> bool {
         self.told_all_outputs() || (self.proofs.pages && !self.outputs_are_open())
     }
 
-    /// Whether every output was seen: a list does not show what was deleted before.
+    /// Whether every output was seen. A list does not show messages that were deleted earlier.
     pub(super) fn outputs_are_complete(&self) -> bool {
         if let Some(turn) = &self.turn {
             return turn.told_whole && !self.outputs.lost;
@@ -71,11 +72,11 @@ impl OpenRun {
         !self.outputs.lost && (self.told_all_outputs() || listed)
     }
 
-    /// Whether streams or steps told what outputs there are, and those were seen.
+    /// Whether streams or steps showed which outputs exist, and all of those were seen.
     fn told_all_outputs(&self) -> bool {
         if self.proofs.streamed_whole && self.proofs.stream_told_end {
-            // A failed run's last message may never be told as a whole. A completed one that showed neither message nor
-            // step is told by a server whose streams do not carry them.
+            // A failed run's last message may never be reported completely. If a completed run
+            // showed neither message nor step, the server's streams do not include them.
             return if self.is_completed() {
                 let told_anything = !self.outputs.messages.is_empty() || !self.tools.steps.is_empty();
                 told_anything && !self.outputs_are_open()

@@ -1,5 +1,6 @@
-//! A turn that ends in calls of the app's functions, and the one that hands in what they returned: where they are to be one record,
-//! the first is held until the second is over, and takes it in.
+//! Merges a turn that ends in calls of the app's functions with the turn that submits their
+//! outputs, if both become one record. The first is held until the second is over, and then absorbs
+//! it.
 
 use serde_json::Value;
 
@@ -12,36 +13,37 @@ use crate::message::{Message, Role};
 use crate::observation::{ToolCall, ToolOutput};
 
 impl OpenRun {
-    /// Whether it is over and waits for a run that goes on with it.
+    /// Whether it is over and waits for a run that continues it.
     pub(in crate::correlator) fn is_held(&self) -> bool {
         self.is_terminal() && self.turn.as_ref().is_some_and(|turn| turn.held_until.is_some())
     }
 
-    /// The run that it goes on with, in one record.
+    /// The run that it continues, in one record.
     pub(in crate::correlator) fn continues(&self) -> Option<&str> {
         self.turn.as_ref()?.continues.as_deref()
     }
 
-    /// Makes it go on with a run that is held.
+    /// Makes it a continuation of a held run.
     pub(in crate::correlator) fn go_on_with(&mut self, held: String) {
         if let Some(turn) = &mut self.turn {
             turn.continues = Some(held);
         }
     }
 
-    /// Notes how long a turn is held that has just ended. Tells whether that is new.
+    /// Notes how long a turn that has just ended is held. Returns whether that is new.
     pub(super) fn note_hold(&mut self, placement: &Placement) -> bool {
         let Some(state) = &mut self.turn else { return false };
         let changed = fill(&mut state.held_until, placement.held_until);
         if let Some(until) = state.held_until {
-            // What was not told as a whole may also be looked at.
+            // An incompletely reported turn may also be fetched later.
             self.times.deadline = if state.told_whole { until } else { self.times.deadline.max(until) };
         }
         changed
     }
 
-    /// Takes in the run that went on with this one. What the tools returned becomes the outputs of the calls; whatever else was new
-    /// in that request follows the inputs. How it ended, and with what answer, is what the later run says.
+    /// Absorbs the run that continued this one. Tool outputs become the outputs of the calls. Other
+    /// new inputs of that request are added to the inputs. The later run determines the status and
+    /// the response.
     pub(in crate::correlator) fn absorb(&mut self, next: Self) {
         let usage_absent = next.usage_absent().or_else(|| self.usage_absent());
         let told = usage_absent.is_none();
@@ -94,7 +96,8 @@ impl OpenRun {
             *later;
         state.reasoning.extend(reasoning);
         state.usage_absent = usage_absent;
-        // The last request repeats what was said before, and the answer is to that.
+        // The last request repeats the earlier conversation, and the response belongs to that
+        // request.
         (state.request, state.response) = (request, response);
         state.told_whole &= told_whole;
         state.held_until = held_until;
@@ -103,7 +106,7 @@ impl OpenRun {
     }
 }
 
-/// What a message says that one of these calls returned; none if it is no such message.
+/// The output of one of these calls in a message. None if the message has no such output.
 fn returned(message: &Message, calls: &[ToolCall]) -> Option<ToolOutput> {
     if message.role != Role::Tool {
         return None;

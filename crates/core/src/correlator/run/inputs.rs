@@ -1,4 +1,4 @@
-//! The inputs of a run, each in its place.
+//! The inputs of a run, in order.
 
 use crate::message::Message;
 use crate::time::UnixMillis;
@@ -7,24 +7,24 @@ use crate::time::UnixMillis;
 #[derive(Debug, Default)]
 pub(in crate::correlator) struct Inputs {
     pub(in crate::correlator) messages: Vec<Message>,
-    /// How many of them, the last ones, came with the request that created the run.
+    /// How many of them, at the end, came with the request that created the run.
     pub(super) carried: usize,
     pub(in crate::correlator) complete: bool,
-    /// Whether no message before the run can have been missed, but for those it was created with.
+    /// Whether no message before the run can be missing, except those it was created with.
     pub(in crate::correlator) history_known: bool,
-    /// Second in which the last run before this one claimed its inputs.
+    /// The second in which the previous run claimed its inputs.
     pub(in crate::correlator) claimed_after: Option<f64>,
 }
 
 impl Inputs {
-    /// Takes the messages that came with the request that created the run: they follow all others.
+    /// Adds the messages that came with the request that created the run. They follow all others.
     pub(in crate::correlator) fn carry(&mut self, messages: impl IntoIterator<Item = Message>) {
         let before = self.messages.len();
         self.messages.extend(messages);
         self.carried += self.messages.len() - before;
     }
 
-    /// Takes an input out again.
+    /// Removes an input.
     pub(in crate::correlator) fn withdraw(&mut self, place: usize) -> Message {
         if place >= self.messages.len() - self.carried {
             self.carried -= 1;
@@ -32,7 +32,7 @@ impl Inputs {
         self.messages.remove(place)
     }
 
-    /// Takes out the inputs that were in the thread before the run, and before a second.
+    /// Removes the inputs that were in the thread before the run and before a second.
     pub(in crate::correlator) fn withdraw_until(&mut self, second: f64) -> Vec<Message> {
         let before = self.messages.len() - self.carried;
         let carried = self.messages.split_off(before);
@@ -43,13 +43,13 @@ impl Inputs {
         withdrawn
     }
 
-    /// Takes a message that was in the thread before the run, in its place.
+    /// Inserts a message that was in the thread before the run, in order.
     pub(in crate::correlator) fn take(&mut self, message: Message) {
         insert_in_time(&mut self.messages, self.carried, message);
     }
 }
 
-/// Puts a message in the place its time gives it, before the `last` messages.
+/// Inserts a message in order of time, before the `last` messages.
 pub(in crate::correlator) fn insert_in_time(messages: &mut Vec<Message>, last: usize, message: Message) {
     let second = message.created_at.map(f64::floor);
     let end = messages.len() - last;
@@ -60,18 +60,18 @@ pub(in crate::correlator) fn insert_in_time(messages: &mut Vec<Message>, last: u
     messages.insert(place, message);
 }
 
-/// What makes a message the same as one that is held.
+/// How a message is matched with a held one.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::correlator) enum Merge<'a> {
-    /// Its id only: it is new.
+    /// By id only: the message is new.
     ById,
-    /// Its id; else its role and text, if the one that is held was born in a request and has no id.
+    /// By id; else by role and text, if the held message came in a request and has no id.
     ByIdOrText,
-    /// The same, for a message of a page.
+    /// The same, for a message on a page.
     Listed {
-        /// When the page was asked for.
+        /// When the page was requested.
         requested_at: UnixMillis,
-        /// The messages behind it on the page, oldest first.
+        /// The messages after it on the page, oldest first.
         after: &'a [&'a Message],
     },
 }

@@ -1,4 +1,4 @@
-//! Which messages may be inputs of a run.
+//! Decides which messages may be inputs of a run.
 
 use super::OpenRun;
 use super::inputs::Merge;
@@ -6,7 +6,8 @@ use crate::message::Message;
 use crate::time::UnixMillis;
 
 impl OpenRun {
-    /// Takes out a message that a list showed, if it was asked for after this run was seen.
+    /// Removes and returns a message that a list showed, if the message's creation was requested
+    /// after this run was seen.
     pub(in crate::correlator) fn release(&mut self, id: &str, requested_at: UnixMillis) -> Option<Message> {
         let place = self.inputs.messages.iter().position(|input| input.id.as_deref() == Some(id))?;
         let other =
@@ -14,7 +15,8 @@ impl OpenRun {
         other.then(|| self.inputs.withdraw(place))
     }
 
-    /// Whether a message may be the input in a place, going by times: an earlier run may have answered the same words.
+    /// Whether a message may be the input at an index, by its times: an earlier run may have had an
+    /// input with the same text.
     pub(in crate::correlator) fn may_be_input(
         &self,
         place: usize,
@@ -24,14 +26,15 @@ impl OpenRun {
         self.may_be(place >= self.inputs.messages.len() - self.inputs.carried, message, merge)
     }
 
-    /// Whether a message that a list showed may be one that came with the request that created the run.
+    /// Whether a listed message may have come with the request that created the run.
     pub(in crate::correlator) fn may_be_carried(&self, message: &Message, requested_at: UnixMillis) -> bool {
         self.may_be(true, message, Merge::Listed { requested_at, after: &[] })
     }
 
     fn may_be(&self, carried: bool, message: &Message, merge: Merge<'_>) -> bool {
         let second = message.created_at.map(f64::floor);
-        // What came with the run is as old as the run; a server may write it down a little earlier, if nothing lies there.
+        // Messages that came with the run are as old as the run. A server may store them slightly
+        // earlier, if nothing is in between.
         let since = match self.created_second().filter(|_| carried) {
             Some(created) if self.inputs.claimed_after.is_some_and(|claimed| claimed >= created - 1.0) => {
                 Some(created)
@@ -40,7 +43,7 @@ impl OpenRun {
             None => self.inputs.claimed_after,
         };
         let early = since.zip(second).is_some_and(|(since, second)| second < since);
-        // Written down a little later, as well.
+        // They may also be stored slightly later.
         let late = second.zip(self.created_second()).is_some_and(|(second, created)| second > created + 1.0);
         if early || late {
             return false;
@@ -55,7 +58,8 @@ impl OpenRun {
         !too_early && !answered_before
     }
 
-    /// Whether this run was created, and seen, while a message's creation went on: the API's times say which was first.
+    /// Whether this run was created and seen while a message was being created: then the API's
+    /// times decide which was first.
     pub(in crate::correlator) fn overtook(
         &self,
         message: &Message,

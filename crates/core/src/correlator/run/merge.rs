@@ -1,4 +1,5 @@
-//! Takes what a later state of a run says of one thing. Each tells whether that changed anything.
+//! Merges single values from a later state of a run. Each function returns whether anything
+//! changed.
 
 use serde_json::value::RawValue;
 

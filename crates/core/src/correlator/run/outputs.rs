@@ -1,4 +1,4 @@
-//! The outputs of a run, as far as they were seen.
+//! The outputs of a run that were seen so far.
 
 use crate::message::{Message, MessageStatus};
 
@@ -6,19 +6,19 @@ use crate::message::{Message, MessageStatus};
 #[derive(Debug, Default)]
 pub(in crate::correlator) struct Outputs {
     pub(in crate::correlator) messages: Vec<Message>,
-    /// Whether one is known to be missing for good.
+    /// Whether one is known to be permanently missing.
     pub(super) lost: bool,
-    /// Whether a message was deleted that was never seen, and so may have been one.
+    /// Whether a message that was never seen was deleted. It may have been an output.
     pub(super) unseen_deleted: bool,
 }
 
 impl Outputs {
-    /// Notes that an output is missing for good. Tells whether that is new.
+    /// Notes that an output is permanently missing. Returns whether that is new.
     pub(in crate::correlator) fn lose(&mut self) -> bool {
         !std::mem::replace(&mut self.lost, true)
     }
 
-    /// Notes that a message nobody has seen was deleted. Tells whether that is new.
+    /// Notes that an unseen message was deleted. Returns whether that is new.
     pub(in crate::correlator) fn note_unseen_deletion(&mut self) -> bool {
         !std::mem::replace(&mut self.unseen_deleted, true)
     }
@@ -28,7 +28,7 @@ impl Outputs {
     }
 }
 
-/// Replaces a message by a later state of it. Tells whether anything changed.
+/// Replaces a message by a later state of it. Returns whether anything changed.
 pub(in crate::correlator) fn update_message(known: &mut Message, newer: &Message) -> bool {
     if newer.status < known.status || newer.object.get() == known.object.get() {
         return false;
@@ -41,8 +41,9 @@ pub(in crate::correlator) fn update_message(known: &mut Message, newer: &Message
     true
 }
 
-/// Whether a message says at least as much as another. Text goes first: what a broken stream told of a message has more text
-/// than the object it began with, and fewer fields. Of messages that are over the last word counts: an app may take metadata back.
+/// Whether a message contains at least as much as another. Text has priority: a message from a
+/// broken stream has more text than the object it began with, but fewer fields. For finished
+/// messages the later state wins, because an app may remove metadata.
 fn is_fuller(newer: &Message, known: &Message) -> bool {
     let extent = |message: &Message| {
         let written =

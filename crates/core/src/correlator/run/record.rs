@@ -1,4 +1,4 @@
-//! The record a settled run becomes.
+//! Builds the record of a settled run.
 
 use super::OpenRun;
 use super::tools::StepSeen;
@@ -34,7 +34,7 @@ impl OpenRun {
             let by_step = |step: &StepSeen| step.message.is_some() && step.message == message.id;
             self.tools.steps.iter().position(by_step).unwrap_or(usize::MAX)
         };
-        // A call whose step is not known lies where it was seen.
+        // A call whose step is unknown is placed where it was seen.
         let mut place = None;
         let mut tool_calls: Vec<(Option<usize>, ToolCall)> = Vec::with_capacity(self.tools.calls.len());
         for call in self.tools.calls {
@@ -42,14 +42,15 @@ impl OpenRun {
             tool_calls.push((place, call));
         }
         tool_calls.sort_by_key(|(place, _)| *place);
-        // What was told without a time lies where it was seen.
+        // An item without a time is placed where it was seen.
         let mut time = f64::NEG_INFINITY;
         let mut outputs: Vec<(f64, usize, Message)> = Vec::with_capacity(self.outputs.messages.len());
         for message in self.outputs.messages {
             time = message.created_at.map_or(time, f64::floor);
             outputs.push((time, step_of(&message), message));
         }
-        // A stable sort: what neither time nor steps tell apart stays in the order it was listed or seen.
+        // A stable sort: items that neither time nor steps can order keep the order in which they
+        // were listed or seen.
         outputs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let outputs = outputs.into_iter().map(|(_, _, message)| message).collect();
         let turn = self.turn.map(|turn| *turn);
@@ -114,7 +115,7 @@ impl OpenRun {
         let upstream = &conversation.upstream;
         match &self.turn {
             None => key_of(&[upstream, &conversation.id, &self.run.id]),
-            // The chain may not be known everywhere; the run's own id is unique.
+            // The chain may not be known everywhere. The run's own id is unique.
             Some(turn) => key_of(&[upstream, turn.api.as_str(), &self.run.id]),
         }
     }

@@ -10,11 +10,11 @@ use crate::observation::{Step, ToolCall, ToolOutput};
 #[derive(Debug, Default)]
 pub(in crate::correlator) struct ToolUse {
     pub(super) calls: Vec<ToolCall>,
-    /// What they take in memory.
+    /// How much memory they use.
     pub(super) bytes: usize,
-    /// How many steps, tool calls or texts of them were left out.
+    /// How many steps, tool calls or their texts were omitted.
     pub(super) left_out: usize,
-    /// What is known of the steps, in their order.
+    /// What is known about the steps, in order.
     pub(super) steps: Vec<StepSeen>,
 }
 
@@ -45,7 +45,8 @@ impl ToolUse {
         changed
     }
 
-    /// Puts known steps in the order they were listed in, oldest first. Tells whether that changed anything.
+    /// Sorts known steps by the order of a list, oldest first. Returns whether that changed
+    /// anything.
     pub(in crate::correlator) fn order_steps<'a>(
         &mut self,
         listed: impl Iterator<Item = &'a String>,
@@ -98,7 +99,7 @@ impl ToolUse {
         changed
     }
 
-    /// Takes calls of another run behind its own; their ids need not be different.
+    /// Appends the calls of another run. Their ids may repeat.
     pub(super) fn append_calls(&mut self, calls: Vec<ToolCall>) {
         let room = MAX_STEPS.saturating_sub(self.calls.len());
         self.left_out += calls.len().saturating_sub(room);
@@ -106,7 +107,7 @@ impl ToolUse {
         self.measure();
     }
 
-    /// Counts what tool calls hold; what goes beyond the limit loses its longest texts.
+    /// Measures the size of the tool calls. Beyond the limit, the longest texts are dropped.
     fn measure(&mut self) {
         let bytes = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let texts: usize = self.calls.iter().map(heap_size::tool_call).sum();
@@ -121,7 +122,7 @@ impl ToolUse {
     }
 }
 
-/// What is known of a step.
+/// What is known about a step.
 #[derive(Debug, Default)]
 pub(super) struct StepSeen {
     pub(super) id: String,
@@ -132,7 +133,7 @@ pub(super) struct StepSeen {
 }
 
 impl StepSeen {
-    /// What it takes in memory beside its own fields.
+    /// How much memory it uses besides its own fields.
     pub(super) fn heap_bytes(&self) -> usize {
         let Self { id, message, calls } = self;
         let ids: usize = calls.iter().map(|call| heap_size::text(call)).sum();
@@ -140,7 +141,7 @@ impl StepSeen {
     }
 }
 
-/// The longer text wins: what is still being written grows.
+/// The longer text wins, because an unfinished text grows.
 fn grow(known: &mut Option<String>, newer: Option<&String>) -> bool {
     let longer = newer.map(String::len) > known.as_ref().map(String::len);
     if longer {
@@ -149,7 +150,7 @@ fn grow(known: &mut Option<String>, newer: Option<&String>) -> bool {
     longer
 }
 
-/// Steps, and tool calls, of one run: many times what any run takes.
+/// The maximum number of steps, and of tool calls, of one run: far more than any run uses.
 const MAX_STEPS: usize = 1024;
-/// Texts of one run's tool calls.
+/// The maximum size of the texts of one run's tool calls.
 const MAX_TOOL_BYTES: usize = 4 << 20;

@@ -1,4 +1,4 @@
-//! What a run has beside others when one exchange tells it as a whole.
+//! Additional operations on a run that is contained in one exchange.
 
 use super::OpenRun;
 use super::merge::fill;
@@ -11,7 +11,7 @@ use crate::observation::{Api, Reasoning, RunStatus, StreamEnding, Turn};
 use crate::time::UnixMillis;
 
 impl OpenRun {
-    /// Makes it a turn, in its place among others.
+    /// Makes it a turn, with its placement.
     pub(in crate::correlator) fn become_turn(
         &mut self,
         turn: &Turn,
@@ -42,8 +42,8 @@ impl OpenRun {
         state.turn_id = turn_id;
     }
 
-    /// When it is given up, where it goes on without the exchange that asked for it: it may take hours, but is looked at now and
-    /// then.
+    /// The deadline of a turn that continues after the exchange that requested it. It may take
+    /// hours, but is polled now and then.
     pub(super) fn background_deadline(&self, at: UnixMillis, config: &Config) -> Option<UnixMillis> {
         let background = self.turn.as_ref().is_some_and(|turn| turn.background);
         background.then(|| at.after(config.assumed_run_time).after(config.unresolved_grace))
@@ -58,13 +58,14 @@ impl OpenRun {
         self.turn.as_ref().and_then(|turn| turn.turn_id.as_deref()).unwrap_or_else(|| self.id())
     }
 
-    /// The run before it.
+    /// The previous run.
     pub(in crate::correlator) fn parent_id(&self) -> Option<&str> {
         self.turn.as_ref().and_then(|turn| turn.parent_id.as_deref())
     }
 
-    /// Takes what a state of the turn tells beside the run itself; `outputs` are those for which there is room, and
-    /// `outputs_lost` says whether there were others. Tells whether that is anything new.
+    /// Merges what a state of the turn contains besides the run itself. `outputs` are those for
+    /// which there is room, and `outputs_lost` says whether there were others. Returns whether
+    /// anything is new.
     pub(in crate::correlator) fn note_turn(
         &mut self,
         (turn, placement): (&Turn, &Placement),
@@ -83,7 +84,7 @@ impl OpenRun {
         let Some(state) = &mut self.turn else { return changed };
         changed |= fill(&mut state.usage_absent, turn.usage_absent);
         state.background |= turn.background;
-        // A later state of the answer goes before an earlier one.
+        // A later state of the response replaces an earlier one.
         if let Some(response) = &turn.response {
             state.response = Some(response.clone());
             changed = true;
@@ -100,15 +101,16 @@ impl OpenRun {
         }
         if terminal && turn.whole && !state.told_whole {
             state.told_whole = true;
-            // What was put together from pieces gives way to what was told as a whole.
+            // A complete response replaces one that was assembled from pieces.
             self.outputs.messages = outputs;
             changed = true;
         }
         changed | self.note_hold(placement)
     }
 
-    /// Notes how an exchange ended that this run is bound to, and did not tell its end: after an error it has failed; left by the
-    /// client, nothing follows; broken off, somebody may still look at it.
+    /// Notes how an exchange ended that this run depends on, without reporting the run's end. After
+    /// an error the run has failed. If the client left, nothing follows. If the exchange was
+    /// aborted, the run may still be fetched.
     pub(super) fn note_exchange_end(&mut self, ending: StreamEnding, at: UnixMillis, config: &Config) {
         let terminal = self.is_terminal();
         let Some(turn) = self.turn.as_mut().filter(|turn| !turn.background && !terminal) else { return };
@@ -128,5 +130,5 @@ impl OpenRun {
     }
 }
 
-/// Kept of one run's reasoning.
+/// How much of one run's reasoning is kept.
 const MAX_REASONING_BYTES: usize = 1 << 20;

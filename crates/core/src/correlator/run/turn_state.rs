@@ -1,4 +1,4 @@
-//! What is known of a run beside others when one exchange tells it as a whole.
+//! Additional state of a run that is contained in one exchange.
 
 use serde_json::value::RawValue;
 
@@ -6,7 +6,7 @@ use crate::correlator::heap_size;
 use crate::observation::{Api, Reasoning, UsageAbsent};
 use crate::time::UnixMillis;
 
-/// What is known of such a run.
+/// The additional state of such a run.
 #[derive(Debug)]
 pub(super) struct TurnState {
     pub(super) api: Api,
@@ -17,22 +17,23 @@ pub(super) struct TurnState {
     pub(super) usage_absent: Option<UsageAbsent>,
     pub(super) request: Option<Box<RawValue>>,
     pub(super) response: Option<Box<RawValue>>,
-    /// Until when it waits, once it is over, for a run that goes on with it.
+    /// Until when the finished run waits for a run that continues it.
     pub(super) held_until: Option<UnixMillis>,
-    /// The run that it goes on with, in one record.
+    /// The run that it continues, in one record.
     pub(super) continues: Option<String>,
-    /// The runs that went on with it, which it has taken in.
+    /// The runs that continued it and were merged into it.
     pub(super) continuations: Vec<String>,
-    /// Whether it goes on without the exchange that asked for it.
+    /// Whether it continues after the exchange that requested it.
     pub(super) background: bool,
-    /// Whether its end was told with everything there is.
+    /// Whether its end was reported with complete contents.
     pub(super) told_whole: bool,
-    /// Whether nothing more can come of it: the client left the exchange it is bound to, or nobody can ask for it again.
+    /// Whether no more can arrive: the client left the exchange that the run depends on, or the run
+    /// can no longer be fetched.
     pub(super) left: bool,
 }
 
 impl TurnState {
-    /// What it takes in memory.
+    /// How much memory it uses.
     pub(super) fn bytes(&self) -> usize {
         let Self { turn_id, parent_id, continues, reasoning, request, response, .. } = self;
         let raw = |raw: &Option<Box<RawValue>>| raw.as_ref().map_or(0, |raw| heap_size::text(raw.get()));

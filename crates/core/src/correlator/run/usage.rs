@@ -1,10 +1,11 @@
-//! Token counts of several responses together.
+//! Adds up the token counts of several responses.
 
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Number, Value};
 
-/// Adds up what two responses count, by name. What only one of them tells is not known of both, and left out; so is what is no count,
-/// unless both say the same. None if nothing is left.
+/// Adds up the counts of two responses, by name. A count that only one of them reports is unknown
+/// for both, and is omitted. A value that is not a count is omitted too, unless both are equal.
+/// None if nothing is left.
 pub(super) fn sum(first: &RawValue, second: &RawValue) -> Option<Box<RawValue>> {
     let read = |usage: &RawValue| serde_json::from_str(usage.get()).ok();
     let sum = both(read(first)?, &read(second)?).filter(Value::is_object)?;

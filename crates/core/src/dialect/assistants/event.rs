@@ -13,10 +13,10 @@ use crate::observation::{Fact, MessageOrigin};
 use crate::time::UnixMillis;
 
 impl Observer {
-    /// Takes one event of an event stream.
+    /// Reads one event of an event stream.
     ///
     /// # Errors
-    /// When the data is no JSON.
+    /// When the data is not JSON.
     pub(super) fn read_event(
         &mut self,
         name: &str,
@@ -27,7 +27,8 @@ impl Observer {
         if self.known_event(name, data, at, out)? { Ok(()) } else { self.odd_event(name, data, at, out) }
     }
 
-    /// Takes an event that brings an object of the API, a piece of one, or nothing. False when it brings something else.
+    /// Reads an event that contains an object of the API, a piece of one, or nothing. Returns false
+    /// if it contains something else.
     fn known_event(
         &mut self,
         name: &str,
@@ -47,7 +48,8 @@ impl Observer {
             return Ok(false);
         }
         match ObjectKind::of_event(&members, name) {
-            // The run on create-thread-and-run brings the messages; see `end` for when it never comes.
+            // The run reports the messages of a create-thread-and-run request. See `end` for the
+            // case that it never arrives.
             Some(ObjectKind::Thread) => {
                 self.learn_thread(&members[Name::Id]);
                 self.order.note_metadata(&mut self.attribution, &members[Name::Metadata], Owner::Thread);
@@ -59,7 +61,7 @@ impl Observer {
         Ok(true)
     }
 
-    /// Takes an event that brings no object of the API by itself: an error, or one that is wrapped.
+    /// Reads an event that has no API object at its top level: an error, or a wrapped object.
     fn odd_event(
         &mut self,
         name: &str,
@@ -89,7 +91,8 @@ impl Observer {
         Ok(())
     }
 
-    /// Tells what only pieces were seen of, before something that may settle the run.
+    /// Reports objects of which only pieces were seen. Called before something that may settle the
+    /// run.
     pub(super) fn flush_partials(&mut self, at: UnixMillis, out: &mut Observed) {
         let (Some(stream), Some(thread)) = (&mut self.stream, &self.thread) else { return };
         let (messages, steps) = (stream.take_messages(thread), stream.take_steps());
@@ -102,7 +105,8 @@ impl Observer {
         }
     }
 
-    /// Pieces of text are not told one by one; that they still come is, now and then.
+    /// Reports now and then that pieces of text still arrive. The pieces are not reported one by
+    /// one.
     fn tell_that_it_goes_on(&mut self, at: UnixMillis, out: &mut Observed) {
         if at.since(self.told_at) < GOES_ON_EVERY {
             return;

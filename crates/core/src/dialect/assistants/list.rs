@@ -13,16 +13,16 @@ use crate::observation::{Fact, MessagePage, PageOrder, PageStart};
 use crate::time::UnixMillis;
 
 impl Observer {
-    /// Takes a list.
+    /// Reads a list.
     pub(super) fn list(&mut self, body: &Members<'_>, at: UnixMillis, out: &mut Observed) {
         let Some(mut items) = body.items() else { return out.problem(Problem::UnexpectedShape) };
         if items.len() > MAX_ITEMS {
-            // Placing them takes time with the square of their number.
+            // Placing them takes time quadratic in their number.
             items.truncate(MAX_ITEMS);
             out.problem(Problem::TooManyValues);
             self.missed = true;
         }
-        // Of a list that was cut, more is not known to be elsewhere or not.
+        // If a list was cut, it is not known whether there are more items.
         let (listed, more) = (items.len(), body[Name::HasMore].as_bool().map(|more| more || self.missed));
         match &self.route {
             Route::Messages { .. } => {
@@ -30,7 +30,7 @@ impl Observer {
                 self.message_page(messages, listed, more, at, out);
             }
             Route::Runs { .. } => {
-                // Told oldest first, as they happened.
+                // Reported oldest first, in the order they happened.
                 let mut runs = read(&items, &self.route, ObjectKind::Run, |json, _| Some(json));
                 if runs.len() < listed {
                     out.problem(Problem::UnexpectedShape);
@@ -90,10 +90,12 @@ impl Observer {
     }
 }
 
-/// Read of a page. The API's own pages have at most 100 (API reference, `limit`).
+/// How many items of a page are read. The API's own pages have at most 100 (API reference,
+/// `limit`).
 const MAX_ITEMS: usize = 1000;
 
-/// Reads the items of one kind. Members, which take much more room than an item may have, are not held.
+/// Reads the items of one kind. [`Members`] are much larger than an item may be, so they are not
+/// held.
 fn read<'a, T>(
     items: &[&'a RawValue],
     route: &Route,
@@ -110,8 +112,9 @@ fn read<'a, T>(
     found
 }
 
-/// Whether more follows a page. Where the server does not say, fewer items than were asked for are the last ones. Nothing follows an
-/// empty page, whatever is said: `openai-responses` says `has_more` there too, and the SDKs stop.
+/// Whether more pages follow. If the server does not say, a page with fewer items than requested is
+/// the last one. Nothing follows an empty page, whatever the server says: `openai-responses` sends
+/// `has_more` there too, and the SDKs stop.
 fn has_more(said: Option<bool>, query: &str, items: usize) -> Option<bool> {
     if items == 0 {
         return Some(false);
@@ -135,7 +138,7 @@ fn page_start(query: &str) -> PageStart {
     query_value(query, "after").map_or(PageStart::Beginning, PageStart::After)
 }
 
-/// What a page goes on after.
+/// The cursor after which a page continues.
 fn cursor(query: &str) -> Option<String> {
     match page_start(query) {
         PageStart::After(id) => Some(id),
@@ -143,7 +146,7 @@ fn cursor(query: &str) -> Option<String> {
     }
 }
 
-/// The decoded value of a query parameter; an empty one is as if it were missing.
+/// The decoded value of a query parameter. An empty value counts as missing.
 fn query_value(query: &str, name: &str) -> Option<String> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let (_, value) = pairs.filter(|(key, _)| *key == name).find(|(_, value)| !value.is_empty())?;

@@ -1,7 +1,7 @@
-//! The members of an object that say something.
+//! The members of an object that carry information.
 //!
-//! Most exchanges are polls of a run, whose instructions and tools may be long, and messages, whose text is kept as it is: what is not
-//! needed is passed over, without a tree of it.
+//! Most exchanges are polls of a run, whose instructions and tools may be long, or messages, whose
+//! text is kept as it is. Everything that is not needed is skipped without building a tree of it.
 
 use std::fmt;
 use std::ops::Index;
@@ -11,22 +11,23 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// The members of an object that are known; null where they are missing. Of several with the same name the last one counts.
+/// The known members of an object. Missing members are null. If a name occurs several times, the
+/// last one counts.
 #[derive(Debug)]
 pub(super) struct Members<'a> {
     values: [Value; NAMES],
-    /// What a list holds, each as it was written.
+    /// The content of a list, each item as it was written.
     data: Option<&'a RawValue>,
 }
 
 impl<'a> Members<'a> {
-    /// Reads an object. What is none has no members.
+    /// Reads an object. A value that is not an object has no members.
     ///
     /// # Errors
-    /// When the text is no JSON.
+    /// When the text is not JSON.
     pub(super) fn of(json: &'a str) -> serde_json::Result<Self> {
         if json.trim_start().starts_with('[') {
-            // A list without anything around it.
+            // A bare list without an enclosing object.
             return Ok(Self { data: Some(serde_json::from_str(json)?), ..Self::none() });
         }
         match serde_json::from_str(json) {
@@ -42,7 +43,7 @@ impl<'a> Members<'a> {
         Self { values: [const { Value::Null }; NAMES], data: None }
     }
 
-    /// What the object says it is.
+    /// The value of the object's `object` member.
     pub(super) fn object(&self) -> &str {
         self[Name::Object].as_str().unwrap_or_default()
     }
@@ -52,7 +53,7 @@ impl<'a> Members<'a> {
         self.data.is_some_and(|data| data.get().starts_with('['))
     }
 
-    /// The items of a list. None when there is no list of them.
+    /// The items of a list. None if there is no list.
     pub(super) fn items(&self) -> Option<Vec<&'a RawValue>> {
         serde_json::from_str(self.data?.get()).ok()
     }
@@ -94,7 +95,7 @@ impl<'de> Visitor<'de> for Gather {
     }
 }
 
-/// The names that are known.
+/// The known member names.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
 pub(super) enum Name {

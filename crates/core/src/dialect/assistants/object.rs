@@ -1,7 +1,8 @@
-//! Reads the API's objects, whatever a server made of them.
+//! Reads the API's objects, including those that a server changed.
 //!
-//! Every field may be missing, null or of another type (clones do all of it): then it is as if it were missing. Sources: the
-//! OpenAPI document of 2026-08-21 for shapes, observed servers for the deviations.
+//! Any field may be missing, null or of another type (clones do all of these). In each case it is
+//! treated as missing. Sources: the OpenAPI document of 2026-08-21 for shapes, observed servers for
+//! the deviations.
 
 use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
@@ -30,7 +31,8 @@ pub(super) fn message(json: &str, members: &Members<'_>) -> Option<Message> {
     })
 }
 
-/// What the assistant of a `thread.run` object is told. It stands in every poll, so it is read where it is wanted.
+/// The instructions in a `thread.run` object. Every poll contains them, so they are read only where
+/// they are needed.
 pub(super) fn instructions(json: &str) -> Option<String> {
     let text = Object::parse(json)?.text("instructions")?;
     field::instructions(&text).map(str::to_owned)
@@ -38,7 +40,7 @@ pub(super) fn instructions(json: &str) -> Option<String> {
 
 /// A `thread.run` object.
 pub(super) fn run(members: &Members<'_>) -> Option<Run> {
-    // `submit_tool_outputs`, or what Azure's agents call it for other kinds of tools.
+    // `submit_tool_outputs`, or the names that Azure's agents use for other kinds of tools.
     let mut actions =
         members[Name::RequiredAction].as_object().into_iter().flat_map(|action| action.values());
     let calls = actions.find_map(|action| action["tool_calls"].as_array());
@@ -69,7 +71,7 @@ pub(super) fn run(members: &Members<'_>) -> Option<Run> {
     })
 }
 
-/// A message of a request: its content may be a string, its text parts are plain, and it has no id.
+/// A message of a request. Its content may be a string, its text parts are plain, and it has no id.
 pub(super) fn request_message(message: &Value) -> Option<Message> {
     let Value::Object(fields) = message else { return None };
     let mut object = Map::new();
@@ -140,7 +142,8 @@ fn role(value: &Value) -> Role {
 
 pub(super) fn tool_call(object: &Value) -> Option<ToolCall> {
     let kind = object["type"].as_str().unwrap_or("function");
-    // Of Azure's further kinds some have their fields beside the type, and `openapi` has them under `function`.
+    // Some of Azure's additional kinds have their fields next to the type. `openapi` has them under
+    // `function`.
     let nested = [kind, "function"].map(|name| &object[name]).into_iter().find(|details| details.is_object());
     let details = nested.unwrap_or(object);
     let text = |value: &Value| match value {
@@ -155,7 +158,7 @@ pub(super) fn tool_call(object: &Value) -> Option<ToolCall> {
         _ => {
             let arguments = text(&details["arguments"]).or_else(|| text(&details["input"]));
             let output = text(&details["output"]);
-            // What has none of these fields (`bing_grounding`, for one) is kept as it is.
+            // A value with none of these fields (for example `bing_grounding`) is kept as it is.
             let unread =
                 nested.filter(|details| arguments.is_none() && output.is_none() && **details != json!({}));
             (arguments.or_else(|| unread.map(Value::to_string)), output)
@@ -171,7 +174,7 @@ pub(super) fn tool_call(object: &Value) -> Option<ToolCall> {
     })
 }
 
-/// Writes a request's content in the shape a response has.
+/// Converts a request's content to the shape of a response's content.
 fn response_content(content: &Value) -> Value {
     let text_part = |text: &str| json!({"type": "text", "text": {"value": text, "annotations": []}});
     match content {

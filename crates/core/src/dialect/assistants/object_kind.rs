@@ -1,7 +1,9 @@
-//! What an object is: by its `object` field where that says it, else by where it stands and what it has.
+//! What kind an object is. Its `object` field decides. If that does not help, its place and its
+//! members decide.
 //!
-//! Servers leave `object` out, or write a word of their own there, most often on lists. The path says what is expected, and an object
-//! that has the members of that kind is one. Paths alone prove nothing: LangGraph's have the same form, and its objects have no `id`.
+//! Servers leave `object` out, or use a name of their own, most often on lists. The path says which
+//! kind is expected, and an object that has the members of that kind is accepted. A path alone
+//! proves nothing: LangGraph's paths have the same form, and its objects have no `id`.
 
 use serde_json::Value;
 
@@ -22,7 +24,7 @@ pub(super) enum ObjectKind {
 }
 
 impl ObjectKind {
-    /// What a response to a request is.
+    /// The kind of the response to a request.
     pub(super) fn of_response(members: &Members<'_>, route: &Route) -> Option<Self> {
         if let Some(kind) = Self::named(members.object()) {
             return Some(kind);
@@ -38,13 +40,13 @@ impl ObjectKind {
         }
     }
 
-    /// What an item of a list is whose items should be of the kind that `route` is about.
+    /// The kind of a list item. The items should be of the kind that `route` is about.
     pub(super) fn of_item(members: &Members<'_>, route: &Route) -> Option<Self> {
         let expected = || Some(Self::expected(route)).filter(|kind| kind.fits(members));
         Self::named(members.object()).or_else(expected)
     }
 
-    /// What the data of an event of this name is.
+    /// The kind of the data of an event with this name.
     pub(super) fn of_event(members: &Members<'_>, name: &str) -> Option<Self> {
         let by_name = || {
             Some(match name.strip_prefix("thread.")? {
@@ -78,7 +80,7 @@ impl ObjectKind {
         })
     }
 
-    /// What a request is about.
+    /// The kind of object that a request is about.
     fn expected(route: &Route) -> Self {
         match route {
             Route::CancelRun { .. }
@@ -92,7 +94,7 @@ impl ObjectKind {
         }
     }
 
-    /// Whether an object has the members that all of this kind have.
+    /// Whether an object has the members that all objects of this kind have.
     fn fits(self, members: &Members<'_>) -> bool {
         let has = |name, is: fn(&Value) -> bool| is(&members[name]);
         field::id(&members[Name::Id]).is_some()

@@ -1,6 +1,7 @@
-//! What streamed pieces amount to: messages and steps of which the whole has not come.
+//! Messages and steps that are put together from streamed pieces because the whole has not arrived.
 //!
-//! Pieces are put together in the order they came, whatever index they name: some servers count the index up with every token.
+//! Pieces are joined in the order they arrive, whatever index they have: some servers increase the
+//! index with every token.
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -30,7 +31,7 @@ impl PartialMessage {
         Self { id: id.to_owned(), parts: Vec::new(), bytes: 0 }
     }
 
-    /// How many bytes are held of it.
+    /// How many bytes of it are held.
     pub(super) fn held_bytes(&self) -> usize {
         size_of::<Self>() + self.bytes
     }
@@ -64,14 +65,14 @@ impl PartialMessage {
         }
     }
 
-    /// Takes a part of another kind: an image, which comes whole.
+    /// Adds a part of another kind: an image, which arrives whole.
     pub(super) fn push_image(&mut self, part: &RawValue) {
         if self.has_room(part.get().len()) {
             self.parts.push(Part::Image(part.to_owned()));
         }
     }
 
-    /// The message; none while there is nothing of it.
+    /// The message. None if it has no content yet.
     pub(super) fn into_message(self, thread: &str, run: &str, status: MessageStatus) -> Option<Message> {
         if self.parts.is_empty() {
             return None;
@@ -109,12 +110,12 @@ impl PartialStep {
         Self { id: id.to_owned(), calls: Vec::new(), bytes: 0 }
     }
 
-    /// How many bytes are held of it.
+    /// How many bytes of it are held.
     pub(super) fn held_bytes(&self) -> usize {
         size_of::<Self>() + self.bytes
     }
 
-    /// Takes the `tool_calls` of a `thread.run.step.delta`.
+    /// Adds the `tool_calls` of a `thread.run.step.delta`.
     pub(super) fn push(&mut self, calls: &Value) {
         let bytes = clean::tree_bytes(calls);
         if self.bytes + bytes > MAX_BYTES {
@@ -131,11 +132,11 @@ impl PartialStep {
         }
     }
 
-    /// The step; none while nothing of it can be told.
+    /// The step. None if there is nothing to report yet.
     pub(super) fn into_step(self, run: &str) -> Option<Step> {
         let Self { id, calls, bytes: _ } = self;
         let calls = calls.into_iter().filter_map(|(index, mut call)| {
-            // Some servers give calls no id.
+            // Some servers do not give calls an id.
             if field::id(&call["id"]).is_none() {
                 call["id"] = json!(format!("{id}#{index}"));
             }
@@ -151,7 +152,8 @@ impl PartialStep {
     }
 }
 
-/// Adds a piece of a tool call to what there is: text is appended, lists go on, the rest is as it was last said.
+/// Adds a piece of a tool call to the known part. Text is appended, lists are extended, everything
+/// else keeps the latest value.
 fn extend(known: &mut Value, piece: &Value) {
     match (known, piece) {
         (Value::Object(known), Value::Object(piece)) => {
@@ -175,6 +177,7 @@ fn extend(known: &mut Value, piece: &Value) {
 
 /// The fields that come in pieces.
 const GROWING: [&str; 4] = ["arguments", "input", "logs", "output"];
-/// Kept of what was never told as a whole. The API's own limit for a message is 256,000 characters.
+/// How much is kept of text that never arrived as a whole. The API's own limit for a message is
+/// 256,000 characters.
 const MAX_BYTES: usize = 1 << 20;
 const MAX_PARTS: usize = 1024;

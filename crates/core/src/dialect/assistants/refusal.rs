@@ -1,9 +1,10 @@
-//! What a refused request tells: OpenAI names the run that is in the way.
+//! What a refused request reveals: OpenAI names the run that blocks it.
 
 use serde_json::Value;
 
-/// The run named in a refusal such as "Can't add messages to thread_… while a run run_… is active." or "Thread thread_… already
-/// has an active run run_….". It is a hint, for it is taken out of a sentence: nothing may be created or ended because of it.
+/// The run named in a refusal such as "Can't add messages to thread_… while a run run_… is active."
+/// or "Thread thread_… already has an active run run_….". It is only a hint, because it is parsed
+/// from a sentence. It must not create or end anything.
 pub(super) fn active_run(body: &Value) -> Option<String> {
     let message = body["error"]["message"].as_str().filter(|message| message.len() <= MAX_MESSAGE_BYTES)?;
     if !message.contains("active") {

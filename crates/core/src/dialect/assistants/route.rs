@@ -1,8 +1,9 @@
 //! The Assistants endpoints, recognised by a path's trailing segments.
 //!
-//! The API lives under any prefix (`/v1`, `/openai`, `/api/projects/{p}`, …), so only what follows the last `threads` segment
-//! counts. Other products have paths of the same form (LangGraph's `/threads`, for one): a route only says where to look,
-//! [`ObjectKind`](super::object_kind::ObjectKind) whether it is this API.
+//! The API may be served under any prefix (`/v1`, `/openai`, `/api/projects/{p}`, …), so only the
+//! segments after the last `threads` segment count. Other products have paths of the same form (for
+//! example LangGraph's `/threads`). A route only says where to look.
+//! [`ObjectKind`](super::object_kind::ObjectKind) decides whether it is this API.
 
 use http::Method;
 
@@ -36,7 +37,7 @@ pub(super) enum Route {
 }
 
 impl Route {
-    /// Recognises a path; none when it is no endpoint of this API.
+    /// Recognises a path. None if it is not an endpoint of this API.
     pub(super) fn parse(path: &str) -> Option<Self> {
         Below::of(path, "threads")?.read(Self::of)
     }
@@ -75,7 +76,7 @@ impl Route {
         }
     }
 
-    /// Whether an exchange with this method can tell anything.
+    /// Whether an exchange with this method can report anything.
     pub(super) fn takes(method: &Method) -> bool {
         matches!(*method, Method::GET | Method::POST | Method::DELETE)
     }

@@ -1,6 +1,7 @@
 //! What one event stream of a run has shown so far.
 //!
-//! Its memory is the text of messages that are still being written, never the stream's length.
+//! It uses memory for the text of messages that are still being written. Memory does not grow with
+//! the length of the stream.
 
 use std::borrow::Cow;
 
@@ -21,39 +22,39 @@ use crate::time::UnixMillis;
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     run: Option<String>,
-    /// How often it told of another run than before.
+    /// How often it switched to another run.
     runs: usize,
     status: Option<RunStatus>,
     first_token_at: Option<UnixMillis>,
     error: Option<Box<RawValue>>,
     /// Whether part of it was not seen, or could not be read.
     missed: bool,
-    /// Whether it is told when it is over.
+    /// Whether the stream is read only after it is over.
     late: bool,
-    /// Messages of which pieces passed and the whole has not, in the order they began.
+    /// Messages of which pieces arrived but not the whole, in the order they started.
     messages: Vec<PartialMessage>,
-    /// Steps of the same kind.
+    /// Steps in the same state.
     steps: Vec<PartialStep>,
 }
 
 impl Stream {
-    /// Begins a stream that is told like this.
+    /// Starts a stream that is delivered in this way.
     pub(super) fn new(telling: Telling) -> Self {
         Self { late: telling == Telling::LateEvents, ..Self::default() }
     }
 
-    /// Notes that part of it was not seen, or could not be read.
+    /// Notes that part of the stream was not seen, or could not be read.
     pub(super) fn miss(&mut self) {
         self.missed = true;
     }
 
-    /// How many bytes are held of messages and steps that are being written.
+    /// How many bytes are held for messages and steps that are being written.
     pub(super) fn held_bytes(&self) -> usize {
         let messages = self.messages.iter().map(PartialMessage::held_bytes).sum::<usize>();
         messages + self.steps.iter().map(PartialStep::held_bytes).sum::<usize>()
     }
 
-    /// Lets go of them.
+    /// Drops the messages and steps that are being written.
     pub(super) fn let_go(&mut self) {
         (self.messages, self.steps, self.missed) = (Vec::new(), Vec::new(), true);
     }
@@ -68,13 +69,13 @@ impl Stream {
         self.run.as_deref()
     }
 
-    /// When the first piece of text passed.
+    /// When the first piece of text arrived.
     pub(super) fn first_token_at(&self) -> Option<UnixMillis> {
         self.first_token_at
     }
 
-    /// Takes an event if it is a delta of a message or a step. These are nearly all events there are, so they are recognised
-    /// without being parsed as a whole, and only their pieces are read.
+    /// Reads an event if it is a delta of a message or a step. Nearly all events are deltas. So
+    /// they are recognised without parsing the whole event, and only their pieces are read.
     pub(super) fn take_delta(&mut self, name: &str, data: &str, at: UnixMillis) -> bool {
         let named = name.ends_with(".delta");
         if !named && (name.starts_with("thread.") || !begins_with_delta(data)) {
@@ -95,7 +96,7 @@ impl Stream {
             MESSAGE_DELTA => self.take_message_delta(&delta, at),
             STEP_DELTA => self.take_step_delta(&delta),
             _ => {
-                // A piece that is called something else is none that can be read.
+                // A piece with a different type name cannot be read.
                 self.missed |= named;
                 return false;
             }
@@ -139,7 +140,7 @@ impl Stream {
         }
     }
 
-    /// Notes a message object. One that does not name its run is this stream's.
+    /// Notes a message object. A message that does not name its run belongs to this stream's run.
     pub(super) fn note_message(&mut self, message: &mut Message) {
         if message.run.is_none() {
             message.run.clone_from(&self.run);
@@ -149,7 +150,8 @@ impl Stream {
         }
     }
 
-    /// Notes a run object. False when the stream has told of so many runs that this is none of its own.
+    /// Notes a run object. Returns false if the stream has named so many runs that this one cannot
+    /// be its own.
     #[must_use]
     pub(super) fn note_run(&mut self, run: &Run) -> bool {
         if self.run.as_deref() != Some(&run.id) {
@@ -170,14 +172,15 @@ impl Stream {
         self.error = to_raw_value(error).ok();
     }
 
-    /// Notes a step object. Once it names its calls they are not needed in pieces.
+    /// Notes a step object. Once it names its calls, their pieces are not needed.
     pub(super) fn note_step(&mut self, step: &Step) {
         if !step.tool_calls.is_empty() {
             self.steps.retain(|partial| partial.id != step.id);
         }
     }
 
-    /// Takes the messages of which only pieces were seen. They count as whole if the run completed, and no piece can be missing.
+    /// Takes the messages of which only pieces were seen. They count as whole if the run completed
+    /// and no piece can be missing.
     pub(super) fn take_messages(&mut self, thread: &str) -> Vec<Message> {
         let Some(run) = &self.run else { return Vec::new() };
         let status = match self.status {
@@ -194,10 +197,10 @@ impl Stream {
         std::mem::take(&mut self.steps).into_iter().filter_map(|partial| partial.into_step(run)).collect()
     }
 
-    /// What the end of the stream tells, if it told of a run at all.
+    /// The fact that the end of the stream reports, if the stream named a run at all.
     pub(super) fn end(self, ending: Ending) -> Option<Fact> {
         let missed = self.missed;
-        // Whoever has heard the run's last word of this stream may leave before the stream is closed.
+        // A client that has received the run's final event may leave before the stream is closed.
         let told_all = self.status.is_some_and(|status| !matches!(status, RunStatus::Active(_)));
         Some(Fact::StreamEnded {
             run: self.run?,
@@ -213,7 +216,7 @@ impl Stream {
     }
 }
 
-/// The entry with an id; a new one if there is room.
+/// The entry with an id. Adds a new one if there is room.
 fn find_or_add<'a, T>(
     known: &'a mut Vec<T>,
     id: &str,
@@ -250,7 +253,7 @@ struct DeltaBody<'a> {
     step_details: Option<&'a RawValue>,
 }
 
-/// A piece of content, and the same as it was written.
+/// A piece of content, and the same piece as it was written.
 struct DeltaPart<'a> {
     kind: Text<'a>,
     text: DeltaText<'a>,
@@ -298,7 +301,8 @@ impl Text<'_> {
     }
 }
 
-/// Whether an event without a name looks like a delta: `object` and `delta` come early wherever they were seen.
+/// Whether an event without a name looks like a delta. In all observed streams, `object` and
+/// `delta` come early.
 fn begins_with_delta(data: &str) -> bool {
     let beginning = &data.as_bytes()[..data.len().min(DELTA_SEARCH_BYTES)];
     [&b".delta\""[..], b"\"delta\""].iter().any(|sign| memchr::memmem::find(beginning, sign).is_some())
@@ -307,9 +311,9 @@ fn begins_with_delta(data: &str) -> bool {
 const MESSAGE_DELTA: &str = "thread.message.delta";
 const STEP_DELTA: &str = "thread.run.step.delta";
 const DELTA_SEARCH_BYTES: usize = 512;
-/// A stream is about one run; a few more are read, in case a server puts several into one.
+/// A stream is about one run. A few more are read, in case a server combines several in one stream.
 const MAX_RUNS: usize = 16;
-/// Kept of what is being written in one stream.
+/// How much text in progress is kept per stream.
 const MAX_BYTES: usize = 8 << 20;
-/// Messages, and steps, in progress at one time; the API writes one after the other.
+/// Messages, and steps, in progress at one time. The API writes one after the other.
 const MAX_PARTIALS: usize = 64;

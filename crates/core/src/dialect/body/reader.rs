@@ -1,6 +1,7 @@
-//! How the texts of a response body are read, whole or as events.
+//! How the text of a response body is read, either whole or as events.
 //!
-//! What is short and right is read as it is. What is long, cannot be read, or may hold a credential is [cleaned](clean) before.
+//! Short and valid text is read as it is. Text that is long, cannot be read, or may hold a
+//! credential is [cleaned](clean) first.
 
 use std::borrow::Cow;
 
@@ -12,15 +13,15 @@ use crate::exchange::{End, Ending};
 use crate::sse;
 use crate::time::UnixMillis;
 
-/// What reads its texts.
+/// Reads the text of a body.
 #[derive(Debug)]
 pub(super) struct Reader {
     credentials: Credentials,
     /// Whether part of the body was not seen, or could not be read.
     missed: bool,
-    /// Halves of characters that events brought.
+    /// Half characters in the events.
     halves: HalfRun,
-    /// Whether there were any: they are marked in what was told.
+    /// Whether there were any half characters. They are marked in the text that was passed on.
     marked: bool,
 }
 
@@ -34,7 +35,7 @@ impl Reader {
         self.missed
     }
 
-    /// Whether there were halves of characters.
+    /// Whether there were half characters.
     pub(super) fn has_marks(&self) -> bool {
         self.marked
     }
@@ -56,7 +57,7 @@ impl Reader {
         }
     }
 
-    /// Hands on a whole body.
+    /// Passes on a whole body.
     pub(super) fn document(
         &mut self,
         body: Vec<u8>,
@@ -98,7 +99,8 @@ impl Reader {
         }
     }
 
-    /// Hands on an event. What cannot be read of it is a gap, if it was meant to be JSON.
+    /// Passes on an event. If it was meant to be JSON, the part that cannot be read counts as a
+    /// gap.
     pub(super) fn event(
         &mut self,
         event: &sse::Event<'_>,
@@ -120,15 +122,15 @@ impl Reader {
         self.events(event.name, event.data.as_bytes(), observer, at, out);
     }
 
-    /// There are no more events: a half of a character that waits for the other one is alone.
+    /// Ends the events. A half character that is still waiting for its other half stays alone.
     pub(super) fn end_events(&mut self, observer: &mut dyn Observe) {
         if self.halves.is_open() {
             self.miss(observer);
         }
     }
 
-    /// Hands on each JSON value of a text that may hold several, each as an event: servers glue events together, or write them in
-    /// lines.
+    /// Passes on each JSON value of a text that may hold several, each as an event. Servers join
+    /// events together, or write them as lines.
     fn events(
         &mut self,
         name: &str,
@@ -162,13 +164,13 @@ impl Reader {
                 self.miss(observer);
             }
             unreadable += 1;
-            // Each try may read all that is left.
+            // Each attempt may read the whole rest.
             let next = memchr::memchr(b'\n', rest).filter(|_| unreadable < MAX_UNREADABLE_LINES);
             rest = next.map_or(&[], |end| &rest[end + 1..]);
         }
     }
 
-    /// Tells what was odd in a text.
+    /// Reports what was odd in a text.
     fn note(&mut self, found: &Found, observer: &mut dyn Observe, out: &mut Observed) {
         out.problems.extend(found.problems());
         if found.left_out {
@@ -185,7 +187,7 @@ impl Reader {
     }
 }
 
-/// Of an event with so many lines that cannot be read, nothing more is read.
+/// After this many unreadable lines in an event, the rest of the event is skipped.
 const MAX_UNREADABLE_LINES: usize = 8;
-/// What ends the streams of these APIs.
+/// The marker that ends the streams of these APIs.
 const DONE: &str = "[DONE]";

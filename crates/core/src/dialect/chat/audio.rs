@@ -1,4 +1,4 @@
-//! What a choice says aloud: the words are kept, and of the sound a description.
+//! Audio output of a choice. The transcript is kept, and a description of the sound.
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -15,12 +15,12 @@ pub(super) struct Audio {
     expires_at: Option<u64>,
     hash: Sha256,
     characters: usize,
-    /// The description of its data, where it came with that instead.
+    /// The description of its data, if a description arrived instead of data.
     described: Option<String>,
 }
 
 impl Audio {
-    /// Takes a piece of it.
+    /// Adds a piece of it.
     pub(super) fn push(&mut self, piece: &Object<'_>, room: &mut Room) {
         if let Some(id) = piece.text("id").filter(|id| self.id.is_none() && room.take(id.len())) {
             self.id = Some(id.into_owned());
@@ -36,12 +36,13 @@ impl Audio {
         self.characters += data.len();
     }
 
-    /// The words.
+    /// The transcript.
     pub(super) fn transcript(&self) -> &str {
         &self.transcript
     }
 
-    /// The audio as the API has it, with a description in the place of its data, as [`inline`] makes them.
+    /// The audio in the API's form, with a description in place of its data, as [`inline`] makes
+    /// them.
     pub(super) fn to_json(&self) -> Value {
         let digest = self.hash.clone().finalize();
         let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();

@@ -1,4 +1,4 @@
-//! Calls of tools, put together from their pieces.
+//! Tool calls, put together from their pieces.
 
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
@@ -8,12 +8,13 @@ use crate::dialect::history::Speech;
 use crate::dialect::object::Object;
 use crate::observation::ToolCall;
 
-/// The calls of one choice, in the order they began.
+/// The calls of one choice, in the order they started.
 #[derive(Debug, Default)]
 pub(super) struct Calls(Vec<Call>);
 
 impl Calls {
-    /// Takes a call, or a piece of one; `place` is its place in the list, for servers that give no index.
+    /// Adds a call, or a piece of one. `place` is its position in the list, for servers that give
+    /// no index.
     pub(super) fn push(&mut self, piece: &Object<'_>, place: usize, room: &mut Room) {
         let index = piece.count("index");
         let id = piece.text("id");
@@ -23,8 +24,9 @@ impl Calls {
         let details = details.unwrap_or_default();
         let name = details.text("name");
         let known = self.0.iter().rposition(|call| match (index, id.as_deref()) {
-            // Some servers number every call 0: what has an id and a name of its own is another call. An id alone does not
-            // say so, because others make one up for every piece.
+            // Some servers number every call 0. So a piece with an id and a name of its own is
+            // another call. An id alone is not enough, because other servers make up a new id for
+            // every piece.
             (Some(index), Some(id)) => {
                 call.index == Some(index) && (call.id == id || call.id.is_empty() || name.is_none())
             }
@@ -54,8 +56,9 @@ impl Calls {
         call.push(&details, name.as_deref(), room);
     }
 
-    /// The call that a piece with neither id nor name belongs to: the one opened last, except where its index names another that is
-    /// still being written. Some servers number pieces, and not calls.
+    /// The call that a piece with neither id nor name belongs to. That is the call opened last,
+    /// unless the index names another call that is still being written. Some servers number pieces
+    /// instead of calls.
     fn nameless(&mut self, by_index: Option<usize>) -> Option<usize> {
         let last = self.0.len().checked_sub(1)?;
         by_index.filter(|at| *at == last || !self.0[*at].is_whole()).or(Some(last))
@@ -66,7 +69,7 @@ impl Calls {
         self.0.is_empty()
     }
 
-    /// The calls as a message of the API has them.
+    /// The calls in the form of an API message.
     pub(super) fn to_json(&self) -> Value {
         self.0.iter().map(Call::to_json).collect()
     }
@@ -76,7 +79,8 @@ impl Calls {
         self.0.iter().for_each(|call| call.say(speech));
     }
 
-    /// The calls as records have them; `owner` names those to which the server gave no id.
+    /// The calls in the form of records. `owner` is used to name calls that have no id from the
+    /// server.
     pub(super) fn tool_calls(&self, owner: &str) -> Vec<ToolCall> {
         self.0.iter().enumerate().map(|(place, call)| call.tool_call(owner, place)).collect()
     }
@@ -89,17 +93,18 @@ pub(super) struct Call {
     id: String,
     kind: String,
     name: String,
-    /// A function's arguments, or a custom tool's input.
+    /// The arguments of a function, or the input of a custom tool.
     arguments: String,
-    /// How long the arguments were when they were looked at, and whether they were whole.
+    /// The length of the arguments when they were last checked, and whether they were complete.
     looked_at: usize,
     whole: bool,
 }
 
 impl Call {
-    /// Takes a name and arguments, or pieces of them. This is all there is of a `function_call`, the form before tools.
+    /// Adds a name and arguments, or pieces of them. A `function_call`, the legacy form before
+    /// tools, has nothing else.
     pub(super) fn push(&mut self, details: &Object<'_>, name: Option<&str>, room: &mut Room) {
-        // The name comes in pieces, or again with every piece.
+        // The name arrives in pieces, or is repeated in every piece.
         if let Some(name) = name.filter(|name| *name != self.name) {
             room.append(&mut self.name, name);
         }
@@ -115,7 +120,8 @@ impl Call {
         }
     }
 
-    /// Whether its arguments are all there: an object that is closed. Long ones count as open, since they are read to see that.
+    /// Whether its arguments are complete: a closed object. Long arguments count as open, because
+    /// checking means reading them.
     fn is_whole(&mut self) -> bool {
         let bytes = self.arguments.len();
         if self.looked_at != bytes {
@@ -127,12 +133,12 @@ impl Call {
         self.whole
     }
 
-    /// Adds it to what was said. A client that hands it back has the id that the server gave.
+    /// Adds it to what was said. When a client sends it back, it has the id that the server gave.
     pub(super) fn say(&self, speech: &mut Speech) {
         speech.call(&self.id, &self.name, &self.arguments);
     }
 
-    /// The name of what it calls.
+    /// The name of the function or tool it calls.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -165,7 +171,7 @@ impl Call {
 }
 
 const MAX_LOOKED_AT_BYTES: usize = 8 << 10;
-/// More than any model is let call at one time.
+/// More calls than any model may make at one time.
 const MAX_CALLS: usize = 512;
-/// What a call takes beside its text.
+/// The memory a call takes in addition to its text.
 const CALL_BYTES: usize = size_of::<Call>();

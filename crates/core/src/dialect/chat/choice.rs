@@ -1,4 +1,4 @@
-//! One choice of an answer, put together from its pieces; a whole message is one piece.
+//! One choice of a response, put together from its pieces. A whole message is one piece.
 
 use std::borrow::Cow;
 
@@ -25,11 +25,11 @@ pub(super) struct Choice {
     content: Option<String>,
     reasoning: String,
     refusal: String,
-    /// Parts that are neither text nor a refusal: pictures, for one.
+    /// Parts that are neither text nor a refusal, for example images.
     others: Vec<Value>,
     annotations: Vec<Value>,
     logprobs: Logprobs,
-    /// The parts of the model's thinking, as providers that give it in parts name them.
+    /// The parts of the model's reasoning, for providers that send it in parts.
     reasoning_details: ReasoningDetails,
     audio: Option<Audio>,
     calls: Calls,
@@ -55,7 +55,8 @@ impl Choice {
         }
     }
 
-    /// Takes what a chunk or an answer has of this choice. Tells whether it brought any output.
+    /// Adds what a chunk or a response contains of this choice. Returns whether there was any
+    /// output.
     pub(super) fn push(&mut self, piece: &Object<'_>, room: &mut Room) -> bool {
         if let Some(reason) = piece.raw("finish_reason") {
             self.note_finish_reason(reason);
@@ -67,8 +68,8 @@ impl Choice {
         brought_output
     }
 
-    /// Keeps a reason in the API's words, cut if it is long. A worse one that was told before stays: a server that says `length` and then
-    /// `stop` did not undo what it said first.
+    /// Keeps a reason in the API's words, cut if it is long. It does not replace a worse reason: a
+    /// server that sends `length` and then `stop` did not undo the first one.
     fn note_finish_reason(&mut self, reason: &RawValue) {
         let text = object::text(reason).unwrap_or_else(|| Cow::Borrowed(reason.get()));
         let text: String = text.chars().take(MAX_REASON_CHARS).collect();
@@ -91,7 +92,7 @@ impl Choice {
             }
         }
         let message = match piece.raw("message") {
-            // Chunks that only tell of a filter have none.
+            // Chunks that only report a filter have none.
             None => return self.length() > before,
             Some(message) => Object::parse(message.get()),
         };
@@ -99,11 +100,11 @@ impl Choice {
             room.miss();
             return self.length() > before;
         };
-        // Perplexity repeats beside each piece all that was said so far.
+        // Perplexity repeats the whole text so far next to each piece.
         if piece.raw("delta").is_some() && self.has_anything() {
             return self.length() > before;
         }
-        // Some servers end a stream with the whole message, which says again what its pieces said, or nothing.
+        // Some servers end a stream with the whole message. It repeats the pieces, or is empty.
         let mut whole = Self::new(self.index);
         whole.push_message(&message, room);
         if whole.has_anything() {
@@ -118,7 +119,7 @@ impl Choice {
         if let Some(content) = message.raw("content") {
             self.push_content(content, room);
         }
-        // Servers that give it under several names say the same again.
+        // Servers that send it under several names repeat the same text.
         let reasoning = ["reasoning_content", "reasoning"].iter().find_map(|name| message.text(name));
         if let Some(reasoning) = &reasoning {
             room.append(&mut self.reasoning, reasoning);
@@ -166,7 +167,8 @@ impl Choice {
         }
     }
 
-    /// Content is a string, or parts as in a request (Mistral's models that think aloud give them in pieces too).
+    /// Content is a string, or parts as in a request. Mistral's reasoning models also stream parts
+    /// in pieces.
     fn push_content(&mut self, content: &RawValue, room: &mut Room) {
         if let Some(text) = object::text(content) {
             return room.append(self.content.get_or_insert_default(), &text);
@@ -213,45 +215,46 @@ impl Choice {
         }
     }
 
-    /// Whether it put out, thought or called anything.
+    /// Whether it has any output, reasoning or calls.
     fn has_anything(&self) -> bool {
         let calls = !self.calls.is_empty() || self.function_call.is_some();
         self.length() > 0 || calls || !self.reasoning.is_empty() || self.audio.is_some()
     }
 
-    /// How much there is of it.
+    /// The length of everything in it.
     fn length(&self) -> usize {
         let audio = self.audio.as_ref().map_or(0, |audio| audio.transcript().len());
         let text = self.content.as_ref().map_or(0, String::len);
         text + self.refusal.len() + self.others.len() + audio
     }
 
-    /// How many bytes are held of it beside what is taken of the room.
+    /// How many bytes of it are held in addition to what is taken from the room.
     pub(super) fn held_bytes(&self) -> usize {
         self.logprobs.held_bytes() + self.reasoning_details.held_bytes()
     }
 
-    /// Its place in the answer.
+    /// Its index in the response.
     pub(super) fn index(&self) -> u64 {
         self.index
     }
 
-    /// How the API says it ended.
+    /// The API's reason for its end.
     pub(super) fn finish_reason(&self) -> Option<&str> {
         self.finish_reason.as_deref()
     }
 
-    /// What that means.
+    /// The meaning of the finish reason.
     pub(super) fn finish(&self) -> Option<Finish> {
         self.finish_reason().map(Finish::of)
     }
 
-    /// What was told of the model's thinking.
+    /// The model's reasoning.
     pub(super) fn reasoning(&self) -> &str {
         &self.reasoning
     }
 
-    /// What it put out, in the shape records have; none if it only calls tools. `owner` is the answer's id.
+    /// Its output in the form of records. None if it only calls tools. `owner` is the response's
+    /// id.
     pub(super) fn to_message(&self, owner: &str) -> Option<Message> {
         let content = self.parts();
         if content.is_empty() {
@@ -306,7 +309,7 @@ impl Choice {
         parts
     }
 
-    /// The choice as an answer of the API that was not streamed has it.
+    /// The choice in the form of an API response that was not streamed.
     pub(super) fn to_json(&self) -> impl Serialize {
         let mut message = Map::new();
         let mut put = |name: &str, value: Value| message.insert(name.to_owned(), value);
@@ -342,12 +345,12 @@ impl Choice {
         WholeChoice { index: self.index, message, logprobs, finish_reason }
     }
 
-    /// The function it calls in the form before tools.
+    /// The function it calls in the legacy form before tools.
     pub(super) fn called_function(&self) -> Option<&str> {
         self.function_call.as_ref().map(Call::name).filter(|name| !name.is_empty())
     }
 
-    /// The tools it calls; `owner` names calls to which the server gave no id.
+    /// The tools it calls. `owner` is used to name calls that have no id from the server.
     pub(super) fn tool_calls(&self, owner: &str) -> Vec<ToolCall> {
         let owner = format!("{owner}#{}", self.index);
         let mut calls = self.calls.tool_calls(&owner);
@@ -356,7 +359,7 @@ impl Choice {
     }
 }
 
-/// A choice of an answer that was not streamed.
+/// A choice of a response that was not streamed.
 #[derive(Serialize)]
 struct WholeChoice<'a> {
     index: u64,
@@ -365,7 +368,7 @@ struct WholeChoice<'a> {
     finish_reason: Option<&'a str>,
 }
 
-/// The texts of a part in which a model thinks: one, or a list of parts.
+/// The texts of a part that holds reasoning: one text, or a list of parts.
 fn thoughts<'a>(part: &Object<'a>, kind: &str) -> Vec<Cow<'a, str>> {
     if let Some(text) = part.text(kind).or_else(|| part.text("text")) {
         return vec![text];
@@ -375,5 +378,5 @@ fn thoughts<'a>(part: &Object<'a>, kind: &str) -> Vec<Cow<'a, str>> {
 }
 
 const MAX_REASON_CHARS: usize = 64;
-/// Pictures and the like in one choice.
+/// Images and similar parts in one choice.
 const MAX_OTHERS: usize = 64;

@@ -1,23 +1,24 @@
-//! What a `finish_reason` means.
+//! The meaning of a `finish_reason`.
 //!
-//! The API has five (API reference, "The chat completion object"); providers have many more. A reason that is not known to mean a good
-//! end is kept word for word, and never makes a completed record.
+//! The API has five (API reference, "The chat completion object"). Providers have many more. A
+//! reason that is not known to mean a good end is kept verbatim, and never makes a completed
+//! record.
 
-/// How a choice ended, by its reason; the worst last.
+/// How a choice ended, according to its reason. The worst variant is last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Finish {
-    /// Nobody knows. Some servers have such a word in each chunk, and a known one at the end.
+    /// Unknown. Some servers send such a value in each chunk, and a known one at the end.
     Unknown,
-    /// The model said all it wanted to say.
+    /// The model finished normally.
     Good,
-    /// The model, or whoever serves it, ended it before it was whole.
+    /// The model, or its server, ended it before it was complete.
     CutShort,
     /// The server failed.
     Failed,
 }
 
 impl Finish {
-    /// Reads a reason, in whatever case it is written.
+    /// Reads a reason, ignoring case.
     pub(super) fn of(reason: &str) -> Self {
         let reason = reason.to_ascii_lowercase();
         if GOOD.contains(&&*reason) {
@@ -31,14 +32,15 @@ impl Finish {
         }
     }
 
-    /// Whether the choice may not be whole.
+    /// Whether the choice may be incomplete.
     pub(super) fn is_incomplete(self) -> bool {
         matches!(self, Self::CutShort | Self::Unknown)
     }
 }
 
-/// The API's own; `eos…` and `stop_sequence` of Text Generation Inference; `end_turn`, `stop_sequence` and `tool_use` of Anthropic
-/// and `complete`, `stop_sequence` and `tool_call` of Cohere, as gateways pass them on.
+/// The API's own; `eos…` and `stop_sequence` of Text Generation Inference; `end_turn`,
+/// `stop_sequence` and `tool_use` of Anthropic and `complete`, `stop_sequence` and `tool_call` of
+/// Cohere, as gateways pass them on.
 const GOOD: [&str; 11] = [
     "complete",
     "completed",
@@ -52,7 +54,8 @@ const GOOD: [&str; 11] = [
     "tool_calls",
     "tool_use",
 ];
-/// The API's `length` and `content_filter`, and what Mistral, Anthropic, Gemini, GLM and Cohere have in their place.
+/// The API's `length` and `content_filter`, and the equivalents of Mistral, Anthropic, Gemini, GLM
+/// and Cohere.
 const CUT_SHORT: [&str; 8] = [
     "content_filter",
     "length",
@@ -63,8 +66,9 @@ const CUT_SHORT: [&str; 8] = [
     "safety",
     "sensitive",
 ];
-/// `abort` of vLLM and SGLang, `insufficient_system_resource` of DeepSeek, others as their names say. `error` (OpenRouter, Mistral) and
-/// `network_error` (GLM) are known by how they end.
+/// `abort` of vLLM and SGLang, `insufficient_system_resource` of DeepSeek. The others are
+/// self-explanatory. `error` (OpenRouter, Mistral) and `network_error` (GLM) are recognised by
+/// their suffix.
 const FAILED: [&str; 5] = ["abort", "aborted", "failed", "failure", "insufficient_system_resource"];
 
 #[cfg(test)]

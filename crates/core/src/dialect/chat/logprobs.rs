@@ -1,14 +1,15 @@
-//! Log probabilities, put together from the entries that each chunk brings for its own tokens.
+//! Log probabilities, put together from the entries that each chunk has for its own tokens.
 //!
-//! They take many times the room of the text, so they have a limit of their own: beyond it they are left out as a whole, and the text
-//! stays.
+//! They take many times the memory of the text, so they have their own limit. Beyond it they are
+//! all left out, and the text is kept.
 
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::dialect::object::Object;
 
-/// The lists so far, by name, their entries as they were written; none of a list that was only told to be null.
+/// The lists so far, by name, with their entries as they were written. None for a list that was
+/// only ever null.
 #[derive(Debug, Default)]
 pub(super) struct Logprobs {
     lists: Vec<(String, Option<String>)>,
@@ -16,7 +17,7 @@ pub(super) struct Logprobs {
 }
 
 impl Logprobs {
-    /// Takes what a chunk brings.
+    /// Adds the entries of a chunk.
     pub(super) fn push(&mut self, logprobs: &RawValue) {
         let Some(lists) = Object::parse(logprobs.get()) else { return };
         self.overflowed |= self.held_bytes() + logprobs.get().len() > MAX_BYTES;
@@ -43,12 +44,13 @@ impl Logprobs {
         }
     }
 
-    /// How many bytes are held of them.
+    /// How many bytes of them are held.
     pub(super) fn held_bytes(&self) -> usize {
         self.lists.iter().map(|(name, entries)| name.len() + entries.as_ref().map_or(0, String::len)).sum()
     }
 
-    /// As the API has them where it does not stream, as they were written; none without any.
+    /// In the form of a response that is not streamed, with entries as they were written. None if
+    /// there are none.
     pub(super) fn to_json(&self) -> Option<Box<RawValue>> {
         let list = |(name, entries): &(String, Option<String>)| {
             let entries =

@@ -1,4 +1,5 @@
-//! The messages of a request, read once and in their order: which of them are new, and what was said before.
+//! The messages of a request, read once and in order. Finds which of them are new, and what was
+//! said before.
 
 use std::borrow::Cow;
 
@@ -9,34 +10,36 @@ use crate::dialect::object::Object;
 use crate::event::KeyHash;
 use crate::message::Role;
 
-/// The messages read so far. Kept are those that stand before the conversation, and those that follow the assistant's last word.
+/// The messages read so far. It keeps those before the conversation, and those after the
+/// assistant's last message.
 #[derive(Debug)]
 pub(super) struct Messages<'a> {
     /// What was said.
     history: &'a mut History,
-    /// What stands before the conversation, for the assistant alone.
+    /// The messages before the conversation, which are instructions for the assistant.
     pub(super) leading: Vec<&'a RawValue>,
-    /// What follows the assistant's last word.
+    /// The messages after the assistant's last message.
     pub(super) new: Vec<&'a RawValue>,
-    /// The function that the assistant's last word calls, in the form before tools.
+    /// The function that the assistant's last message calls, in the legacy form before tools.
     pub(super) called: Option<NamedCall>,
-    /// Whether some of those that lead, and of the new ones, were left out, because they are too many.
+    /// Whether some of the leading or new messages were left out because there are too many.
     is_leading_cut: bool,
     is_new_cut: bool,
-    /// Whether the last message is the beginning of the answer that is asked for, if it is the assistant's.
+    /// Whether a last message by the assistant is the start of the requested response.
     goes_on: bool,
-    /// A message of the assistant's that is such a beginning, if it is the last one.
+    /// A message by the assistant that would be such a start if it is the last one.
     held: Option<(Object<'a>, &'a RawValue)>,
-    /// How many messages there were, how many of them lead, and where the new ones begin.
+    /// The number of messages, the number of leading messages, and the index of the first new one.
     count: usize,
     leading_end: usize,
     new_start: usize,
-    /// What the user asked last, and last before the new messages.
+    /// The user's last question, and the last one before the new messages.
     question: Option<&'a RawValue>,
     question_before: Option<&'a RawValue>,
 }
 
-/// A call that has no id: it is told apart by the function's name, and a hash over all that was said before.
+/// A call that has no id. It is identified by the function's name and a hash over everything that
+/// was said before.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NamedCall {
     pub(super) said: String,
@@ -44,7 +47,8 @@ pub(super) struct NamedCall {
 }
 
 impl<'a> Messages<'a> {
-    /// Before the first one. `goes_on` is the request's word that the model is to go on with the last one.
+    /// Starts before the first message. `goes_on` says that the request asks the model to continue
+    /// the last message.
     pub(super) fn new(history: &'a mut History, goes_on: bool) -> Self {
         Self {
             history,
@@ -63,7 +67,7 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// Takes the next one.
+    /// Takes the next message.
     pub(super) fn take(&mut self, raw: &'a RawValue) {
         if let Some((held, _)) = self.held.take() {
             self.said(&held);
@@ -76,25 +80,25 @@ impl<'a> Messages<'a> {
         }
     }
 
-    /// There are no more.
+    /// Ends the messages.
     pub(super) fn end(&mut self) {
         if let Some((_, raw)) = self.held.take() {
             self.keep(raw);
         }
     }
 
-    /// Whether some that would be kept are too many.
+    /// Whether messages were left out because there are too many.
     pub(super) fn is_cut(&self) -> bool {
         self.is_leading_cut || self.is_new_cut
     }
 
-    /// Whether the message in a place leads, or is new.
+    /// Whether the message at an index is leading or new.
     pub(super) fn is_kept(&self, place: usize) -> bool {
         place < self.leading_end || place >= self.new_start
     }
 
-    /// Hashes over what the user asked last, and over what the user asked last before the new messages; the latter is empty if that
-    /// was nothing.
+    /// Hashes over the user's last question, and over the last one before the new messages. The
+    /// latter is empty if there is none.
     pub(super) fn questions(&self) -> (Option<String>, String) {
         let hash = |content: &RawValue| {
             let mut hash = KeyHash::default();
@@ -104,7 +108,7 @@ impl<'a> Messages<'a> {
         (self.question.map(hash), self.question_before.map(hash).unwrap_or_default())
     }
 
-    /// Takes a message of the assistant's.
+    /// Takes a message by the assistant.
     fn said(&mut self, message: &Object<'a>) {
         let function = message.object("function_call");
         let name = function.as_ref().and_then(|call| call.text("name").map(Cow::into_owned));
@@ -116,7 +120,7 @@ impl<'a> Messages<'a> {
         self.question_before = self.question;
     }
 
-    /// Takes a message of the app's.
+    /// Takes a message by the app.
     fn asked(&mut self, role: Role, message: &Object<'a>, raw: &'a RawValue) {
         if role == Role::System {
             if self.count == self.leading_end {
@@ -176,7 +180,7 @@ fn say(speech: &mut Speech, message: &Object<'_>) {
 
 fn say_call(speech: &mut Speech, id: &str, called: &Object<'_>) {
     let arguments = called.text("arguments").or_else(|| called.text("input"));
-    // Some clients hand them back as an object.
+    // Some clients send them back as an object.
     let arguments = arguments.or_else(|| called.raw("arguments").map(|object| object.get().into()));
     speech.call(id, &called.text("name").unwrap_or_default(), &arguments.unwrap_or_default());
 }
@@ -191,12 +195,13 @@ pub(super) fn role(role: Option<&str>) -> Role {
     }
 }
 
-/// Whether a message, if it is the last one, is the beginning of the answer that is asked for. Only what says so itself is one: without a
-/// word of the request, a last message of the assistant's is an answer like any other.
+/// Whether a message, if it is the last one, is the start of the requested response. It must say so
+/// itself. If the request does not say so, a last message by the assistant is an ordinary response.
 fn begins_answer(message: &Object<'_>, goes_on: bool) -> bool {
     goes_on
         || ["prefix", "partial"].iter().any(|name| message.raw(name).is_some_and(|said| said.get() == "true"))
 }
 
-/// New messages, and instructions: nearly as many messages as a conversation may have, so that there is room for the answer.
+/// New messages and instructions. The limit is slightly below that of a conversation, to leave room
+/// for the response.
 const MAX_MESSAGES: usize = 900;

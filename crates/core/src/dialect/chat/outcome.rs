@@ -23,7 +23,7 @@ impl Observer {
         }
     }
 
-    /// Why the answer did not end well, in the words of the API where it has any.
+    /// Why the response did not end well, in the words of the API if it gives a reason.
     pub(super) fn reason(&self, status: &RunStatus) -> Option<&str> {
         let is_meant = match status {
             RunStatus::Failed => |finish| finish == Finish::Failed,

@@ -1,7 +1,8 @@
-//! The parts of a model's thinking, as providers that give it in parts name them (`reasoning_details`: OpenRouter, MiniMax).
+//! The parts of a model's reasoning, for providers that send it in parts (`reasoning_details`:
+//! OpenRouter, MiniMax).
 //!
-//! Each piece repeats its frame, so they have a limit of their own: beyond it they are left out, and the text of the thinking, which is
-//! kept apart, stays.
+//! Each piece repeats its frame, so the parts have their own limit. Beyond it they are left out.
+//! The text of the reasoning is kept separately and stays.
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -16,7 +17,8 @@ pub(super) struct ReasoningDetails {
 }
 
 impl ReasoningDetails {
-    /// Takes a piece of a part, and returns its text. Pieces of one part have the same index and type.
+    /// Adds a piece of a part, and returns its text. Pieces of one part have the same index and
+    /// type.
     pub(super) fn push(&mut self, piece: &RawValue) -> Option<String> {
         let (Value::Object(piece), _) = clean::tree(piece.get())? else { return None };
         let text = TOLD.iter().find_map(|name| piece.get(*name)?.as_str()).map(str::to_owned);
@@ -51,7 +53,7 @@ impl ReasoningDetails {
         text
     }
 
-    /// How many bytes are held of them.
+    /// How many bytes of them are held.
     pub(super) fn held_bytes(&self) -> usize {
         self.bytes
     }
@@ -61,7 +63,7 @@ impl ReasoningDetails {
         self.parts.is_empty()
     }
 
-    /// As the API has them where it does not stream.
+    /// In the form of a response that is not streamed.
     pub(super) fn to_json(&self) -> Value {
         json!(self.parts)
     }
@@ -69,7 +71,7 @@ impl ReasoningDetails {
 
 /// The members that hold the text.
 const TOLD: [&str; 2] = ["text", "summary"];
-/// The members that come in pieces.
+/// The members that arrive in pieces.
 const GROWING: [&str; 4] = ["data", "signature", "summary", "text"];
 const MAX_PARTS: usize = 1024;
 const MAX_BYTES: usize = 1 << 20;

@@ -1,7 +1,8 @@
-//! What a request asks that no request before it asked.
+//! What a request asks that no earlier request asked.
 //!
-//! The API has no memory: every request says all that was said so far. New is what follows the assistant's last word (see
-//! [`Messages`]). What tools returned stands there too: such a request goes on with a turn that was asked before.
+//! The API has no memory: every request repeats everything that was said so far. The messages after
+//! the assistant's last message are new (see [`Messages`]). Tool outputs are among them too. A
+//! request with tool outputs continues an earlier turn.
 
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
@@ -19,31 +20,33 @@ use crate::observation::scoped_call;
 /// What a request asks.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
-    /// What stands before the conversation, for the assistant alone.
+    /// The text before the conversation, which is for the assistant.
     pub(super) instructions: Option<String>,
-    /// The new messages, of whichever role.
+    /// The new messages, of any role.
     pub(super) inputs: Vec<Message>,
-    /// The calls whose outputs are among them, each told apart by the question it was made for, or in the form before tools, which
-    /// names no call, by the function and by what was said before.
+    /// The calls whose outputs are among the new messages. A call is identified together with the
+    /// question it was made for. The legacy form before tools has no call ids, so a call is
+    /// identified by the function and what was said before.
     pub(super) answers: Vec<String>,
-    /// Whether functions are offered in the form before tools.
+    /// Whether functions are offered in the legacy form before tools.
     pub(super) offers_functions: bool,
-    /// A hash over what the user asked last: it tells calls apart, whose ids some servers repeat.
+    /// A hash over the user's last question. It tells calls apart, because some servers repeat call
+    /// ids.
     pub(super) question: Option<String>,
-    /// The model that is asked for.
+    /// The requested model.
     pub(super) model: Option<String>,
-    /// Whether token counts were asked for, where a stream has none unless they are.
+    /// Whether token counts were requested. A stream has none unless they are requested.
     pub(super) includes_usage: bool,
     /// The metadata, unless empty.
     pub(super) metadata: Option<Box<RawValue>>,
-    /// The whole request, with descriptions in the place of files.
+    /// The whole request, with descriptions in place of files.
     pub(super) parameters: Option<Box<RawValue>>,
-    /// Whether messages were left out, because they are too many or have too many parts.
+    /// Whether messages were left out because there are too many or they have too many parts.
     pub(super) is_cut: bool,
 }
 
 impl Asked {
-    /// Reads a request's body, and adds all that was said in it to a history.
+    /// Reads a request's body, and adds everything that was said in it to a history.
     pub(super) fn read(request: &Request, history: &mut History) -> Self {
         let body = &request.body;
         let mut messages = Messages::new(history, body["continue_final_message"] == true);
@@ -88,7 +91,7 @@ impl Asked {
         asked
     }
 
-    /// How many bytes are held, about.
+    /// About how many bytes are held.
     pub(super) fn held_bytes(&self) -> usize {
         let raw = |raw: &Option<Box<RawValue>>| raw.as_ref().map_or(0, |raw| raw.get().len());
         let inputs = self.inputs.iter().map(|input| size_of::<Message>() + input.object.get().len());
@@ -105,7 +108,7 @@ impl Asked {
     }
 }
 
-/// A message in the shape records have.
+/// A message in the form of records.
 fn input(message: &Value) -> Option<Message> {
     let fields = message.as_object()?;
     let mut object = Map::new();
@@ -127,7 +130,7 @@ fn input(message: &Value) -> Option<Message> {
     })
 }
 
-/// A content in the shape records have.
+/// Content in the form of records.
 fn parts(content: &Value) -> Value {
     let text_part = |text: &str| json!({"type": "text", "text": {"value": text, "annotations": []}});
     match content {
@@ -143,12 +146,13 @@ fn parts(content: &Value) -> Value {
     }
 }
 
-/// The call whose output a message is.
+/// The call whose output this message is.
 fn answered_call(message: &Value) -> Option<&str> {
     id(&message["tool_call_id"]).filter(|_| role(message["role"].as_str()) == Role::Tool)
 }
 
-/// The request as it was, unless it is too long: then without what was said between the instructions and the new messages.
+/// The request as it was. If it is too long, the messages between the instructions and the new
+/// messages are left out.
 fn parameters(request: &Request, messages: &Messages<'_>) -> Option<Box<RawValue>> {
     let whole = clean::kept(request.text(), Files::Described)?;
     if whole.get().len() <= MAX_PARAMETERS_BYTES {
@@ -183,7 +187,7 @@ fn parameters(request: &Request, messages: &Messages<'_>) -> Option<Box<RawValue
     RawValue::from_string(shorter).ok()
 }
 
-/// Kept of a request that is sent on as it was.
+/// How much is kept of a request in its original form.
 const MAX_PARAMETERS_BYTES: usize = 1 << 20;
 
 #[cfg(test)]
@@ -353,7 +357,7 @@ mod tests {
         ] {
             assert_ne!(said(other.clone()), plain, "{other}");
         }
-        // What the assistant is to go on with was not said.
+        // The text that the assistant is to continue was not said.
         assert!(said(json!([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "prefix": true}])).is_empty());
     }
 

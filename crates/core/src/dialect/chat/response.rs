@@ -1,6 +1,7 @@
-//! A response, put together from its chunks; a response that was not streamed is one chunk.
+//! A response, put together from its chunks. A response that was not streamed is one chunk.
 //!
-//! Memory is what is kept of the response, which has a bound, and never the stream's length.
+//! It uses memory for the kept part of the response, which is bounded. Memory does not grow with
+//! the length of the stream.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::json;
@@ -23,15 +24,15 @@ pub(super) struct Response {
     choices: Vec<Choice>,
     usage: Option<Box<RawValue>>,
     error: Option<Box<RawValue>>,
-    /// Members that are the vendor's own.
+    /// Members specific to the vendor.
     others: Vec<(String, Box<RawValue>)>,
-    /// Whether anything was told that only a response has.
+    /// Whether anything was seen that only a response has.
     told: bool,
     room: Room,
 }
 
 impl Response {
-    /// Takes a chunk. None when it is none; else whether it brought any output.
+    /// Takes a chunk. Returns none if it is not a chunk, else whether it had any output.
     pub(super) fn push(&mut self, chunk: &Object<'_>) -> Option<bool> {
         if !chunk.has("choices")
             && let Some(wrapped) = chunk.object("data").filter(|data| data.has("choices"))
@@ -52,7 +53,7 @@ impl Response {
             (&mut self.service_tier, "service_tier"),
             (&mut self.system_fingerprint, "system_fingerprint"),
         ] {
-            // Filters put chunks in between that name neither.
+            // Filters insert chunks that have neither.
             if known.is_none() {
                 *known = chunk
                     .text(name)
@@ -73,7 +74,7 @@ impl Response {
         let mut brought_output = false;
         let choices = chunk.list("choices");
         if choices.is_empty() && chunk.raw("choices").is_some_and(|choices| !choices.get().starts_with('[')) {
-            // There may be output in it, and nobody knows how to read it.
+            // It may contain output in an unknown form.
             self.room.miss();
         }
         for (place, choice) in choices.into_iter().enumerate() {
@@ -108,7 +109,8 @@ impl Response {
         self.choices[place].push(choice, &mut self.room)
     }
 
-    /// Keeps a member that is the vendor's own, as it was last said: `citations` and `search_results` of Perplexity, for two.
+    /// Keeps the latest value of a vendor-specific member, for example `citations` and
+    /// `search_results` of Perplexity.
     fn note_other(&mut self, name: &str, value: &RawValue) {
         if KNOWN.contains(&name) || value.get() == "null" {
             return;
@@ -130,7 +132,7 @@ impl Response {
         self.error = kept(error).or_else(too_long);
     }
 
-    /// Token counts may stand in any chunk; the last ones count.
+    /// Token counts may be in any chunk. The last ones count.
     fn note_usage(&mut self, usage: &RawValue) {
         let told = usage.get().starts_with('{') && usage.get().len() > "{}".len();
         if let Some(usage) = kept(usage).filter(|_| told) {
@@ -138,12 +140,12 @@ impl Response {
         }
     }
 
-    /// How many bytes are held of it.
+    /// How many bytes of it are held.
     pub(super) fn held_bytes(&self) -> usize {
         self.room.taken() + self.choices.iter().map(Choice::held_bytes).sum::<usize>()
     }
 
-    /// Lets go of what it says; it counts as left out.
+    /// Drops its content, which then counts as left out.
     pub(super) fn let_go(&mut self) {
         self.choices = Vec::new();
         self.room = Room::none();
@@ -154,7 +156,7 @@ impl Response {
         self.id.as_deref()
     }
 
-    /// The model that answered, in the API's words.
+    /// The model that produced the response, in the API's words.
     pub(super) fn model(&self) -> Option<&str> {
         self.model.as_deref()
     }
@@ -169,7 +171,7 @@ impl Response {
         self.usage.as_deref()
     }
 
-    /// An error told in place of a response, or in the middle of one.
+    /// An error in place of a response, or in the middle of one.
     pub(super) fn error(&self) -> Option<&RawValue> {
         self.error.as_deref()
     }
@@ -179,7 +181,7 @@ impl Response {
         &self.choices
     }
 
-    /// Whether there is nothing that tells of a response.
+    /// Whether nothing shows that there is a response.
     pub(super) fn is_empty(&self) -> bool {
         !self.told
     }
@@ -189,18 +191,19 @@ impl Response {
         !self.choices.is_empty() && self.choices.iter().all(|choice| choice.finish_reason().is_some())
     }
 
-    /// Whether something was left out for want of room, or could not be read.
+    /// Whether something was left out because there was no room, or could not be read.
     pub(super) fn is_incomplete(&self) -> bool {
         self.room.is_incomplete()
     }
 
-    /// The response as the API gives it to whom it does not stream.
+    /// The response in the form that is not streamed.
     pub(super) fn to_json(&self) -> Option<Box<RawValue>> {
         to_raw_value(&WholeResponse(self)).ok()
     }
 }
 
-/// A response as the API gives it to whom it does not stream. It is written without a tree: log probabilities are long.
+/// A response in the form that is not streamed. It is written without a tree, because log
+/// probabilities are long.
 struct WholeResponse<'a>(&'a Response);
 
 impl Serialize for WholeResponse<'_> {
@@ -232,8 +235,8 @@ fn kept(value: &RawValue) -> Option<Box<RawValue>> {
     (value.get().len() <= MAX_RAW_BYTES).then(|| value.to_owned())
 }
 
-/// An error, as the API or one of its clones tells it: OpenAI's own form, `x_groq.error` (Groq), `object: "error"` (vLLM), `base_resp` with
-/// a code that is not 0 (MiniMax).
+/// An error in the form of the API or one of its clones: OpenAI's own form, `x_groq.error` (Groq),
+/// `object: "error"` (vLLM), `base_resp` with a code that is not 0 (MiniMax).
 fn error<'a>(chunk: &Object<'a>) -> Option<&'a RawValue> {
     let own = || chunk.raw("error").filter(|error| tells(error));
     let groq = || chunk.object("x_groq")?.raw("error").filter(|error| tells(error));
@@ -245,12 +248,13 @@ fn error<'a>(chunk: &Object<'a>) -> Option<&'a RawValue> {
     own().or_else(groq).or_else(named).or_else(minimax)
 }
 
-/// Whether an error says anything: some servers have the member in each chunk.
+/// Whether an error has any content. Some servers have the member in each chunk.
 fn tells(error: &RawValue) -> bool {
     !matches!(error.get(), "\"\"" | "0" | "[]" | "false" | "{}")
 }
 
-/// The members of a chunk that are kept in their own way, and one that is only there to hide how long the others are.
+/// The members of a chunk that are handled separately, and one that is only padding to hide the
+/// length of the others.
 const KNOWN: [&str; 10] = [
     "choices",
     "created",
@@ -268,7 +272,7 @@ const MAX_OTHERS: usize = 16;
 const MAX_OTHER_BYTES: usize = 16 << 10;
 /// The API's own limit for `n`.
 const MAX_CHOICES: usize = 128;
-/// Longest id kept; a gateway's has some 400 characters.
+/// Longest id that is kept. A gateway's id has some 400 characters.
 const MAX_NAME_BYTES: usize = 4096;
 /// Usage and errors have at most a few kilobytes.
 const MAX_RAW_BYTES: usize = 64 << 10;

@@ -1,6 +1,6 @@
-//! How much of one answer is kept.
+//! How much of one response is kept.
 
-/// What is left of it.
+/// The room that is left.
 #[derive(Debug)]
 pub(super) struct Room {
     bytes: usize,
@@ -20,7 +20,7 @@ impl Room {
         Self { bytes: MAX_BYTES, overflowed: true, missed: false }
     }
 
-    /// How much was taken.
+    /// How much room was taken.
     pub(super) fn taken(&self) -> usize {
         MAX_BYTES - self.bytes
     }
@@ -32,10 +32,10 @@ impl Room {
         }
     }
 
-    /// Takes room; false when there is not so much.
+    /// Takes room. Returns false if there is not enough.
     pub(super) fn take(&mut self, bytes: usize) -> bool {
         match self.bytes.checked_sub(bytes) {
-            // Once something is left out, what follows would only look as if it were whole.
+            // Once something is left out, anything kept after it would only look complete.
             Some(left) if !self.overflowed => {
                 self.bytes = left;
                 true
@@ -47,12 +47,12 @@ impl Room {
         }
     }
 
-    /// Says that something is left out.
+    /// Notes that something is left out.
     pub(super) fn overflow(&mut self) {
         self.overflowed = true;
     }
 
-    /// Says that something could not be read. What follows is kept all the same.
+    /// Notes that something could not be read. What follows is still kept.
     pub(super) fn miss(&mut self) {
         self.missed = true;
     }
@@ -63,5 +63,5 @@ impl Room {
     }
 }
 
-/// Several times the longest answer any model gives: 128,000 tokens are about half a megabyte.
+/// Several times the longest response of any model: 128,000 tokens are about half a megabyte.
 const MAX_BYTES: usize = 4 << 20;

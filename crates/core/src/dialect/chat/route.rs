@@ -5,12 +5,13 @@ use crate::dialect::path;
 /// A request for a completion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Route {
-    /// The deployment named in the path, which stands for a model (Azure, and engines of old).
+    /// The deployment named in the path, which stands for a model (Azure, and legacy engines).
     pub(super) deployment: Option<String>,
 }
 
 impl Route {
-    /// Recognises a path; none when it asks for no completion. What was stored of one is looked at under longer paths.
+    /// Recognises a path. None if it does not request a completion. Longer paths are used to
+    /// retrieve stored completions.
     pub(super) fn parse(path: &str) -> Option<Self> {
         if !path::may_name(path, "completions") {
             return None;
@@ -28,7 +29,7 @@ impl Route {
     }
 }
 
-/// What goes before the name of a deployment.
+/// The segments that come before the name of a deployment.
 const DEPLOYMENTS: [&str; 2] = ["deployments", "engines"];
 
 #[cfg(test)]

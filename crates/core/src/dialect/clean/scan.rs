@@ -1,8 +1,8 @@
-//! Tokens of a JSON text, found without being read.
+//! Finds tokens of a JSON text without parsing them.
 
 use memchr::memchr2;
 
-/// The text, and how far it was taken.
+/// The text, and the current position in it.
 #[derive(Debug)]
 pub(super) struct Input<'a> {
     bytes: &'a [u8],
@@ -14,12 +14,12 @@ impl<'a> Input<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// How far it was taken.
+    /// The current position.
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    /// The first byte of the next token; none at the end.
+    /// The first byte of the next token. None at the end.
     pub(super) fn next_token(&mut self) -> Option<u8> {
         while let Some(&byte) = self.bytes.get(self.at) {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
@@ -30,12 +30,12 @@ impl<'a> Input<'a> {
         None
     }
 
-    /// Passes over so many bytes.
+    /// Skips this many bytes.
     pub(super) fn skip(&mut self, bytes: usize) {
         self.at += bytes;
     }
 
-    /// Takes a token of one byte. None when there is another one.
+    /// Takes a token of one byte. None if the next token is a different one.
     pub(super) fn expect(&mut self, token: u8) -> Option<()> {
         if self.next_token()? != token {
             return None;
@@ -44,8 +44,8 @@ impl<'a> Input<'a> {
         Some(())
     }
 
-    /// Takes what stands before the next item of a list or an object, or its end. Tells whether there is one; none when there is
-    /// neither.
+    /// Takes the separator before the next item of a list or an object, or its end. Returns whether
+    /// there is another item. None if there is neither separator nor end.
     pub(super) fn goes_on(&mut self, end: u8, first: bool) -> Option<bool> {
         if self.next_token()? == end {
             self.at += 1;
@@ -57,7 +57,8 @@ impl<'a> Input<'a> {
         Some(true)
     }
 
-    /// Takes a string whose quote is next. Returns what stands between the quotes; none when it does not end.
+    /// Takes a string whose quote is next. Returns the text between the quotes. None if the string
+    /// does not end.
     pub(super) fn string(&mut self) -> Option<&'a [u8]> {
         let begin = self.at + 1;
         let mut at = begin;
@@ -67,12 +68,13 @@ impl<'a> Input<'a> {
                 self.at = at + 1;
                 return Some(&self.bytes[begin..at]);
             }
-            // What is escaped may be a quote.
+            // The escaped byte may be a quote.
             at += 2;
         }
     }
 
-    /// Takes what stands up to the next blank or token: a number or a word. Empty when it is not of ASCII.
+    /// Takes everything up to the next whitespace or token: a number or a word. Empty if it is not
+    /// ASCII.
     pub(super) fn word(&mut self) -> &'a str {
         let rest = &self.bytes[self.at..];
         let is_end = |byte: &u8| {
@@ -83,7 +85,7 @@ impl<'a> Input<'a> {
         str::from_utf8(word).unwrap_or_default()
     }
 
-    /// Passes over a value, whatever is in it: brackets are counted and not compared. None when it does not end.
+    /// Skips any value. Brackets are counted but not matched. None if the value does not end.
     pub(super) fn skip_value(&mut self) -> Option<()> {
         let mut open = 0_usize;
         loop {
@@ -108,7 +110,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Whether a word is a number as JSON has it (RFC 8259 §6), of whatever size.
+/// Whether a word is a valid JSON number (RFC 8259 §6), of any size.
 pub(super) fn is_number(word: &str) -> bool {
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     let mut rest = word.strip_prefix('-').unwrap_or(word);

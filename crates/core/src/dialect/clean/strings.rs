@@ -1,4 +1,4 @@
-//! Texts within JSON, and characters that are none.
+//! Strings within JSON, and invalid characters.
 
 use std::fmt::Write as _;
 
@@ -6,19 +6,20 @@ use memchr::{memchr, memchr_iter};
 
 use super::{Found, Halves};
 
-/// Escapes of halves of characters, as they came one after the other in a text.
+/// Escapes of half characters, in the order they occur in a text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::dialect) struct HalfRun {
-    /// The first one is a second half: its first half must have come before.
+    /// The first one is a second half. Its first half must come before this text.
     goes_on: bool,
-    /// The last one is a first half: its second half must follow.
+    /// The last one is a first half. Its second half must follow.
     open: bool,
-    /// A half in between is alone.
+    /// A half in between has no other half.
     torn: bool,
 }
 
 impl HalfRun {
-    /// Takes in the halves of the next text of the same stream; none if it has none. Tells whether one that came is alone.
+    /// Adds the halves of the next text of the same stream. `next` is none if it has no halves.
+    /// Returns whether an earlier half stays alone.
     pub(in crate::dialect) fn is_torn_by(&mut self, next: Option<Self>) -> bool {
         let open = std::mem::take(&mut self.open);
         let Some(next) = next else { return open };
@@ -26,7 +27,7 @@ impl HalfRun {
         next.torn || next.goes_on != open
     }
 
-    /// Whether the other half of the last one has not come.
+    /// Whether the other half of the last one has not arrived.
     pub(in crate::dialect) fn is_open(self) -> bool {
         self.open
     }
@@ -42,8 +43,9 @@ impl HalfRun {
     }
 }
 
-/// Whether a JSON text may have an escape of half a character, or of an ASCII character that needs none: names of members are
-/// compared as they are written. False is certain.
+/// Whether a JSON text may have an escape of half a character, or of an ASCII character that needs
+/// none. The second matters because names of members are compared as they are written. False is
+/// certain.
 pub(super) fn has_odd_escapes(json: &str) -> bool {
     memchr_iter(b'\\', json.as_bytes()).any(|at| {
         let escape = json.as_bytes().get(at + 1..at + 5);
@@ -57,8 +59,8 @@ pub(super) fn has_odd_escapes(json: &str) -> bool {
     })
 }
 
-/// Writes what stands between the quotes of a JSON text so that any reader can take it. Returns it if it was written as it stood and
-/// has no escapes.
+/// Writes the text between the quotes of a JSON string so that any reader accepts it. Returns the
+/// text if it was written unchanged and has no escapes.
 pub(super) fn write<'r>(
     raw: &'r [u8],
     halves: Halves,
@@ -80,7 +82,7 @@ pub(super) fn write<'r>(
     None
 }
 
-/// Writes what has no escapes.
+/// Writes text without escapes.
 fn plain(bytes: &[u8], out: &mut String, found: &mut Found) {
     for chunk in bytes.utf8_chunks() {
         characters(chunk.valid(), out, found);
@@ -94,7 +96,7 @@ fn plain(bytes: &[u8], out: &mut String, found: &mut Found) {
     }
 }
 
-/// Writes characters, control characters escaped.
+/// Writes characters and escapes control characters.
 fn characters(text: &str, out: &mut String, found: &mut Found) {
     if text.bytes().fold(true, |none, byte| none & (byte >= b' ')) {
         return out.push_str(text);
@@ -110,7 +112,7 @@ fn characters(text: &str, out: &mut String, found: &mut Found) {
     }
 }
 
-/// Writes an escape, and tells how long it was.
+/// Writes an escape. Returns how long it was.
 fn escape(raw: &[u8], halves: Halves, out: &mut String, found: &mut Found) -> usize {
     match raw.get(1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
@@ -147,7 +149,7 @@ fn escape(raw: &[u8], halves: Halves, out: &mut String, found: &mut Found) -> us
     ESCAPE_BYTES
 }
 
-/// Writes a backslash that begins no escape there is, and tells how long it was.
+/// Writes a backslash that does not start a valid escape. Returns how long it was.
 fn backslash(out: &mut String, found: &mut Found) -> usize {
     if found.grow(2) {
         out.push_str("\\\\");
@@ -157,20 +159,20 @@ fn backslash(out: &mut String, found: &mut Found) -> usize {
     1
 }
 
-/// The UTF-16 code unit that is escaped here.
+/// The UTF-16 code unit of this escape.
 fn unit(raw: &[u8]) -> Option<u16> {
     let digits = raw.get(..ESCAPE_BYTES)?.strip_prefix(b"\\u")?;
     let is_hex = digits.iter().all(u8::is_ascii_hexdigit);
     u16::from_str_radix(str::from_utf8(digits).ok().filter(|_| is_hex)?, 16).ok()
 }
 
-/// A character of private use that stands for half a character until the other half has come.
+/// A private-use character that represents half a character until the other half arrives.
 fn mark(unit: u16) -> char {
     char::from_u32(FIRST_MARK + u32::from(unit - HIGH_FIRST)).expect("the last plane has room for all halves")
 }
 
-/// Puts the halves of characters together that were [marked](Halves::Marked); U+FFFD takes the place of one that is alone. None when
-/// there is no mark.
+/// Joins the halves of characters that were [marked](Halves::Marked). A half without its other half
+/// becomes U+FFFD. None if there is no mark.
 pub(in crate::dialect) fn join_halves(text: &str) -> Option<String> {
     let half = |letter: char| {
         let unit = u32::from(letter).checked_sub(FIRST_MARK)?;
@@ -197,11 +199,11 @@ pub(in crate::dialect) fn join_halves(text: &str) -> Option<String> {
     (copied > 0).then_some(joined)
 }
 
-/// Stands for an odd character where there is no room for what is longer.
+/// Replaces an odd character if there is no room for a longer replacement.
 const SHORT_REPLACEMENT: char = '?';
 const ESCAPE_BYTES: usize = "\\u0000".len();
 const HIGH_FIRST: u16 = 0xD800;
 const LOW_FIRST: u16 = 0xDC00;
 const LOW_LAST: u16 = 0xDFFF;
-/// The last characters there are: nobody else has a use for them.
+/// The last code points of Unicode. Nobody else uses them.
 const FIRST_MARK: u32 = 0x10_F800;

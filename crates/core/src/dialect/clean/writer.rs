@@ -1,4 +1,4 @@
-//! Reads a JSON text and writes it, value by value, without a tree.
+//! Reads a JSON text and writes it value by value, without a tree.
 
 use std::borrow::Cow;
 
@@ -9,17 +9,18 @@ use super::{Clean, Files, Found, Rules, strings};
 use crate::dialect::credentials::{MASK, Sense, is_credential_header};
 use crate::dialect::inline;
 
-/// Where a value stands.
+/// The position of a value.
 #[derive(Clone, Copy)]
 struct Context {
     depth: usize,
     files: Place,
     secrets: Secrets,
-    /// Whether values take room.
+    /// Whether values count against the room.
     counted: bool,
 }
 
-/// Where files are looked for: only in members meant for them, so that no text is taken for one.
+/// Where files are looked for: only in members meant for them, so that ordinary text is not
+/// mistaken for a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Content,
@@ -28,43 +29,44 @@ enum Place {
     Outermost,
 }
 
-/// What is a credential there.
+/// Which values at this position are credentials.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Secrets {
     /// The value, if it is a text or a number, or a list of them.
     Credential,
     /// Every text and number, except under `type`.
     Every,
-    /// Headers that carry one: members of an object, or objects with a `value` each.
+    /// Headers that carry one: either members of an object, or objects with a `value` each.
     Headers,
-    /// What has the name of one.
+    /// Values whose name is that of a credential.
     Named,
-    /// Texts that have the name of one: a schema has it too.
+    /// Only texts whose name is that of a credential, because a schema has members with such names
+    /// too.
     Schema,
-    /// What signs a text that is a URL.
+    /// The signature in a text that is a URL.
     Url,
 }
 
-/// The text is no JSON.
+/// The text is not JSON.
 pub(super) struct NotJson {
-    /// An object of the members that were whole before; empty if it is no object.
+    /// An object of the members that were complete before. Empty if it is not an object.
     pub(super) members: String,
 }
 
-/// The text is no JSON here.
+/// The text is not JSON at this position.
 struct Here;
 
-/// Writes what it reads.
+/// Writes the values it reads.
 pub(super) struct Writer<'a> {
     input: Input<'a>,
     out: String,
     found: Found,
     rules: Rules<'a>,
-    /// What a tree of further values may take.
+    /// The memory that is left for a tree of further values.
     room: usize,
-    /// The same, for values of the outermost object and its members: what is long stands deeper.
+    /// The same, for values of the outermost object and its members. Long content is deeper.
     reserve: usize,
-    /// How much of the output is whole members of the outermost object.
+    /// The length of the output that consists of complete members of the outermost object.
     whole_members: usize,
 }
 
@@ -72,7 +74,7 @@ impl<'a> Writer<'a> {
     pub(super) fn new(json: &'a [u8], rules: Rules<'a>) -> Self {
         Self {
             input: Input::new(json),
-            // What comes out is rarely longer, and often much shorter.
+            // The output is rarely longer than the input, and often much shorter.
             out: String::with_capacity(json.len().min(FIRST_CAPACITY)),
             found: Found::default(),
             rules,
@@ -141,7 +143,7 @@ impl<'a> Writer<'a> {
             } else {
                 self.value(context)?;
             }
-            // At the end of what came, a number may go on.
+            // At the end of the input, a number may be incomplete.
             let is_whole = self.input.next_token().is_some();
             if context.depth == 1 && is_whole {
                 self.whole_members = self.out.len();
@@ -180,7 +182,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// What a member's name says of its value, and whether it is left out.
+    /// The context of a member's value according to its name, and whether the member is left out.
     fn member(&self, name: &str, context: Context) -> (Context, bool) {
         let files = match context.files {
             Place::Content | Place::File if inline::may_be_encoded(name) => Place::File,
@@ -223,7 +225,7 @@ impl<'a> Writer<'a> {
         left.is_some()
     }
 
-    /// Writes the name of a member, and says what it is.
+    /// Writes the name of a member, and returns it.
     fn name<'n>(&mut self, raw: &'n [u8]) -> Cow<'n, str> {
         let at = self.out.len();
         let plain = self.text(raw).map(Cow::Borrowed);
@@ -251,7 +253,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes a text that stands between quotes in the input. Returns it if it was written as it stood and has no escapes.
+    /// Writes a text that is between quotes in the input. Returns the text if it was written
+    /// unchanged and has no escapes.
     fn text<'n>(&mut self, raw: &'n [u8]) -> Option<&'n str> {
         self.out.push('"');
         let plain = strings::write(raw, self.rules.halves, &mut self.out, &mut self.found);
@@ -280,7 +283,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Whether something that is no number was meant to be one: `NaN`, `-Infinity`, `01`, `.5`.
+/// Whether an invalid number was meant to be a number: `NaN`, `-Infinity`, `01`, `.5`.
 fn looks_like_a_number(word: &str) -> bool {
     let unsigned = word.trim_start_matches(['-', '+']);
     matches!(unsigned, "NaN" | "Infinity")
@@ -288,13 +291,15 @@ fn looks_like_a_number(word: &str) -> bool {
 }
 
 const FIRST_CAPACITY: usize = 4 << 10;
-/// Deeper than anything that is meant, and less deep than what the JSON parser takes (128).
+/// Deeper than any real data, and less deep than the JSON parser's limit (128).
 pub(super) const MAX_DEPTH: usize = 100;
-/// What the values of a text may take as a tree, about. A list of ten thousand messages takes a third of it.
+/// About how much memory the values of a text may take as a tree. A list of ten thousand messages
+/// takes a third of it.
 pub(super) const MAX_TREE_BYTES: usize = 16 << 20;
 const RESERVED_TREE_BYTES: usize = 1 << 20;
-/// Members of the outermost object, and of those: `usage` comes behind what is long.
+/// Members of the outermost object, and members of those. `usage` comes after the long members.
 const RESERVED_DEPTH: usize = 2;
-/// What a value takes in a tree, and what a member takes: the least that a map has room for is four.
+/// The memory that a value takes in a tree, and the memory that a member takes. The smallest map
+/// has room for four.
 pub(super) const VALUE_BYTES: usize = size_of::<Value>();
 pub(super) const MEMBER_BYTES: usize = 2 * size_of::<(u64, String, Value)>();

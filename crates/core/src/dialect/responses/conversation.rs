@@ -1,4 +1,4 @@
-//! Conversations: begun, looked at, deleted, and items added to them.
+//! Conversations: created, retrieved, deleted, and items added to them.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ impl Observer {
         self.emit(Fact::ConversationCreated { messages: input.messages, messages_lost }, at, out);
     }
 
-    /// The response to items that were added to a conversation: they are the next response's input.
+    /// The response to adding items to a conversation. They are part of the next response's input.
     pub(super) fn items(&mut self, items: &Value, at: UnixMillis, out: &mut Observed) {
         if !items.is_array() {
             return out.problem(Problem::UnexpectedShape);

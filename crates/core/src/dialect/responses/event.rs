@@ -1,4 +1,5 @@
-//! One event of a response's stream, read in one go: what is not of use here (`obfuscation`, pictures in pieces) is passed over.
+//! One event of a response's stream, read in one pass. Unused content (`obfuscation`, images in
+//! pieces) is skipped.
 
 use std::borrow::Cow;
 
@@ -6,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// The fields of all events together. What is of another type than it should be is none.
+/// The fields of all events together. A field of the wrong type is none.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Event<'a> {
@@ -47,11 +48,11 @@ pub(super) struct Event<'a> {
 impl<'a> Event<'a> {
     /// Reads an event's data.
     pub(super) fn read(data: &'a str) -> Option<Self> {
-        // A list would do for the parser.
+        // The parser would also accept a list.
         if data.trim_start().starts_with('{') { serde_json::from_str(data).ok() } else { None }
     }
 
-    /// What it is: `type` says it also where the event has no name of its own.
+    /// The kind of the event. `type` also gives it if the event has no name of its own.
     pub(super) fn kind(&self) -> Option<Cow<'a, str>> {
         text(self.kind)
     }
@@ -64,17 +65,17 @@ impl<'a> Event<'a> {
         number(self.output_index)
     }
 
-    /// The place of a part in its item's content, or of a summary among its summaries.
+    /// The index of a part in its item's content, or of a summary among its summaries.
     pub(super) fn part_index(&self) -> u64 {
         number(self.content_index).or_else(|| number(self.summary_index)).unwrap_or_default()
     }
 
-    /// The piece of text it brings.
+    /// The piece of text in the event.
     pub(super) fn delta(&self) -> Option<Cow<'a, str>> {
         text(self.delta)
     }
 
-    /// The whole of what came in pieces.
+    /// The whole of a text that came in pieces.
     pub(super) fn whole(&self) -> Option<Cow<'a, str>> {
         [self.text, self.refusal, self.arguments, self.input, self.code].into_iter().find_map(text)
     }
@@ -102,7 +103,7 @@ impl<'a> Event<'a> {
 
 fn text(raw: Option<&RawValue>) -> Option<Cow<'_, str>> {
     let raw = raw?.get();
-    // Nearly all have nothing to undo, and need no copy.
+    // Nearly all strings have no escapes, and need no copy.
     match raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(plain) if memchr::memchr(b'\\', plain.as_bytes()).is_none() => Some(Cow::Borrowed(plain)),
         Some(_) => serde_json::from_str(raw).ok().map(Cow::Owned),

@@ -1,4 +1,5 @@
-//! What is new in a request: clients that keep the history themselves send all of it again with every turn.
+//! The new part of a request. Clients that keep the history themselves send all of it again with
+//! every turn.
 
 use std::borrow::Cow;
 
@@ -12,25 +13,26 @@ use crate::dialect::object::{Object, for_each_item};
 use crate::message::{Message, Role};
 use crate::observation::is_random;
 
-/// The part of a request's `input` that the model has not answered yet.
+/// The part of a request's `input` that the model has not responded to yet.
 #[derive(Debug, Default)]
 pub(super) struct NewInput {
-    /// What stands before the conversation, for the assistant alone: texts of `system` and `developer` items, in every request again.
+    /// The text before the conversation, which is for the assistant: texts of `system` and
+    /// `developer` items. Every request repeats them.
     pub(super) instructions: Vec<String>,
-    /// Messages, and what tools returned, in order; without ids unless the request gives some.
+    /// Messages and tool outputs, in order. They have no ids unless the request gives some.
     pub(super) messages: Vec<Message>,
-    /// The calls that are answered.
+    /// The calls whose outputs are in the request.
     pub(super) answers: Vec<String>,
-    /// The last items of what came before it that have ids of their own, the last one first.
+    /// The last items of the history that have ids of their own, the last one first.
     pub(super) history: Vec<String>,
-    /// Whether some of it cannot be read: it is mentioned by its id only, or was left out.
+    /// Whether some of it cannot be read: it is referenced only by its id, or was left out.
     pub(super) lost: bool,
-    /// Whether messages were left out, because they are too many or have too many parts.
+    /// Whether messages were left out because there are too many or they have too many parts.
     pub(super) is_cut: bool,
 }
 
 impl NewInput {
-    /// Reads `input`, a text or items, and adds all that was said in it to a history.
+    /// Reads `input`, a text or items, and adds everything that was said in it to a history.
     pub(super) fn of(input: Option<&RawValue>, said: &mut History) -> Self {
         let Some(input) = input else { return Self::default() };
         if input.get().starts_with('"') {
@@ -92,7 +94,7 @@ impl NewInput {
         }
     }
 
-    /// An item as a tree; none if there are too many.
+    /// An item as a tree. None if there are too many.
     fn tree(&mut self, item: &RawValue, kept: usize) -> Option<Value> {
         let tree = Some(item).filter(|_| kept < MAX_MESSAGES).and_then(|item| clean::tree(item.get()));
         self.is_cut |= tree.as_ref().is_none_or(|(_, is_cut)| *is_cut);
@@ -112,18 +114,18 @@ impl NewInput {
     }
 }
 
-/// What an item says of where history ends.
+/// The role of an item in finding where the history ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// What the app says, or what its tools returned.
+    /// User input or tool output from the app.
     Asked,
-    /// What the app tells the assistant.
+    /// Instructions from the app to the assistant.
     Instructed,
-    /// What the model did, other than saying something.
+    /// Something the model did other than saying text.
     Done,
-    /// A mention of what the server has.
+    /// A reference to an item that the server has.
     Named,
-    /// What the assistant said.
+    /// Text by the assistant.
     Said,
 }
 
@@ -141,9 +143,11 @@ impl Kind {
     }
 }
 
-/// How many items, from the first, are history: all up to the last one that the model put out, or that the server has.
+/// The number of leading items that are history: all up to the last one that the model produced or
+/// the server has.
 ///
-/// What stands at the very end is new even so: a beginning of the answer in the model's mouth, or a mention of an item.
+/// An item at the very end is new even so: a started response in the assistant's name, or a
+/// reference to an item.
 fn history(items: &[Kind]) -> usize {
     let open = items.iter().rposition(|item| !matches!(item, Kind::Said | Kind::Named));
     let end = open.map_or(0, |last| last + 1);
@@ -151,9 +155,10 @@ fn history(items: &[Kind]) -> usize {
     items[..end].iter().rposition(|item| !is_asked(item)).map_or(0, |last| last + 1)
 }
 
-/// New messages: nearly as many as a conversation may have, so that there is room for the response.
+/// New messages. The limit is slightly below that of a conversation, to leave room for the
+/// response.
 const MAX_MESSAGES: usize = 900;
-/// Items at the end of the history, of which one is the last that a run put out.
+/// Items at the end of the history. One of them is the last output of a run.
 const LAST_ITEMS: usize = 8;
 
 #[cfg(test)]
@@ -274,7 +279,7 @@ mod tests {
             &[id("msg", 2), id("rs", 1)],
         );
         check(json!([said("user", "one"), output(id("msg", 1)), said("user", "two")]), &[id("msg", 1)]);
-        // A mention at the end is what is asked about.
+        // A reference at the end is what the user asks about.
         check(json!([said("user", "this:"), reference(id("msg", 9))]), &[]);
         check(json!([said("user", "one"), output("msg_1".into()), said("user", "two")]), &[]);
     }

@@ -1,7 +1,7 @@
-//! Items: what input and output of a response are made of.
+//! Items: the elements of a response's input and output.
 //!
-//! Messages are written in the shape all dialects share. Tools' calls and reasoning are no messages: they are parts of the record
-//! by themselves.
+//! Messages are written in the shape all dialects share. Tool calls and reasoning are not messages.
+//! They are separate parts of the record.
 
 use std::borrow::Cow;
 
@@ -22,7 +22,7 @@ pub(super) enum OutputItem {
     ToolCall(ToolCall),
 }
 
-/// What an item says it is. A message may leave it out.
+/// The kind of an item. A message may leave it out.
 pub(super) fn kind(item: &Value) -> &str {
     match item["type"].as_str() {
         Some(kind) => kind,
@@ -31,19 +31,19 @@ pub(super) fn kind(item: &Value) -> &str {
     }
 }
 
-/// The same of an item that is not read as a whole.
+/// The same for an item that is not read as a whole.
 pub(super) fn kind_of<'a>(item: &Object<'a>) -> Cow<'a, str> {
     let of_role = || item.text("role").map(|_| "message".into());
     item.text("type").or_else(of_role).unwrap_or_default()
 }
 
-/// The id of an item, if no other item has it: the API's ids are long and random. Some servers count items, or give all of them one
-/// name, and so do clients where a server gave none.
+/// The id of an item, if no other item has it. The API's ids are long and random. Some servers
+/// number items, or give all of them the same id. Clients do the same if a server gave none.
 pub(super) fn unique_id(item: &Value) -> Option<&str> {
     id(&item["id"]).filter(|id| is_random(id))
 }
 
-/// An item of the output of `run`; the id of one that has none is made of its place.
+/// An output item of `run`. If it has no id, one is made from its position.
 pub(super) fn output(item: Value, run: &str, place: u64) -> Option<OutputItem> {
     let local_id = || format!("{run}#{place}");
     Some(match kind(&item) {
@@ -64,7 +64,7 @@ pub(super) fn output(item: Value, run: &str, place: u64) -> Option<OutputItem> {
     })
 }
 
-/// A message, of whoever speaks in it; `role` if it does not say.
+/// A message from any role. `role` is used if the item does not name one.
 pub(super) fn message(item: Value, role: Role) -> Option<Message> {
     let Value::Object(mut fields) = item else { return None };
     let role = match fields.get("role").and_then(Value::as_str) {
@@ -97,12 +97,13 @@ pub(super) fn message(item: Value, role: Role) -> Option<Message> {
     Some(Message { id: known, role, status, created_at: None, run: None, object })
 }
 
-/// Whether an item of this kind is what a tool of the app's returned, or the app's word on a call.
+/// Whether an item of this kind is the output of one of the app's tools, or the app's decision on a
+/// call.
 pub(super) fn is_tool_output(kind: &str) -> bool {
     kind == "mcp_approval_response" || kind.ends_with("_output")
 }
 
-/// What a tool returned, and the call it answers; none if the item is no such thing.
+/// A tool output, and the call it belongs to. None if the item is not a tool output.
 pub(super) fn tool_output(item: &Value) -> Option<(String, Message)> {
     let kind = kind(item);
     let answered = match kind {
@@ -127,7 +128,7 @@ pub(super) fn tool_output(item: &Value) -> Option<(String, Message)> {
     Some((call, message(fields, Role::Tool)?))
 }
 
-/// A mention of an item that the server has: what it is, it alone knows.
+/// A reference to an item that the server has. Only the server knows its content.
 pub(super) fn reference(item: &Value) -> Option<Message> {
     let id = id(&item["id"])?;
     let content = json!([{"type": "item_reference", "id": id}]);
@@ -142,7 +143,7 @@ pub(super) fn reference(item: &Value) -> Option<Message> {
     })
 }
 
-/// A call of a tool, or what else the model put out that is neither text nor reasoning.
+/// A tool call, or other model output that is neither text nor reasoning.
 fn tool_call(mut item: Value, local_id: impl FnOnce() -> String) -> ToolCall {
     shorten(&mut item);
     let kind = kind(&item);
@@ -152,7 +153,8 @@ fn tool_call(mut item: Value, local_id: impl FnOnce() -> String) -> ToolCall {
         other => Some(other.to_string()),
     };
     let first = |names: &[&str]| names.iter().find_map(|name| text(&item[*name]));
-    // What is called is in other fields with every kind; what came back, where the server has called it, too.
+    // Each kind has its input in different fields. If the server made the call, the same applies to
+    // the result.
     let arguments = first(&["arguments", "input", "code", "queries", "action", "tools", "revised_prompt"]);
     let output = first(&["output", "outputs", "results", "result", "error"]);
     ToolCall {
@@ -176,7 +178,8 @@ fn content(content: Value) -> Value {
     content
 }
 
-/// A part of content in the shape all dialects share; one of a kind that has none stays as it is.
+/// A part of content in the shape all dialects share. A part of a kind without such a shape stays
+/// as it is.
 pub(super) fn part(mut part: Value) -> Value {
     match part["type"].as_str() {
         Some("input_text" | "output_text" | "text") if part["text"].is_string() => {

@@ -1,4 +1,4 @@
-//! Reads a `response` object, whatever a server made of it.
+//! Reads a `response` object, including one that a server changed.
 
 use serde_json::Value;
 
@@ -9,15 +9,15 @@ use crate::dialect::history::Speech;
 use crate::message::Message;
 use crate::observation::{Reasoning, Run, RunStatus, ToolCall};
 
-/// What a response put out, by kind, in order.
+/// The output of a response, by kind, in order.
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
     pub(super) messages: Vec<Message>,
     pub(super) reasoning: Vec<Reasoning>,
     pub(super) tool_calls: Vec<ToolCall>,
-    /// The id of the last item, if it is one that no other item has.
+    /// The id of the last item, if no other item has it.
     pub(super) last_item: Option<String>,
-    /// What a later request may repeat of it.
+    /// The part of it that a later request may repeat.
     pub(super) said: Speech,
 }
 
@@ -35,7 +35,7 @@ impl Outputs {
         self.messages.is_empty() && self.reasoning.is_empty() && self.tool_calls.is_empty()
     }
 
-    /// Takes an item in the place it has in the whole output.
+    /// Adds an item at its position in the whole output.
     pub(super) fn push(&mut self, item: Value, run: &str, place: u64) {
         if let Some(id) = item::unique_id(&item) {
             self.last_item = Some(id.to_owned());
@@ -50,8 +50,8 @@ impl Outputs {
     }
 }
 
-/// Whether a body, where a response is expected, is one. Its `object` need not say so: a list called `output` does, or, where it says
-/// nothing, an id and a status of this API.
+/// Whether a body is a response, where one is expected. Its `object` need not say so. A list called
+/// `output` is enough, or, if `object` says nothing, an id and a status of this API.
 pub(super) fn is_response(body: &Value) -> bool {
     match body["object"].as_str() {
         Some("response") => true,
@@ -66,7 +66,8 @@ fn is_status(status: &Value) -> bool {
     status.as_str().is_some_and(|status| STATUSES.contains(&status))
 }
 
-/// The state of the response itself, without its output. `named` is the status that an event's name says.
+/// The state of the response itself, without its output. `named` is the status from the event's
+/// name.
 pub(super) fn run(body: &Value, local_id: &str, named: Option<&str>) -> Run {
     let error = [&body["error"], &body["incomplete_details"]].into_iter().find_map(error);
     Run {
@@ -94,7 +95,7 @@ fn status(body: &Value, named: Option<&str>) -> RunStatus {
         Some("error" | "failed") => RunStatus::Failed,
         Some("incomplete") => RunStatus::Incomplete,
         Some(other) => RunStatus::Active(other.chars().take(MAX_STATUS_CHARS).collect()),
-        // A server that leaves it out answers when it is done.
+        // A server that leaves it out responds when it is done.
         None if body["output"].as_array().is_some_and(|items| !items.is_empty()) => RunStatus::Completed,
         None => RunStatus::Active(String::new()),
     }

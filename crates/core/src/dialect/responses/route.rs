@@ -1,14 +1,15 @@
 //! The endpoints of Responses and Conversations, recognised by a path's trailing segments.
 //!
-//! `/v1/responses`, `/openai/responses`, `/openai/v1/responses`, a Foundry project's, and that of one of its agents
-//! (`/agents/{name}/endpoint/protocols/openai/responses`) are all the same. What is no word of a turn is no endpoint here: counting
-//! and compacting input, listing what was asked or said before.
+//! `/v1/responses`, `/openai/responses`, `/openai/v1/responses`, a Foundry project's, and that of
+//! one of its agents (`/agents/{name}/endpoint/protocols/openai/responses`) are all the same.
+//! Requests that are not part of a turn are not included: counting and compacting input, listing
+//! earlier input or output.
 
 use http::Method;
 
 use crate::dialect::path::Below;
 
-/// An endpoint that tells something.
+/// An endpoint that reports something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     /// `GET`, `POST` or `DELETE /conversations/{c}`
@@ -26,13 +27,13 @@ pub(super) enum Route {
 }
 
 impl Route {
-    /// Recognises a request; none when its answer tells nothing.
+    /// Recognises a request. None if its response reports nothing.
     pub(super) fn parse(method: &Method, path: &str) -> Option<Self> {
         Self::of_responses(method, path).or_else(|| Self::of_conversations(method, path))
     }
 
-    /// Gives a response that was looked for the id it was looked for by, which the client was told before; what the answer says
-    /// instead, if that is another: LiteLLM encrypts ids, and each time anew.
+    /// Gives a requested response the id from the path, which the client already knows. Returns the
+    /// id in the body if it is different: LiteLLM encrypts ids, with a different result each time.
     pub(super) fn rename(&self, id: &mut String) -> Option<String> {
         match self {
             Self::Look { response } if id != response => Some(std::mem::replace(id, response.clone())),
@@ -76,7 +77,7 @@ impl Route {
     }
 }
 
-/// The agent whose endpoint a path is, on Foundry.
+/// The agent to which a path belongs, on Foundry.
 pub(super) fn agent(path: &str) -> Option<String> {
     Below::of(path, "agents")?.read(|below| match *below {
         [agent, "endpoint", ..] => Some(agent.to_owned()),
@@ -84,7 +85,7 @@ pub(super) fn agent(path: &str) -> Option<String> {
     })
 }
 
-/// What stands in a response's place in a path and is none.
+/// Segments in the position of a response id that are not one.
 const NO_RESPONSES: [&str; 2] = ["compact", "input_tokens"];
 
 #[cfg(test)]

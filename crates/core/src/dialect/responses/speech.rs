@@ -1,7 +1,8 @@
-//! What items say, for the history of a conversation.
+//! Adds items to the history of a conversation.
 //!
-//! Counted are messages, calls of the app's functions and custom tools, and what its tools returned. The server's own calls and what
-//! the model thought are not: clients leave them out, or hand them back in other words.
+//! It includes messages, calls of the app's functions and custom tools, and their outputs. It does
+//! not include the server's own calls and the model's reasoning: clients leave them out, or send
+//! them back in a different form.
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -36,7 +37,7 @@ pub(super) fn hear_item(history: &mut History, item: &Object<'_>) {
         "custom_tool_call" => {
             history.answer(|word| word.call(&text("call_id"), &text("name"), &text("input")));
         }
-        // What it says is only known to the server; that there is something is known.
+        // Only the server knows its content, but it is known that there is an item.
         "item_reference" => history.answer(|word| word.show(&text("id"))),
         "mcp_approval_response" => {
             ask(history, "tool", &text("approval_request_id"), item.raw("approve"));
@@ -54,7 +55,7 @@ fn ask(history: &mut History, role: &str, call: &str, content: Option<&RawValue>
     history.ask(role, call, speech);
 }
 
-/// Adds an item that the model put out to what it said.
+/// Adds an output item of the model to what the model said.
 pub(super) fn say_output(word: &mut Speech, item: &Value) {
     let text = |name: &str| item[name].as_str().unwrap_or_default();
     match item::kind(item) {

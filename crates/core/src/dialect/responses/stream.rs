@@ -1,7 +1,8 @@
 //! What one event stream of a response has shown so far.
 //!
-//! Items are put together from their pieces and told only where the response's last word does not have them: the stream ended
-//! before, or the server leaves them out there. A whole item goes before whole texts, and these before pieces. Memory is bounded.
+//! Items are put together from their pieces. They are reported only if the response's final event
+//! does not have them: the stream ended early, or the server leaves them out. A whole item takes
+//! precedence over whole texts, and whole texts over pieces. Memory is bounded.
 
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -16,16 +17,17 @@ use crate::time::UnixMillis;
 /// The state of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
-    /// The response, as it was last told.
+    /// The response, as it was last reported.
     pub(super) run: Option<Run>,
     pub(super) first_token_at: Option<UnixMillis>,
     pub(super) error: Option<Box<RawValue>>,
-    /// Whether it is read when it is over, so that nothing is known of when its pieces passed.
+    /// Whether the stream is read only after it is over. Then the times of its pieces are not
+    /// known.
     pub(super) late: bool,
-    /// Items, in the order of their places.
+    /// Items, ordered by position.
     items: Vec<Item>,
     bytes: usize,
-    /// Whether something was left out for want of room.
+    /// Whether something was left out because there was no room.
     full: bool,
 }
 
@@ -34,7 +36,7 @@ pub(super) struct Stream {
 struct Item {
     place: u64,
     id: String,
-    /// The item as it began, or is.
+    /// The item as it started, or the complete item.
     object: Value,
     done: bool,
     /// Parts of its content or its summary, or the one text of a call, by their index.
@@ -62,7 +64,7 @@ enum PartKind {
 }
 
 impl PartKind {
-    /// By what stands before `.delta` or `.done` in the name of an event.
+    /// The kind, from the part of an event's name before `.delta` or `.done`.
     fn of(subject: &str) -> Option<Self> {
         Some(match subject.strip_prefix("response.").unwrap_or(subject) {
             "code_interpreter_call_code" | "code_interpreter_call.code" => Self::Code,
@@ -76,7 +78,7 @@ impl PartKind {
         })
     }
 
-    /// The member that holds the whole text, where there is one in the item itself.
+    /// The member that holds the whole text, if the item itself has one.
     fn member(self) -> Option<&'static str> {
         match self {
             Self::Arguments => Some("arguments"),
@@ -86,12 +88,12 @@ impl PartKind {
         }
     }
 
-    /// The text that an item has there.
+    /// The text of this kind in an item.
     fn text_of(self, item: &Value) -> Option<&str> {
         Some(item[self.member()?].as_str().unwrap_or_default())
     }
 
-    /// The kind of item it is of, where its beginning was not seen.
+    /// The kind of item it belongs to, if the start of the item was not seen.
     fn of_item(self) -> &'static str {
         match self {
             Self::Arguments => "function_call",
@@ -104,7 +106,7 @@ impl PartKind {
 }
 
 impl Stream {
-    /// Takes an event that is about a piece of the output. Tells whether it was one.
+    /// Takes an event about a piece of the output. Returns whether it was one.
     pub(super) fn take_piece(&mut self, kind: &str, event: &Event<'_>, at: UnixMillis) -> bool {
         if let Some(part) = kind.strip_suffix(".delta").and_then(PartKind::of) {
             let text = event.delta().unwrap_or_default();
@@ -134,7 +136,7 @@ impl Stream {
                     part.annotations.push(annotation);
                 }
             }
-            // What it brings, the events of the text bring too.
+            // The events of the text contain the same content.
             "response.content_part.added" => {}
             "response.content_part.done" => {
                 if let Some(part) = event.part() {
@@ -151,17 +153,17 @@ impl Stream {
         !self.items.is_empty()
     }
 
-    /// How many bytes are held of the output.
+    /// How many bytes of the output are held.
     pub(super) fn held_bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Lets go of the output; it counts as left out.
+    /// Drops the output, which then counts as left out.
     pub(super) fn let_go(&mut self) {
         (self.items, self.bytes, self.full) = (Vec::new(), MAX_BYTES, true);
     }
 
-    /// Whether anything of a response was told.
+    /// Whether anything of a response was reported.
     pub(super) fn has_told(&self) -> bool {
         self.has_items() || self.error.is_some()
     }
@@ -177,11 +179,11 @@ impl Stream {
         self.error = clean::kept(error, Files::Kept).filter(|error| error.get().len() <= MAX_ERROR_BYTES);
     }
 
-    /// What there is of the output; `finished` says whether nothing more is to come.
+    /// The output so far. `finished` says whether nothing more will come.
     pub(super) fn take_outputs(&mut self, run: &str, finished: bool) -> Outputs {
         let mut outputs = Outputs::default();
         for item in std::mem::take(&mut self.items) {
-            // Of a message that only began there is nothing to tell.
+            // A message that only started has nothing to report.
             let begun = !item.done && item.parts.is_empty();
             let empty = item.object["content"].as_array().is_none_or(Vec::is_empty);
             if begun && empty && item::kind(&item.object) == "message" {
@@ -193,7 +195,7 @@ impl Stream {
         outputs
     }
 
-    /// Notes when the first text passed that a user sees.
+    /// Notes when the first text arrived that a user sees.
     fn note_text(&mut self, part: PartKind, text: &str, at: UnixMillis) {
         if matches!(part, PartKind::OutputText | PartKind::Refusal) && !text.is_empty() && !self.late {
             self.first_token_at.get_or_insert(at);
@@ -211,7 +213,7 @@ impl Stream {
             item.object = object;
             item.done = done;
             if done {
-                // llama.cpp leaves out of the whole item what it told before.
+                // llama.cpp leaves out of the whole item what it sent before.
                 item.parts.retain(|part| part.kind.text_of(&item.object).is_some_and(str::is_empty));
             }
         }
@@ -251,8 +253,9 @@ impl Stream {
         Some(&mut item.parts[at])
     }
 
-    /// The item with an id, else in a place, else the latest of its kind; a new one if there is room. A `whole` text without id and
-    /// place is of the first that has none yet.
+    /// The item with an id, else at a position, else the latest of its kind. Adds a new one if
+    /// there is room. A `whole` text without id and position belongs to the first item that has no
+    /// text yet.
     fn find_or_add(
         &mut self,
         place: Option<u64>,
@@ -297,7 +300,7 @@ impl Stream {
 }
 
 impl Item {
-    /// The item, with the texts that were seen of it.
+    /// The item, with the texts that were seen for it.
     fn into_object(self, finished: bool) -> Value {
         let Self { place: _, id, mut object, done, mut parts } = self;
         if !done {
@@ -333,7 +336,7 @@ impl Item {
     }
 }
 
-/// Kept of a stream's pieces: more than any model writes in one response.
+/// How much is kept of a stream's pieces: more than any model writes in one response.
 const MAX_BYTES: usize = 8 << 20;
 const MAX_ITEMS: usize = 1024;
 const MAX_PARTS: usize = 1024;

@@ -1,4 +1,4 @@
-//! Facts, told with what the exchange says of whose they are.
+//! Reports facts together with the attribution of the exchange.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::observation::{Api, ConversationKey, Fact, Observation, Run, RunOrigin
 use crate::time::UnixMillis;
 
 impl Observer {
-    /// Tells a state of the turn, and the first time what its request brings.
+    /// Reports a state of the turn. The first report includes the input of the request.
     pub(super) fn turn(
         &mut self,
         run: Run,
@@ -42,7 +42,7 @@ impl Observer {
             }
         };
         let id = run.id.clone();
-        // What has no id cannot be polled.
+        // A response without an id cannot be polled.
         let nameless = self.route == Route::Create && id == self.local_id;
         let run = Run { assistant: run.assistant.or_else(|| self.assistant.clone()), tool_calls, ..run };
         let turn = Turn {
@@ -63,7 +63,8 @@ impl Observer {
         self.tell_of(&id, Fact::TurnSeen(Box::new(turn)), at, out);
     }
 
-    /// Pieces of text are not told one by one; that they still come is, now and then.
+    /// Reports now and then that pieces of text still arrive. The pieces are not reported one by
+    /// one.
     pub(super) fn tell_that_it_goes_on(&mut self, at: UnixMillis, out: &mut Observed) {
         if at.since(self.told_at) < GOES_ON_EVERY {
             return;
@@ -73,12 +74,12 @@ impl Observer {
         }
     }
 
-    /// Tells a fact about a conversation that has a name.
+    /// Reports a fact about a conversation that has an id.
     pub(super) fn emit(&mut self, fact: Fact, at: UnixMillis, out: &mut Observed) {
         self.tell_of("", fact, at, out);
     }
 
-    /// Tells a fact about a run: without a conversation it is known by its own id.
+    /// Reports a fact about a run. Without a conversation, the run is identified by its own id.
     pub(super) fn tell_of(&mut self, run: &str, fact: Fact, at: UnixMillis, out: &mut Observed) {
         self.told_at = at;
         let id = self.conversation.clone().unwrap_or_else(|| Arc::from(run));

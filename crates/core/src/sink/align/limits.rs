@@ -1,38 +1,40 @@
-//! The bounds Align's SDKs check before they send; lengths are UTF-16 code units, as its Node SDK counts them.
+//! The limits that Align's SDKs check before sending. Lengths are UTF-16 code units, as in its Node
+//! SDK.
 
 use std::borrow::Cow;
 
 use crate::event::key_of;
 
-/// Of ids and display names.
+/// The limit for ids and display names.
 pub(super) const MAX_ID: usize = 64;
-/// Of property values and email addresses.
+/// The limit for property values and email addresses.
 pub(super) const MAX_VALUE: usize = 256;
-/// Properties of one event.
+/// The maximum number of properties of one event.
 pub(super) const MAX_PROPERTIES: usize = 10;
 
-/// How long a text is.
+/// The length of a text.
 pub(super) fn units(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
-/// An id that fits: the same for the same id, and another for another. Tells whether it had to be replaced.
+/// An id that fits. Equal ids give equal results, and different ids different ones. Also returns
+/// whether the id was replaced.
 pub(super) fn fit_id(id: &str) -> (Cow<'_, str>, bool) {
     if units(id) <= MAX_ID {
         return (Cow::Borrowed(id), false);
     }
-    // Its beginning, for a person to recognise, and a hash of the whole.
+    // Its beginning, for people to recognise, and a hash of the whole id.
     let beginning = beginning(id, MAX_ID - 33);
     (Cow::Owned(format!("{beginning}-{}", key_of(&["id", id]))), true)
 }
 
-/// The beginning of a text that fits. Tells whether something was cut.
+/// The beginning of a text that fits. Also returns whether the text was cut.
 pub(super) fn fit(text: &str, max: usize) -> (&str, bool) {
     let cut = beginning(text, max);
     (cut, cut.len() < text.len())
 }
 
-/// Whether a key is what Align's pattern allows: `^[a-zA-Z][a-zA-Z0-9_]{0,63}$`.
+/// Whether a key matches Align's pattern: `^[a-zA-Z][a-zA-Z0-9_]{0,63}$`.
 pub(super) fn is_property_key(key: &str) -> bool {
     let mut chars = key.chars();
     key.len() <= MAX_ID
@@ -68,7 +70,7 @@ mod tests {
                 prop_assert_eq!(fit_id(id).1, units(id) > MAX_ID);
                 let (text, cut) = fit(id, max);
                 prop_assert!(units(text) <= max && id.starts_with(text) && cut == (units(id) > max));
-                // No character more would have fitted.
+                // Not one more character would have fitted.
                 prop_assert!(!cut || id[text.len()..].chars().next().unwrap().len_utf16() + units(text) > max);
             }
         }

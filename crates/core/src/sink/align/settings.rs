@@ -1,4 +1,4 @@
-//! The settings of an Align sink: as they are written, and what the environment says.
+//! The settings of an Align sink, from the file and the environment.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::settings::{Environment, Invalid, Secret, Span};
 use crate::sink::filter::FilterSettings;
 use crate::sink::settings::{half, required, uri};
 
-/// A sink as it is written in the file.
+/// A sink in the settings file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -27,10 +27,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Builds the sink; `section` is where the settings stand. What `keys` has goes before the file.
+    /// Builds the sink. `section` is the section of the settings. Values in `keys` override the
+    /// file.
     ///
     /// # Errors
-    /// When a setting cannot be used.
+    /// If a setting cannot be used.
     pub fn build(self, section: &str, keys: Keys, environment: &impl Environment) -> Result<Align, Invalid> {
         let Self {
             name,
@@ -89,7 +90,7 @@ impl Settings {
     }
 }
 
-/// What the environment says.
+/// The settings in the environment.
 #[derive(Debug, Default)]
 pub struct Keys {
     api_key: Option<Secret>,
@@ -98,7 +99,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Reads it.
+    /// Reads them.
     #[must_use]
     pub fn read(environment: &impl Environment) -> Self {
         Self {
@@ -108,7 +109,7 @@ impl Keys {
         }
     }
 
-    /// Whether they switch a sink on.
+    /// Whether they enable a sink.
     #[must_use]
     pub fn are_enough(&self) -> bool {
         self.api_key.is_some() && self.project_id.is_some()

@@ -1,4 +1,5 @@
-//! The messages of `ingestion.v1alpha`, in proto3's JSON form and in the field order of the vendor's Edge SDK.
+//! The messages of `ingestion.v1alpha`, in proto3's JSON form and in the field order of the
+//! vendor's Edge SDK.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -101,7 +102,7 @@ struct FeedbackProperties {
     kind: &'static str,
 }
 
-/// Gathers the events of one request, and counts what had to be made to fit.
+/// Collects the events of one request, and counts the values that were changed to fit.
 pub(super) struct Encoder<'a> {
     config: &'a Config,
     events: Vec<WireEvent<'a>>,
@@ -113,7 +114,7 @@ impl<'a> Encoder<'a> {
         Self { config, events: Vec::new(), cuts: 0 }
     }
 
-    /// The events, and how many values had to be made to fit.
+    /// The events, and how many values were changed to fit.
     pub(super) fn finish(self) -> (Vec<WireEvent<'a>>, u64) {
         (self.events, self.cuts)
     }
@@ -161,7 +162,8 @@ impl<'a> Encoder<'a> {
                 session_id: self.id(&session.id),
                 message_index_hint: index(first + at as u64),
                 message_role: if message.role == Role::User { "ROLE_USER" } else { "ROLE_ASSISTANT" },
-                // Align refuses an empty text; leaving the message out would leave a gap in the numbers.
+                // Align rejects an empty text, and omitting the message would leave a gap in the
+                // numbers.
                 message_content: if text.is_empty() { NO_TEXT.to_owned() } else { text },
             };
             let properties =
@@ -250,7 +252,7 @@ impl<'a> Encoder<'a> {
         });
     }
 
-    /// The configured properties first, then the event's own, as far as there is room.
+    /// The configured properties first, then the event's own, as long as there is room.
     fn custom(&mut self, own: &[(&str, String)]) -> Map<String, Value> {
         let mut properties = Map::new();
         let configured = self.config.properties.iter().map(|(key, value)| (key.as_str(), value));
@@ -279,7 +281,7 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// When a message was said: by the proxy's clock where the run was seen live, else by the API's.
+/// When a message was sent: by the proxy's clock if the run was seen live, else by the API's.
 fn said_at(interaction: &Interaction, message: &Message, is_input: bool) -> UnixMillis {
     let times = &interaction.times;
     let seen = if is_input { times.request_at } else { times.end_at };
@@ -293,7 +295,7 @@ fn said_at(interaction: &Interaction, message: &Message, is_input: bool) -> Unix
     }
 }
 
-/// Someone nobody knows, the same throughout a session.
+/// An anonymous user, the same throughout a session.
 fn pseudonym(session: &SessionKey) -> String {
     format!("anonymous-{}", key_of(&["user of", &session.scope, &session.id]))
 }

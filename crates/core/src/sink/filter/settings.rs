@@ -1,4 +1,4 @@
-//! A filter as it is written.
+//! The settings of a filter.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::Filter;
 use crate::interaction::Status;
 use crate::settings::Invalid;
 
-/// Which events a sink is sent, as it is written in the file.
+/// The selection of events for a sink, in the settings file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct FilterSettings {
@@ -20,7 +20,7 @@ pub(crate) struct FilterSettings {
 }
 
 impl FilterSettings {
-    /// Builds the filter; `section` is where it stands.
+    /// Builds the filter. `section` is the section of the settings.
     pub(crate) fn build(self, section: &str) -> Result<Filter, Invalid> {
         let Self { statuses, apps, assistants, metadata, sample } = self;
         let at = |key: &str| format!("{section}.{key}");

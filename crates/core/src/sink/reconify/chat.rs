@@ -1,6 +1,8 @@
-//! A chat as the vendor's SDK sends it: what `chat.completions.create` was given, and what it gave.
+//! A chat in the form of the vendor's SDK: the arguments of `chat.completions.create`, and its
+//! result.
 //!
-//! For a stream the SDK sends the object it iterates over, without text or usage; here it is the answer the stream amounted to.
+//! For a stream the SDK sends the object it iterates over, without text or usage. Here the
+//! assembled response is sent.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +10,7 @@ use super::Object;
 use crate::interaction::Interaction;
 use crate::message::{Message, Role};
 
-/// The request, word for word where it was kept; else what was new in it, behind the instructions.
+/// The request, unchanged if it was kept. Otherwise the new part of it, after the instructions.
 pub(super) fn request(interaction: &Interaction) -> Object<'_> {
     if let Some(request) = &interaction.request {
         return Object::Kept(request);
@@ -21,8 +23,8 @@ pub(super) fn request(interaction: &Interaction) -> Object<'_> {
     ]))
 }
 
-/// The answer, word for word where it was kept; else as far as it is recorded. Where several were merged it is the last one, with the
-/// usage of all.
+/// The response, unchanged if it was kept. Otherwise the recorded part of it. If several were
+/// merged it is the last one, with the usage of all.
 pub(super) fn response(interaction: &Interaction) -> Object<'_> {
     let usage = || {
         let usage: Value = serde_json::from_str(interaction.usage.as_ref()?.get()).ok()?;

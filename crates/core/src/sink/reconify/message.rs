@@ -1,13 +1,13 @@
-//! The message objects of a run, joined and filled in as the vendor's SDK does.
+//! Builds the message objects of a run. Messages are joined and completed as in the vendor's SDK.
 
 use serde_json::{Map, Value, json};
 
 use crate::interaction::{Interaction, Status};
 use crate::message::Message;
 
-/// The input message, carrying the run's assistant, thread and model where it names none itself.
+/// The input message, with the run's assistant, thread and model if it has none itself.
 ///
-/// Never nothing: a run without an input still tells of its assistant, thread and model.
+/// Never none: a run without an input still has its assistant, thread and model.
 pub(super) fn request(interaction: &Interaction) -> Map<String, Value> {
     let mut object = joined(interaction.inputs.iter()).unwrap_or_else(|| empty("user"));
     fill(&mut object, "assistant_id", interaction.assistant.as_deref());
@@ -16,8 +16,8 @@ pub(super) fn request(interaction: &Interaction) -> Map<String, Value> {
     object
 }
 
-/// The output message with the run's usage. Of a completed run whose outputs were not seen it is an empty one with its ids; of another run
-/// without outputs there is none.
+/// The output message with the run's usage. A completed run whose outputs were not seen gets an
+/// empty one with its ids. Any other run without outputs has none.
 pub(super) fn response(interaction: &Interaction) -> Option<Map<String, Value>> {
     let expected = interaction.status == Status::Completed;
     let unseen = || {
@@ -37,7 +37,7 @@ pub(super) fn response(interaction: &Interaction) -> Option<Map<String, Value>> 
     Some(object)
 }
 
-/// A message of which nothing is known.
+/// A message without any known content.
 pub(super) fn empty(role: &str) -> Map<String, Value> {
     Map::from_iter([
         ("object".to_owned(), json!("thread.message")),
@@ -46,7 +46,8 @@ pub(super) fn empty(role: &str) -> Map<String, Value> {
     ])
 }
 
-/// Sets a key in place when it is missing, null or empty: JavaScript's assignment, behind the SDK's condition.
+/// Sets a key in place if it is missing, null or empty. This mirrors the conditional assignment in
+/// the SDK's JavaScript.
 pub(super) fn fill(object: &mut Map<String, Value>, key: &str, value: Option<&str>) {
     let Some(value) = value else { return };
     let unset = match object.get(key) {
@@ -59,7 +60,7 @@ pub(super) fn fill(object: &mut Map<String, Value>, key: &str, value: Option<&st
     }
 }
 
-/// The last message's object, holding the content of all of them in order.
+/// The last message's object, with the content of all of them in order.
 pub(super) fn joined<'a>(messages: impl Iterator<Item = &'a Message>) -> Option<Map<String, Value>> {
     let mut content = Vec::new();
     let mut last = None;
@@ -76,12 +77,14 @@ pub(super) fn joined<'a>(messages: impl Iterator<Item = &'a Message>) -> Option<
     Some(object)
 }
 
-/// The object as it was captured. Whatever is not an object was never a message of ours; it is sent as an empty one.
+/// The captured object. Anything that is not an object was not made by this program, and is sent as
+/// an empty one.
 fn object(message: &Message) -> Map<String, Value> {
     serde_json::from_str(message.object.get()).unwrap_or_default()
 }
 
-/// A content value as a list of parts of the response's shape. Requests may give a string, or parts with a bare text.
+/// A content value as a list of parts in the shape of a response. Requests may give a string, or
+/// parts with a bare text.
 fn parts(content: Value) -> Vec<Value> {
     match content {
         Value::String(text) => vec![json!({"type": "text", "text": response_text(text)})],

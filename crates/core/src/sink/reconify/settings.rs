@@ -1,4 +1,4 @@
-//! The settings of a Reconify sink: as they are written, and what the environment says.
+//! The settings of a Reconify sink, from the file and the environment.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::settings::{Environment, Invalid, Secret};
 use crate::sink::filter::FilterSettings;
 use crate::sink::settings::{half, required, uri};
 
-/// A sink as it is written in the file.
+/// A sink in the settings file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -24,10 +24,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Builds the sink; `section` is where the settings stand. What `keys` has goes before the file.
+    /// Builds the sink. `section` is the section of the settings. Values in `keys` override the
+    /// file.
     ///
     /// # Errors
-    /// When a setting cannot be used.
+    /// If a setting cannot be used.
     pub fn build(
         self,
         section: &str,
@@ -65,7 +66,7 @@ impl Settings {
     }
 }
 
-/// What the environment says.
+/// The settings in the environment.
 #[derive(Debug, Default)]
 pub struct Keys {
     app_key: Option<Secret>,
@@ -74,7 +75,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Reads it.
+    /// Reads them.
     #[must_use]
     pub fn read(environment: &impl Environment) -> Self {
         Self {
@@ -84,7 +85,7 @@ impl Keys {
         }
     }
 
-    /// Whether they switch a sink on.
+    /// Whether they enable a sink.
     #[must_use]
     pub fn are_enough(&self) -> bool {
         self.app_key.is_some() && self.api_key.is_some()

@@ -1,6 +1,7 @@
-//! A turn, told in a shape the vendor knows: as the assistant's messages, or as lists of messages.
+//! Represents a turn in a shape that the vendor supports: as the assistant's messages, or as lists
+//! of messages.
 //!
-//! Only what users and assistants said is told; what tools returned and systems asked for is not.
+//! Only messages of users and assistants are included. Tool outputs and system messages are not.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +10,7 @@ use crate::event::SessionKey;
 use crate::interaction::{Interaction, Status};
 use crate::message::{Message, Role};
 
-/// The input message of an assistant's run: what the user said, with the session as its thread.
+/// The input message of an assistant's run: the user's text, with the session as its thread.
 pub(super) fn request(interaction: &Interaction) -> Map<String, Value> {
     let asked = interaction.inputs.iter().filter(|message| message.role == Role::User);
     let mut object = joined(asked).unwrap_or_else(|| empty("user"));
@@ -19,7 +20,8 @@ pub(super) fn request(interaction: &Interaction) -> Map<String, Value> {
     object
 }
 
-/// The output message of an assistant's run; none of one that did not complete and has neither text nor usage.
+/// The output message of an assistant's run. None for a run that did not complete and has neither
+/// text nor usage.
 pub(super) fn response(interaction: &Interaction) -> Option<Map<String, Value>> {
     let usage = usage(interaction);
     let said = interaction.outputs.iter().filter(|message| message.role.speaks());
@@ -34,7 +36,7 @@ pub(super) fn response(interaction: &Interaction) -> Option<Map<String, Value>> 
     Some(object)
 }
 
-/// A chat's request: who said what.
+/// A chat's request: messages with their authors.
 pub(super) fn asked(interaction: &Interaction) -> Map<String, Value> {
     let mut object = Map::new();
     fill(&mut object, "model", interaction.model.as_deref());
@@ -44,7 +46,7 @@ pub(super) fn asked(interaction: &Interaction) -> Map<String, Value> {
     object
 }
 
-/// A chat's answer.
+/// A chat's response.
 pub(super) fn answered(interaction: &Interaction) -> Map<String, Value> {
     let mut object = Map::from_iter([("id".to_owned(), json!(interaction.run))]);
     fill(&mut object, "model", interaction.model.as_deref());
@@ -62,7 +64,7 @@ fn line(message: &Message) -> Value {
     json!({"role": role, "content": message.text()})
 }
 
-/// Token counts by the names the vendor reads. What was not told is left out.
+/// Token counts under the names that the vendor reads. Unknown counts are omitted.
 fn usage(interaction: &Interaction) -> Option<Value> {
     let tokens = interaction.tokens?;
     let counts = [
@@ -75,7 +77,7 @@ fn usage(interaction: &Interaction) -> Option<Value> {
     (!counts.is_empty()).then_some(Value::Object(counts))
 }
 
-/// What the vendor groups by.
+/// The id by which the vendor groups.
 fn session(interaction: &Interaction) -> String {
     SessionKey::of(&interaction.attribution, &interaction.conversation).id
 }
