@@ -1,5 +1,4 @@
-//! Stores what must survive a restart: the journal, the events, pending deliveries and dead
-//! letters.
+//! Stores what must survive a restart: journal, events, pending deliveries and dead letters.
 //!
 //! There is one SQLite database in the data directory, in WAL mode, owned by one thread
 //! (`threadtap-store`). All other code holds a [`Store`], a cheap handle. Writes go through a
@@ -43,13 +42,12 @@
 //! * **Once.** An event with a known key is ignored, together with its deliveries. A key is known
 //!   while its event is kept: [`Config::retain`], at least 24 hours.
 //! * **Numbers.** An event's messages are numbered within its session in the transaction that
-//!   writes the event. Numbers have no gaps and no duplicates, even if an event is derived again or
-//!   a write is refused.
+//!   writes the event. Numbers are unique and have no gaps, even if an event is derived again or a
+//!   write is refused.
 //! * **Retention.** Events older than [`Config::retain`] are deleted in small steps between
 //!   commits, unless a delivery or a dead letter still refers to them. Beyond
 //!   [`Config::retain_bytes`], and in a full database, the text of the oldest delivered events is
-//!   deleted, whatever their age. Their keys stay for 24 hours, unless there is no room even for
-//!   keys.
+//!   deleted, whatever their age. Keys stay for 24 hours, unless there is no room even for them.
 //! * **Room.** When the database or the disk is full, the store makes room in this order, and takes
 //!   the next step only if the previous one was not enough. It records delivery results ahead of
 //!   other writes and in short form (no failed attempts, no responses for dead letters). It settles
@@ -64,17 +62,14 @@
 //!   corrupt by a write, by a read or at opening is set aside and replaced by a new one. A missing
 //!   or replaced file is noticed within a second, and before anything more is acknowledged. A new
 //!   database is created as soon as the directory can be created and locked again.
-//! * **Loss.** Every lost delivery is counted by sink and reason:
-//!   `threadtap_deliveries_lost_total`.
-//! * **Synced.** By default, a separate thread syncs every commit as soon as the disk allows. With
-//!   [`Config::sync_every`] there are fewer syncs. Surviving a process crash needs no sync, so
-//!   nothing waits for one.
+//! * **Loss.** `threadtap_deliveries_lost_total` counts lost deliveries by sink and reason.
+//! * **Synced.** By default, a separate thread syncs every commit as soon as the disk allows.
+//!   [`Config::sync_every`] syncs less often. Surviving a process crash needs no sync.
 //!
 //! # Invariants
 //!
 //! * Acknowledged data survives `kill -9`, and a power cut once the next sync has finished.
-//! * A delivery is removed only by [`Op::Delivered`] or [`Op::Dead`]. A dead letter keeps its
-//!   event.
+//! * Only [`Op::Delivered`] or [`Op::Dead`] remove a delivery. A dead letter keeps its event.
 //! * Memory is bounded by [`Config::queue_bytes`] plus one group, whatever the disk does.
 //! * The store knows nothing about HTTP, dialects or sinks. It sees only names and JSON text.
 
@@ -143,8 +138,7 @@ pub struct Config {
     /// Where this process can be asked about the directory, for example its admin listener's
     /// address.
     pub admin: String,
-    /// `None` syncs after every commit. Otherwise the sync interval: a power cut may lose that
-    /// much.
+    /// The sync interval: a power cut may lose that much. `None` syncs after every commit.
     pub sync_every: Option<Duration>,
     /// How long delivered events are kept; less than 24 hours counts as 24 hours.
     pub retain: Duration,
@@ -239,8 +233,7 @@ impl Store {
     }
 
     /// Queues a batch and waits until it is written, however long that takes. For a few callers
-    /// that wait themselves, like delivery lanes: delivery results are never refused for lack of
-    /// room.
+    /// that wait, like delivery lanes: delivery results are never refused for lack of room.
     ///
     /// # Errors
     /// If the store is closed; the batch may or may not have been written. Other batches than

@@ -19,7 +19,7 @@ use super::accept::Arrival;
 use super::http1::Session;
 use super::io::{ClientStream, Protocol};
 use super::link::{Link, Phase};
-use super::places::{Exchanges, Place, Standing, Waiting};
+use super::places::{Exchanges, Place, Waiting};
 use super::room::Room;
 use super::{Config, Handler, MIN_HEAD_BYTES, http2, tcp};
 
@@ -156,7 +156,7 @@ async fn protocol(
                         return Ok(None).into();
                     }
                     // It stays, because the runtime only has not reported the input yet.
-                    std::mem::replace(waiting, place.wait(Standing::New)).end();
+                    waiting.stay(place);
                     return Poll::Pending;
                 }
             }
@@ -173,7 +173,7 @@ mod tests {
     use prometheus_client::metrics::counter::Counter;
     use tokio::net::TcpListener;
 
-    use super::super::places::Places;
+    use super::super::places::{Places, Standing};
     use super::*;
 
     #[tokio::test]

@@ -200,7 +200,7 @@ impl<'a, H: Handler> Session<'a, H> {
                             ready!(deadline.poll_over(cx));
                         } else if tcp::has_input(reader.half.as_ref()) {
                             // It stays, because the runtime only has not reported the input yet.
-                            std::mem::replace(waiting, self.link.place().wait(Standing::Known)).end();
+                            waiting.stay(self.link.place());
                             return Poll::Pending;
                         }
                         return Ok(None).into();

@@ -194,6 +194,12 @@ impl Waiting {
         Pin::new(&mut self.asked).poll(cx).map(|_| ())
     }
 
+    /// The connection waits on in its place, although it was asked to leave. Another one is asked instead.
+    pub(crate) fn stay(&mut self, place: &Place) {
+        let waiting = place.wait(self.turn.standing);
+        std::mem::replace(self, waiting).end();
+    }
+
     /// A request has arrived, so the connection stays. If this one was already asked to leave,
     /// another one is asked instead.
     pub(crate) fn end(mut self) {

@@ -19,7 +19,7 @@ pub(super) fn count(wished: Option<usize>) -> usize {
 
 /// A runtime for a thread that serves connections.
 pub(super) fn runtime() -> io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build()
+    Builder::new_current_thread().enable_all().build()
 }
 
 /// Threads that serve connections in addition to the one that started them. Each has its own
@@ -83,8 +83,3 @@ fn start<H: Handler>(
     })?;
     Ok(drained)
 }
-
-/// How many connection turns pass before the sockets are polled for new events. Each turn may send
-/// a quarter of a megabyte. With tokio's default of 61, a small request would wait for 15 MB of
-/// other traffic.
-const EVENT_INTERVAL: u32 = 8;
