@@ -106,7 +106,8 @@ fn elapsed() -> u64 {
     u64::try_from(ORIGIN.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Milliseconds the wall clock may be behind before it is taken for set back; so long the last time is told again.
+/// If the wall clock is behind by more than these milliseconds, it was set back. Until then the last
+/// time is returned again.
 const GRAIN: u64 = 50;
 /// Of so many milliseconds that pass one is left out until the wall clock has caught up.
 const SLOWER: u64 = 8;
@@ -160,7 +161,7 @@ mod tests {
             self.timeline.at(self.wall, || self.elapsed)
         }
 
-        /// How far what is told is ahead of the wall clock.
+        /// How far the returned time is ahead of the wall clock.
         fn ahead(&self) -> u64 {
             self.told() - self.wall
         }
